@@ -1,0 +1,27 @@
+/* Hashes, each for its purpose.
+ *
+ *   hash_bytes  XXH3-64: content versions, ring hash; equal on every machine and version.
+ *   hash_keyed  SipHash-1-3 with a per-process key: tables whose keys a peer chooses.
+ *   crc32c      Castagnoli: records on disk and in checkpoints (hardware where there is any).
+ */
+#ifndef WEFT_BASE_CORE_HASH_H
+#define WEFT_BASE_CORE_HASH_H
+
+#include "base/core/slice.h"
+
+uint64_t hash_bytes(struct slice s);
+uint64_t hash_bytes_seed(struct slice s, uint64_t seed);
+uint64_t hash_u64(uint64_t v); /* a mixer */
+
+struct hash_key {
+    uint64_t k0, k1;
+};
+uint64_t hash_keyed(const struct hash_key *key, struct slice s);
+
+/* Start with crc = 0; chain by passing the last result. */
+uint32_t crc32c(uint32_t crc, const void *p, size_t n);
+
+/* Lower-case hex of n bytes into dst (2n + 1 bytes, NUL-terminated). */
+void hex_encode(char *dst, const void *p, size_t n);
+
+#endif

@@ -1,0 +1,97 @@
+# How a folder becomes a library, its *_test.c tests and its *_fuzz.c fuzz targets.
+#
+#   weft_library(weft_core LIBS re2)                 one static library of the folder's *.c and *.cc
+#   weft_program(weftd MAIN weftd_main.c DEPS ...)   a binary in ${build}/bin
+#
+# In every folder: foo_test.c is a cmocka program and a ctest of the name <library>.foo;
+# foo_fuzz.c is a libFuzzer target (preset fuzz only) of the name fuzz_foo; foo_main.c belongs to a
+# weft_program and is not part of the library.
+
+set(CMAKE_C_STANDARD 11)
+set(CMAKE_C_EXTENSIONS ON)
+set(CMAKE_CXX_STANDARD 17)
+set(CMAKE_EXPORT_COMPILE_COMMANDS ON)
+set(CMAKE_RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/bin)
+option(WEFT_FUZZ "build the fuzz targets" OFF)
+set(WEFT_SANITIZE "" CACHE STRING "value of -fsanitize=, empty for none")
+
+find_package(PkgConfig REQUIRED)
+# The registry's guards read fields of struct raft that only this ABI shows (registry/raft/guard.h).
+pkg_check_modules(RAFT REQUIRED IMPORTED_TARGET raft=0.15.0)
+find_library(WEFT_RAFT_SO NAMES libraft.so.2 REQUIRED)
+pkg_check_modules(UV REQUIRED IMPORTED_TARGET libuv)
+pkg_check_modules(PROTOBUFC REQUIRED IMPORTED_TARGET libprotobuf-c)
+pkg_check_modules(NGHTTP2 REQUIRED IMPORTED_TARGET libnghttp2)
+pkg_check_modules(LMDB REQUIRED IMPORTED_TARGET lmdb)
+pkg_check_modules(JANSSON REQUIRED IMPORTED_TARGET jansson)
+pkg_check_modules(YAML REQUIRED IMPORTED_TARGET yaml-0.1)
+pkg_check_modules(RE2 REQUIRED IMPORTED_TARGET re2)
+pkg_check_modules(XXHASH REQUIRED IMPORTED_TARGET libxxhash)
+pkg_check_modules(CMOCKA REQUIRED IMPORTED_TARGET cmocka)
+find_package(OpenSSL 3.0 REQUIRED)
+find_package(Threads REQUIRED)
+find_program(WEFT_PROTOC_C protoc-c REQUIRED)
+
+add_library(weft_flags INTERFACE)
+target_include_directories(weft_flags INTERFACE ${CMAKE_SOURCE_DIR})
+target_compile_definitions(weft_flags INTERFACE _GNU_SOURCE WEFT_VERSION="${PROJECT_VERSION}")
+target_compile_options(weft_flags INTERFACE
+    -Wall -Wextra -Wshadow -Wconversion -Wvla -Wimplicit-fallthrough -Werror -fno-omit-frame-pointer
+    $<$<COMPILE_LANGUAGE:C>:-Wstrict-prototypes$<SEMICOLON>-Wmissing-prototypes>)
+if(WEFT_SANITIZE)
+    target_compile_options(weft_flags INTERFACE -fsanitize=${WEFT_SANITIZE} -fno-sanitize-recover=all)
+    string(REPLACE "fuzzer-no-link," "" WEFT_SANITIZE_LINK "${WEFT_SANITIZE}")
+    target_link_options(weft_flags INTERFACE -fsanitize=${WEFT_SANITIZE_LINK})
+elseif(CMAKE_BUILD_TYPE STREQUAL "RelWithDebInfo")
+    target_compile_options(weft_flags INTERFACE -O2 -fstack-protector-strong -D_FORTIFY_SOURCE=2 -fPIE)
+    target_link_options(weft_flags INTERFACE -Wl,-z,relro,-z,now -pie)
+endif()
+# RelWithDebInfo would add NDEBUG; wf_assert is always on and cmocka needs assert().
+set(CMAKE_C_FLAGS_RELWITHDEBINFO "-O2 -g")
+set(CMAKE_CXX_FLAGS_RELWITHDEBINFO "-O2 -g")
+
+function(weft_sources out)
+    file(GLOB found CONFIGURE_DEPENDS *.c *.cc)
+    list(FILTER found EXCLUDE REGEX "_(test|fuzz|main)\\.c$")
+    set(${out} ${found} PARENT_SCOPE)
+endfunction()
+
+# weft_library(NAME [DEPS weft libraries] [LIBS outside libraries] [TEST_DEPS libraries for tests only])
+function(weft_library name)
+    cmake_parse_arguments(A "" "" "DEPS;LIBS;TEST_DEPS;EXTRA" ${ARGN})
+    weft_sources(sources)
+    if(sources OR A_EXTRA)
+        add_library(${name} STATIC ${sources} ${A_EXTRA})
+        target_link_libraries(${name} PUBLIC weft_flags ${A_DEPS} ${A_LIBS})
+    else()
+        add_library(${name} INTERFACE)
+        target_link_libraries(${name} INTERFACE weft_flags ${A_DEPS} ${A_LIBS})
+    endif()
+    file(GLOB tests CONFIGURE_DEPENDS *_test.c)
+    foreach(test ${tests})
+        get_filename_component(base ${test} NAME_WE)
+        string(REGEX REPLACE "_test$" "" short ${base})
+        add_executable(${name}_${base} ${test})
+        target_link_libraries(${name}_${base} PRIVATE ${name} ${A_TEST_DEPS} PkgConfig::CMOCKA)
+        set_target_properties(${name}_${base} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/tests)
+        add_test(NAME ${name}.${short} COMMAND ${name}_${base})
+        set_tests_properties(${name}.${short} PROPERTIES TIMEOUT 120)
+    endforeach()
+    if(WEFT_FUZZ)
+        file(GLOB fuzzers CONFIGURE_DEPENDS *_fuzz.c)
+        foreach(fuzzer ${fuzzers})
+            get_filename_component(base ${fuzzer} NAME_WE)
+            string(REGEX REPLACE "_fuzz$" "" short ${base})
+            add_executable(fuzz_${short} ${fuzzer})
+            target_link_libraries(fuzz_${short} PRIVATE ${name} ${A_TEST_DEPS})
+            target_link_options(fuzz_${short} PRIVATE -fsanitize=fuzzer)
+            set_target_properties(fuzz_${short} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/fuzz)
+        endforeach()
+    endif()
+endfunction()
+
+function(weft_program name)
+    cmake_parse_arguments(A "" "MAIN" "DEPS" ${ARGN})
+    add_executable(${name} ${A_MAIN})
+    target_link_libraries(${name} PRIVATE ${A_DEPS})
+endfunction()
