@@ -1,0 +1,141 @@
+/* A registry node as the rest of weftd sees it: writes, who leads, messages between nodes.
+ *
+ *   struct reg_node *node = reg_node_start(&(struct reg_node_options){…}, &err);   own raft thread
+ *   reg_write(node, &w->write);             completion on w->write.env
+ *   reg_node_stop(node);
+ *
+ * All functions may be called from any thread.
+ */
+#ifndef WEFT_REGISTRY_NODE_H
+#define WEFT_REGISTRY_NODE_H
+
+#include "base/env/env.h"
+#include "registry/store.h"
+
+#define REG_NODES_MAX 7
+
+struct reg_member {
+    uint64_t id;
+    char name[64];
+    struct env_addr addr; /* of the peers' port */
+};
+
+struct reg_node_options {
+    const char *dir; /* data directory */
+    uint64_t id;     /* of this node; one of members */
+    struct reg_member members[REG_NODES_MAX]; /* the initial cluster (`--cluster`); used when dir is new */
+    size_t member_count;
+    wf_ms election_timeout;  /* default 300 */
+    wf_ms heartbeat_timeout; /* default 50 */
+    uint64_t segment_bytes;  /* of the log; default 16 MiB */
+    uint64_t snapshot_log_bytes; /* checkpoint after so much log; default 64 MiB */
+    uint64_t history_revisions;  /* watch window; default 100,000 */
+    uint64_t store_bytes;        /* LMDB map to begin with; default 1 GiB, grows by itself */
+};
+
+struct reg_node;
+
+/* Opens or creates the data directory, recovers, starts the raft thread. NULL and err: the directory is
+ * another node's, is in use, is damaged beyond what log and checkpoint can rebuild, or an address that
+ * is not loopback (peers have no TLS yet). */
+struct reg_node *reg_node_start(const struct reg_node_options *opt, struct err *err);
+/* Hands leadership over when it can, stops the thread, closes. */
+void reg_node_stop(struct reg_node *node);
+struct reg_store *reg_node_store(struct reg_node *node);
+uint64_t reg_node_id(const struct reg_node *node);
+
+/* ---- writes ---- */
+
+enum reg_expect {
+    REG_EXPECT_ANY,
+    REG_EXPECT_ABSENT, /* create */
+    REG_EXPECT_REV,    /* update or delete of what was read at `expected` (its mod_rev) */
+    REG_EXPECT_EXISTS,
+};
+
+struct reg_op {
+    bool del;
+    struct slice key, value;
+    enum reg_expect expect;
+    reg_rev expected;
+};
+
+/* All ops of a write commit in one entry or none does. */
+struct reg_write {
+    const struct reg_op *ops; /* borrowed until fn */
+    size_t op_count;
+    wf_ms timeout;     /* default 5,000 */
+    struct env *env;   /* where fn runs */
+    void (*fn)(struct reg_write *w);
+
+    /* Filled before fn. */
+    struct err err;      /* ERR_NONE: durable on a quorum and applied on this node.
+                            CONFLICT, EXISTS, NOT_FOUND: op `failed_op`, nothing was done.
+                            UNAVAILABLE: no quorum, nothing was done; the message says how many voters
+                            answer. UNKNOWN_OUTCOME: timed out after it was handed over. */
+    reg_rev revision;    /* of the commit; for a write that changed nothing (equal values) that of the object */
+    size_t failed_op;
+    reg_rev failed_rev;  /* current mod_rev of the object that refused */
+    void *impl;
+};
+
+/* Goes to the leader from any node, retried across a change of leader exactly once in effect (client id
+ * and sequence in the entry) until the timeout. */
+void reg_write(struct reg_node *node, struct reg_write *w);
+
+/* Completes (same fields) when everything committed before the call is applied here: the start of a
+ * linearizable read. Costs a round of heartbeats, no log write. */
+void reg_read_index(struct reg_node *node, struct reg_write *w);
+
+/* ---- status ---- */
+
+enum reg_role { REG_FOLLOWER, REG_CANDIDATE, REG_LEADER, REG_UNAVAILABLE };
+
+struct reg_member_status {
+    struct reg_member member;
+    bool self, connected;
+    reg_rev match_index; /* leader's view; 0 = unknown */
+    wf_ms last_contact;  /* ms since the last message; -1 = never */
+};
+
+struct reg_status {
+    enum reg_role role;
+    uint64_t term, leader_id; /* 0 = none known */
+    reg_rev last_index, commit_index, applied_index;
+    bool quorum; /* a leader is known and was heard of within an election timeout */
+    uint64_t leader_changes;
+    uint64_t log_bytes, store_bytes_used, store_bytes_map;
+    uint64_t state_hash;
+    size_t member_count;
+    struct reg_member_status members[REG_NODES_MAX];
+};
+
+/* A copy of what the raft thread published last (at most a heartbeat old). */
+void reg_node_status(struct reg_node *node, struct reg_status *ret_status);
+/* fn on env's thread at every change of leader or role, coalesced. */
+struct reg_leader_watch *reg_leader_watch_open(struct reg_node *node, struct env *env,
+                                               void (*fn)(void *ctx), void *ctx);
+void reg_leader_watch_close(struct reg_leader_watch *w);
+
+/* ---- messages between nodes ----
+ * For what belongs to a connection and is not in the log: convergence of the proxies that hang on each
+ * node, questions about them. A channel is a small number known to both sides. Best effort, ordered per
+ * pair of nodes while the connection lives; at most REG_MESSAGE_BYTES_MAX; beyond REG_MESSAGES_QUEUED_MAX
+ * the oldest of the same channel is dropped. */
+#define REG_MESSAGE_BYTES_MAX (4u * 1024u * 1024u)
+#define REG_MESSAGES_QUEUED_MAX 256
+
+enum reg_channel {
+    REG_CHANNEL_CONVERGENCE = 1, /* pilot: summary of a node's proxies */
+    REG_CHANNEL_CALL = 2,        /* API: request and answer */
+    REG_CHANNEL_COUNT,
+};
+/* to = 0: all other nodes. bytes are copied. */
+void reg_send(struct reg_node *node, uint64_t to, enum reg_channel channel, struct slice bytes);
+/* One receiver a channel. fn on env's thread; bytes borrowed until it returns. peer_down (may be NULL)
+ * when a node's connection is lost: forget what it said. */
+void reg_receive(struct reg_node *node, enum reg_channel channel, struct env *env,
+                 void (*fn)(void *ctx, uint64_t from, struct slice bytes),
+                 void (*peer_down)(void *ctx, uint64_t peer), void *ctx);
+
+#endif

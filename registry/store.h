@@ -1,0 +1,82 @@
+/* The replicated state, as readers on any thread see it: LMDB as a cache of the Raft log.
+ *
+ *   struct reg_txn t;
+ *   if (!reg_txn_begin(store, &t, &err)) …
+ *   struct reg_object o;
+ *   if (reg_get(&t, S("virtualservices.networking.istio.io/default/reviews"), &o)) use(o.value);
+ *   reg_txn_end(&t);
+ *
+ * Keys are "<resource>.<group>/<namespace>/<name>" (core group: "services/<ns>/<name>"; cluster-scoped
+ * kinds: empty namespace, "namespaces//<name>"), at most REG_KEY_BYTES_MAX bytes. Values are the
+ * object's canonical JSON without metadata.resourceVersion: readers add it from mod_rev.
+ * A revision is the Raft log index of the entry that made it (DESIGN I1). Several requests that are
+ * packed into one entry share its revision.
+ */
+#ifndef WEFT_REGISTRY_STORE_H
+#define WEFT_REGISTRY_STORE_H
+
+#include "base/core/err.h"
+#include "base/core/slice.h"
+
+typedef uint64_t reg_rev;
+
+#define REG_KEY_BYTES_MAX 480
+#define REG_VALUE_BYTES_MAX (1024u * 1024u)
+#define REG_REQUEST_BYTES_MAX (1536u * 1024u)
+#define REG_REQUEST_OPS_MAX 1024
+
+struct reg_store;
+
+/* One consistent view, of one thread. Hold it for less than a second: a reader pins freed pages. */
+struct reg_txn {
+    struct reg_store *store;
+    void *mdb;
+    reg_rev revision;  /* highest revision that is visible */
+    reg_rev compacted; /* history at and before it is gone */
+};
+
+/* Borrowed from the transaction. */
+struct reg_object {
+    struct slice key, value;
+    reg_rev create_rev, mod_rev;
+    uint64_t version; /* writes of this key since it was created, from 1 */
+};
+
+bool reg_txn_begin(struct reg_store *store, struct reg_txn *ret_txn, struct err *err);
+void reg_txn_end(struct reg_txn *txn);
+
+bool reg_get(struct reg_txn *txn, struct slice key, struct reg_object *ret_object);
+/* Objects whose key starts with prefix and is greater than `after` (empty = from the first), in key
+ * order, until fn returns false. */
+void reg_scan(struct reg_txn *txn, struct slice prefix, struct slice after,
+              bool (*fn)(void *ctx, const struct reg_object *o), void *ctx);
+/* Number of objects below a prefix. */
+uint64_t reg_count(struct reg_txn *txn, struct slice prefix);
+
+/* One change. A deletion carries the last value (watchers need it). `prev_mod_rev` is 0 for a creation. */
+struct reg_event {
+    reg_rev revision;
+    bool deleted;
+    struct reg_object object; /* mod_rev == revision also for a deletion */
+    reg_rev prev_mod_rev;
+    struct slice prev_value; /* value before the change: label selectors of a watch need it */
+};
+
+enum reg_history { REG_HISTORY_OK, REG_HISTORY_COMPACTED };
+/* Every change with from < revision <= txn->revision, in order, until fn returns false. COMPACTED when
+ * from < txn->compacted: the caller lists again (HTTP 410). This is the watch: reg_notify wakes, this
+ * reads; a slow reader costs nobody anything. */
+enum reg_history reg_changes(struct reg_txn *txn, reg_rev from,
+                             bool (*fn)(void *ctx, const struct reg_event *e), void *ctx);
+
+/* Wake-ups. fn runs on env's thread after each applied batch, coalesced: at most one is pending. */
+struct env;
+struct reg_notify;
+struct reg_notify *reg_notify_open(struct reg_store *store, struct env *env,
+                                   void (*fn)(void *ctx, reg_rev revision), void *ctx);
+void reg_notify_close(struct reg_notify *n);
+
+/* State hash (rolling over applied operations): equal on all nodes at an equal revision. */
+uint64_t reg_state_hash(struct reg_txn *txn);
+
+#endif
