@@ -1,0 +1,73 @@
+/* The state machine over LMDB, as the raft thread drives it. One writer, always the same thread.
+ *
+ *   reg_store_open → for each committed entry: reg_fsm_apply … → reg_fsm_commit (publishes, wakes)
+ *
+ * LMDB is a cache: NOSYNC, the applied index in the same transaction as the data, a checksum in each
+ * record. After an unclean stop of the machine (other boot id, no clean mark) or a failed check the file
+ * is thrown away and rebuilt from the newest checkpoint and the log (research/raft_lmdb.md §4.5).
+ */
+#ifndef WEFT_REGISTRY_FSM_H
+#define WEFT_REGISTRY_FSM_H
+
+#include "registry/command.h"
+
+struct reg_store_options {
+    const char *dir;            /* made if absent; holds data.mdb */
+    uint64_t map_bytes;         /* to begin with; grows by itself when half of what is left is used */
+    uint64_t history_revisions; /* window of changes that are kept */
+    bool verify;                /* read every record's checksum at open */
+};
+
+/* ERR_CORRUPT: the caller restores a checkpoint (reg_store_restore) or starts from an empty store and
+ * replays the log; reg_store_discard makes it empty. */
+struct reg_store *reg_store_open(const struct reg_store_options *opt, struct err *err);
+bool reg_store_discard(const char *dir, struct err *err);
+/* Marks the store clean and syncs it. */
+void reg_store_close(struct reg_store *store);
+
+/* What LMDB holds: index and term of the last applied entry; 0, 0 when empty. */
+void reg_store_applied(struct reg_store *store, reg_rev *ret_index, uint64_t *ret_term);
+
+struct reg_result {
+    uint64_t client, sequence;
+    enum err_code code; /* NONE, CONFLICT, EXISTS, NOT_FOUND, INVALID */
+    reg_rev revision, failed_rev;
+    uint32_t failed_op;
+};
+
+/* Applies one committed entry inside the open batch (opens it if none is). Index must be the last applied
+ * index + k, k ≥ 1 (barriers and configurations take indexes too). Never fails for reasons of data: each
+ * request gets its result through fn. Entries of an unknown version or broken bytes end the process:
+ * a replica must not guess. */
+void reg_fsm_apply(struct reg_store *store, reg_rev index, uint64_t term, struct slice entry,
+                   void (*fn)(void *ctx, const struct reg_result *r), void *ctx);
+/* Commits the batch and moves the applied index to `index` (≥ the last applied entry), publishes the revision and
+ * wakes the watchers. Cheap when nothing is open and index did not move. LMDB errors end the process. */
+void reg_fsm_commit(struct reg_store *store, reg_rev index, uint64_t term);
+
+/* ---- checkpoints ---- */
+
+struct reg_checkpoint {
+    reg_rev index;
+    uint64_t term;
+    uint64_t bytes;
+    unsigned char sha256[32];
+};
+
+/* Copies a consistent image to `path` (fsynced, hashed). Runs on any thread, beside the writer; holds a
+ * read transaction meanwhile. */
+bool reg_store_checkpoint(struct reg_store *store, const char *path, struct reg_checkpoint *ret,
+                          struct err *err);
+/* Checks the file against its manifest. */
+bool reg_checkpoint_verify(const char *path, const struct reg_checkpoint *c, struct err *err);
+/* Replaces the contents by a checkpoint (writer thread; readers on other threads see the new state from
+ * their next transaction on; watchers behind it get REG_HISTORY_COMPACTED). */
+bool reg_store_restore(struct reg_store *store, const char *path, const struct reg_checkpoint *c,
+                       struct err *err);
+
+struct reg_store_usage {
+    uint64_t used_bytes, map_bytes;
+};
+void reg_store_usage(struct reg_store *store, struct reg_store_usage *ret);
+
+#endif
