@@ -27,6 +27,7 @@ enum err_code {
     ERR_CANCELLED,
     ERR_IO,          /* the operating system refused */
     ERR_INTERNAL,
+    ERR_UNAUTHENTICATED, /* we do not know who asks */
     ERR_CODE_COUNT,
 };
 

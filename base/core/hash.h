@@ -17,9 +17,16 @@ struct hash_key {
     uint64_t k0, k1;
 };
 uint64_t hash_keyed(const struct hash_key *key, struct slice s);
+/* A key that peers cannot guess, another one at each call. */
+struct hash_key hash_key_new(void);
+/* From now on hash_key_new() gives a sequence that depends on `key` alone: for a simulation that must
+ * repeat from its seed. Before other threads start. */
+void hash_key_fix(struct hash_key key);
 
 /* Start with crc = 0; chain by passing the last result. */
 uint32_t crc32c(uint32_t crc, const void *p, size_t n);
+/* The same without special instructions. */
+uint32_t crc32c_portable(uint32_t crc, const void *p, size_t n);
 
 /* Lower-case hex of n bytes into dst (2n + 1 bytes, NUL-terminated). */
 void hex_encode(char *dst, const void *p, size_t n);

@@ -2,8 +2,9 @@
  *
  *   LOG_INFO("ads.nack", F_STR("node", id), F_U64("revision", rev));
  *
- * Whoever handles a failure logs it, once. Each call site prints at most log_site_per_second lines a
- * second and says how many it dropped. Thread-safe. A test may install a sink and read the records.
+ * Whoever handles a failure logs it, once. Each call site prints at most LOG_SITE_PER_SECOND lines a
+ * second and says in its next one how many it dropped. Thread-safe. A test or simulation may install
+ * a sink: what reaches it carries no time and is not rate-limited, so it is a function of the events.
  */
 #ifndef WEFT_BASE_CORE_LOG_H
 #define WEFT_BASE_CORE_LOG_H
@@ -42,7 +43,7 @@ bool log_level_parse(struct slice name, enum log_level *ret_level);
 void log_set_format(enum log_format format);
 /* "weftd/n1": printed with every record as component=…; copied. */
 void log_set_component(const char *name);
-/* NULL = standard error. The line has no newline and is borrowed. */
+/* NULL = standard error. The line has no newline and is borrowed. The sink must not log. */
 void log_set_sink(void (*sink)(void *ctx, enum log_level level, struct slice line), void *ctx);
 
 #define LOG_(level, event, ...)                                                                    \

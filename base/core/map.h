@@ -21,13 +21,14 @@ struct map_entry {
 struct map {
     struct map_entry *slots;
     size_t n, cap;
-    struct hash_key key;
+    struct hash_key key; /* zero: chosen at the first put */
     bool copies_keys; /* set before the first put: keys are copied and freed by the map */
 };
 
 /* The value, or NULL. */
 void *map_get(const struct map *m, struct slice key);
-/* Stores a value (not NULL); returns the one it replaced, or NULL. */
+/* Stores a value (not NULL); returns the one it replaced, or NULL. A replaced entry borrows the new
+ * key from now on. */
 void *map_put(struct map *m, struct slice key, void *value);
 /* Removes; returns the value that was there, or NULL. */
 void *map_del(struct map *m, struct slice key);

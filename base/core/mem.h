@@ -45,7 +45,8 @@ struct arena {
 void *arena_alloc(struct arena *a, size_t n);
 void *arena_try_alloc(struct arena *a, size_t n);
 #define ARENA_NEW(a, type) ((type *)arena_alloc((a), sizeof(type)))
-#define ARENA_ARRAY(a, type, count) ((type *)arena_alloc((a), sizeof(type) * (count)))
+#define ARENA_ARRAY(a, type, count) ((type *)arena_array_((a), (count), sizeof(type)))
+void *arena_array_(struct arena *a, size_t count, size_t size);
 /* Copies are NUL-terminated behind the slice. */
 struct slice arena_dup(struct arena *a, struct slice s);
 struct slice arena_printf(struct arena *a, const char *fmt, ...)

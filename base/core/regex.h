@@ -19,7 +19,8 @@ struct regex;
 struct regex *regex_new(struct slice pattern, struct err *err);
 void regex_free(struct regex *re);
 bool regex_full_match(const struct regex *re, struct slice text);
-/* Replaces every match; \1…\9 in the substitution name groups (Envoy regex_rewrite). */
+/* Appends the text with every match replaced; \1…\9 in the substitution name groups, \0 the match
+ * (Envoy regex_rewrite). false, nothing appended: a group that is not there, or out is at its limit. */
 bool regex_replace_all(const struct regex *re, struct slice text, struct slice substitution,
                        struct buf *out);
 
