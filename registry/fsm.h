@@ -30,15 +30,17 @@ void reg_store_applied(struct reg_store *store, reg_rev *ret_index, uint64_t *re
 
 struct reg_result {
     uint64_t client, sequence;
-    enum err_code code; /* NONE, CONFLICT, EXISTS, NOT_FOUND, INVALID */
+    enum err_code code; /* NONE, CONFLICT, EXISTS, NOT_FOUND; CANCELLED: a sequence below settled */
+    bool repeated;      /* it was applied before: the answer of then */
     reg_rev revision, failed_rev;
     uint32_t failed_op;
 };
 
-/* Applies one committed entry inside the open batch (opens it if none is). Index must be the last applied
- * index + k, k ≥ 1 (barriers and configurations take indexes too). Never fails for reasons of data: each
- * request gets its result through fn. Entries of an unknown version or broken bytes end the process:
- * a replica must not guess. */
+/* Applies one committed entry inside the open batch (opens it if none is). Indexes rise (barriers and
+ * configurations take some too); an index that the store has already is skipped without a result (replay after a
+ * restart, a checkpoint that is newer than its snapshot). Never fails for reasons of data: each request gets its
+ * result through fn, before it returns; answer nobody before reg_fsm_commit. Entries of an unknown version or
+ * with broken bytes end the process: a replica must not guess. */
 void reg_fsm_apply(struct reg_store *store, reg_rev index, uint64_t term, struct slice entry,
                    void (*fn)(void *ctx, const struct reg_result *r), void *ctx);
 /* Commits the batch and moves the applied index to `index` (≥ the last applied entry), publishes the revision and

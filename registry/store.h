@@ -31,7 +31,7 @@ struct reg_store;
 struct reg_txn {
     struct reg_store *store;
     void *mdb;
-    reg_rev revision;  /* highest revision that is visible */
+    reg_rev revision;  /* index of the last entry that changed something */
     reg_rev compacted; /* history at and before it is gone */
 };
 

@@ -1,0 +1,137 @@
+#include "registry/command.h"
+
+#include <string.h>
+
+#include "base/core/assert.h"
+
+#define ENTRY_MAGIC 0x54464557u /* "WEFT" */
+#define ENTRY_VERSION 1
+#define ENTRY_HEADER_BYTES 20
+#define ENTRY_COUNT_AT 16
+#define OP_DELETE 0x01u
+#define OP_EXPECT_SHIFT 1
+
+static void put_op(struct buf *out, const struct reg_op *op)
+{
+    unsigned flags = (op->del ? OP_DELETE : 0u) | ((unsigned)op->expect << OP_EXPECT_SHIFT);
+    wf_assert(op->key.n > 0 && op->key.n <= REG_KEY_BYTES_MAX);
+    wf_assert(op->value.n <= REG_VALUE_BYTES_MAX);
+    buf_append_byte(out, (char)flags);
+    buf_u64le(out, op->expected);
+    buf_u16le(out, (uint16_t)op->key.n);
+    buf_append(out, op->key);
+    buf_u32le(out, (uint32_t)op->value.n);
+    buf_append(out, op->value);
+}
+
+void reg_request_encode(struct buf *out, const struct reg_request *r)
+{
+    wf_assert(r->op_count > 0 && r->op_count <= REG_REQUEST_OPS_MAX);
+    buf_u64le(out, r->client);
+    buf_u64le(out, r->sequence);
+    buf_u64le(out, r->settled);
+    buf_u32le(out, (uint32_t)r->op_count);
+    for (size_t i = 0; i < r->op_count; i++)
+        put_op(out, &r->ops[i]);
+}
+
+static bool get_op(struct reader *r, struct reg_op *op)
+{
+    uint8_t flags = reader_u8(r);
+    *op = (struct reg_op){
+        .del = flags & OP_DELETE,
+        .expect = (enum reg_expect)(flags >> OP_EXPECT_SHIFT),
+        .expected = reader_u64le(r),
+    };
+    op->key = reader_bytes(r, reader_u16le(r));
+    op->value = reader_bytes(r, reader_u32le(r));
+    return reader_ok(r) && op->expect <= REG_EXPECT_EXISTS && op->key.n > 0 &&
+           op->key.n <= REG_KEY_BYTES_MAX && op->value.n <= REG_VALUE_BYTES_MAX;
+}
+
+bool reg_request_decode(struct reader *r, struct arena *arena, struct reg_request *ret, struct err *err)
+{
+    struct reg_request q = {
+        .client = reader_u64le(r),
+        .sequence = reader_u64le(r),
+        .settled = reader_u64le(r),
+        .op_count = reader_u32le(r),
+    };
+    if (!reader_ok(r) || q.op_count == 0 || q.op_count > REG_REQUEST_OPS_MAX ||
+        q.settled > q.sequence)
+        return err_set(err, ERR_INVALID, "write request at byte %zu: bad head", reader_offset(r));
+    struct reg_op *ops = ARENA_ARRAY(arena, struct reg_op, q.op_count);
+    for (size_t i = 0; i < q.op_count; i++)
+        if (!get_op(r, &ops[i]))
+            return err_set(err, ERR_INVALID, "write request at byte %zu: bad operation %zu",
+                           reader_offset(r), i);
+    q.ops = ops;
+    *ret = q;
+    return true;
+}
+
+void reg_entry_begin(struct reg_entry_builder *b, int64_t leader_wall_ms)
+{
+    buf_clear(&b->bytes);
+    b->count = 0;
+    buf_u32le(&b->bytes, ENTRY_MAGIC);
+    buf_u16le(&b->bytes, ENTRY_VERSION);
+    buf_u16le(&b->bytes, 0);
+    buf_u64le(&b->bytes, (uint64_t)leader_wall_ms);
+    buf_u32le(&b->bytes, 0);
+    wf_assert(b->bytes.n == ENTRY_HEADER_BYTES);
+}
+
+static size_t request_bytes(const struct reg_request *r)
+{
+    size_t n = 28;
+    for (size_t i = 0; i < r->op_count; i++)
+        n += 15 + r->ops[i].key.n + r->ops[i].value.n;
+    return n;
+}
+
+bool reg_entry_add(struct reg_entry_builder *b, const struct reg_request *r)
+{
+    size_t after = b->bytes.n + request_bytes(r) + 8;
+    if (b->count > 0 && (after > REG_ENTRY_BYTES_MAX || b->count == REG_ENTRY_REQUESTS_MAX))
+        return false;
+    reg_request_encode(&b->bytes, r);
+    b->count++;
+    return true;
+}
+
+struct slice reg_entry_end(struct reg_entry_builder *b)
+{
+    wf_assert(b->count > 0);
+    memcpy(b->bytes.p + b->bytes.at + ENTRY_COUNT_AT, &b->count, sizeof(b->count));
+    while (b->bytes.n % 8)
+        buf_append_byte(&b->bytes, 0);
+    return buf_slice(&b->bytes);
+}
+
+void reg_entry_fini(struct reg_entry_builder *b)
+{
+    buf_fini(&b->bytes);
+    b->count = 0;
+}
+
+bool reg_entry_open(struct reader *r, struct reg_entry_head *ret, struct err *err)
+{
+    uint32_t magic = reader_u32le(r);
+    uint16_t version = reader_u16le(r);
+    reader_u16le(r);
+    struct reg_entry_head head = {
+        .leader_wall_ms = (int64_t)reader_u64le(r),
+        .count = reader_u32le(r),
+    };
+    if (!reader_ok(r) || magic != ENTRY_MAGIC)
+        return err_set(err, ERR_CORRUPT, "log entry: not one of ours");
+    if (version != ENTRY_VERSION)
+        return err_set(err, ERR_UNSUPPORTED,
+                       "log entry: version %u, this node knows %u: upgrade this node", version,
+                       ENTRY_VERSION);
+    if (head.count == 0 || head.count > REG_ENTRY_REQUESTS_MAX)
+        return err_set(err, ERR_CORRUPT, "log entry: %u requests", head.count);
+    *ret = head;
+    return true;
+}

@@ -1,0 +1,345 @@
+#include "registry/fsm.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/core/assert.h"
+#include "registry/store_internal.h"
+
+static void must(const struct reg_store *s, int rc, const char *what)
+{
+    if (rc)
+        wf_die("store %s: %s: %s", s->dir, what, mdb_strerror(rc));
+}
+
+/* ---- answers of clients, so that a repeated request has its effect once ---- */
+
+/* Row: settled, last_index u64, then answers as they lie in memory. */
+static_assert(sizeof(struct store_answer) == 32, "answers are stored as they lie in memory");
+
+bool store_clients_load(struct reg_store *s, struct err *err)
+{
+    MDB_txn *txn;
+    MDB_cursor *cur;
+    MDB_val k, v;
+    store_clients_fini(s);
+    int rc = mdb_txn_begin(s->env, NULL, MDB_RDONLY, &txn);
+    if (rc)
+        return err_set(err, ERR_IO, "store %s: clients: %s", s->dir, mdb_strerror(rc));
+    rc = mdb_cursor_open(txn, s->dbi_clients, &cur);
+    for (rc = rc ? rc : mdb_cursor_get(cur, &k, &v, MDB_FIRST); !rc;
+         rc = mdb_cursor_get(cur, &k, &v, MDB_NEXT)) {
+        size_t body = v.mv_size - 16;
+        if (k.mv_size != 8 || v.mv_size < 16 || body % sizeof(struct store_answer) ||
+            s->client_count == REG_CLIENTS_MAX) {
+            rc = MDB_CORRUPTED;
+            break;
+        }
+        struct store_client *c = &s->clients[s->client_count++];
+        memcpy(&c->id, k.mv_data, 8);
+        memcpy(&c->settled, v.mv_data, 8);
+        memcpy(&c->last_index, (char *)v.mv_data + 8, 8);
+        c->answers.n = c->answers.cap = body / sizeof(struct store_answer);
+        c->answers.p = mem_array(c->answers.cap + 1, sizeof(struct store_answer));
+        memcpy(c->answers.p, (char *)v.mv_data + 16, body);
+    }
+    mdb_txn_abort(txn);
+    if (rc != MDB_NOTFOUND)
+        return err_set(err, ERR_CORRUPT, "store %s: clients: %s", s->dir, mdb_strerror(rc));
+    return true;
+}
+
+void store_clients_fini(struct reg_store *s)
+{
+    for (size_t i = 0; i < s->client_count; i++)
+        vec_fini(&s->clients[i].answers);
+    s->client_count = 0;
+    memset(s->clients, 0, sizeof(s->clients));
+}
+
+static struct store_client *client_find(struct reg_store *s, uint64_t id)
+{
+    for (size_t i = 0; i < s->client_count; i++)
+        if (s->clients[i].id == id)
+            return &s->clients[i];
+    return NULL;
+}
+
+/* A new client; when the table is full the one unheard for longest goes (equal on all replicas: the order
+ * is that of the log). */
+static struct store_client *client_add(struct reg_store *s, uint64_t id)
+{
+    struct store_client *c;
+    if (s->client_count < REG_CLIENTS_MAX) {
+        c = &s->clients[s->client_count++];
+    } else {
+        c = &s->clients[0];
+        for (size_t i = 1; i < s->client_count; i++)
+            if (s->clients[i].last_index < c->last_index)
+                c = &s->clients[i];
+        int rc = mdb_del(s->batch, s->dbi_clients, &(MDB_val){8, &c->id}, NULL);
+        if (rc != MDB_NOTFOUND)
+            must(s, rc, "forget client");
+        vec_fini(&c->answers);
+    }
+    *c = (struct store_client){.id = id};
+    return c;
+}
+
+static const struct store_answer *client_answer(const struct store_client *c, uint64_t sequence)
+{
+    for (size_t i = 0; i < c->answers.n; i++)
+        if (c->answers.p[i].sequence == sequence)
+            return &c->answers.p[i];
+    return NULL;
+}
+
+static void client_settle(struct store_client *c, uint64_t settled)
+{
+    if (settled <= c->settled)
+        return;
+    size_t kept = 0;
+    for (size_t i = 0; i < c->answers.n; i++)
+        if (c->answers.p[i].sequence >= settled)
+            c->answers.p[kept++] = c->answers.p[i];
+    c->answers.n = kept;
+    c->settled = settled;
+}
+
+static void clients_store(struct reg_store *s)
+{
+    for (size_t i = 0; i < s->client_count; i++) {
+        struct store_client *c = &s->clients[i];
+        if (!c->dirty)
+            continue;
+        size_t body = c->answers.n * sizeof(struct store_answer);
+        MDB_val v = {16 + body, NULL};
+        must(s, mdb_put(s->batch, s->dbi_clients, &(MDB_val){8, &c->id}, &v, MDB_RESERVE), "clients");
+        memcpy(v.mv_data, &c->settled, 8);
+        memcpy((char *)v.mv_data + 8, &c->last_index, 8);
+        if (body)
+            memcpy((char *)v.mv_data + 16, c->answers.p, body);
+        c->dirty = false;
+    }
+}
+
+/* ---- operations ---- */
+
+static bool kv_get(struct reg_store *s, struct slice key, struct store_record *ret)
+{
+    MDB_val k = store_val(key), v;
+    int rc = mdb_get(s->batch, s->dbi_kv, &k, &v);
+    if (rc == MDB_NOTFOUND)
+        return false;
+    must(s, rc, "get");
+    *ret = store_record_read(s, key, v);
+    return true;
+}
+
+static enum err_code expect_check(const struct reg_op *op, bool found, const struct store_record *old)
+{
+    switch (op->expect) {
+    case REG_EXPECT_ABSENT:
+        return found ? ERR_EXISTS : ERR_NONE;
+    case REG_EXPECT_EXISTS:
+        return found ? ERR_NONE : ERR_NOT_FOUND;
+    case REG_EXPECT_REV:
+        if (!found)
+            return ERR_NOT_FOUND;
+        return old->mod_rev == op->expected ? ERR_NONE : ERR_CONFLICT;
+    case REG_EXPECT_ANY:
+        break;
+    }
+    return ERR_NONE;
+}
+
+/* Do all preconditions hold against the state before this request? */
+static bool request_allowed(struct reg_store *s, const struct reg_request *q, struct reg_result *res)
+{
+    for (size_t i = 0; i < q->op_count; i++) {
+        struct store_record old = {0};
+        bool found = kv_get(s, q->ops[i].key, &old);
+        enum err_code code = expect_check(&q->ops[i], found, &old);
+        if (code == ERR_NONE)
+            continue;
+        res->code = code;
+        res->failed_op = (uint32_t)i;
+        res->failed_rev = old.mod_rev;
+        return false;
+    }
+    return true;
+}
+
+static void state_hash_op(struct reg_store *s, const struct reg_op *op, reg_rev index)
+{
+    uint64_t h = hash_bytes_seed(op->key, s->meta.state_hash ^ (op->del ? 1u : 0u));
+    h = hash_bytes_seed(op->value, h);
+    s->meta.state_hash = hash_u64(h ^ index);
+}
+
+static void kv_put(struct reg_store *s, struct slice key, const struct store_record *r)
+{
+    MDB_val k = store_val(key), v = {STORE_RECORD_HEAD + r->value.n, NULL};
+    must(s, mdb_put(s->batch, s->dbi_kv, &k, &v, MDB_RESERVE), "put");
+    store_record_write(v.mv_data, key, r);
+}
+
+/* Returns the revision that the object has afterwards; equal values change nothing. */
+static reg_rev op_apply(struct reg_store *s, const struct reg_op *op, reg_rev index, uint32_t sub)
+{
+    struct store_record old = {0};
+    bool found = kv_get(s, op->key, &old);
+    if (op->del ? !found : found && slice_eq(old.value, op->value))
+        return old.mod_rev;
+    /* The old value lies in a page that the put may reuse. */
+    struct arena scratch = {0};
+    struct reg_event e = {
+        .revision = index,
+        .deleted = op->del,
+        .prev_mod_rev = old.mod_rev,
+        .prev_value = arena_dup(&scratch, old.value),
+        .object = {.key = op->key, .mod_rev = index},
+    };
+    struct store_record now = {
+        .create_rev = found ? old.create_rev : index,
+        .mod_rev = index,
+        .version = old.version + 1,
+        .value = op->value,
+    };
+    e.object.create_rev = now.create_rev;
+    e.object.version = now.version;
+    e.object.value = op->del ? e.prev_value : op->value;
+    if (op->del)
+        must(s, mdb_del(s->batch, s->dbi_kv, &(MDB_val){op->key.n, (void *)(uintptr_t)op->key.p}, NULL),
+             "delete");
+    else
+        kv_put(s, op->key, &now);
+    store_history_put(s, sub, &e);
+    state_hash_op(s, op, index);
+    s->meta.revision = index;
+    s->batch_changed = true;
+    arena_fini(&scratch);
+    return index;
+}
+
+static void request_run(struct reg_store *s, const struct reg_request *q, reg_rev index, uint32_t *sub,
+                        struct reg_result *res)
+{
+    if (!request_allowed(s, q, res))
+        return;
+    for (size_t i = 0; i < q->op_count; i++) {
+        reg_rev rev = op_apply(s, &q->ops[i], index, (*sub)++);
+        if (rev > res->revision)
+            res->revision = rev;
+    }
+}
+
+static struct reg_result request_apply(struct reg_store *s, const struct reg_request *q, reg_rev index,
+                                       uint32_t *sub)
+{
+    struct reg_result res = {.client = q->client, .sequence = q->sequence};
+    struct store_client *c = client_find(s, q->client);
+    if (!c)
+        c = client_add(s, q->client);
+    const struct store_answer *seen = client_answer(c, q->sequence);
+    if (seen || q->sequence < c->settled) {
+        res.repeated = true;
+        res.code = seen ? (enum err_code)seen->code : ERR_CANCELLED;
+        res.revision = seen ? seen->revision : 0;
+        res.failed_rev = seen ? seen->failed_rev : 0;
+        res.failed_op = seen ? seen->failed_op : 0;
+        return res;
+    }
+    request_run(s, q, index, sub, &res);
+    client_settle(c, q->settled);
+    wf_assert(c->answers.n <= REG_CLIENT_WINDOW * 2);
+    *vec_push(&c->answers) = (struct store_answer){
+        .sequence = q->sequence,
+        .revision = res.revision,
+        .failed_rev = res.failed_rev,
+        .code = (uint32_t)res.code,
+        .failed_op = res.failed_op,
+    };
+    c->last_index = index;
+    c->dirty = true;
+    return res;
+}
+
+/* ---- batches ---- */
+
+static void batch_open(struct reg_store *s)
+{
+    if (s->batch)
+        return;
+    must(s, mdb_txn_begin(s->env, NULL, 0, &s->batch), "begin");
+    s->batch_changed = false;
+}
+
+void reg_fsm_apply(struct reg_store *s, reg_rev index, uint64_t term, struct slice entry,
+                   void (*fn)(void *ctx, const struct reg_result *r), void *ctx)
+{
+    if (index <= s->meta.applied_index)
+        return;
+    struct err err = {0};
+    struct reader r = reader_of(entry);
+    struct reg_entry_head head;
+    struct arena arena = {0};
+    uint32_t sub = 0;
+    batch_open(s);
+    if (!reg_entry_open(&r, &head, &err))
+        wf_die("entry %llu: %s", (unsigned long long)index, err.msg);
+    for (uint32_t i = 0; i < head.count; i++) {
+        struct reg_request q;
+        if (!reg_request_decode(&r, &arena, &q, &err))
+            wf_die("entry %llu: %s", (unsigned long long)index, err.msg);
+        struct reg_result res = request_apply(s, &q, index, &sub);
+        if (fn)
+            fn(ctx, &res);
+        arena_reset(&arena);
+    }
+    s->meta.applied_index = index;
+    s->meta.applied_term = term;
+    arena_fini(&arena);
+}
+
+/* Address space only: the file grows with its use. Readers must be out while it is remapped, so it is
+ * tried early (half full) and waited for only when it is nearly full. */
+static void map_grow_when_needed(struct reg_store *s)
+{
+    MDB_envinfo info;
+    MDB_stat st;
+    mdb_env_info(s->env, &info);
+    mdb_env_stat(s->env, &st);
+    uint64_t used = (uint64_t)(info.me_last_pgno + 1) * st.ms_psize;
+    if (used * 2 < info.me_mapsize)
+        return;
+    if (pthread_rwlock_trywrlock(&s->map_lock) != 0) {
+        if (used * 10 < info.me_mapsize * 9)
+            return;
+        pthread_rwlock_wrlock(&s->map_lock);
+    }
+    int rc = mdb_env_set_mapsize(s->env, info.me_mapsize * 2);
+    pthread_rwlock_unlock(&s->map_lock);
+    must(s, rc, "grow");
+    s->opt.map_bytes = info.me_mapsize * 2;
+}
+
+void reg_fsm_commit(struct reg_store *s, reg_rev index, uint64_t term)
+{
+    if (!s->batch && index <= s->meta.applied_index)
+        return;
+    batch_open(s);
+    wf_assert(index >= s->meta.applied_index);
+    s->meta.applied_index = index;
+    s->meta.applied_term = term;
+    clients_store(s);
+    store_history_compact(s);
+    MDB_val v = {sizeof(s->meta), &s->meta};
+    must(s, mdb_put(s->batch, s->dbi_meta, &(MDB_val){1, "m"}, &v, 0), "meta");
+    must(s, mdb_txn_commit(s->batch), "commit");
+    s->batch = NULL;
+    map_grow_when_needed(s);
+    if (s->batch_changed)
+        store_notify_all(s);
+    s->batch_changed = false;
+}

@@ -1,0 +1,194 @@
+/* The window of changes by revision, and the wake-ups of those who follow it. */
+#include <string.h>
+
+#include "base/core/assert.h"
+#include "base/env/env.h"
+#include "registry/store_internal.h"
+
+/* Row: key u64 = revision << 20 | number within the entry. Value: flags u8, key u16, value u32, previous
+ * value u32 lengths, create, version, previous mod revision u64, crc32c u32, then the three. */
+#define HIST_SUB_BITS 20
+#define HIST_HEAD 39
+#define HIST_DELETED 1u
+static_assert((1u << HIST_SUB_BITS) >= REG_ENTRY_REQUESTS_MAX * REG_REQUEST_OPS_MAX,
+              "every operation of an entry has a number of its own");
+
+void store_history_put(struct reg_store *s, uint32_t sub, const struct reg_event *e)
+{
+    const struct reg_object *o = &e->object;
+    size_t body = o->key.n + o->value.n + e->prev_value.n;
+    uint64_t id = e->revision << HIST_SUB_BITS | sub;
+    MDB_val k = {sizeof(id), &id}, v = {HIST_HEAD + body, NULL};
+    int rc = mdb_put(s->batch, s->dbi_hist, &k, &v, MDB_APPEND | MDB_RESERVE);
+    if (rc)
+        wf_die("store %s: history of %.*s: %s", s->dir, SLICE(o->key), mdb_strerror(rc));
+    char *p = v.mv_data;
+    uint16_t key_n = (uint16_t)o->key.n;
+    uint32_t value_n = (uint32_t)o->value.n, prev_n = (uint32_t)e->prev_value.n;
+    p[0] = e->deleted ? HIST_DELETED : 0;
+    memcpy(p + 1, &key_n, 2);
+    memcpy(p + 3, &value_n, 4);
+    memcpy(p + 7, &prev_n, 4);
+    memcpy(p + 11, &o->create_rev, 8);
+    memcpy(p + 19, &o->version, 8);
+    memcpy(p + 27, &e->prev_mod_rev, 8);
+    memcpy(p + HIST_HEAD, o->key.p, o->key.n);
+    if (o->value.n)
+        memcpy(p + HIST_HEAD + o->key.n, o->value.p, o->value.n);
+    if (e->prev_value.n)
+        memcpy(p + HIST_HEAD + o->key.n + o->value.n, e->prev_value.p, e->prev_value.n);
+    uint32_t crc = crc32c(crc32c(0, p, 35), p + HIST_HEAD, body);
+    memcpy(p + 35, &crc, 4);
+}
+
+static struct reg_event history_read(const struct reg_store *s, uint64_t id, MDB_val v)
+{
+    const char *p = v.mv_data;
+    uint16_t key_n = 0;
+    uint32_t value_n = 0, prev_n = 0, crc = 0;
+    struct reg_event e = {.revision = id >> HIST_SUB_BITS};
+    if (v.mv_size >= HIST_HEAD) {
+        memcpy(&key_n, p + 1, 2);
+        memcpy(&value_n, p + 3, 4);
+        memcpy(&prev_n, p + 7, 4);
+        memcpy(&crc, p + 35, 4);
+    }
+    if (v.mv_size != (size_t)HIST_HEAD + key_n + value_n + prev_n ||
+        crc != crc32c(crc32c(0, p, 35), p + HIST_HEAD, v.mv_size - HIST_HEAD))
+        store_doubt(s, "a change's checksum is wrong");
+    e.deleted = p[0] & HIST_DELETED;
+    memcpy(&e.object.create_rev, p + 11, 8);
+    memcpy(&e.object.version, p + 19, 8);
+    memcpy(&e.prev_mod_rev, p + 27, 8);
+    e.object.mod_rev = e.revision;
+    e.object.key = slice_mem(p + HIST_HEAD, key_n);
+    e.object.value = slice_mem(p + HIST_HEAD + key_n, value_n);
+    e.prev_value = slice_mem(p + HIST_HEAD + key_n + value_n, prev_n);
+    return e;
+}
+
+static uint64_t row_id(MDB_val k)
+{
+    uint64_t id;
+    wf_assert(k.mv_size == sizeof(id));
+    memcpy(&id, k.mv_data, sizeof(id));
+    return id;
+}
+
+enum reg_history reg_changes(struct reg_txn *txn, reg_rev from,
+                             bool (*fn)(void *ctx, const struct reg_event *e), void *ctx)
+{
+    struct reg_store *s = txn->store;
+    MDB_cursor *cur;
+    if (from < txn->compacted)
+        return REG_HISTORY_COMPACTED;
+    if (from >= txn->revision)
+        return REG_HISTORY_OK;
+    uint64_t id = (from + 1) << HIST_SUB_BITS;
+    MDB_val k = {sizeof(id), &id}, v;
+    int rc = mdb_cursor_open(txn->mdb, s->dbi_hist, &cur);
+    if (rc)
+        store_doubt(s, mdb_strerror(rc));
+    for (rc = mdb_cursor_get(cur, &k, &v, MDB_SET_RANGE); !rc;
+         rc = mdb_cursor_get(cur, &k, &v, MDB_NEXT)) {
+        struct reg_event e = history_read(s, row_id(k), v);
+        if (!fn(ctx, &e))
+            break;
+    }
+    if (rc && rc != MDB_NOTFOUND)
+        store_doubt(s, mdb_strerror(rc));
+    mdb_cursor_close(cur);
+    return REG_HISTORY_OK;
+}
+
+void store_history_compact(struct reg_store *s)
+{
+    MDB_stat st;
+    MDB_cursor *cur;
+    MDB_val k, v;
+    if (mdb_stat(s->batch, s->dbi_hist, &st) || st.ms_entries <= s->opt.history_revisions)
+        return;
+    size_t surplus = st.ms_entries - s->opt.history_revisions;
+    if (surplus > STORE_COMPACT_ROWS_MAX)
+        surplus = STORE_COMPACT_ROWS_MAX;
+    int rc = mdb_cursor_open(s->batch, s->dbi_hist, &cur);
+    for (; !rc && surplus > 0; surplus--) {
+        rc = mdb_cursor_get(cur, &k, &v, MDB_FIRST);
+        if (rc)
+            break;
+        /* A revision that lost a row is gone as a whole: nobody may see half of it. */
+        s->meta.compacted = row_id(k) >> HIST_SUB_BITS;
+        rc = mdb_cursor_del(cur, 0);
+    }
+    if (rc)
+        wf_die("store %s: compaction: %s", s->dir, mdb_strerror(rc));
+    mdb_cursor_close(cur);
+}
+
+/* ---- wake-ups ---- */
+
+struct reg_notify {
+    struct list_node node;
+    struct reg_store *store;
+    struct env *env;
+    struct env_post post;
+    bool pending, closed; /* under notify_lock */
+    reg_rev revision;     /* under notify_lock */
+    void (*fn)(void *ctx, reg_rev revision);
+    void *ctx;
+};
+
+static void notify_run(struct env_post *p)
+{
+    struct reg_notify *n = container_of(p, struct reg_notify, post);
+    pthread_mutex_lock(&n->store->notify_lock);
+    bool closed = n->closed;
+    reg_rev revision = n->revision;
+    n->pending = false;
+    pthread_mutex_unlock(&n->store->notify_lock);
+    if (closed)
+        mem_free(n);
+    else
+        n->fn(n->ctx, revision);
+}
+
+struct reg_notify *reg_notify_open(struct reg_store *s, struct env *env,
+                                   void (*fn)(void *ctx, reg_rev revision), void *ctx)
+{
+    struct reg_notify *n = MEM_NEW(struct reg_notify);
+    *n = (struct reg_notify){
+        .store = s, .env = env, .post.fn = notify_run, .fn = fn, .ctx = ctx};
+    pthread_mutex_lock(&s->notify_lock);
+    list_push(&s->notifies, &n->node);
+    pthread_mutex_unlock(&s->notify_lock);
+    return n;
+}
+
+void reg_notify_close(struct reg_notify *n)
+{
+    if (!n)
+        return;
+    struct reg_store *s = n->store;
+    pthread_mutex_lock(&s->notify_lock);
+    list_remove(&n->node);
+    n->closed = true;
+    bool pending = n->pending; /* then notify_run frees it */
+    pthread_mutex_unlock(&s->notify_lock);
+    if (!pending)
+        mem_free(n);
+}
+
+void store_notify_all(struct reg_store *s)
+{
+    pthread_mutex_lock(&s->notify_lock);
+    LIST_EACH(&s->notifies, node)
+    {
+        struct reg_notify *n = container_of(node, struct reg_notify, node);
+        n->revision = s->meta.revision;
+        if (n->pending)
+            continue;
+        n->pending = true;
+        env_post(n->env, &n->post);
+    }
+    pthread_mutex_unlock(&s->notify_lock);
+}

@@ -1,0 +1,421 @@
+#include "registry/store.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/core/assert.h"
+#include "registry/store_internal.h"
+
+/* ---- records ---- */
+
+static uint32_t record_crc(struct slice key, const char *head, struct slice value)
+{
+    uint32_t crc = crc32c(0, key.p, key.n);
+    crc = crc32c(crc, head, 24);
+    return crc32c(crc, value.p, value.n);
+}
+
+void store_record_write(char *dst, struct slice key, const struct store_record *r)
+{
+    memcpy(dst, &r->create_rev, 8);
+    memcpy(dst + 8, &r->mod_rev, 8);
+    memcpy(dst + 16, &r->version, 8);
+    uint32_t crc = record_crc(key, dst, r->value);
+    memcpy(dst + 24, &crc, 4);
+    memcpy(dst + STORE_RECORD_HEAD, r->value.p, r->value.n);
+}
+
+bool store_record_check(struct slice key, MDB_val v, struct store_record *ret)
+{
+    const char *p = v.mv_data;
+    if (v.mv_size < STORE_RECORD_HEAD)
+        return false;
+    struct store_record r = {.value = {p + STORE_RECORD_HEAD, v.mv_size - STORE_RECORD_HEAD}};
+    uint32_t crc;
+    memcpy(&r.create_rev, p, 8);
+    memcpy(&r.mod_rev, p + 8, 8);
+    memcpy(&r.version, p + 16, 8);
+    memcpy(&crc, p + 24, 4);
+    *ret = r;
+    return crc == record_crc(key, p, r.value);
+}
+
+struct store_record store_record_read(const struct reg_store *s, struct slice key, MDB_val v)
+{
+    struct store_record r;
+    if (!store_record_check(key, v, &r))
+        store_doubt(s, "a record's checksum is wrong");
+    return r;
+}
+
+/* ---- the file and its marks ---- */
+
+static void store_path(const struct reg_store *s, const char *name, char *dst, size_t n)
+{
+    int len = snprintf(dst, n, "%s/%s", s->dir, name);
+    wf_assert(len > 0 && (size_t)len < n);
+}
+
+static void boot_id(char dst[64])
+{
+    memset(dst, 0, 64);
+    int fd = open("/proc/sys/kernel/random/boot_id", O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return;
+    ssize_t n = read(fd, dst, 36);
+    if (n != 36)
+        memset(dst, 0, 64);
+    close(fd);
+}
+
+/* "open <boot id>" while a process has the store, "clean" after a proper close. */
+static bool mark_write(const struct reg_store *s, bool clean, struct err *err)
+{
+    char path[4096], tmp[4096], text[80], boot[64];
+    store_path(s, "mark", path, sizeof(path));
+    store_path(s, "mark.new", tmp, sizeof(tmp));
+    boot_id(boot);
+    int n = snprintf(text, sizeof(text), clean ? "clean\n" : "open %s\n", boot);
+    int fd = open(tmp, O_CREAT | O_TRUNC | O_WRONLY | O_CLOEXEC, 0600);
+    if (fd < 0)
+        return err_errno(err, errno, "store %s: mark", s->dir);
+    bool ok = write(fd, text, (size_t)n) == n && fdatasync(fd) == 0;
+    close(fd);
+    if (!ok || rename(tmp, path) != 0)
+        return err_errno(err, errno, "store %s: mark", s->dir);
+    return true;
+}
+
+static bool mark_trusted(const struct reg_store *s)
+{
+    char path[4096], text[80] = {0}, boot[64];
+    store_path(s, "doubt", path, sizeof(path));
+    if (access(path, F_OK) == 0)
+        return false;
+    store_path(s, "mark", path, sizeof(path));
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return false;
+    ssize_t n = read(fd, text, sizeof(text) - 1);
+    close(fd);
+    boot_id(boot);
+    if (n > 0 && strncmp(text, "clean", 5) == 0)
+        return true;
+    return n > 41 && boot[0] && strncmp(text, "open ", 5) == 0 && strncmp(text + 5, boot, 36) == 0;
+}
+
+void store_doubt(const struct reg_store *s, const char *what)
+{
+    char path[4096];
+    store_path(s, "doubt", path, sizeof(path));
+    int fd = open(path, O_CREAT | O_WRONLY | O_CLOEXEC, 0600);
+    if (fd >= 0)
+        close(fd);
+    wf_die("store %s: %s; start again: it is rebuilt from checkpoint and log", s->dir, what);
+}
+
+bool reg_store_discard(const char *dir, struct err *err)
+{
+    static const char *const names[] = {"data.mdb", "data.mdb-lock", "mark", "doubt"};
+    char path[4096];
+    for (size_t i = 0; i < ARRAY_LEN(names); i++) {
+        snprintf(path, sizeof(path), "%s/%s", dir, names[i]);
+        if (unlink(path) != 0 && errno != ENOENT)
+            return err_errno(err, errno, "store: remove %s", path);
+    }
+    return true;
+}
+
+/* ---- open and close ---- */
+
+static bool lmdb_err(struct err *err, const struct reg_store *s, const char *what, int rc)
+{
+    enum err_code code = rc == MDB_CORRUPTED || rc == MDB_INVALID || rc == MDB_VERSION_MISMATCH ||
+                                 rc == MDB_PAGE_NOTFOUND || rc == MDB_PANIC
+                             ? ERR_CORRUPT
+                             : ERR_IO;
+    return err_set(err, code, "store %s: %s: %s", s->dir, what, mdb_strerror(rc));
+}
+
+static int dbis_open(struct reg_store *s, MDB_txn *txn)
+{
+    int rc = mdb_dbi_open(txn, "meta", MDB_CREATE, &s->dbi_meta);
+    if (!rc)
+        rc = mdb_dbi_open(txn, "kv", MDB_CREATE, &s->dbi_kv);
+    if (!rc)
+        rc = mdb_dbi_open(txn, "hist", MDB_CREATE | MDB_INTEGERKEY, &s->dbi_hist);
+    if (!rc)
+        rc = mdb_dbi_open(txn, "clients", MDB_CREATE | MDB_INTEGERKEY, &s->dbi_clients);
+    return rc;
+}
+
+static bool meta_load(struct reg_store *s, MDB_txn *txn, struct err *err)
+{
+    MDB_val v;
+    int rc = mdb_get(txn, s->dbi_meta, &(MDB_val){1, "m"}, &v);
+    if (rc == MDB_NOTFOUND) {
+        s->meta = (struct store_meta){.schema = STORE_SCHEMA};
+        return true;
+    }
+    if (rc)
+        return lmdb_err(err, s, "meta", rc);
+    if (v.mv_size != sizeof(s->meta))
+        return err_set(err, ERR_CORRUPT, "store %s: meta record of %zu bytes", s->dir, v.mv_size);
+    memcpy(&s->meta, v.mv_data, sizeof(s->meta));
+    if (s->meta.schema != STORE_SCHEMA)
+        return err_set(err, ERR_CORRUPT, "store %s: schema %llu, this version writes %d", s->dir,
+                       (unsigned long long)s->meta.schema, STORE_SCHEMA);
+    return true;
+}
+
+bool store_map_open(struct reg_store *s, struct err *err)
+{
+    char path[4096];
+    MDB_txn *txn = NULL;
+    store_path(s, "data.mdb", path, sizeof(path));
+    int rc = mdb_env_create(&s->env);
+    if (!rc)
+        rc = mdb_env_set_maxdbs(s->env, 8);
+    if (!rc)
+        rc = mdb_env_set_maxreaders(s->env, STORE_READERS_MAX);
+    if (!rc)
+        rc = mdb_env_set_mapsize(s->env, s->opt.map_bytes);
+    /* NOSYNC: the log is durable, this is its cache. NOTLS: a transaction is not bound to a thread. */
+    if (!rc)
+        rc = mdb_env_open(s->env, path, MDB_NOSUBDIR | MDB_NOSYNC | MDB_NOTLS | MDB_NORDAHEAD, 0600);
+    if (!rc)
+        rc = mdb_txn_begin(s->env, NULL, 0, &txn);
+    if (!rc)
+        rc = dbis_open(s, txn);
+    if (rc) {
+        if (txn)
+            mdb_txn_abort(txn);
+        store_map_close(s);
+        return lmdb_err(err, s, "open", rc);
+    }
+    bool ok = meta_load(s, txn, err);
+    rc = mdb_txn_commit(txn);
+    if (!ok || rc) {
+        store_map_close(s);
+        return ok ? lmdb_err(err, s, "open", rc) : false;
+    }
+    MDB_envinfo info;
+    mdb_env_info(s->env, &info);
+    s->opt.map_bytes = info.me_mapsize;
+    return true;
+}
+
+void store_map_close(struct reg_store *s)
+{
+    if (s->env)
+        mdb_env_close(s->env);
+    s->env = NULL;
+}
+
+/* Reads every record: a flipped bit on disk must not become an answer later. */
+static bool verify_all(struct reg_store *s, struct err *err)
+{
+    MDB_txn *txn;
+    MDB_cursor *cur;
+    MDB_val k, v;
+    struct store_record r;
+    bool ok = true;
+    int rc = mdb_txn_begin(s->env, NULL, MDB_RDONLY, &txn);
+    if (rc)
+        return lmdb_err(err, s, "verify", rc);
+    rc = mdb_cursor_open(txn, s->dbi_kv, &cur);
+    for (rc = rc ? rc : mdb_cursor_get(cur, &k, &v, MDB_FIRST); !rc && ok;
+         rc = mdb_cursor_get(cur, &k, &v, MDB_NEXT))
+        if (!store_record_check(store_slice(k), v, &r))
+            ok = err_set(err, ERR_CORRUPT, "store %s: checksum of %.*s is wrong", s->dir,
+                         SLICE(store_slice(k)));
+    if (ok && rc != MDB_NOTFOUND)
+        ok = lmdb_err(err, s, "verify", rc);
+    mdb_txn_abort(txn);
+    return ok;
+}
+
+struct reg_store *reg_store_open(const struct reg_store_options *opt, struct err *err)
+{
+    struct reg_store *s = MEM_NEW(struct reg_store);
+    s->opt = *opt;
+    if (!s->opt.map_bytes)
+        s->opt.map_bytes = STORE_MAP_BYTES_DEFAULT;
+    if (!s->opt.history_revisions)
+        s->opt.history_revisions = STORE_HISTORY_DEFAULT;
+    pthread_rwlock_init(&s->map_lock, NULL);
+    pthread_mutex_init(&s->notify_lock, NULL);
+    list_init(&s->notifies);
+    if (!slice_cstr(slice_of(opt->dir), s->dir, sizeof(s->dir))) {
+        err_set(err, ERR_INVALID, "store: directory name is too long");
+        goto fail;
+    }
+    if (mkdir(s->dir, 0700) != 0 && errno != EEXIST) {
+        err_errno(err, errno, "store: make %s", s->dir);
+        goto fail;
+    }
+    char path[4096];
+    store_path(s, "data.mdb", path, sizeof(path));
+    if (access(path, F_OK) == 0 && !mark_trusted(s)) {
+        err_set(err, ERR_CORRUPT, "store %s: the machine stopped while it was open", s->dir);
+        goto fail;
+    }
+    if (!store_map_open(s, err))
+        goto fail;
+    if ((opt->verify && !verify_all(s, err)) || !store_clients_load(s, err) ||
+        !mark_write(s, false, err)) {
+        store_map_close(s);
+        goto fail;
+    }
+    return s;
+fail:
+    store_clients_fini(s);
+    mem_free(s);
+    return NULL;
+}
+
+void reg_store_close(struct reg_store *s)
+{
+    struct err err = {0};
+    if (!s)
+        return;
+    wf_assert(!s->batch);
+    wf_assert(list_empty(&s->notifies));
+    if (mdb_env_sync(s->env, 1) == 0)
+        mark_write(s, true, &err); /* without it the next start rebuilds: slower, not wrong */
+    store_map_close(s);
+    store_clients_fini(s);
+    pthread_rwlock_destroy(&s->map_lock);
+    pthread_mutex_destroy(&s->notify_lock);
+    mem_free(s);
+}
+
+void reg_store_applied(struct reg_store *s, reg_rev *ret_index, uint64_t *ret_term)
+{
+    *ret_index = s->meta.applied_index;
+    *ret_term = s->meta.applied_term;
+}
+
+void reg_store_usage(struct reg_store *s, struct reg_store_usage *ret)
+{
+    MDB_envinfo info;
+    MDB_stat st;
+    pthread_rwlock_rdlock(&s->map_lock);
+    mdb_env_info(s->env, &info);
+    mdb_env_stat(s->env, &st);
+    pthread_rwlock_unlock(&s->map_lock);
+    *ret = (struct reg_store_usage){
+        .used_bytes = (uint64_t)(info.me_last_pgno + 1) * st.ms_psize,
+        .map_bytes = info.me_mapsize,
+    };
+}
+
+/* ---- reads ---- */
+
+bool reg_txn_begin(struct reg_store *s, struct reg_txn *ret_txn, struct err *err)
+{
+    MDB_txn *txn;
+    MDB_val v;
+    struct store_meta meta = {0};
+    pthread_rwlock_rdlock(&s->map_lock);
+    int rc = mdb_txn_begin(s->env, NULL, MDB_RDONLY, &txn);
+    if (rc) {
+        pthread_rwlock_unlock(&s->map_lock);
+        return lmdb_err(err, s, "read transaction", rc);
+    }
+    if (mdb_get(txn, s->dbi_meta, &(MDB_val){1, "m"}, &v) == 0 && v.mv_size == sizeof(meta))
+        memcpy(&meta, v.mv_data, sizeof(meta));
+    *ret_txn = (struct reg_txn){
+        .store = s, .mdb = txn, .revision = meta.revision, .compacted = meta.compacted};
+    return true;
+}
+
+void reg_txn_end(struct reg_txn *txn)
+{
+    if (!txn->mdb)
+        return;
+    mdb_txn_abort(txn->mdb);
+    txn->mdb = NULL;
+    pthread_rwlock_unlock(&txn->store->map_lock);
+}
+
+static struct reg_object object_of(struct slice key, struct store_record r)
+{
+    return (struct reg_object){
+        .key = key,
+        .value = r.value,
+        .create_rev = r.create_rev,
+        .mod_rev = r.mod_rev,
+        .version = r.version,
+    };
+}
+
+bool reg_get(struct reg_txn *txn, struct slice key, struct reg_object *ret_object)
+{
+    struct reg_store *s = txn->store;
+    MDB_val k = store_val(key), v;
+    if (key.n == 0 || key.n > REG_KEY_BYTES_MAX)
+        return false;
+    int rc = mdb_get(txn->mdb, s->dbi_kv, &k, &v);
+    if (rc == MDB_NOTFOUND)
+        return false;
+    if (rc)
+        store_doubt(s, mdb_strerror(rc));
+    *ret_object = object_of(key, store_record_read(s, key, v));
+    return true;
+}
+
+void reg_scan(struct reg_txn *txn, struct slice prefix, struct slice after,
+              bool (*fn)(void *ctx, const struct reg_object *o), void *ctx)
+{
+    struct reg_store *s = txn->store;
+    struct slice from = slice_cmp(after, prefix) > 0 ? after : prefix;
+    MDB_val k = store_val(from), v;
+    MDB_cursor *cur;
+    int rc = mdb_cursor_open(txn->mdb, s->dbi_kv, &cur);
+    if (rc)
+        store_doubt(s, mdb_strerror(rc));
+    rc = mdb_cursor_get(cur, &k, &v, from.n ? MDB_SET_RANGE : MDB_FIRST);
+    for (; !rc; rc = mdb_cursor_get(cur, &k, &v, MDB_NEXT)) {
+        struct slice key = store_slice(k);
+        if (!slice_starts(key, prefix))
+            break;
+        if (after.n && slice_cmp(key, after) <= 0)
+            continue;
+        struct reg_object o = object_of(key, store_record_read(s, key, v));
+        if (!fn(ctx, &o))
+            break;
+    }
+    if (rc && rc != MDB_NOTFOUND)
+        store_doubt(s, mdb_strerror(rc));
+    mdb_cursor_close(cur);
+}
+
+static bool count_one(void *ctx, const struct reg_object *o)
+{
+    (void)o;
+    ++*(uint64_t *)ctx;
+    return true;
+}
+
+uint64_t reg_count(struct reg_txn *txn, struct slice prefix)
+{
+    uint64_t n = 0;
+    reg_scan(txn, prefix, S(""), count_one, &n);
+    return n;
+}
+
+uint64_t reg_state_hash(struct reg_txn *txn)
+{
+    MDB_val v;
+    struct store_meta meta = {0};
+    if (mdb_get(txn->mdb, txn->store->dbi_meta, &(MDB_val){1, "m"}, &v) == 0 &&
+        v.mv_size == sizeof(meta))
+        memcpy(&meta, v.mv_data, sizeof(meta));
+    return meta.state_hash;
+}

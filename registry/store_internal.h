@@ -1,0 +1,92 @@
+/* Shared by store.c, fsm.c, history.c and checkpoint.c only. */
+#ifndef WEFT_REGISTRY_STORE_INTERNAL_H
+#define WEFT_REGISTRY_STORE_INTERNAL_H
+
+#include <lmdb.h>
+#include <pthread.h>
+
+#include "base/core/list.h"
+#include "base/core/map.h"
+#include "registry/fsm.h"
+
+#define STORE_READERS_MAX 512
+#define STORE_MAP_BYTES_DEFAULT (1ull << 30)
+#define STORE_HISTORY_DEFAULT 100000
+/* Rows of history that one commit deletes at most: keeps the raft thread's turn short. */
+#define STORE_COMPACT_ROWS_MAX 256
+
+/* The one row of dbi meta; written in every transaction. */
+struct store_meta {
+    uint64_t applied_index, applied_term;
+    uint64_t revision;  /* last entry that changed something */
+    uint64_t compacted;
+    uint64_t state_hash;
+    uint64_t schema;
+};
+#define STORE_SCHEMA 1
+
+struct store_answer {
+    uint64_t sequence, revision, failed_rev;
+    uint32_t code, failed_op;
+};
+
+/* Answers of one client that it may ask for again, by sequence. */
+struct store_client {
+    uint64_t id, settled, last_index;
+    VEC(struct store_answer) answers;
+    bool dirty;
+};
+
+struct reg_store {
+    char dir[3072];
+    struct reg_store_options opt;
+    MDB_env *env;
+    MDB_dbi dbi_meta, dbi_kv, dbi_hist, dbi_clients;
+    struct store_meta meta; /* of the open batch; the writer's */
+    MDB_txn *batch;
+    bool batch_changed;
+    size_t client_count;
+    struct store_client clients[REG_CLIENTS_MAX];
+    /* Readers hold it shared for the life of a transaction; growing and replacing the map take it
+     * alone. */
+    pthread_rwlock_t map_lock;
+    pthread_mutex_t notify_lock;
+    struct list notifies;
+};
+
+/* A record of dbi kv, decoded. */
+struct store_record {
+    uint64_t create_rev, mod_rev, version;
+    struct slice value;
+};
+
+/* Bytes of a kv record: create, mod, version u64, crc32c u32 of key and all the rest, value. */
+#define STORE_RECORD_HEAD 28
+void store_record_write(char *dst, struct slice key, const struct store_record *r);
+/* Ends the process when the checksum is wrong: the next start throws the cache away. */
+struct store_record store_record_read(const struct reg_store *s, struct slice key, MDB_val v);
+bool store_record_check(struct slice key, MDB_val v, struct store_record *ret);
+
+static inline MDB_val store_val(struct slice s)
+{
+    return (MDB_val){.mv_size = s.n, .mv_data = (void *)(uintptr_t)s.p};
+}
+static inline struct slice store_slice(MDB_val v)
+{
+    return (struct slice){v.mv_data, v.mv_size};
+}
+
+bool store_map_open(struct reg_store *s, struct err *err);
+void store_map_close(struct reg_store *s);
+bool store_clients_load(struct reg_store *s, struct err *err);
+void store_clients_fini(struct reg_store *s);
+/* Leaves a mark that makes the next open rebuild, then ends the process. */
+_Noreturn void store_doubt(const struct reg_store *s, const char *what);
+
+/* history.c */
+void store_history_put(struct reg_store *s, uint32_t sub, const struct reg_event *e);
+void store_history_compact(struct reg_store *s);
+
+void store_notify_all(struct reg_store *s);
+
+#endif

@@ -1,0 +1,459 @@
+/* If these fail, a registry node answers from a state that no log ever made: a lost write, half of a
+ * request, a revision that watchers miss, or a bit that a disk flipped. */
+#include <stdarg.h>
+#include <setjmp.h>
+#include <cmocka.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/env/env_uv.h"
+#include "registry/fsm.h"
+
+struct fixture {
+    char dir[64];
+    struct reg_store *store;
+    reg_rev index;
+    uint64_t sequence;
+    struct reg_result last;
+};
+
+static void open_store(struct fixture *f, uint64_t history)
+{
+    struct err err = {0};
+    f->store = reg_store_open(
+        &(struct reg_store_options){
+            .dir = f->dir, .map_bytes = 1 << 20, .history_revisions = history, .verify = true},
+        &err);
+    if (!f->store)
+        fail_msg("%s", err.msg);
+}
+
+static int setup(void **state)
+{
+    struct fixture *f = MEM_NEW(struct fixture);
+    strcpy(f->dir, "/tmp/weft-store-XXXXXX");
+    assert_non_null(mkdtemp(f->dir));
+    open_store(f, 1000);
+    *state = f;
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    struct fixture *f = *state;
+    struct err err = {0};
+    char path[128];
+    reg_store_close(f->store);
+    reg_store_discard(f->dir, &err);
+    snprintf(path, sizeof(path), "%s/ckpt", f->dir);
+    unlink(path);
+    rmdir(f->dir);
+    mem_free(f);
+    return 0;
+}
+
+static void keep_result(void *ctx, const struct reg_result *r)
+{
+    ((struct fixture *)ctx)->last = *r;
+}
+
+static void apply_as(struct fixture *f, uint64_t client, uint64_t sequence, uint64_t settled,
+                     const struct reg_op *ops, size_t n)
+{
+    struct reg_entry_builder b = {0};
+    reg_entry_begin(&b, 1700000000000);
+    assert_true(reg_entry_add(&b, &(struct reg_request){.client = client,
+                                                        .sequence = sequence,
+                                                        .settled = settled,
+                                                        .ops = ops,
+                                                        .op_count = n}));
+    struct slice entry = reg_entry_end(&b);
+    assert_int_equal(entry.n % 8, 0);
+    f->last = (struct reg_result){0};
+    reg_fsm_apply(f->store, ++f->index, 1, entry, keep_result, f);
+    reg_fsm_commit(f->store, f->index, 1);
+    reg_entry_fini(&b);
+}
+
+static struct reg_result apply(struct fixture *f, const struct reg_op *ops, size_t n)
+{
+    f->sequence++;
+    apply_as(f, 7, f->sequence, f->sequence, ops, n);
+    return f->last;
+}
+
+static struct reg_result put(struct fixture *f, const char *key, const char *value)
+{
+    struct reg_op op = {.key = slice_of(key), .value = slice_of(value)};
+    return apply(f, &op, 1);
+}
+
+static char *value_of(struct fixture *f, const char *key, struct reg_object *ret)
+{
+    static char text[256];
+    struct err err = {0};
+    struct reg_txn t;
+    struct reg_object o;
+    assert_true(reg_txn_begin(f->store, &t, &err));
+    bool found = reg_get(&t, slice_of(key), &o);
+    if (found)
+        snprintf(text, sizeof(text), "%.*s", SLICE(o.value));
+    if (found && ret)
+        *ret = o;
+    reg_txn_end(&t);
+    return found ? text : NULL;
+}
+
+static void test_put_get_delete(void **state)
+{
+    struct fixture *f = *state;
+    struct reg_object o;
+    assert_int_equal(put(f, "a/x", "1").revision, 1);
+    assert_int_equal(put(f, "a/x", "2").revision, 2);
+    assert_string_equal(value_of(f, "a/x", &o), "2");
+    assert_int_equal(o.create_rev, 1);
+    assert_int_equal(o.mod_rev, 2);
+    assert_int_equal(o.version, 2);
+    struct reg_op del = {.del = true, .key = S("a/x")};
+    assert_int_equal(apply(f, &del, 1).revision, 3);
+    assert_null(value_of(f, "a/x", NULL));
+    assert_int_equal(put(f, "a/x", "3").revision, 4);
+    value_of(f, "a/x", &o);
+    assert_int_equal(o.create_rev, 4);
+}
+
+static void test_equal_value_changes_nothing(void **state)
+{
+    struct fixture *f = *state;
+    struct reg_object o;
+    put(f, "a", "same");
+    assert_int_equal(put(f, "a", "same").revision, 1);
+    value_of(f, "a", &o);
+    assert_int_equal(o.mod_rev, 1);
+}
+
+static void test_preconditions(void **state)
+{
+    struct fixture *f = *state;
+    static const struct {
+        enum reg_expect expect;
+        const char *key;
+        uint64_t expected;
+        enum err_code code;
+    } rows[] = {
+        {REG_EXPECT_ABSENT, "there", 0, ERR_EXISTS},   {REG_EXPECT_ABSENT, "new", 0, ERR_NONE},
+        {REG_EXPECT_EXISTS, "none", 0, ERR_NOT_FOUND}, {REG_EXPECT_EXISTS, "there", 0, ERR_NONE},
+        {REG_EXPECT_REV, "none", 1, ERR_NOT_FOUND},    {REG_EXPECT_REV, "fixed", 99, ERR_CONFLICT},
+        {REG_EXPECT_REV, "fixed", 2, ERR_NONE},
+    };
+    put(f, "there", "1");
+    put(f, "fixed", "1");
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        struct reg_op op = {.key = slice_of(rows[i].key),
+                            .value = S("v"),
+                            .expect = rows[i].expect,
+                            .expected = rows[i].expected};
+        struct reg_result r = apply(f, &op, 1);
+        assert_int_equal(r.code, rows[i].code);
+        if (r.code == ERR_CONFLICT)
+            assert_int_equal(r.failed_rev, 2);
+    }
+}
+
+static void test_request_is_atomic(void **state)
+{
+    struct fixture *f = *state;
+    put(f, "b", "old");
+    struct reg_op ops[] = {
+        {.key = S("a"), .value = S("1")},
+        {.key = S("b"), .value = S("new"), .expect = REG_EXPECT_ABSENT},
+    };
+    struct reg_result r = apply(f, ops, 2);
+    assert_int_equal(r.code, ERR_EXISTS);
+    assert_int_equal(r.failed_op, 1);
+    assert_null(value_of(f, "a", NULL));
+    assert_string_equal(value_of(f, "b", NULL), "old");
+}
+
+static void test_repeated_request_has_effect_once(void **state)
+{
+    struct fixture *f = *state;
+    struct reg_op create = {.key = S("k"), .value = S("1"), .expect = REG_EXPECT_ABSENT};
+    apply_as(f, 9, 5, 3, &create, 1);
+    assert_int_equal(f->last.code, ERR_NONE);
+    reg_rev first = f->last.revision;
+    apply_as(f, 9, 5, 3, &create, 1); /* without the table: EXISTS */
+    assert_int_equal(f->last.code, ERR_NONE);
+    assert_true(f->last.repeated);
+    assert_int_equal(f->last.revision, first);
+    struct reg_op other = {.key = S("k2"), .value = S("1")};
+    apply_as(f, 9, 4, 3, &other, 1); /* a lower sequence that was not seen is no repetition */
+    assert_false(f->last.repeated);
+    reg_store_close(f->store);
+    open_store(f, 1000);
+    apply_as(f, 9, 5, 3, &create, 1); /* and it survives a restart */
+    assert_true(f->last.repeated);
+    apply_as(f, 9, 6, 6, &other, 1);
+    apply_as(f, 9, 5, 5, &create, 1); /* settled: answered long ago */
+    assert_int_equal(f->last.code, ERR_CANCELLED);
+}
+
+struct seen {
+    char text[1024];
+};
+
+static bool note_event(void *ctx, const struct reg_event *e)
+{
+    struct seen *s = ctx;
+    size_t at = strlen(s->text);
+    snprintf(s->text + at, sizeof(s->text) - at, "%llu%s%.*s=%.*s<%.*s ",
+             (unsigned long long)e->revision, e->deleted ? "-" : "+", SLICE(e->object.key),
+             SLICE(e->object.value), SLICE(e->prev_value));
+    return true;
+}
+
+static void test_changes(void **state)
+{
+    struct fixture *f = *state;
+    struct err err = {0};
+    struct reg_txn t;
+    struct seen seen = {{0}};
+    put(f, "a", "1");
+    struct reg_op ops[] = {{.key = S("b"), .value = S("1")}, {.key = S("a"), .value = S("2")}};
+    apply(f, ops, 2);
+    struct reg_op del = {.del = true, .key = S("a")};
+    apply(f, &del, 1);
+    assert_true(reg_txn_begin(f->store, &t, &err));
+    assert_int_equal(reg_changes(&t, 1, note_event, &seen), REG_HISTORY_OK);
+    assert_string_equal(seen.text, "2+b=1< 2+a=2<1 3-a=2<2 ");
+    reg_txn_end(&t);
+}
+
+static void test_compaction_says_gone(void **state)
+{
+    struct fixture *f = *state;
+    struct err err = {0};
+    struct reg_txn t;
+    struct seen seen = {{0}};
+    reg_store_close(f->store);
+    open_store(f, 10);
+    for (int i = 0; i < 50; i++) {
+        char value[8];
+        snprintf(value, sizeof(value), "%d", i);
+        put(f, "a", value);
+    }
+    assert_true(reg_txn_begin(f->store, &t, &err));
+    assert_int_equal(t.compacted, 40);
+    assert_int_equal(reg_changes(&t, 39, note_event, &seen), REG_HISTORY_COMPACTED);
+    assert_int_equal(reg_changes(&t, 48, note_event, &seen), REG_HISTORY_OK);
+    assert_string_equal(seen.text, "49+a=48<47 50+a=49<48 ");
+    reg_txn_end(&t);
+}
+
+static bool note_key(void *ctx, const struct reg_object *o)
+{
+    struct seen *s = ctx;
+    size_t at = strlen(s->text);
+    snprintf(s->text + at, sizeof(s->text) - at, "%.*s ", SLICE(o->key));
+    return at + o->key.n < 12;
+}
+
+static void test_scan(void **state)
+{
+    struct fixture *f = *state;
+    struct err err = {0};
+    struct reg_txn t;
+    static const struct {
+        const char *prefix, *after, *keys;
+    } rows[] = {
+        {"p/", "", "p/a p/b p/c "}, {"p/", "p/a", "p/b p/c "}, {"q", "", "q "}, {"p/", "p/c", ""},
+        {"", "p/c", "q "},
+    };
+    put(f, "p/b", "1");
+    put(f, "p/a", "1");
+    put(f, "q", "1");
+    put(f, "p/c", "1");
+    assert_true(reg_txn_begin(f->store, &t, &err));
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        struct seen seen = {{0}};
+        reg_scan(&t, slice_of(rows[i].prefix), slice_of(rows[i].after), note_key, &seen);
+        assert_string_equal(seen.text, rows[i].keys);
+    }
+    assert_int_equal(reg_count(&t, S("p/")), 3);
+    reg_txn_end(&t);
+}
+
+static void test_map_grows(void **state)
+{
+    struct fixture *f = *state;
+    struct reg_store_usage u;
+    char *value = mem_new(100001);
+    memset(value, 'x', 100000);
+    for (int i = 0; i < 50; i++) {
+        char key[16];
+        snprintf(key, sizeof(key), "k%d", i);
+        assert_int_equal(put(f, key, value).code, ERR_NONE);
+    }
+    reg_store_usage(f->store, &u);
+    assert_true(u.map_bytes > 8u << 20);
+    mem_free(value);
+}
+
+static void test_checkpoint_restores_bytes_and_hash(void **state)
+{
+    struct fixture *f = *state;
+    struct err err = {0};
+    struct reg_checkpoint c;
+    struct reg_txn t;
+    char path[128];
+    snprintf(path, sizeof(path), "%s/ckpt", f->dir);
+    put(f, "a", "1");
+    put(f, "b", "2");
+    assert_true(reg_store_checkpoint(f->store, path, &c, &err));
+    assert_int_equal(c.index, 2);
+    assert_true(reg_txn_begin(f->store, &t, &err));
+    uint64_t hash = reg_state_hash(&t);
+    reg_txn_end(&t);
+    put(f, "a", "later");
+    assert_true(reg_store_restore(f->store, path, &c, &err));
+    assert_string_equal(value_of(f, "a", NULL), "1");
+    assert_true(reg_txn_begin(f->store, &t, &err));
+    assert_true(reg_state_hash(&t) == hash);
+    assert_int_equal(t.revision, 2);
+    reg_txn_end(&t);
+    int fd = open(path, O_RDWR);
+    assert_int_equal(pwrite(fd, "\xff", 1, 5000), 1);
+    close(fd);
+    assert_false(reg_store_restore(f->store, path, &c, &err));
+    assert_int_equal(err.code, ERR_CORRUPT);
+    f->index = 2;
+    assert_int_equal(put(f, "a", "9").code, ERR_NONE);
+}
+
+static void test_replay_is_skipped(void **state)
+{
+    struct fixture *f = *state;
+    put(f, "a", "1");
+    put(f, "a", "2");
+    f->index = 0;
+    put(f, "a", "old");
+    assert_int_equal(f->last.client, 0); /* no result: not applied */
+    assert_string_equal(value_of(f, "a", NULL), "2");
+    f->index = 2;
+}
+
+/* A flipped bit on the disk: open refuses, a later read never answers. */
+static void test_flipped_bit_is_found(void **state)
+{
+    struct fixture *f = *state;
+    struct err err = {0};
+    char path[128], *image;
+    struct stat st;
+    put(f, "needle-key", "needle-value-0123456789");
+    reg_store_close(f->store);
+    snprintf(path, sizeof(path), "%s/data.mdb", f->dir);
+    int fd = open(path, O_RDWR);
+    assert_int_equal(fstat(fd, &st), 0);
+    image = mem_new((size_t)st.st_size);
+    assert_int_equal(pread(fd, image, (size_t)st.st_size, 0), st.st_size);
+    size_t flipped = 0;
+    for (size_t i = 0; i + 12 < (size_t)st.st_size; i++)
+        if (memcmp(image + i, "needle-value", 12) == 0) {
+            assert_int_equal(pwrite(fd, "N", 1, (off_t)i), 1);
+            flipped++;
+        }
+    close(fd);
+    mem_free(image);
+    assert_true(flipped > 0);
+    assert_null(reg_store_open(
+        &(struct reg_store_options){.dir = f->dir, .map_bytes = 1 << 20, .verify = true}, &err));
+    assert_int_equal(err.code, ERR_CORRUPT);
+    assert_true(reg_store_discard(f->dir, &err));
+    open_store(f, 1000);
+    f->index = 0;
+}
+
+static void on_notify(void *ctx, reg_rev revision)
+{
+    *(reg_rev *)ctx = revision;
+}
+
+static void test_notify_is_coalesced(void **state)
+{
+    struct fixture *f = *state;
+    struct err err = {0};
+    struct env *env = env_uv_new(&err);
+    reg_rev seen = 0;
+    struct reg_notify *n = reg_notify_open(f->store, env, on_notify, &seen);
+    put(f, "a", "1");
+    put(f, "a", "2");
+    while (!seen)
+        env_uv_turn(env, 1000);
+    assert_int_equal(seen, 2);
+    put(f, "a", "3");
+    reg_notify_close(n); /* with one on its way */
+    env_uv_turn(env, 0);
+    assert_int_equal(seen, 2);
+    env_uv_free(env);
+}
+
+/* Random edits against an obvious model: values, revisions and the state hash of a twin agree. */
+static void test_property_model(void **state)
+{
+    struct fixture *f = *state;
+    struct {
+        bool there;
+        unsigned value;
+        reg_rev mod;
+    } model[16] = {0};
+    unsigned seed = 42;
+    for (int i = 0; i < 2000; i++) {
+        unsigned k = (unsigned)rand_r(&seed) % 16, v = (unsigned)rand_r(&seed) % 3;
+        char key[8], value[8];
+        snprintf(key, sizeof(key), "k%u", k);
+        snprintf(value, sizeof(value), "%u", v);
+        struct reg_op op = {.del = rand_r(&seed) % 4 == 0, .key = slice_of(key), .value = slice_of(value)};
+        apply(f, &op, 1);
+        bool changes = op.del ? model[k].there : !model[k].there || model[k].value != v;
+        if (changes)
+            model[k].mod = f->index;
+        model[k].there = !op.del && (changes || model[k].there);
+        if (!op.del)
+            model[k].value = v;
+        if (op.del)
+            model[k].there = false;
+        struct reg_object o;
+        char *have = value_of(f, key, &o);
+        assert_true((have != NULL) == model[k].there);
+        if (have) {
+            assert_string_equal(have, value);
+            assert_int_equal(o.mod_rev, model[k].mod);
+        }
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(test_put_get_delete, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_equal_value_changes_nothing, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_preconditions, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_request_is_atomic, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_repeated_request_has_effect_once, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_changes, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_compaction_says_gone, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_scan, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_map_grows, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_checkpoint_restores_bytes_and_hash, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_replay_is_skipped, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_flipped_bit_is_found, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_notify_is_coalesced, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_property_model, setup, teardown),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
