@@ -100,8 +100,8 @@ bool reg_checkpoint_verify(const char *path, const struct reg_checkpoint *c, str
     if (!image_meta(path, &meta, err))
         return false;
     if (meta.applied_index != c->index)
-        return err_set(err, ERR_CORRUPT, "checkpoint %s: holds index %llu, its manifest says %llu", path,
-                       (unsigned long long)meta.applied_index, (unsigned long long)c->index);
+        return err_set(err, ERR_CORRUPT, "checkpoint %s: holds index %llu, its manifest says %llu",
+                       path, (unsigned long long)meta.applied_index, (unsigned long long)c->index);
     return true;
 }
 

@@ -49,7 +49,8 @@ static bool get_op(struct reader *r, struct reg_op *op)
            op->key.n <= REG_KEY_BYTES_MAX && op->value.n <= REG_VALUE_BYTES_MAX;
 }
 
-bool reg_request_decode(struct reader *r, struct arena *arena, struct reg_request *ret, struct err *err)
+bool reg_request_decode(struct reader *r, struct arena *arena, struct reg_request *ret,
+                        struct err *err)
 {
     struct reg_request q = {
         .client = reader_u64le(r),

@@ -1,15 +1,16 @@
 /* The bytes of one Raft log entry: all the writes of one loop turn.
  *
- *   entry    magic u32, version u16, flags u16, leader time ms u64, request count u32, requests, pad to 8
- *   request  client u64, sequence u64, settled u64, op count u32, ops
- *   op       flags u8 (delete, expect), expected u64, key u16+bytes, value u32+bytes
+ *   entry    magic u32, version u16, flags u16, leader time ms u64, request count u32, requests,
+ * pad to 8 request  client u64, sequence u64, settled u64, op count u32, ops op       flags u8
+ * (delete, expect), expected u64, key u16+bytes, value u32+bytes
  *
- * Little endian. (client, sequence) makes a retry after a lost leader exactly once in effect: the state
- * machine keeps the result of every sequence of a client that is not settled. `settled`: every lower
- * sequence of this client has been answered and will not be sent again. Clients beyond REG_CLIENTS_MAX:
- * the one unheard for longest is forgotten. A client id is random, made by each node at start; at most
- * REG_CLIENT_WINDOW sequences lie between settled and the newest. They may arrive in any order.
- * Entries are padded to 8 bytes: libraft 0.15 silently loses others (guard G10).
+ * Little endian. (client, sequence) makes a retry after a lost leader exactly once in effect: the
+ * state machine keeps the result of every sequence of a client that is not settled. `settled`:
+ * every lower sequence of this client has been answered and will not be sent again. Clients beyond
+ * REG_CLIENTS_MAX: the one unheard for longest is forgotten. A client id is random, made by each
+ * node at start; at most REG_CLIENT_WINDOW sequences lie between settled and the newest. They may
+ * arrive in any order. Entries are padded to 8 bytes: libraft 0.15 silently loses others (guard
+ * G10).
  */
 #ifndef WEFT_REGISTRY_COMMAND_H
 #define WEFT_REGISTRY_COMMAND_H
@@ -34,8 +35,8 @@ struct reg_entry_builder {
     uint32_t count;
 };
 void reg_entry_begin(struct reg_entry_builder *b, int64_t leader_wall_ms);
-/* false when it would pass REG_ENTRY_BYTES_MAX or REG_ENTRY_REQUESTS_MAX: put it into the next entry. An
- * entry with a single request always takes it (requests are bounded at the door). */
+/* false when it would pass REG_ENTRY_BYTES_MAX or REG_ENTRY_REQUESTS_MAX: put it into the next
+ * entry. An entry with a single request always takes it (requests are bounded at the door). */
 bool reg_entry_add(struct reg_entry_builder *b, const struct reg_request *r);
 struct slice reg_entry_end(struct reg_entry_builder *b);
 void reg_entry_fini(struct reg_entry_builder *b);
@@ -47,8 +48,10 @@ struct reg_entry_head {
 };
 bool reg_entry_open(struct reader *r, struct reg_entry_head *ret, struct err *err);
 
-/* The ops of a request as bytes and back: for forwarding to the leader. Ops borrow from the bytes. */
+/* The ops of a request as bytes and back: for forwarding to the leader. Ops borrow from the bytes.
+ */
 void reg_request_encode(struct buf *out, const struct reg_request *r);
-bool reg_request_decode(struct reader *r, struct arena *arena, struct reg_request *ret, struct err *err);
+bool reg_request_decode(struct reader *r, struct arena *arena, struct reg_request *ret,
+                        struct err *err);
 
 #endif

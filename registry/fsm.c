@@ -65,8 +65,8 @@ static struct store_client *client_find(struct reg_store *s, uint64_t id)
     return NULL;
 }
 
-/* A new client; when the table is full the one unheard for longest goes (equal on all replicas: the order
- * is that of the log). */
+/* A new client; when the table is full the one unheard for longest goes (equal on all replicas: the
+ * order is that of the log). */
 static struct store_client *client_add(struct reg_store *s, uint64_t id)
 {
     struct store_client *c;
@@ -114,7 +114,8 @@ static void clients_store(struct reg_store *s)
             continue;
         size_t body = c->answers.n * sizeof(struct store_answer);
         MDB_val v = {16 + body, NULL};
-        must(s, mdb_put(s->batch, s->dbi_clients, &(MDB_val){8, &c->id}, &v, MDB_RESERVE), "clients");
+        must(s, mdb_put(s->batch, s->dbi_clients, &(MDB_val){8, &c->id}, &v, MDB_RESERVE),
+             "clients");
         memcpy(v.mv_data, &c->settled, 8);
         memcpy((char *)v.mv_data + 8, &c->last_index, 8);
         if (body)
@@ -136,7 +137,8 @@ static bool kv_get(struct reg_store *s, struct slice key, struct store_record *r
     return true;
 }
 
-static enum err_code expect_check(const struct reg_op *op, bool found, const struct store_record *old)
+static enum err_code expect_check(const struct reg_op *op, bool found,
+                                  const struct store_record *old)
 {
     switch (op->expect) {
     case REG_EXPECT_ABSENT:
@@ -154,7 +156,8 @@ static enum err_code expect_check(const struct reg_op *op, bool found, const str
 }
 
 /* Do all preconditions hold against the state before this request? */
-static bool request_allowed(struct reg_store *s, const struct reg_request *q, struct reg_result *res)
+static bool request_allowed(struct reg_store *s, const struct reg_request *q,
+                            struct reg_result *res)
 {
     for (size_t i = 0; i < q->op_count; i++) {
         struct store_record old = {0};
@@ -210,8 +213,10 @@ static reg_rev op_apply(struct reg_store *s, const struct reg_op *op, reg_rev in
     e.object.version = now.version;
     e.object.value = op->del ? e.prev_value : op->value;
     if (op->del)
-        must(s, mdb_del(s->batch, s->dbi_kv, &(MDB_val){op->key.n, (void *)(uintptr_t)op->key.p}, NULL),
-             "delete");
+        must(
+            s,
+            mdb_del(s->batch, s->dbi_kv, &(MDB_val){op->key.n, (void *)(uintptr_t)op->key.p}, NULL),
+            "delete");
     else
         kv_put(s, op->key, &now);
     store_history_put(s, sub, &e);
@@ -222,8 +227,8 @@ static reg_rev op_apply(struct reg_store *s, const struct reg_op *op, reg_rev in
     return index;
 }
 
-static void request_run(struct reg_store *s, const struct reg_request *q, reg_rev index, uint32_t *sub,
-                        struct reg_result *res)
+static void request_run(struct reg_store *s, const struct reg_request *q, reg_rev index,
+                        uint32_t *sub, struct reg_result *res)
 {
     if (!request_allowed(s, q, res))
         return;
@@ -234,8 +239,8 @@ static void request_run(struct reg_store *s, const struct reg_request *q, reg_re
     }
 }
 
-static struct reg_result request_apply(struct reg_store *s, const struct reg_request *q, reg_rev index,
-                                       uint32_t *sub)
+static struct reg_result request_apply(struct reg_store *s, const struct reg_request *q,
+                                       reg_rev index, uint32_t *sub)
 {
     struct reg_result res = {.client = q->client, .sequence = q->sequence};
     struct store_client *c = client_find(s, q->client);
@@ -302,8 +307,8 @@ void reg_fsm_apply(struct reg_store *s, reg_rev index, uint64_t term, struct sli
     arena_fini(&arena);
 }
 
-/* Address space only: the file grows with its use. Readers must be out while it is remapped, so it is
- * tried early (half full) and waited for only when it is nearly full. */
+/* Address space only: the file grows with its use. Readers must be out while it is remapped, so it
+ * is tried early (half full) and waited for only when it is nearly full. */
 static void map_grow_when_needed(struct reg_store *s)
 {
     MDB_envinfo info;

@@ -2,9 +2,10 @@
  *
  *   reg_store_open → for each committed entry: reg_fsm_apply … → reg_fsm_commit (publishes, wakes)
  *
- * LMDB is a cache: NOSYNC, the applied index in the same transaction as the data, a checksum in each
- * record. After an unclean stop of the machine (other boot id, no clean mark) or a failed check the file
- * is thrown away and rebuilt from the newest checkpoint and the log (research/raft_lmdb.md §4.5).
+ * LMDB is a cache: NOSYNC, the applied index in the same transaction as the data, a checksum in
+ * each record. After an unclean stop of the machine (other boot id, no clean mark) or a failed
+ * check the file is thrown away and rebuilt from the newest checkpoint and the log
+ * (research/raft_lmdb.md §4.5).
  */
 #ifndef WEFT_REGISTRY_FSM_H
 #define WEFT_REGISTRY_FSM_H
@@ -12,14 +13,14 @@
 #include "registry/command.h"
 
 struct reg_store_options {
-    const char *dir;            /* made if absent; holds data.mdb */
-    uint64_t map_bytes;         /* to begin with; grows by itself when half of what is left is used */
+    const char *dir;    /* made if absent; holds data.mdb */
+    uint64_t map_bytes; /* to begin with; grows by itself when half of what is left is used */
     uint64_t history_revisions; /* window of changes that are kept */
     bool verify;                /* read every record's checksum at open */
 };
 
-/* ERR_CORRUPT: the caller restores a checkpoint (reg_store_restore) or starts from an empty store and
- * replays the log; reg_store_discard makes it empty. */
+/* ERR_CORRUPT: the caller restores a checkpoint (reg_store_restore) or starts from an empty store
+ * and replays the log; reg_store_discard makes it empty. */
 struct reg_store *reg_store_open(const struct reg_store_options *opt, struct err *err);
 bool reg_store_discard(const char *dir, struct err *err);
 /* Marks the store clean and syncs it. */
@@ -36,15 +37,17 @@ struct reg_result {
     uint32_t failed_op;
 };
 
-/* Applies one committed entry inside the open batch (opens it if none is). Indexes rise (barriers and
- * configurations take some too); an index that the store has already is skipped without a result (replay after a
- * restart, a checkpoint that is newer than its snapshot). Never fails for reasons of data: each request gets its
- * result through fn, before it returns; answer nobody before reg_fsm_commit. Entries of an unknown version or
- * with broken bytes end the process: a replica must not guess. */
+/* Applies one committed entry inside the open batch (opens it if none is). Indexes rise (barriers
+ * and configurations take some too); an index that the store has already is skipped without a
+ * result (replay after a restart, a checkpoint that is newer than its snapshot). Never fails for
+ * reasons of data: each request gets its result through fn, before it returns; answer nobody before
+ * reg_fsm_commit. Entries of an unknown version or with broken bytes end the process: a replica
+ * must not guess. */
 void reg_fsm_apply(struct reg_store *store, reg_rev index, uint64_t term, struct slice entry,
                    void (*fn)(void *ctx, const struct reg_result *r), void *ctx);
-/* Commits the batch and moves the applied index to `index` (≥ the last applied entry), publishes the revision and
- * wakes the watchers. Cheap when nothing is open and index did not move. LMDB errors end the process. */
+/* Commits the batch and moves the applied index to `index` (≥ the last applied entry), publishes
+ * the revision and wakes the watchers. Cheap when nothing is open and index did not move. LMDB
+ * errors end the process. */
 void reg_fsm_commit(struct reg_store *store, reg_rev index, uint64_t term);
 
 /* ---- checkpoints ---- */
@@ -56,14 +59,14 @@ struct reg_checkpoint {
     unsigned char sha256[32];
 };
 
-/* Copies a consistent image to `path` (fsynced, hashed). Runs on any thread, beside the writer; holds a
- * read transaction meanwhile. */
+/* Copies a consistent image to `path` (fsynced, hashed). Runs on any thread, beside the writer;
+ * holds a read transaction meanwhile. */
 bool reg_store_checkpoint(struct reg_store *store, const char *path, struct reg_checkpoint *ret,
                           struct err *err);
 /* Checks the file against its manifest. */
 bool reg_checkpoint_verify(const char *path, const struct reg_checkpoint *c, struct err *err);
-/* Replaces the contents by a checkpoint (writer thread; readers on other threads see the new state from
- * their next transaction on; watchers behind it get REG_HISTORY_COMPACTED). */
+/* Replaces the contents by a checkpoint (writer thread; readers on other threads see the new state
+ * from their next transaction on; watchers behind it get REG_HISTORY_COMPACTED). */
 bool reg_store_restore(struct reg_store *store, const char *path, const struct reg_checkpoint *c,
                        struct err *err);
 

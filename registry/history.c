@@ -5,8 +5,9 @@
 #include "base/env/env.h"
 #include "registry/store_internal.h"
 
-/* Row: key u64 = revision << 20 | number within the entry. Value: flags u8, key u16, value u32, previous
- * value u32 lengths, create, version, previous mod revision u64, crc32c u32, then the three. */
+/* Row: key u64 = revision << 20 | number within the entry. Value: flags u8, key u16, value u32,
+ * previous value u32 lengths, create, version, previous mod revision u64, crc32c u32, then the
+ * three. */
 #define HIST_SUB_BITS 20
 #define HIST_HEAD 39
 #define HIST_DELETED 1u
@@ -156,8 +157,7 @@ struct reg_notify *reg_notify_open(struct reg_store *s, struct env *env,
                                    void (*fn)(void *ctx, reg_rev revision), void *ctx)
 {
     struct reg_notify *n = MEM_NEW(struct reg_notify);
-    *n = (struct reg_notify){
-        .store = s, .env = env, .post.fn = notify_run, .fn = fn, .ctx = ctx};
+    *n = (struct reg_notify){.store = s, .env = env, .post.fn = notify_run, .fn = fn, .ctx = ctx};
     pthread_mutex_lock(&s->notify_lock);
     list_push(&s->notifies, &n->node);
     pthread_mutex_unlock(&s->notify_lock);

@@ -185,9 +185,11 @@ bool store_map_open(struct reg_store *s, struct err *err)
         rc = mdb_env_set_maxreaders(s->env, STORE_READERS_MAX);
     if (!rc)
         rc = mdb_env_set_mapsize(s->env, s->opt.map_bytes);
-    /* NOSYNC: the log is durable, this is its cache. NOTLS: a transaction is not bound to a thread. */
+    /* NOSYNC: the log is durable, this is its cache. NOTLS: a transaction is not bound to a thread.
+     */
     if (!rc)
-        rc = mdb_env_open(s->env, path, MDB_NOSUBDIR | MDB_NOSYNC | MDB_NOTLS | MDB_NORDAHEAD, 0600);
+        rc =
+            mdb_env_open(s->env, path, MDB_NOSUBDIR | MDB_NOSYNC | MDB_NOTLS | MDB_NORDAHEAD, 0600);
     if (!rc)
         rc = mdb_txn_begin(s->env, NULL, 0, &txn);
     if (!rc)

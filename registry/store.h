@@ -6,11 +6,11 @@
  *   if (reg_get(&t, S("virtualservices.networking.istio.io/default/reviews"), &o)) use(o.value);
  *   reg_txn_end(&t);
  *
- * Keys are "<resource>.<group>/<namespace>/<name>" (core group: "services/<ns>/<name>"; cluster-scoped
- * kinds: empty namespace, "namespaces//<name>"), at most REG_KEY_BYTES_MAX bytes. Values are the
- * object's canonical JSON without metadata.resourceVersion: readers add it from mod_rev.
- * A revision is the Raft log index of the entry that made it (DESIGN I1). Several requests that are
- * packed into one entry share its revision.
+ * Keys are "<resource>.<group>/<namespace>/<name>" (core group: "services/<ns>/<name>";
+ * cluster-scoped kinds: empty namespace, "namespaces//<name>"), at most REG_KEY_BYTES_MAX bytes.
+ * Values are the object's canonical JSON without metadata.resourceVersion: readers add it from
+ * mod_rev. A revision is the Raft log index of the entry that made it (DESIGN I1). Several requests
+ * that are packed into one entry share its revision.
  */
 #ifndef WEFT_REGISTRY_STORE_H
 #define WEFT_REGISTRY_STORE_H
@@ -53,7 +53,8 @@ void reg_scan(struct reg_txn *txn, struct slice prefix, struct slice after,
 /* Number of objects below a prefix. */
 uint64_t reg_count(struct reg_txn *txn, struct slice prefix);
 
-/* One change. A deletion carries the last value (watchers need it). `prev_mod_rev` is 0 for a creation. */
+/* One change. A deletion carries the last value (watchers need it). `prev_mod_rev` is 0 for a
+ * creation. */
 struct reg_event {
     reg_rev revision;
     bool deleted;
@@ -63,9 +64,9 @@ struct reg_event {
 };
 
 enum reg_history { REG_HISTORY_OK, REG_HISTORY_COMPACTED };
-/* Every change with from < revision <= txn->revision, in order, until fn returns false. COMPACTED when
- * from < txn->compacted: the caller lists again (HTTP 410). This is the watch: reg_notify wakes, this
- * reads; a slow reader costs nobody anything. */
+/* Every change with from < revision <= txn->revision, in order, until fn returns false. COMPACTED
+ * when from < txn->compacted: the caller lists again (HTTP 410). This is the watch: reg_notify
+ * wakes, this reads; a slow reader costs nobody anything. */
 enum reg_history reg_changes(struct reg_txn *txn, reg_rev from,
                              bool (*fn)(void *ctx, const struct reg_event *e), void *ctx);
 

@@ -18,7 +18,7 @@
 /* The one row of dbi meta; written in every transaction. */
 struct store_meta {
     uint64_t applied_index, applied_term;
-    uint64_t revision;  /* last entry that changed something */
+    uint64_t revision; /* last entry that changed something */
     uint64_t compacted;
     uint64_t state_hash;
     uint64_t schema;

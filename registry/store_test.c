@@ -1,5 +1,5 @@
-/* If these fail, a registry node answers from a state that no log ever made: a lost write, half of a
- * request, a revision that watchers miss, or a bit that a disk flipped. */
+/* If these fail, a registry node answers from a state that no log ever made: a lost write, half of
+ * a request, a revision that watchers miss, or a bit that a disk flipped. */
 #include <stdarg.h>
 #include <setjmp.h>
 #include <cmocka.h>
@@ -271,8 +271,8 @@ static void test_scan(void **state)
     static const struct {
         const char *prefix, *after, *keys;
     } rows[] = {
-        {"p/", "", "p/a p/b p/c "}, {"p/", "p/a", "p/b p/c "}, {"q", "", "q "}, {"p/", "p/c", ""},
-        {"", "p/c", "q "},
+        {"p/", "", "p/a p/b p/c "}, {"p/", "p/a", "p/b p/c "}, {"q", "", "q "},
+        {"p/", "p/c", ""},          {"", "p/c", "q "},
     };
     put(f, "p/b", "1");
     put(f, "p/a", "1");
@@ -417,7 +417,8 @@ static void test_property_model(void **state)
         char key[8], value[8];
         snprintf(key, sizeof(key), "k%u", k);
         snprintf(value, sizeof(value), "%u", v);
-        struct reg_op op = {.del = rand_r(&seed) % 4 == 0, .key = slice_of(key), .value = slice_of(value)};
+        struct reg_op op = {
+            .del = rand_r(&seed) % 4 == 0, .key = slice_of(key), .value = slice_of(value)};
         apply(f, &op, 1);
         bool changes = op.del ? model[k].there : !model[k].there || model[k].value != v;
         if (changes)

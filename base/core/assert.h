@@ -5,6 +5,8 @@
 #ifndef WEFT_BASE_CORE_ASSERT_H
 #define WEFT_BASE_CORE_ASSERT_H
 
+#include <assert.h> /* static_assert */
+
 _Noreturn void wf_assert_failed(const char *expr, const char *file, int line, const char *func);
 /* Ends the process after a message: the fail-stop of a condition that must not be survived
  * (a failed disk write in the registry). */
