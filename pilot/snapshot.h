@@ -4,9 +4,10 @@
  *   view       what one class of proxies may see: for each type the resources sorted by name
  *   resource   the encoded bytes of one xDS resource and its version
  *
- * The builder thread makes a snapshot after each revision (coalescing when it is behind) and publishes the
- * pointer; workers keep the old one as long as a response refers to it. An unchanged resource is the same
- * pointer in the next snapshot, an unchanged type list too: comparing pointers finds the differences.
+ * The builder thread makes a snapshot after each revision (coalescing when it is behind) and
+ * publishes the pointer; workers keep the old one as long as a response refers to it. An unchanged
+ * resource is the same pointer in the next snapshot, an unchanged type list too: comparing pointers
+ * finds the differences.
  */
 #ifndef WEFT_PILOT_SNAPSHOT_H
 #define WEFT_PILOT_SNAPSHOT_H
@@ -17,9 +18,13 @@
 #include "base/core/slice.h"
 #include "registry/store.h"
 
-/* Version of a resource, "<revision>.<hash>" on the wire: hash of the bytes, revision = highest
- * modify revision of the inputs when the bytes last changed. In sync means: equal hash and a revision
- * that is not older (DESIGN §3). */
+/* Version of a resource, "<revision>.<hash>" on the wire. Both parts are functions of the
+ * replicated state, so that every replica has the same: hash      of the bytes revision  the
+ * highest revision at which anything changed that was read to make the resource (objects, and the
+ * indexes over them, so that a deletion counts too) A change of the inputs that leaves the bytes
+ * equal keeps the resource, its pointer and its version: there is nothing to send. A replica that
+ * starts after such a change has the higher revision with the same hash; its clients with the older
+ * version are sent the bytes again, which is safe. */
 struct xds_version {
     reg_rev revision;
     uint64_t hash;
@@ -30,38 +35,72 @@ struct xds_version {
 struct slice xds_version_format(struct xds_version v, char *dst);
 /* false for anything that this project did not write. */
 bool xds_version_parse(struct slice text, struct xds_version *ret_version);
+/* Need a client that says to have `client` not be sent `server`? Equal hash, and a revision that is
+ * not older: Envoy may report the first version that it saw of a wildcard resource, which is a lie
+ * after a rollback to the same bytes. For a client that is known to report what it holds
+ * (weft-proxy; resources that are asked for by name), equal hashes are enough. */
+bool xds_version_in_sync(struct xds_version client, struct xds_version server);
 
 struct xds_resource {
     atomic_uint refs;
     enum xds_type type;
     struct xds_version version;
     struct slice name;
-    struct slice body;      /* the serialized message (the value of the Any) */
+    struct slice body; /* the serialized message (the value of the Any) */
     uint32_t source_count;
-    const struct slice *sources; /* registry keys of the objects that made it: a NACK goes to them */
-    struct slice follows;   /* CDS: name of the EDS resource that must be sent after a change; else empty */
+    const struct slice
+        *sources; /* registry keys of the objects that made it, sorted: a NACK goes to them */
+    struct slice
+        follows; /* CDS: name of the EDS resource that must be sent after a change; else empty */
 };
 
 struct xds_resource *xds_resource_ref(struct xds_resource *r);
-void xds_resource_unref(struct xds_resource *r);
+void xds_resource_unref(struct xds_resource *r); /* NULL is fine */
 
-/* Resources of one type, sorted by name, unique. */
+/* Resources of one type, unique by name, in one or two layers: what the class shares with others
+ * (base) and its own. A thousand proxies with an address each share one base of a thousand
+ * clusters. */
 struct xds_list {
     atomic_uint refs;
-    reg_rev revision; /* highest version.revision in it */
-    uint64_t hash;    /* over names and versions: the SotW version_info is <revision>.<hash> */
-    size_t n;
+    reg_rev revision;      /* highest version.revision, base included */
+    uint64_t hash;         /* over names and versions, base included: the SotW version_info is
+                              <revision>.<hash> */
+    struct xds_list *base; /* has no base itself; NULL = none */
+    size_t n;              /* own items, sorted by name; none of the names is in base */
     struct xds_resource *items[];
 };
 
-/* Binary search; NULL when absent. */
+struct xds_list *xds_list_ref(struct xds_list *l);
+void xds_list_unref(struct xds_list *l); /* NULL is fine */
+
+/* Binary search in both layers; NULL when absent (also from a NULL list). */
 struct xds_resource *xds_list_find(const struct xds_list *l, struct slice name);
+/* Both layers; 0 for NULL. */
+size_t xds_list_count(const struct xds_list *l);
+
+/* Both layers in the order of names:
+ *   struct xds_list_iter it = {.list = l};
+ *   for (struct xds_resource *r; (r = xds_list_next(&it));) … */
+struct xds_list_iter {
+    const struct xds_list *list; /* NULL: nothing */
+    size_t own, shared;
+};
+struct xds_resource *xds_list_next(struct xds_list_iter *it);
+
+/* fn for each name, in order, whose resource pointer differs: was NULL = new, is NULL = gone. Equal
+ * layers are not walked. Either list may be NULL. */
+void xds_list_diff(const struct xds_list *was, const struct xds_list *is,
+                   void (*fn)(void *ctx, struct xds_resource *was, struct xds_resource *is),
+                   void *ctx);
 
 struct xds_view {
     atomic_uint refs;
-    uint64_t class_id; /* stable while the class lives */
-    struct xds_list *types[XDS_TYPE_COUNT];
+    uint64_t class_id;                      /* stable while the class lives */
+    struct xds_list *types[XDS_TYPE_COUNT]; /* NULL = empty */
 };
+
+struct xds_view *xds_view_ref(struct xds_view *v);
+void xds_view_unref(struct xds_view *v); /* NULL is fine */
 
 struct xds_snapshot {
     atomic_uint refs;
@@ -71,8 +110,28 @@ struct xds_snapshot {
 };
 
 struct xds_snapshot *xds_snapshot_ref(struct xds_snapshot *s);
-void xds_snapshot_unref(struct xds_snapshot *s);
-struct xds_view *xds_snapshot_view(const struct xds_snapshot *s, uint64_t class_id); /* NULL: not compiled yet */
+void xds_snapshot_unref(struct xds_snapshot *s); /* NULL is fine */
+/* Borrowed from the snapshot. NULL: not compiled yet. */
+struct xds_view *xds_snapshot_view(const struct xds_snapshot *s, uint64_t class_id);
+
+/* ---- making them (the compiler, and tests of the workers) ---- */
+
+struct xds_resource_parts {
+    enum xds_type type;
+    struct slice name, body, follows;
+    reg_rev revision;
+    const struct slice *sources; /* in any order, repetitions are dropped */
+    size_t source_count;
+};
+/* One reference; copies all, hashes the body. */
+struct xds_resource *xds_resource_new(const struct xds_resource_parts *p);
+/* One reference; sorts a copy of items, takes a reference on each and on base. Names must be
+ * unique. */
+struct xds_list *xds_list_new(struct xds_list *base, struct xds_resource *const *items, size_t n);
+/* One reference; takes a reference on each list. */
+struct xds_view *xds_view_new(uint64_t class_id, struct xds_list *const lists[XDS_TYPE_COUNT]);
+/* One reference; sorts a copy of views, takes a reference on each. */
+struct xds_snapshot *xds_snapshot_new(reg_rev revision, struct xds_view *const *views, size_t n);
 
 /* ---- classes ---- */
 
@@ -80,23 +139,25 @@ enum proxy_type { PROXY_SIDECAR, PROXY_ROUTER };
 enum proxy_dialect { DIALECT_ENVOY, DIALECT_GRPC, DIALECT_WEFT };
 enum proxy_capture { CAPTURE_REDIRECT, CAPTURE_NONE }; /* node metadata INTERCEPTION_MODE */
 
-/* Everything about a proxy that the compiler may look at; two proxies with equal inputs are one class.
- * Parsed from the Node of the first request by ads (bounded, see ads_limits.h). Slices are borrowed. */
+/* Everything about a proxy that the compiler may look at; two proxies with equal inputs are one
+ * class. Parsed from the Node of the first request by ads (bounded, see ads_limits.h). Slices are
+ * borrowed. */
 struct proxy_class_input {
     enum proxy_type type;
     enum proxy_dialect dialect;
     enum proxy_capture capture;
-    struct slice ns;              /* metadata NAMESPACE, else from the id, else "default" */
-    struct slice dns_domain;      /* "default.svc.cluster.local" */
-    struct slice address;         /* workload IP of the node id "sidecar~IP~POD.NS~DOMAIN" */
-    size_t label_count;           /* metadata LABELS, sorted by name */
+    struct slice ns;         /* metadata NAMESPACE, else from the id, else "default" */
+    struct slice dns_domain; /* "default.svc.cluster.local" */
+    struct slice address;    /* workload IP of the node id "sidecar~IP~POD.NS~DOMAIN" */
+    size_t label_count;      /* metadata LABELS, sorted by name */
     const struct slice (*labels)[2];
     struct slice region, zone, subzone;
 };
 
-/* The compiler's door for workers (any thread): finds or registers the class. The view may not exist yet in
- * the current snapshot; the next one has it (a registration wakes the builder). Give back when
- * the last session of it ends; the builder forgets classes without sessions after a while. */
+/* The compiler's door for workers (any thread): finds or registers the class. The view may not
+ * exist yet in the current snapshot; the next one has it (a registration wakes the builder). Give
+ * back when the last session of it ends; the builder forgets classes without sessions after a
+ * while. */
 struct compiler;
 uint64_t compiler_class_acquire(struct compiler *c, const struct proxy_class_input *in);
 void compiler_class_release(struct compiler *c, uint64_t class_id);
@@ -106,8 +167,8 @@ struct xds_snapshot *compiler_snapshot(struct compiler *c);
 /* fn on env's thread after each publication, coalesced. */
 struct env;
 struct compiler_watch;
-struct compiler_watch *compiler_watch_open(struct compiler *c, struct env *env, void (*fn)(void *ctx),
-                                           void *ctx);
+struct compiler_watch *compiler_watch_open(struct compiler *c, struct env *env,
+                                           void (*fn)(void *ctx), void *ctx);
 void compiler_watch_close(struct compiler_watch *w);
 
 #endif

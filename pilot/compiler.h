@@ -1,0 +1,47 @@
+/* The builder: keeps the service model in memory, compiles it for every class of proxies that has a
+ * session and publishes snapshots (pilot/snapshot.h, where the workers' calls stand too).
+ *
+ *   struct compiler *c = compiler_start(&(struct compiler_options){.store = store}, &err);
+ *   … workers: compiler_class_acquire, compiler_watch_open, compiler_snapshot …
+ *   compiler_stop(c);
+ *
+ * It runs on a thread of its own, wakes by reg_notify, takes all changes that are there (so it
+ * coalesces when it is behind) and recompiles what read them. It reads the registry and nothing
+ * else.
+ */
+#ifndef WEFT_PILOT_COMPILER_H
+#define WEFT_PILOT_COMPILER_H
+
+#include "base/core/metric.h"
+#include "pilot/snapshot.h"
+
+struct compiler_options {
+    struct reg_store *store;
+    struct slice root_ns;    /* namespace of mesh-wide defaults; empty = "istio-system" */
+    struct slice cluster_id; /* in the endpoints' metadata; empty = "Kubernetes" */
+};
+
+/* NULL and err when the thread or the first read fails. */
+struct compiler *compiler_start(const struct compiler_options *opt, struct err *err);
+/* All watches are closed and nobody acquires any more. Snapshots that are still held stay valid.
+ * NULL is fine. */
+void compiler_stop(struct compiler *c);
+
+/* Cells of the builder's thread; write them with metric_write_text from any thread. */
+struct metric_set *compiler_metrics(struct compiler *c);
+
+/* An object that could not be used, wholly or in part: it never blocks the others. Copied out under
+ * a lock; in the order of keys. Any thread. */
+void compiler_issues(struct compiler *c,
+                     void (*fn)(void *ctx, struct slice key, reg_rev mod_rev, struct slice message),
+                     void *ctx);
+
+/* ---- for tests of the workers ---- */
+
+/* A compiler without registry and thread: equal class inputs get equal ids (1, 2, …), and the
+ * snapshots are the caller's. Ends with compiler_stop. */
+struct compiler *compiler_new_manual(void);
+/* Publishes and wakes the watchers; takes the reference. */
+void compiler_publish(struct compiler *c, struct xds_snapshot *take_snapshot);
+
+#endif
