@@ -13,8 +13,8 @@ const struct pb_limits pb_limits_default = {
     .memory = PB_MEMORY_MAX,
 };
 
-/* What protobuf-c spends on each field while it unpacks: a scanned member and, for a repeated field, a
- * pointer, both rounded up by the arena. */
+/* What protobuf-c spends on each field while it unpacks: a scanned member and, for a repeated
+ * field, a pointer, both rounded up by the arena. */
 enum { ELEMENT_MEMORY = 64 };
 
 /* ---- scanning ---- */
@@ -158,8 +158,7 @@ static bool enter_message(struct scan *s, const ProtobufCFieldDescriptor *field,
         return refuse(s, ERR_LIMIT, field, "messages are nested too deep");
     if (!charge(s, field, 1, type->sizeof_message))
         return false;
-    s->stack[s->depth++] =
-        (struct frame){.type = type, .via = field->name, .in = reader_of(body)};
+    s->stack[s->depth++] = (struct frame){.type = type, .via = field->name, .in = reader_of(body)};
     return true;
 }
 
@@ -275,8 +274,8 @@ void *pb_unpack_limited(const ProtobufCMessageDescriptor *type, struct slice wir
         return NULL;
     struct arena_allocator state = {.arena = arena};
     ProtobufCAllocator allocator = {allocate, release, &state};
-    void *msg =
-        protobuf_c_message_unpack(type, &allocator, wire.n, (const uint8_t *)(wire.p ? wire.p : ""));
+    void *msg = protobuf_c_message_unpack(type, &allocator, wire.n,
+                                          (const uint8_t *)(wire.p ? wire.p : ""));
     if (msg)
         return msg;
     if (state.refused)
@@ -290,6 +289,27 @@ void *pb_unpack(const ProtobufCMessageDescriptor *type, struct slice wire, struc
                 struct err *err)
 {
     return pb_unpack_limited(type, wire, NULL, arena, err);
+}
+
+/* ---- types by name ---- */
+
+const ProtobufCMessageDescriptor *pb_types_find(const struct pb_types *types, struct slice name)
+{
+    size_t slash = slice_find_last(name, '/');
+    if (slash != SIZE_MAX)
+        name = slice_skip(name, slash + 1);
+    size_t low = 0, high = types->n;
+    while (low < high) {
+        size_t mid = low + (high - low) / 2;
+        int c = slice_cmp(name, slice_of(types->v[mid]->name));
+        if (c == 0)
+            return types->v[mid];
+        if (c > 0)
+            low = mid + 1;
+        else
+            high = mid;
+    }
+    return NULL;
 }
 
 /* ---- building ---- */
@@ -369,7 +389,8 @@ static const char *entry_key(const ProtobufCMessage *entry)
 
 static int entry_cmp(const void *a, const void *b)
 {
-    return strcmp(entry_key(*(ProtobufCMessage *const *)a), entry_key(*(ProtobufCMessage *const *)b));
+    return strcmp(entry_key(*(ProtobufCMessage *const *)a),
+                  entry_key(*(ProtobufCMessage *const *)b));
 }
 
 void pb_sort_map(void *entries, size_t n)

@@ -1,5 +1,5 @@
-/* Protobuf over protobuf-c: bytes from outside are scanned before they are unpacked, trees live in an
- * arena, packing is deterministic.
+/* Protobuf over protobuf-c: bytes from outside are scanned before they are unpacked, trees live in
+ * an arena, packing is deterministic.
  *
  *   const Envoy__Config__Route__V3__RouteConfiguration *rc =
  *       pb_unpack(&envoy__config__route__v3__route_configuration__descriptor, bytes, arena, err);
@@ -11,8 +11,8 @@
  *   PB_PUSH(arena, vhost, routes, r);
  *   pb_pack(&vhost->base, out);
  *
- * protobuf-c itself knows no limit of depth, does not check UTF-8 and cuts a string at its first NUL:
- * never call protobuf_c_message_unpack() on bytes of a peer.
+ * protobuf-c itself knows no limit of depth, does not check UTF-8 and cuts a string at its first
+ * NUL: never call protobuf_c_message_unpack() on bytes of a peer.
  */
 #ifndef WEFT_BASE_WIRE_PB_H
 #define WEFT_BASE_WIRE_PB_H
@@ -36,21 +36,33 @@ struct pb_limits {
 /* The PB_*_MAX of pb_limits.h. */
 extern const struct pb_limits pb_limits_default;
 
-/* Walks the wire bytes with the descriptors, without recursion and without memory. Refuses what is cut
- * short or longer than what holds it, field number 0, groups, a known field of the wrong wire type,
- * strings that are not UTF-8 or hold a NUL, and whatever exceeds the limits (NULL: the defaults).
- * Bytes inside an Any or a bytes field are not looked into: they get a pb_unpack() of their own.
- * ERR_INVALID or ERR_LIMIT; the message names the path of fields and the byte. */
+/* Walks the wire bytes with the descriptors, without recursion and without memory. Refuses what is
+ * cut short or longer than what holds it, field number 0, groups, a known field of the wrong wire
+ * type, strings that are not UTF-8 or hold a NUL, and whatever exceeds the limits (NULL: the
+ * defaults). Bytes inside an Any or a bytes field are not looked into: they get a pb_unpack() of
+ * their own. ERR_INVALID or ERR_LIMIT; the message names the path of fields and the byte. */
 bool pb_scan(const ProtobufCMessageDescriptor *type, struct slice wire,
              const struct pb_limits *limits, struct err *err);
 
-/* Scans, then unpacks into the arena; the tree borrows nothing from wire and is never freed by hand.
- * NULL on failure: as pb_scan, or ERR_LIMIT when the arena has a limit and reached it. Unknown fields
- * are kept and are packed again. */
+/* Scans, then unpacks into the arena; the tree borrows nothing from wire and is never freed by
+ * hand. NULL on failure: as pb_scan, or ERR_LIMIT when the arena has a limit and reached it.
+ * Unknown fields are kept and are packed again. */
 void *pb_unpack(const ProtobufCMessageDescriptor *type, struct slice wire, struct arena *arena,
                 struct err *err);
 void *pb_unpack_limited(const ProtobufCMessageDescriptor *type, struct slice wire,
                         const struct pb_limits *limits, struct arena *arena, struct err *err);
+
+/* ---- types by name ---- */
+
+/* Message types, sorted by full name. */
+struct pb_types {
+    const ProtobufCMessageDescriptor *const *v;
+    size_t n;
+};
+
+/* By full name ("envoy.config.core.v3.Node") or type URL (what stands behind its last '/'); NULL
+ * when the table has none. */
+const ProtobufCMessageDescriptor *pb_types_find(const struct pb_types *types, struct slice name);
 
 /* ---- building ---- */
 
@@ -74,11 +86,12 @@ static inline struct slice pb_slice(const char *field)
     return slice_of(field);
 }
 
-/* Sorts the entries of a map field (an array of n pointers to entry messages) by key, bytewise, so that
- * equal maps have equal bytes: pb_sort_map(m->labels, m->n_labels). Keys must be strings. */
+/* Sorts the entries of a map field (an array of n pointers to entry messages) by key, bytewise, so
+ * that equal maps have equal bytes: pb_sort_map(m->labels, m->n_labels). Keys must be strings. */
 void pb_sort_map(void *entries, size_t n);
 
-/* Is the field a map, that is a repeated <FieldName>Entry of key and value? protobuf-c has no mark. */
+/* Is the field a map, that is a repeated <FieldName>Entry of key and value? protobuf-c has no mark.
+ */
 bool pb_field_is_map(const ProtobufCFieldDescriptor *field);
 
 /* ---- packing ---- */

@@ -1,7 +1,8 @@
-/* Packing from the last byte to the first: the length of an embedded message is known when its header
- * is written, so that nothing is measured twice. */
+/* Packing from the last byte to the first: the length of an embedded message is known when its
+ * header is written, so that nothing is measured twice. */
 #include "base/wire/pb.h"
 
+#include <assert.h>
 #include <string.h>
 
 #include "base/core/assert.h"
