@@ -2,7 +2,6 @@
  * header is written, so that nothing is measured twice. */
 #include "base/wire/pb.h"
 
-#include <assert.h>
 #include <string.h>
 
 #include "base/core/assert.h"
