@@ -11,12 +11,14 @@
 #include "base/env/env.h"
 
 struct env *env_uv_new(struct err *err);
+/* Listeners, streams, timers, tasks, posts and jobs are work; waiting for a signal is none. */
 void env_uv_run(struct env *env);
 /* One turn; waits at most `wait` ms. For tests and the CLI. */
 void env_uv_turn(struct env *env, wf_ms wait);
 /* Thread-safe. */
 void env_uv_stop(struct env *env);
-/* Closes what is open; on_close callbacks run before it returns. */
+/* Closes what is open; on_close callbacks and posts that are under way run before it returns, timers do
+ * not (they are stopped). Waits for env_work jobs. NULL is fine. */
 void env_uv_free(struct env *env);
 /* SIGINT, SIGTERM, SIGHUP, … delivered on this env's thread. */
 void env_uv_on_signal(struct env *env, int signum, void (*fn)(void *ctx, int signum), void *ctx);
