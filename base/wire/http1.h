@@ -141,13 +141,14 @@ bool http1_write_last_chunk(struct buf *b, const struct headers *trailers);
 /* ---- writing ---- */
 
 struct http1_write {
-    enum http1_body body; /* a request with NONE says nothing; a response with NONE keeps the
-                             Content-Length of its headers (answers to HEAD, 304), or says 0 */
+    enum http1_body body; /* NONE: a response keeps the Content-Length of its headers (answers to
+                             HEAD, 304) or says 0; so does a POST, PUT or PATCH */
     uint64_t length;
     bool close;            /* Connection: close */
     bool keep_alive;       /* Connection: keep-alive, for a peer of HTTP/1.0 */
     struct slice upgrade;  /* Connection: upgrade, Upgrade: this */
     uint8_t minor_is_zero; /* write HTTP/1.0 */
+    bool to_head;          /* the answer to a HEAD: without a Content-Length in its headers, none */
     bool absolute;         /* target in absolute form (scheme and authority must be there) */
     struct slice reason;   /* empty = the status' usual one */
 };
