@@ -1,0 +1,206 @@
+/* If these failed, workers would send a proxy too much, too little, or free bytes that another
+ * thread still sends. */
+#include "pilot/snapshot.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "pilot/compiler.h"
+
+static struct xds_resource *res(const char *name, const char *body, reg_rev rev)
+{
+    return xds_resource_new(&(struct xds_resource_parts){
+        .type = XDS_CDS, .name = slice_of(name), .body = slice_of(body), .revision = rev});
+}
+
+/* A list of resources named by single letters: "ac" over base. */
+static struct xds_list *letters(struct xds_list *base, const char *names, reg_rev rev)
+{
+    struct xds_resource *items[32];
+    size_t n = strlen(names);
+    for (size_t i = 0; i < n; i++)
+        items[i] = res((char[]){names[i], 0}, "x", rev);
+    struct xds_list *l = xds_list_new(base, items, n);
+    for (size_t i = 0; i < n; i++)
+        xds_resource_unref(items[i]);
+    return l;
+}
+
+static void version_text(void **state)
+{
+    (void)state;
+    char text[XDS_VERSION_TEXT];
+    struct xds_version v = {41, 0x9f86d081884c7d65}, back;
+    assert_string_equal(xds_version_format(v, text).p, "41.9f86d081884c7d65");
+    assert_true(xds_version_parse(slice_of(text), &back));
+    assert_true(back.revision == v.revision && back.hash == v.hash);
+    xds_version_format((struct xds_version){UINT64_MAX, 1}, text);
+    assert_true(xds_version_parse(slice_of(text), &back) && back.revision == UINT64_MAX);
+
+    static const char *const bad[] = {"",
+                                      "41",
+                                      "41.",
+                                      ".9f86d081884c7d65",
+                                      "41.9F86d081884c7d65",
+                                      "041.9f86d081884c7d65",
+                                      "41.9f86d081884c7d6",
+                                      "41.9f86d081884c7d655",
+                                      "18446744073709551616.9f86d081884c7d65",
+                                      "-1.9f86d081884c7d65",
+                                      "2026-01-01T00:00:00Z/12"};
+    for (size_t i = 0; i < ARRAY_LEN(bad); i++)
+        assert_false(xds_version_parse(slice_of(bad[i]), &back));
+}
+
+static void in_sync(void **state)
+{
+    (void)state;
+    struct xds_version server = {10, 7};
+    assert_true(xds_version_in_sync((struct xds_version){10, 7}, server));
+    assert_true(xds_version_in_sync((struct xds_version){11, 7}, server));
+    assert_false(xds_version_in_sync((struct xds_version){9, 7}, server));
+    assert_false(xds_version_in_sync((struct xds_version){10, 8}, server));
+}
+
+static void resource_parts(void **state)
+{
+    (void)state;
+    struct slice sources[] = {S("b"), S("a"), S("b")};
+    struct xds_resource *r = xds_resource_new(&(struct xds_resource_parts){.type = XDS_CDS,
+                                                                           .name = S("n"),
+                                                                           .body = S("body"),
+                                                                           .follows = S("f"),
+                                                                           .revision = 3,
+                                                                           .sources = sources,
+                                                                           .source_count = 3});
+    struct xds_resource *same = res("n", "body", 9);
+    assert_true(slice_eq(r->name, S("n")) && slice_eq(r->body, S("body")) &&
+                slice_eq(r->follows, S("f")));
+    assert_int_equal(r->source_count, 2);
+    assert_true(slice_eq(r->sources[0], S("a")) && slice_eq(r->sources[1], S("b")));
+    assert_true(r->version.revision == 3 && r->version.hash == same->version.hash);
+    xds_resource_unref(r);
+    xds_resource_unref(same);
+}
+
+static void lists_in_layers(void **state)
+{
+    (void)state;
+    struct xds_list *base = letters(NULL, "db", 5), *l = letters(base, "ca", 4);
+    struct buf seen = {0};
+    struct xds_list_iter it = {.list = l};
+    for (struct xds_resource *r; (r = xds_list_next(&it));)
+        buf_append(&seen, r->name);
+    assert_true(slice_eq(buf_slice(&seen), S("abcd")));
+    assert_int_equal(xds_list_count(l), 4);
+    assert_int_equal(l->revision, 5);
+    assert_non_null(xds_list_find(l, S("a")));
+    assert_non_null(xds_list_find(l, S("d")));
+    assert_null(xds_list_find(l, S("e")));
+    assert_null(xds_list_find(NULL, S("a")));
+
+    /* The order in which resources were given is not in the hash; their versions are. */
+    struct xds_list *again = letters(base, "ac", 4), *newer = letters(base, "ac", 6);
+    assert_true(again->hash == l->hash && newer->hash != l->hash && base->hash != l->hash);
+    xds_list_unref(again);
+    xds_list_unref(newer);
+    xds_list_unref(l);
+    xds_list_unref(base);
+    buf_fini(&seen);
+}
+
+static void note(void *ctx, struct xds_resource *was, struct xds_resource *is)
+{
+    buf_printf(ctx, "%c%.*s", !was ? '+' : !is ? '-' : '~', SLICE((was ? was : is)->name));
+}
+
+static void diff_is(struct xds_list *was, struct xds_list *is, const char *expected)
+{
+    struct buf out = {0};
+    xds_list_diff(was, is, note, &out);
+    assert_true(slice_eq(buf_slice(&out), slice_of(expected)));
+    buf_fini(&out);
+}
+
+static void differences(void **state)
+{
+    (void)state;
+    struct xds_list *base = letters(NULL, "bd", 1), *base2 = letters(NULL, "b", 1);
+    struct xds_list *x = letters(base, "ac", 1), *y = letters(base, "ce", 1),
+                    *z = letters(base2, "d", 1);
+    diff_is(x, x, "");
+    diff_is(NULL, NULL, "");
+    diff_is(NULL, x, "+a+b+c+d");
+    diff_is(x, NULL, "-a-b-c-d");
+    diff_is(x, y, "-a~c+e");   /* the same base is not walked */
+    diff_is(x, z, "-a~b-c~d"); /* d moved from base to own */
+    diff_is(base, x, "+a+c");  /* what was all of the list is its base now */
+    xds_list_unref(x);
+    xds_list_unref(y);
+    xds_list_unref(z);
+    xds_list_unref(base);
+    xds_list_unref(base2);
+}
+
+static void snapshots_find_views(void **state)
+{
+    (void)state;
+    struct xds_list *l = letters(NULL, "a", 1);
+    struct xds_view *views[3];
+    uint64_t ids[] = {7, 3, 5};
+    for (size_t i = 0; i < 3; i++)
+        views[i] = xds_view_new(ids[i], (struct xds_list *[XDS_TYPE_COUNT]){[XDS_CDS] = l});
+    struct xds_snapshot *s = xds_snapshot_new(9, views, 3);
+    for (size_t i = 0; i < 3; i++) {
+        assert_ptr_equal(xds_snapshot_view(s, ids[i]), views[i]);
+        xds_view_unref(views[i]);
+    }
+    assert_null(xds_snapshot_view(s, 4));
+    assert_null(xds_snapshot_view(NULL, 4));
+    xds_list_unref(l);
+    xds_snapshot_unref(s);
+}
+
+static void classes_by_equal_input(void **state)
+{
+    (void)state;
+    const struct slice labels[][2] = {{S_INIT("app"), S_INIT("x")},
+                                      {S_INIT("version"), S_INIT("v1")}};
+    struct proxy_class_input in = {.ns = S("default"), .label_count = 2, .labels = labels};
+    struct proxy_class_input other = in;
+    other.label_count = 1;
+    struct compiler *c = compiler_new_manual();
+    uint64_t a = compiler_class_acquire(c, &in), b = compiler_class_acquire(c, &in);
+    uint64_t d = compiler_class_acquire(c, &other);
+    assert_true(a == b && a != d);
+    /* "ab"+"c" is not "a"+"bc". */
+    struct proxy_class_input p = {.ns = S("ab"), .dns_domain = S("c")};
+    struct proxy_class_input q = {.ns = S("a"), .dns_domain = S("bc")};
+    assert_true(compiler_class_acquire(c, &p) != compiler_class_acquire(c, &q));
+    compiler_class_release(c, a);
+    assert_null(compiler_snapshot(c));
+    compiler_publish(c, xds_snapshot_new(4, NULL, 0));
+    struct xds_snapshot *s = compiler_snapshot(c);
+    assert_true(s->revision == 4);
+    compiler_publish(c, xds_snapshot_new(5, NULL, 0));
+    assert_true(s->revision == 4);
+    xds_snapshot_unref(s);
+    compiler_stop(c);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(version_text),
+        cmocka_unit_test(in_sync),
+        cmocka_unit_test(resource_parts),
+        cmocka_unit_test(lists_in_layers),
+        cmocka_unit_test(differences),
+        cmocka_unit_test(snapshots_find_views),
+        cmocka_unit_test(classes_by_equal_input),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
