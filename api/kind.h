@@ -58,8 +58,13 @@ extern const struct kind kinds[KIND_COUNT];
 
 /* By the path of the API; version may be any that is served. NULL when there is none. */
 const struct kind *kind_find(struct slice group, struct slice version, struct slice plural);
-/* By apiVersion and kind of a document. */
+/* Is the version served? */
+bool kind_serves(const struct kind *k, struct slice version);
+/* By apiVersion and kind of a document. NULL and err (ERR_INVALID) that says what is wrong, and which kind
+ * was probably meant. */
 const struct kind *kind_of_object(const json_t *object, struct err *err);
+/* "networking.istio.io/v1"; "v1" for core. Of the stored version. */
+const char *kind_api_version(const struct kind *k);
 /* By what a person types: plural, singular, short name, kind; any case; "virtualservices.networking.istio.io". */
 const struct kind *kind_guess(struct slice word);
 
@@ -99,11 +104,17 @@ bool kind_validate(const struct kind *k, const json_t *object, const struct kind
                    struct kind_report *report);
 void kind_report_fini(struct kind_report *report);
 
-/* Defaulting and canonical form in place: apiVersion of the stored version, drops null and server-owned
- * metadata, defaults that users see (Service port protocol TCP, targetPort = port, type ClusterIP …). */
+/* Defaulting and canonical form in place: apiVersion of the stored version, drops nulls, managedFields and
+ * selfLink, sets defaults that users see (Service port protocol TCP, targetPort = port, type ClusterIP …).
+ * Does not touch uid, creationTimestamp, generation and resourceVersion: the API server sets them. */
 void kind_default(const struct kind *k, json_t *object);
-/* The bytes that are stored and compared: sorted keys, no white space, without resourceVersion,
- * managedFields and selfLink. */
+/* Appends the bytes that are stored and compared: sorted keys, no white space, without
+ * metadata.resourceVersion, managedFields and selfLink. */
 bool kind_encode(const json_t *object, struct buf *out, struct err *err);
+/* Same name, namespace and content apart from metadata.{resourceVersion,generation,managedFields,selfLink}
+ * (a write that changes nothing keeps its revision). */
+bool kind_same_content(const json_t *a, const json_t *b);
+/* Same spec (everything but metadata and status): otherwise metadata.generation rises. */
+bool kind_same_spec(const json_t *a, const json_t *b);
 
 #endif

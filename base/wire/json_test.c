@@ -1,0 +1,176 @@
+/* If these fail, a hostile body gets past the caps at the door, or two replicas store different
+ * bytes for the same object. */
+#include "base/wire/json.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+static struct slice text_of(const char *s)
+{
+    return slice_of(s);
+}
+
+static void refuses_with_place(void **state)
+{
+    static const struct {
+        const char *text, *message;
+        enum err_code code;
+    } cases[] = {
+        {"{\"spec\":{\"http\":[{},\n {\"uri\":1,\"uri\":2}]}}",
+         "line 2, column 16: spec.http[1].uri: duplicate object key near '\"uri\"'", ERR_INVALID},
+        {"{\"a\":\"x\\u0000\"}", "a: \\u0000 is not allowed", ERR_INVALID},
+        {"{\"a\\u0000b\":1}", "\\u0000", ERR_INVALID},
+        {"{\"a\":1,}", "line 1", ERR_INVALID},
+        {"{\"a\":1} x", "end of file expected", ERR_INVALID},
+        {"", "line 1, column 1", ERR_INVALID},
+        {"5", "'[' or '{' expected", ERR_INVALID},
+        {"{\"a\":\"\xff\"}", "unable to decode byte 0xff", ERR_INVALID},
+        {"{\"a\":1e999}", "a: ", ERR_INVALID},
+        {"{\"a\":9223372036854775808}", "a: too big integer", ERR_INVALID},
+        {"{\"a\":[NaN]}", "a[0]", ERR_INVALID},
+        {"{\"a/b\":{\"c\":tru}}", "[\"a/b\"].c", ERR_INVALID},
+    };
+    (void)state;
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        struct err err = {0};
+        assert_null(json_parse(text_of(cases[i].text), &err));
+        if (err.code != cases[i].code || !strstr(err.msg, cases[i].message))
+            fail_msg("%s: \"%s\", wanted \"%s\"", cases[i].text, err.msg, cases[i].message);
+    }
+}
+
+static json_t *nested(size_t depth, struct err *err)
+{
+    struct buf b = {0};
+    for (size_t i = 0; i < depth; i++)
+        buf_append(&b, i % 2 ? S("{\"a\":") : S("["));
+    buf_append_byte(&b, '1');
+    for (size_t i = depth; i-- > 0;)
+        buf_append_byte(&b, i % 2 ? '}' : ']');
+    json_t *v = json_parse(buf_slice(&b), err);
+    buf_fini(&b);
+    return v;
+}
+
+static void bounds_depth_and_bytes(void **state)
+{
+    struct err err = {0};
+    json_t *v = nested(JSON_DEPTH_MAX, &err);
+    (void)state;
+    assert_non_null(v);
+    json_decref(v);
+    assert_null(nested(JSON_DEPTH_MAX + 1, &err));
+    assert_int_equal(err.code, ERR_LIMIT);
+    assert_non_null(strstr(err.msg, "[0].a[0].a"));
+
+    char *big = malloc(JSON_BYTES_MAX + 1);
+    memset(big, ' ', JSON_BYTES_MAX + 1);
+    memcpy(big, "{}", 2);
+    v = json_parse(slice_mem(big, JSON_BYTES_MAX), &err);
+    assert_non_null(v);
+    json_decref(v);
+    assert_null(json_parse(slice_mem(big, JSON_BYTES_MAX + 1), &err));
+    assert_int_equal(err.code, ERR_LIMIT);
+    free(big);
+}
+
+static void writes_canonical_form(void **state)
+{
+    static const struct {
+        const char *in, *out;
+    } cases[] = {
+        {"{ \"b\" : 1 , \"a\" : [ true , null , \"x\\ny\\u0001\\/\" ] }",
+         "{\"a\":[true,null,\"x\\ny\\u0001/\"],\"b\":1}"},
+        {"[0.1,5.0,-0.5,1e300,1e20,100,3.3333333333333335]",
+         "[0.1,5,-0.5,1e+300,1e+20,100,3.3333333333333335]"},
+        {"{\"aa\":1,\"a\":2,\"B\":3,\"\":4,\"\xc3\xa9\":5}",
+         "{\"\":4,\"B\":3,\"a\":2,\"aa\":1,\"\xc3\xa9\":5}"},
+        {"{}", "{}"},
+        {"[]", "[]"},
+    };
+    (void)state;
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        struct err err = {0};
+        struct buf out = {0};
+        json_t *v = json_parse(text_of(cases[i].in), &err);
+        assert_non_null(v);
+        assert_true(json_write(&out, v, &err));
+        buf_append_byte(&out, 0);
+        assert_string_equal(out.p + out.at, cases[i].out);
+        json_decref(v);
+        buf_fini(&out);
+    }
+}
+
+static void writing_is_bounded(void **state)
+{
+    struct err err = {0};
+    struct buf out = {.limit = 16};
+    json_t *v = json_pack("{s:s}", "key", "a value that does not fit");
+    (void)state;
+    assert_false(json_write(&out, v, &err));
+    assert_int_equal(err.code, ERR_LIMIT);
+    json_decref(v);
+    buf_fini(&out);
+
+    json_t *deep = json_array();
+    for (size_t i = 0; i < JSON_DEPTH_MAX + 10; i++) {
+        json_t *outer = json_array();
+        json_array_append_new(outer, deep);
+        deep = outer;
+    }
+    out = (struct buf){0};
+    assert_false(json_write(&out, deep, &err));
+    assert_int_equal(err.code, ERR_LIMIT);
+    json_decref(deep);
+    buf_fini(&out);
+}
+
+static void reads_paths(void **state)
+{
+    struct err err = {0};
+    json_t *v = json_parse(S("{\"spec\":{\"http\":[{\"match\":[1,2]},{\"timeout\":\"5s\"}]},"
+                             "\"labels\":{\"a.b/c\":\"d\",\"plain\":true},\"n\":7}"),
+                           &err);
+    (void)state;
+    assert_int_equal(json_int(v, "spec.http[0].match[1]", 0), 2);
+    assert_true(slice_eq(json_str(v, "spec.http[1].timeout"), S("5s")));
+    assert_true(slice_eq(json_str(v, "labels[\"a.b/c\"]"), S("d")));
+    assert_true(slice_eq(json_str(v, "labels[a.b/c]"), S("d")));
+    assert_true(json_bool(v, "labels.plain", false));
+    assert_int_equal(json_int(v, "n", 0), 7);
+    static const char *const absent[] = {"spec.http[2]", "spec.http.match", "n.x", "spec[0]",
+                                         "labels[x",     "spec..http",      "nope"};
+    for (size_t i = 0; i < ARRAY_LEN(absent); i++)
+        assert_null(json_at(v, absent[i]));
+    assert_ptr_equal(json_at(v, ""), v);
+    json_decref(v);
+}
+
+static void compares_numbers_by_value(void **state)
+{
+    struct err err = {0};
+    json_t *a = json_parse(S("{\"x\":[5,{\"y\":1}]}"), &err),
+           *b = json_parse(S("{\"x\":[5.0,{\"y\":1}]}"), &err);
+    json_t *c = json_parse(S("{\"x\":[5,{\"y\":2}]}"), &err);
+    (void)state;
+    assert_true(json_same(a, b));
+    assert_false(json_same(a, c));
+    json_decref(a);
+    json_decref(b);
+    json_decref(c);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(refuses_with_place),    cmocka_unit_test(bounds_depth_and_bytes),
+        cmocka_unit_test(writes_canonical_form), cmocka_unit_test(writing_is_bounded),
+        cmocka_unit_test(reads_paths),           cmocka_unit_test(compares_numbers_by_value),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
