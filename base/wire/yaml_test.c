@@ -178,7 +178,7 @@ static void writes_as_kubectl(void **state)
                               "  c: 'a: b'\n  d: 'a #b'\n  e: -x\n  f: '- x'\n  g: |\n    a\n    "
                               "b\n  h: |-\n    a\n    b\n  i: ' lead'\n"
                               "  j: \"tab\\there\"\n  k: \"\"\n  l: \"123\"\n  m: \"12:30:45\"\n  "
-                              "n: \"2020-01-02\"\n  o: a'b\n  \"on\": 1\n"
+                              "\"n\": \"2020-01-02\"\n  o: a'b\n  \"on\": 1\n"
                               "  p: '''a'\n  q: |+\n    a\n\n  r: \"a\\n b \"\n  s: a:b\n  t: "
                               "'a:'\n  u:\n  - - 1\n    - 2\n"
                               "  - - a: 1\n      b: 2\n  v: \"\\x01\"\n  w: 0.1\n  x: true\n  y1: "
