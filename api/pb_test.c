@@ -11,6 +11,7 @@
 #include <cmocka.h>
 
 #include "api/any_types.h"
+#include "api/pb_random.h"
 #include "api/proto/cluster.pb-c.h"
 #include "api/proto/discovery.pb-c.h"
 #include "api/proto/endpoint.pb-c.h"
@@ -262,104 +263,7 @@ static void test_pack_equals_reference(void **state)
     arena_fini(&arena);
 }
 
-/* Random trees of every type of the table, filled by descriptor: our writer against protobuf-c's.
- */
-static uint64_t rnd(uint64_t *seed)
-{
-    *seed ^= *seed << 13;
-    *seed ^= *seed >> 7;
-    *seed ^= *seed << 17;
-    return *seed;
-}
-
-static ProtobufCMessage *random_message(struct arena *arena, const ProtobufCMessageDescriptor *type,
-                                        uint64_t *seed, int depth);
-
-static void random_value(struct arena *arena, const ProtobufCFieldDescriptor *f, void *at,
-                         uint64_t *seed, int depth)
-{
-    static const uint64_t numbers[] = {0, 1, 127, 128, 300, 0x7fffffff, 0xffffffff, UINT64_MAX};
-    uint64_t v = rnd(seed) % 2 ? numbers[rnd(seed) % ARRAY_LEN(numbers)] : rnd(seed);
-    switch (f->type) {
-    case PROTOBUF_C_TYPE_MESSAGE: {
-        ProtobufCMessage *m = random_message(arena, f->descriptor, seed, depth - 1);
-        memcpy(at, &m, sizeof(m));
-        break;
-    }
-    case PROTOBUF_C_TYPE_STRING: {
-        char *s = pb_str(arena, arena_printf(arena, "%.*s", (int)(v % 7), "aé日b"));
-        if (!slice_utf8(slice_of(s)))
-            s = pb_str(arena, S("x"));
-        memcpy(at, &s, sizeof(s));
-        break;
-    }
-    case PROTOBUF_C_TYPE_BYTES: {
-        ProtobufCBinaryData b = pb_bytes(arena, slice_mem(&v, v % 9));
-        memcpy(at, &b, sizeof(b));
-        break;
-    }
-    case PROTOBUF_C_TYPE_BOOL: {
-        protobuf_c_boolean b = v & 1;
-        memcpy(at, &b, sizeof(b));
-        break;
-    }
-    case PROTOBUF_C_TYPE_INT64:
-    case PROTOBUF_C_TYPE_SINT64:
-    case PROTOBUF_C_TYPE_SFIXED64:
-    case PROTOBUF_C_TYPE_UINT64:
-    case PROTOBUF_C_TYPE_FIXED64:
-    case PROTOBUF_C_TYPE_DOUBLE:
-        memcpy(at, &v, 8);
-        break;
-    default:
-        memcpy(at, &v, 4);
-    }
-}
-
-static size_t item_size(ProtobufCType type)
-{
-    if (type == PROTOBUF_C_TYPE_BYTES)
-        return sizeof(ProtobufCBinaryData);
-    switch (type) {
-    case PROTOBUF_C_TYPE_INT32:
-    case PROTOBUF_C_TYPE_UINT32:
-    case PROTOBUF_C_TYPE_ENUM:
-    case PROTOBUF_C_TYPE_BOOL:
-    case PROTOBUF_C_TYPE_FLOAT:
-        return 4;
-    default:
-        return 8;
-    }
-}
-
-static ProtobufCMessage *random_message(struct arena *arena, const ProtobufCMessageDescriptor *type,
-                                        uint64_t *seed, int depth)
-{
-    ProtobufCMessage *msg = pb_new(arena, type);
-    for (unsigned i = 0; i < type->n_fields; i++) {
-        const ProtobufCFieldDescriptor *f = &type->fields[i];
-        char *at = (char *)msg + f->offset, *quantifier = (char *)msg + f->quantifier_offset;
-        if ((f->type == PROTOBUF_C_TYPE_MESSAGE && depth == 0) || rnd(seed) % 4 == 0)
-            continue;
-        bool in_oneof = f->flags & PROTOBUF_C_FIELD_FLAG_ONEOF;
-        if (in_oneof && rnd(seed) % 3) /* else its last member would win nearly always */
-            continue;
-        if (f->label == PROTOBUF_C_LABEL_REPEATED) {
-            size_t n = rnd(seed) % 5;
-            char *items = arena_alloc(arena, 8 + n * item_size(f->type));
-            for (size_t k = 0; k < n; k++)
-                random_value(arena, f, items + k * item_size(f->type), seed, depth);
-            memcpy(at, &items, sizeof(items));
-            memcpy(quantifier, &n, sizeof(n));
-            continue;
-        }
-        random_value(arena, f, at, seed, depth);
-        if (in_oneof)
-            memcpy(quantifier, &f->id, sizeof(f->id));
-    }
-    return msg;
-}
-
+/* Random trees of every type of the table: our writer against protobuf-c's. */
 static void test_pack_property(void **state)
 {
     (void)state;
@@ -368,8 +272,8 @@ static void test_pack_property(void **state)
         for (size_t i = 0; i < any_types.n; i++) {
             struct arena arena = {0};
             struct err err = {0};
-            uint64_t seed = round * 0x9e3779b97f4a7c15u + i;
-            ProtobufCMessage *msg = random_message(&arena, any_types.v[i], &seed, 8);
+            struct pb_random r = {&arena, round * 0x9e3779b97f4a7c15u + i};
+            ProtobufCMessage *msg = pb_random_message(&r, any_types.v[i], 8);
             struct slice wire = pb_pack_arena(msg, &arena);
             assert_same(wire, reference_pack(&arena, msg));
             ProtobufCMessage *back = pb_unpack(any_types.v[i], wire, &arena, &err);

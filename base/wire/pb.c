@@ -3,8 +3,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/core/assert.h"
 #include "base/core/reader.h"
+#include "base/wire/pb_field.h"
 
 const struct pb_limits pb_limits_default = {
     .depth = PB_DEPTH_MAX,
@@ -353,18 +353,8 @@ ProtobufCBinaryData pb_bytes(struct arena *arena, struct slice s)
 /* "initial_resource_versions" -> is name "InitialResourceVersionsEntry"? */
 static bool is_entry_name(const char *name, const char *field)
 {
-    bool upper = true;
-    for (; *field; field++) {
-        if (*field == '_') {
-            upper = true;
-            continue;
-        }
-        char want = upper && *field >= 'a' && *field <= 'z' ? (char)(*field - 'a' + 'A') : *field;
-        if (*name++ != want)
-            return false;
-        upper = false;
-    }
-    return strcmp(name, "Entry") == 0;
+    const char *rest = pb_camel_match(name, field, true);
+    return rest && strcmp(rest, "Entry") == 0;
 }
 
 bool pb_field_is_map(const ProtobufCFieldDescriptor *field)
@@ -374,6 +364,7 @@ bool pb_field_is_map(const ProtobufCFieldDescriptor *field)
     const ProtobufCMessageDescriptor *entry = field->descriptor;
     return entry->n_fields == 2 && entry->fields[0].id == 1 && entry->fields[1].id == 2 &&
            strcmp(entry->fields[0].name, "key") == 0 &&
+           entry->fields[0].type == PROTOBUF_C_TYPE_STRING &&
            strcmp(entry->fields[1].name, "value") == 0 &&
            is_entry_name(entry->short_name, field->name);
 }

@@ -90,7 +90,8 @@ static inline struct slice pb_slice(const char *field)
  * that equal maps have equal bytes: pb_sort_map(m->labels, m->n_labels). Keys must be strings. */
 void pb_sort_map(void *entries, size_t n);
 
-/* Is the field a map, that is a repeated <FieldName>Entry of key and value? protobuf-c has no mark.
+/* Is the field a map with string keys, that is a repeated <FieldName>Entry of key and value?
+ * protobuf-c has no mark.
  */
 bool pb_field_is_map(const ProtobufCFieldDescriptor *field);
 

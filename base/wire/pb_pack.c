@@ -1,10 +1,6 @@
 /* Packing from the last byte to the first: the length of an embedded message is known when its
  * header is written, so that nothing is measured twice. */
-#include "base/wire/pb.h"
-
-#include <string.h>
-
-#include "base/core/assert.h"
+#include "base/wire/pb_field.h"
 
 enum { SMALL = 2048 };
 
@@ -66,49 +62,6 @@ static void back_le(struct back *b, uint64_t v, size_t n)
 
 /* ---- values ---- */
 
-static size_t value_size(ProtobufCType type)
-{
-    switch (type) {
-    case PROTOBUF_C_TYPE_INT64:
-    case PROTOBUF_C_TYPE_SINT64:
-    case PROTOBUF_C_TYPE_SFIXED64:
-    case PROTOBUF_C_TYPE_UINT64:
-    case PROTOBUF_C_TYPE_FIXED64:
-    case PROTOBUF_C_TYPE_DOUBLE:
-        return 8;
-    case PROTOBUF_C_TYPE_BOOL:
-        return sizeof(protobuf_c_boolean);
-    case PROTOBUF_C_TYPE_STRING:
-    case PROTOBUF_C_TYPE_MESSAGE:
-        return sizeof(void *);
-    case PROTOBUF_C_TYPE_BYTES:
-        return sizeof(ProtobufCBinaryData);
-    default:
-        return 4;
-    }
-}
-
-static uint32_t load_u32(const void *at)
-{
-    uint32_t v;
-    memcpy(&v, at, sizeof(v));
-    return v;
-}
-
-static uint64_t load_u64(const void *at)
-{
-    uint64_t v;
-    memcpy(&v, at, sizeof(v));
-    return v;
-}
-
-static void *load_ptr(const void *at)
-{
-    void *p;
-    memcpy(&p, at, sizeof(p));
-    return p;
-}
-
 static uint64_t sign_extend(uint32_t v)
 {
     return (uint64_t)(int64_t)(int32_t)v;
@@ -125,26 +78,26 @@ static unsigned back_number(struct back *b, ProtobufCType type, const void *at)
     switch (type) {
     case PROTOBUF_C_TYPE_INT32:
     case PROTOBUF_C_TYPE_ENUM: /* negative: ten bytes, as everywhere */
-        return back_varint(b, sign_extend(load_u32(at))), PBW_VARINT;
+        return back_varint(b, sign_extend(pb_load_u32(at))), PBW_VARINT;
     case PROTOBUF_C_TYPE_SINT32:
-        return back_varint(b, (uint32_t)zigzag((int32_t)load_u32(at))), PBW_VARINT;
+        return back_varint(b, (uint32_t)zigzag((int32_t)pb_load_u32(at))), PBW_VARINT;
     case PROTOBUF_C_TYPE_UINT32:
-        return back_varint(b, load_u32(at)), PBW_VARINT;
+        return back_varint(b, pb_load_u32(at)), PBW_VARINT;
     case PROTOBUF_C_TYPE_BOOL:
-        return back_varint(b, load_u32(at) != 0), PBW_VARINT;
+        return back_varint(b, pb_load_u32(at) != 0), PBW_VARINT;
     case PROTOBUF_C_TYPE_INT64:
     case PROTOBUF_C_TYPE_UINT64:
-        return back_varint(b, load_u64(at)), PBW_VARINT;
+        return back_varint(b, pb_load_u64(at)), PBW_VARINT;
     case PROTOBUF_C_TYPE_SINT64:
-        return back_varint(b, zigzag((int64_t)load_u64(at))), PBW_VARINT;
+        return back_varint(b, zigzag((int64_t)pb_load_u64(at))), PBW_VARINT;
     case PROTOBUF_C_TYPE_SFIXED32:
     case PROTOBUF_C_TYPE_FIXED32:
     case PROTOBUF_C_TYPE_FLOAT:
-        return back_le(b, load_u32(at), 4), PBW_FIXED32;
+        return back_le(b, pb_load_u32(at), 4), PBW_FIXED32;
     case PROTOBUF_C_TYPE_SFIXED64:
     case PROTOBUF_C_TYPE_FIXED64:
     case PROTOBUF_C_TYPE_DOUBLE:
-        return back_le(b, load_u64(at), 8), PBW_FIXED64;
+        return back_le(b, pb_load_u64(at), 8), PBW_FIXED64;
     default:
         wf_unreachable("a number");
     }
@@ -156,9 +109,9 @@ static void back_message(struct back *b, const ProtobufCMessage *msg, size_t dep
 static void back_body(struct back *b, ProtobufCType type, const void *at, size_t depth)
 {
     if (type == PROTOBUF_C_TYPE_MESSAGE) {
-        back_message(b, load_ptr(at), depth + 1);
+        back_message(b, pb_load_ptr(at), depth + 1);
     } else if (type == PROTOBUF_C_TYPE_STRING) {
-        const char *s = load_ptr(at);
+        const char *s = pb_load_ptr(at);
         back_bytes(b, s, s ? strlen(s) : 0);
     } else {
         ProtobufCBinaryData bytes;
@@ -192,8 +145,8 @@ static void back_value(struct back *b, const ProtobufCFieldDescriptor *f, const 
 static void back_repeated(struct back *b, const ProtobufCFieldDescriptor *f, const void *at,
                           size_t n, size_t depth)
 {
-    const char *items = load_ptr(at);
-    size_t size = value_size(f->type);
+    const char *items = pb_load_ptr(at);
+    size_t size = pb_value_size(f->type);
     if (is_length_delimited(f->type) || !(f->flags & PROTOBUF_C_FIELD_FLAG_PACKED)) {
         while (n--)
             back_value(b, f, items + n * size, depth);
@@ -213,13 +166,13 @@ static bool is_default(const ProtobufCFieldDescriptor *f, const void *at)
 {
     switch (f->type) {
     case PROTOBUF_C_TYPE_MESSAGE:
-        return !load_ptr(at);
+        return !pb_load_ptr(at);
     case PROTOBUF_C_TYPE_STRING: {
-        const char *s = load_ptr(at);
+        const char *s = pb_load_ptr(at);
         return !s || !*s;
     }
     case PROTOBUF_C_TYPE_BYTES:
-        return load_u64(at) == 0; /* the length */
+        return pb_load_u64(at) == 0; /* the length */
     case PROTOBUF_C_TYPE_FLOAT: {
         float v;
         memcpy(&v, at, sizeof(v));
@@ -231,25 +184,24 @@ static bool is_default(const ProtobufCFieldDescriptor *f, const void *at)
         return v == 0;
     }
     default:
-        return value_size(f->type) == 8 ? load_u64(at) == 0 : load_u32(at) == 0;
+        return pb_value_size(f->type) == 8 ? pb_load_u64(at) == 0 : pb_load_u32(at) == 0;
     }
 }
-static_assert(offsetof(ProtobufCBinaryData, len) == 0 && sizeof(size_t) == 8,
-              "is_default reads the length of bytes");
+static_assert(offsetof(ProtobufCBinaryData, len) == 0, "is_default reads the length of bytes");
 
-static bool is_present(const ProtobufCFieldDescriptor *f, const char *msg)
+bool pb_field_is_present(const ProtobufCMessage *msg, const ProtobufCFieldDescriptor *f)
 {
-    const void *at = msg + f->offset;
+    const char *at = pb_field_at(msg, f), *quantifier = (const char *)msg + f->quantifier_offset;
     if (f->flags & PROTOBUF_C_FIELD_FLAG_ONEOF)
-        return load_u32(msg + f->quantifier_offset) == f->id &&
-               !(f->type == PROTOBUF_C_TYPE_MESSAGE && !load_ptr(at));
+        return pb_load_u32(quantifier) == f->id &&
+               !(f->type == PROTOBUF_C_TYPE_MESSAGE && !pb_load_ptr(at));
     if (f->label == PROTOBUF_C_LABEL_NONE)
         return !is_default(f, at);
     if (f->label == PROTOBUF_C_LABEL_REQUIRED)
         return true;
     if (f->type == PROTOBUF_C_TYPE_MESSAGE || f->type == PROTOBUF_C_TYPE_STRING)
-        return load_ptr(at) && load_ptr(at) != f->default_value;
-    return load_u32(msg + f->quantifier_offset) != 0;
+        return pb_load_ptr(at) && pb_load_ptr(at) != f->default_value;
+    return pb_load_u32(quantifier) != 0;
 }
 
 static void back_unknown(struct back *b, const ProtobufCMessage *msg)
@@ -269,10 +221,10 @@ static void back_message(struct back *b, const ProtobufCMessage *msg, size_t dep
     back_unknown(b, msg);
     for (size_t i = type->n_fields; i-- > 0;) {
         const ProtobufCFieldDescriptor *f = &type->fields[i];
-        const char *at = (const char *)msg + f->offset;
+        const char *at = pb_field_at(msg, f);
         if (f->label == PROTOBUF_C_LABEL_REPEATED)
-            back_repeated(b, f, at, load_u64((const char *)msg + f->quantifier_offset), depth);
-        else if (is_present(f, (const char *)msg))
+            back_repeated(b, f, at, pb_field_count(msg, f), depth);
+        else if (pb_field_is_present(msg, f))
             back_value(b, f, at, depth);
     }
 }
