@@ -163,6 +163,7 @@ struct hash_policy {
 };
 
 struct virtual_host {
+    struct conf_part part;
     struct slice name;
     size_t domain_count, route_count;
     struct slice *domains;
@@ -269,7 +270,9 @@ struct listener {
     bool inbound;  /* traffic_direction INBOUND: reporter="destination" */
     bool http_proxy; /* the request's authority decides: CONNECT and absolute-form are taken */
     bool access_log;
-    struct slice access_log_path; /* "/dev/stdout" */
+    struct slice access_log_path;   /* "/dev/stdout" */
+    struct slice access_log_format; /* mixer/format.h; empty = Istio's default line */
+    bool access_log_json;           /* the 24 keys of Istio's JSON instead */
     size_t chain_count;
     struct filter_chain *chains; /* last one without a match is the default */
 };
@@ -286,9 +289,28 @@ struct conf {
     struct slice node_id, ns, workload, app, version, canonical, cluster_id; /* of this proxy: metric labels */
 };
 
+/* Each part is made in its own arena with one reference, the maker's, and fills its fields from
+ * part.arena. Its end releases what it references (tables their virtual hosts, clusters their
+ * endpoints, listeners their route tables, a conf all of them) and frees its regexes.
+ *
+ *   struct cluster *c = cluster_new();
+ *   c->name = arena_dup(&c->part.arena, name);
+ *   c->endpoints = (struct endpoint_set *)conf_part_ref(&set->part);
+ */
+struct conf *conf_new(void);
+struct listener *listener_new(void);
+struct route_table *route_table_new(void);
+struct virtual_host *virtual_host_new(void);
+struct cluster *cluster_new(void);
+struct endpoint_set *endpoint_set_new(void);
+
+/* References are atomic: a part is shared by the workers of all threads. */
 struct conf *conf_ref(struct conf *c);
-void conf_unref(struct conf *c);
+void conf_unref(struct conf *c); /* NULL is fine */
 struct conf_part *conf_part_ref(struct conf_part *p);
-void conf_part_unref(struct conf_part *p);
+void conf_part_unref(struct conf_part *p); /* NULL is fine */
+/* After `clusters` is complete: fills clusters_by_name. */
+void conf_index(struct conf *c);
+struct cluster *conf_cluster(const struct conf *c, struct slice name);
 
 #endif
