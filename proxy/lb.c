@@ -112,8 +112,9 @@ static int point_order(const void *a, const void *b)
     return slice_cmp(x->host->endpoint->text, y->host->endpoint->text);
 }
 
-/* Points a host: its share of the ring, scaled so that the lightest host has a whole number
- * (Envoy's rule), and the ring stays within its bounds. */
+/* Points a host: its share of the ring, scaled so that the lightest host has a whole number (Envoy's
+ * rule) and this number is a power of two: a host more or less then seldom changes how many points
+ * the others have, and moves its own keys only. */
 static void ring_build(struct lb_level *l, const struct lb_options *opt, struct arena *arena)
 {
     double total = 0, lightest = INFINITY;
@@ -122,7 +123,8 @@ static void ring_build(struct lb_level *l, const struct lb_options *opt, struct 
         lightest = fmin(lightest, weight(l->all.items[i]));
     }
     double min_share = lightest / total;
-    double scale = fmin(ceil(min_share * (double)opt->ring_min) / min_share, (double)opt->ring_max);
+    double points = exp2(ceil(log2(fmax(1, min_share * (double)opt->ring_min))));
+    double scale = fmin(points / min_share, (double)opt->ring_max);
     size_t cap = (size_t)ceil(scale) + l->all.n, n = 0;
     l->ring = ARENA_ARRAY(arena, struct lb_point, cap);
     double target = 0;
