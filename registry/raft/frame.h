@@ -1,0 +1,74 @@
+/* Frames between registry nodes, without I/O: strict, bounded, checked before anything is believed.
+ *
+ *   frame   magic u32, length u32, crc u32, type u16, version u16, cluster u64, from u64, term u64,
+ *           payload (length bytes, at most FRAME_PAYLOAD_BYTES_MAX)
+ *
+ * Little endian. crc: CRC-32C over everything but itself. `term` is the sender's current term where
+ * the type has one.
+ *
+ *   while ((st = frame_decode(in, &f, &n, &err)) == FRAME_OK) { use(&f); buf_consume(&in, n); }
+ */
+#ifndef WEFT_REGISTRY_RAFT_FRAME_H
+#define WEFT_REGISTRY_RAFT_FRAME_H
+
+#include <sys/uio.h>
+
+#include "base/core/err.h"
+#include "base/core/mem.h"
+#include "base/core/slice.h"
+
+#define FRAME_HEAD_BYTES 40
+
+enum frame_type {
+    FRAME_HELLO = 1,   /* first in each direction: who speaks to whom, for what */
+    FRAME_REFUSE,      /* a text that says why, then the connection ends */
+    FRAME_APPEND = 16, /* Raft's own */
+    FRAME_APPEND_RESULT,
+    FRAME_VOTE,
+    FRAME_VOTE_RESULT,
+    FRAME_INSTALL,
+    FRAME_TIMEOUT_NOW,
+    FRAME_READ_PING = 32, /* payload: round u64; answered with the same round and the own term */
+    FRAME_READ_PONG,
+    FRAME_READ_INDEX, /* payload: id u64; answered with id u64, index u64 (0: not leader) */
+    FRAME_READ_INDEX_RESULT,
+    FRAME_FORWARD,         /* payload: a write request (registry/command.h) */
+    FRAME_FORWARD_REFUSED, /* payload: client u64, sequence u64: not taken, send it elsewhere */
+    FRAME_CHANNEL,         /* payload: channel u32, bytes of the application */
+    FRAME_BULK_GET = 48,   /* payload: index u64, term u64, offset u64 */
+    FRAME_BULK_DATA,       /* payload: offset u64, bytes */
+    FRAME_BULK_END,        /* payload: total bytes u64 */
+    FRAME_BULK_GONE,
+};
+
+struct frame {
+    enum frame_type type;
+    uint64_t cluster, from, term;
+    struct slice payload; /* borrowed from the input */
+};
+
+enum frame_status { FRAME_MORE, FRAME_OK, FRAME_BAD };
+
+/* One frame from the start of `bytes`. MORE: not all there yet. BAD and err: close the connection.
+ * The head is judged as soon as it is there, so that a wrong peer makes us buffer nothing. */
+enum frame_status frame_decode(struct slice bytes, uint64_t cluster, struct frame *ret_frame,
+                               size_t *ret_n, struct err *err);
+/* The head for a payload that lies in pieces. */
+void frame_encode_head(char dst[FRAME_HEAD_BYTES], enum frame_type type, uint64_t cluster,
+                       uint64_t from, uint64_t term, const struct iovec *payload, int n);
+
+/* ---- HELLO ---- */
+
+enum hello_role { HELLO_CONTROL = 1, HELLO_BULK = 2 };
+
+struct hello {
+    enum hello_role role;
+    uint64_t to;          /* whom the sender wants to speak to */
+    uint64_t incarnation; /* random, of the sender's data directory: a wiped disk is another one */
+    struct slice name;    /* borrowed */
+};
+
+void hello_encode(struct buf *out, const struct hello *h);
+bool hello_decode(struct slice payload, struct hello *ret, struct err *err);
+
+#endif

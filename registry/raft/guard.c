@@ -1,0 +1,516 @@
+#include "registry/raft/guard.h"
+
+#include <string.h>
+
+#include "base/core/assert.h"
+#include "base/core/log.h"
+#include "base/core/mem.h"
+#include "registry/raft/message.h"
+#include "registry/raft/raft_limits.h"
+
+static bool rule(const struct guard *g, enum guard_rule r)
+{
+    return !(g->off & r);
+}
+
+static struct guard *guard_of(struct raft_io *io)
+{
+    return io->impl;
+}
+
+/* ---- libraft's log in memory ---- */
+
+static size_t log_count(const struct raft_log *l)
+{
+    return l->front <= l->back ? l->back - l->front : l->size - l->front + l->back;
+}
+
+raft_index guard_last_index(const struct raft *r)
+{
+    size_t n = log_count(&r->log);
+    return n ? r->log.offset + n : (r->log.snapshot.last_index ? r->log.snapshot.last_index : 0);
+}
+
+raft_term guard_term_of(const struct raft *r, raft_index index)
+{
+    const struct raft_log *l = &r->log;
+    if (index == l->snapshot.last_index)
+        return l->snapshot.last_term;
+    if (index <= l->offset || index > l->offset + log_count(l))
+        return 0;
+    return l->entries[(l->front + (size_t)(index - 1 - l->offset)) % l->size].term;
+}
+
+/* ---- after each callback into libraft ---- */
+
+static void on_barrier(struct raft_barrier *b, int status)
+{
+    struct guard *g = b->data;
+    g->barrier_pending = false;
+    if (status == 0 && g->raft->state == RAFT_LEADER)
+        g->ready_term = g->barrier_term;
+}
+
+/* G1. Level-triggered: a transfer that is not over yet makes raft_barrier refuse. */
+static void barrier_on_election(struct guard *g)
+{
+    struct raft *r = g->raft;
+    if (!rule(g, GUARD_G1_BARRIER) || r->state != RAFT_LEADER || g->barrier_pending ||
+        g->barrier_term == r->current_term)
+        return;
+    g->barrier.data = g;
+    g->barrier_pending = true;
+    raft_term term = g->barrier_term;
+    g->barrier_term = r->current_term;
+    if (raft_barrier(r, &g->barrier, on_barrier) != 0) {
+        g->barrier_pending = false;
+        g->barrier_term = term;
+    }
+}
+
+static bool own_term_stored(const struct guard *g)
+{
+    return guard_term_of(g->raft, g->raft->last_stored) == g->raft->current_term;
+}
+
+/* G2: results go on when our own entry has landed, or do not matter any more. */
+static void release_held(struct guard *g)
+{
+    struct list_node *n;
+    while (!list_empty(&g->held) && (g->raft->state != RAFT_LEADER || own_term_stored(g))) {
+        n = list_pop(&g->held);
+        struct guard_held *h = container_of(n, struct guard_held, node);
+        g->held_count--;
+        g->recv(&g->io, &h->message);
+        mem_free(h);
+    }
+}
+
+static void after(struct guard *g)
+{
+    barrier_on_election(g);
+    release_held(g);
+    if (g->events.on_step)
+        g->events.on_step(g->ctx);
+}
+
+/* ---- what the inner I/O calls ---- */
+
+static bool busy(const struct guard *g)
+{
+    return g->appends_in_flight > 0 || g->installing;
+}
+
+static void on_tick(struct raft_io *inner)
+{
+    struct guard *g = inner->data;
+    bool skip = rule(g, GUARD_G4_BUSY_TICK) && g->raft->state == RAFT_FOLLOWER && busy(g);
+    if (!skip)
+        g->tick(&g->io);
+    after(g);
+}
+
+static void hold(struct guard *g, const struct raft_message *m)
+{
+    if (g->held_count == GUARD_HELD_MAX) {
+        /* A lost result: the follower's next one says the same. */
+        mem_free(container_of(list_pop(&g->held), struct guard_held, node));
+        g->held_count--;
+    }
+    struct guard_held *h = MEM_NEW(struct guard_held);
+    h->message = *m;
+    list_push(&g->held, &h->node);
+    g->held_count++;
+}
+
+/* G6. The sender's term is not below ours, so its log holds all that we know to be committed. */
+static void rewrite_compacted(struct guard *g, struct raft_message *m)
+{
+    struct raft *r = g->raft;
+    struct raft_append_entries *a = &m->append_entries;
+    raft_index commit = r->commit_index;
+    raft_term term = commit ? guard_term_of(r, commit) : 0;
+    if (!rule(g, GUARD_G6_PREFIX) || g->installing || a->term < r->current_term || term == 0 ||
+        a->prev_log_index >= commit || a->prev_log_index >= r->log.snapshot.last_index)
+        return;
+    message_free(m);
+    a->prev_log_index = commit;
+    a->prev_log_term = term;
+}
+
+static bool second_leader(const struct guard *g, const struct raft_message *m)
+{
+    raft_term term =
+        m->type == RAFT_IO_APPEND_ENTRIES ? m->append_entries.term : m->install_snapshot.term;
+    if (!rule(g, GUARD_G12_TARGET) || g->raft->state != RAFT_LEADER ||
+        term != g->raft->current_term)
+        return false;
+    LOG_ERROR("registry.raft.second_leader", F_U64("from", m->server_id), F_U64("term", term));
+    return true;
+}
+
+/* false: libraft is not to see it. */
+static bool admit(struct guard *g, struct raft_message *m)
+{
+    struct raft *r = g->raft;
+    switch (m->type) {
+    case RAFT_IO_APPEND_ENTRIES:
+        if (second_leader(g, m)) {
+            message_free(m);
+            return false;
+        }
+        rewrite_compacted(g, m);
+        return true;
+    case RAFT_IO_INSTALL_SNAPSHOT:
+        if (second_leader(g, m)) {
+            message_free(m);
+            return false;
+        }
+        return true;
+    case RAFT_IO_APPEND_ENTRIES_RESULT:
+        if (!rule(g, GUARD_G2_HOLD) || r->state != RAFT_LEADER ||
+            m->append_entries_result.rejected != 0 || own_term_stored(g))
+            return true;
+        hold(g, m);
+        return false;
+    case RAFT_IO_TIMEOUT_NOW:
+        return !(rule(g, GUARD_G5_BUSY_TIMEOUT_NOW) && busy(g));
+    default:
+        return true;
+    }
+}
+
+static void on_recv(struct raft_io *inner, struct raft_message *m)
+{
+    struct guard *g = inner->data;
+    if (!admit(g, m))
+        return;
+    wf_assert(!g->receiving);
+    g->receiving = m;
+    if (m->type == RAFT_IO_APPEND_ENTRIES)
+        g->receiving_end = m->append_entries.prev_log_index + m->append_entries.n_entries;
+    g->recv(&g->io, m);
+    g->receiving = NULL;
+    after(g);
+}
+
+/* ---- what libraft calls ---- */
+
+static int pass(struct guard *g, int rc, const char *what)
+{
+    if (rc == 0)
+        return 0;
+    if (rule(g, GUARD_G8_FAIL_STOP))
+        wf_die("registry: %s failed: %s: the node stops, the others go on", what,
+               g->inner->errmsg[0] ? g->inner->errmsg : raft_strerror(rc));
+    memcpy(g->io.errmsg, g->inner->errmsg, sizeof(g->io.errmsg));
+    return rc;
+}
+
+static int io_init(struct raft_io *io, raft_id id, const char *address)
+{
+    struct guard *g = guard_of(io);
+    return g->inner->init(g->inner, id, address);
+}
+
+static void on_inner_closed(struct raft_io *inner)
+{
+    struct guard *g = inner->data;
+    g->close_cb(&g->io);
+}
+
+static void io_close(struct raft_io *io, raft_io_close_cb cb)
+{
+    struct guard *g = guard_of(io);
+    g->close_cb = cb;
+    g->inner->close(g->inner, on_inner_closed);
+}
+
+static int io_load(struct raft_io *io, raft_term *term, raft_id *voted_for,
+                   struct raft_snapshot **snapshot, raft_index *start_index,
+                   struct raft_entry *entries[], size_t *n_entries)
+{
+    struct guard *g = guard_of(io);
+    int rc = g->inner->load(g->inner, term, voted_for, snapshot, start_index, entries, n_entries);
+    memcpy(io->errmsg, g->inner->errmsg, sizeof(io->errmsg));
+    return rc;
+}
+
+static int io_start(struct raft_io *io, unsigned msecs, raft_io_tick_cb tick, raft_io_recv_cb recv)
+{
+    struct guard *g = guard_of(io);
+    g->tick = tick;
+    g->recv = recv;
+    return g->inner->start(g->inner, msecs, on_tick, on_recv);
+}
+
+static int io_bootstrap(struct raft_io *io, const struct raft_configuration *conf)
+{
+    struct guard *g = guard_of(io);
+    return g->inner->bootstrap(g->inner, conf);
+}
+
+static int io_recover(struct raft_io *io, const struct raft_configuration *conf)
+{
+    struct guard *g = guard_of(io);
+    return g->inner->recover(g->inner, conf);
+}
+
+static int io_set_term(struct raft_io *io, raft_term term)
+{
+    struct guard *g = guard_of(io);
+    return pass(g, g->inner->set_term(g->inner, term), "storing the term");
+}
+
+static int io_set_vote(struct raft_io *io, raft_id id)
+{
+    struct guard *g = guard_of(io);
+    return pass(g, g->inner->set_vote(g->inner, id), "storing the vote");
+}
+
+/* G11, G12. A result is due to the sender of what is being handled, or, from a completion, to the
+ * leader that a follower has. */
+static bool result_is_due(const struct guard *g, const struct raft_message *m)
+{
+    const struct raft *r = g->raft;
+    if (g->mute_results)
+        return false;
+    if (!rule(g, GUARD_G12_TARGET))
+        return true;
+    if (g->receiving)
+        return m->server_id == g->receiving->server_id;
+    return r->state == RAFT_FOLLOWER && m->server_id != 0 &&
+           m->server_id == r->follower_state.current_leader.id;
+}
+
+static void clip_result(const struct guard *g, struct raft_append_entries_result *res)
+{
+    if (!rule(g, GUARD_G3_CLIP) || !g->receiving || g->receiving->type != RAFT_IO_APPEND_ENTRIES ||
+        res->rejected != 0)
+        return;
+    if (res->last_log_index > g->receiving_end)
+        res->last_log_index = g->receiving_end;
+}
+
+static void own_term_in_refusal(const struct guard *g, struct raft_request_vote_result *res)
+{
+    if (rule(g, GUARD_G7_PREVOTE_TERM) && res->pre_vote == raft_tribool_true &&
+        !res->vote_granted && g->raft->current_term > res->term)
+        res->term = g->raft->current_term;
+}
+
+static int io_send(struct raft_io *io, struct raft_io_send *req, const struct raft_message *message,
+                   raft_io_send_cb cb)
+{
+    struct guard *g = guard_of(io);
+    struct raft_message m = *message;
+    if (m.type == RAFT_IO_APPEND_ENTRIES_RESULT) {
+        clip_result(g, &m.append_entries_result);
+        if (!result_is_due(g, &m))
+            m.server_id = 0; /* lost */
+    }
+    if (m.type == RAFT_IO_REQUEST_VOTE_RESULT)
+        own_term_in_refusal(g, &m.request_vote_result);
+    int rc = g->inner->send(g->inner, req, &m, cb);
+    wf_assert(rc == 0);
+    return 0;
+}
+
+struct guard_append {
+    struct raft_io_append inner;
+    struct raft_io_append *outer;
+    raft_io_append_cb cb;
+    struct guard *g;
+    raft_term term;
+};
+
+static void on_appended(struct raft_io_append *req, int status)
+{
+    struct guard_append *a = req->data;
+    struct guard *g = a->g;
+    pass(g, status, "writing the log");
+    wf_assert(g->appends_in_flight > 0);
+    g->appends_in_flight--;
+    g->mute_results = rule(g, GUARD_G11_TERM) && g->raft->current_term != a->term;
+    a->cb(a->outer, status);
+    g->mute_results = false;
+    mem_free(a);
+    after(g);
+}
+
+static void check_entry(const struct guard *g, const struct raft_entry *e)
+{
+    wf_assert(!rule(g, GUARD_G10_PAD) || (e->buf.len > 0 && e->buf.len % 8 == 0));
+    /* libraft leaves the bytes of a barrier as they were in memory. */
+    if (e->type == RAFT_BARRIER)
+        memset(e->buf.base, 0, e->buf.len);
+}
+
+static int io_append(struct raft_io *io, struct raft_io_append *req,
+                     const struct raft_entry entries[], unsigned n, raft_io_append_cb cb)
+{
+    struct guard *g = guard_of(io);
+    for (unsigned i = 0; i < n; i++)
+        check_entry(g, &entries[i]);
+    struct guard_append *a = MEM_NEW(struct guard_append);
+    *a = (struct guard_append){.outer = req, .cb = cb, .g = g, .term = g->raft->current_term};
+    a->inner.data = a;
+    g->appends_in_flight++;
+    int rc =
+        pass(g, g->inner->append(g->inner, &a->inner, entries, n, on_appended), "writing the log");
+    if (rc != 0) {
+        g->appends_in_flight--;
+        mem_free(a);
+    }
+    return rc;
+}
+
+static int io_truncate(struct raft_io *io, raft_index index)
+{
+    struct guard *g = guard_of(io);
+    return pass(g, g->inner->truncate(g->inner, index), "truncating the log");
+}
+
+struct guard_put {
+    struct raft_io_snapshot_put inner;
+    struct raft_io_snapshot_put *outer;
+    raft_io_snapshot_put_cb cb;
+    struct guard *g;
+    bool install;
+};
+
+static void on_put(struct raft_io_snapshot_put *req, int status)
+{
+    struct guard_put *p = req->data;
+    struct guard *g = p->g;
+    if (p->install) {
+        pass(g, status, "installing a checkpoint");
+        g->installing = false;
+    }
+    p->cb(p->outer, status);
+    mem_free(p);
+    after(g);
+}
+
+static int io_snapshot_put(struct raft_io *io, unsigned trailing, struct raft_io_snapshot_put *req,
+                           const struct raft_snapshot *snapshot, raft_io_snapshot_put_cb cb)
+{
+    struct guard *g = guard_of(io);
+    struct guard_put *p = MEM_NEW(struct guard_put);
+    *p = (struct guard_put){.outer = req, .cb = cb, .g = g, .install = trailing == 0};
+    p->inner.data = p;
+    g->installing = g->installing || p->install;
+    int rc = g->inner->snapshot_put(g->inner, trailing, &p->inner, snapshot, on_put);
+    if (rc != 0) {
+        if (p->install)
+            pass(g, rc, "installing a checkpoint");
+        mem_free(p);
+    }
+    return rc;
+}
+
+static int io_snapshot_get(struct raft_io *io, struct raft_io_snapshot_get *req,
+                           raft_io_snapshot_get_cb cb)
+{
+    struct guard *g = guard_of(io);
+    return g->inner->snapshot_get(g->inner, req, cb);
+}
+
+static raft_time io_time(struct raft_io *io)
+{
+    struct guard *g = guard_of(io);
+    return g->inner->time(g->inner);
+}
+
+static int io_random(struct raft_io *io, int min, int max)
+{
+    struct guard *g = guard_of(io);
+    return g->inner->random(g->inner, min, max);
+}
+
+static int io_async_work(struct raft_io *io, struct raft_io_async_work *req,
+                         raft_io_async_work_cb cb)
+{
+    struct guard *g = guard_of(io);
+    return g->inner->async_work(g->inner, req, cb);
+}
+
+/* ---- life ---- */
+
+void guard_init(struct guard *g, struct raft_io *inner, struct raft *raft,
+                const struct guard_events *events, void *ctx)
+{
+    *g = (struct guard){.inner = inner, .raft = raft, .events = *events, .ctx = ctx};
+    g->io = (struct raft_io){
+        .version = 2, /* async_work is there */
+        .impl = g,
+        .init = io_init,
+        .close = io_close,
+        .load = io_load,
+        .start = io_start,
+        .bootstrap = io_bootstrap,
+        .recover = io_recover,
+        .set_term = io_set_term,
+        .set_vote = io_set_vote,
+        .send = io_send,
+        .append = io_append,
+        .truncate = io_truncate,
+        .snapshot_put = io_snapshot_put,
+        .snapshot_get = io_snapshot_get,
+        .time = io_time,
+        .random = io_random,
+        .async_work = io_async_work,
+    };
+    list_init(&g->held);
+    inner->data = g;
+}
+
+void guard_fini(struct guard *g)
+{
+    struct list_node *n;
+    while ((n = list_pop(&g->held)))
+        mem_free(container_of(n, struct guard_held, node));
+    g->held_count = 0;
+}
+
+bool guard_ready(const struct guard *g)
+{
+    return g->raft->state == RAFT_LEADER && g->ready_term == g->raft->current_term;
+}
+
+bool guard_idle(const struct guard *g)
+{
+    return !busy(g) && g->raft->snapshot.put.data == NULL && g->raft->snapshot.pending.term == 0;
+}
+
+bool guard_can_install(const struct guard *g)
+{
+    return g->raft->snapshot.pending.term == 0 && g->raft->snapshot.put.data == NULL;
+}
+
+void guard_forget_leader(struct guard *g, raft_id leader)
+{
+    struct raft *r = g->raft;
+    if (r->state != RAFT_FOLLOWER || r->follower_state.current_leader.id != leader)
+        return;
+    r->follower_state.current_leader.id = 0;
+    g->forgot_term = r->current_term;
+    after(g);
+}
+
+bool guard_expedite(struct guard *g, unsigned retry)
+{
+    struct raft *r = g->raft;
+    /* A higher term: we have voted for somebody meanwhile, or a leader told us. */
+    if (r->state != RAFT_FOLLOWER || r->follower_state.current_leader.id != 0 ||
+        r->current_term != g->forgot_term)
+        return true;
+    if (rule(g, GUARD_G4_BUSY_TICK) && busy(g))
+        return false;
+    r->follower_state.randomized_election_timeout = 0;
+    g->tick(&g->io);
+    if (r->state == RAFT_CANDIDATE)
+        r->candidate_state.randomized_election_timeout = retry;
+    after(g);
+    return true;
+}

@@ -1,0 +1,36 @@
+/* The named bounds of registry/raft. */
+#ifndef WEFT_REGISTRY_RAFT_RAFT_LIMITS_H
+#define WEFT_REGISTRY_RAFT_RAFT_LIMITS_H
+
+#define RAFT_MEMBERS_MAX 7
+
+/* Log: one entry's payload (registry/command.h makes at most 2 MiB of requests), one segment. */
+#define LOG_PAYLOAD_BYTES_MAX (4u << 20)
+#define LOG_SEGMENT_BYTES_MIN (64u << 10)
+#define LOG_SEGMENT_BYTES_MAX (256u << 20)
+#define LOG_GROUP_BYTES_MAX (16u << 20) /* a group ends when it reaches this */
+#define LOG_SEGMENT_BYTES_DEFAULT (16u << 20)
+#define LOG_SPARE_PIECE_BYTES (256u << 10) /* zeroed at a time while the current segment fills */
+
+/* Peers: a frame, one append message, what may wait in one peer's stream. */
+#define FRAME_PAYLOAD_BYTES_MAX (16u << 20)
+#define MESSAGE_APPEND_BYTES_MAX (4u << 20)
+#define MESSAGE_ENTRIES_MAX 8192
+#define MESSAGE_SNAPSHOT_DATA_BYTES_MAX 4096
+#define PEER_QUEUED_BYTES_MAX (8u << 20)
+#define PEER_HALF_OPEN_MAX 16 /* accepted, not yet introduced */
+#define PEER_HELLO_TIMEOUT_MS 2000
+#define PEER_BACKOFF_MIN_MS 20
+#define PEER_BACKOFF_MAX_MS 500
+#define PEER_NAME_BYTES_MAX 64
+
+/* Checkpoints beside the log. */
+#define BULK_CHUNK_BYTES (1u << 20)
+#define BULK_SESSIONS_MAX 4 /* checkpoints that are served at a time */
+#define BULK_RETRY_MS 200
+#define BULK_RETRIES_MAX 50 /* in a row without one new byte */
+
+/* Guard: results held back until our first own entry is on disk (guard.h, G2). */
+#define GUARD_HELD_MAX 256
+
+#endif
