@@ -29,8 +29,10 @@ void conf_part_unref(struct conf_part *p)
         return;
     if (p->fini)
         p->fini(p);
+    struct conf_part *shares = p->shares;
     struct arena arena = p->arena; /* p lies in it */
     arena_fini(&arena);
+    conf_part_unref(shares);
 }
 
 struct conf *conf_ref(struct conf *c)

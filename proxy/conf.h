@@ -24,6 +24,7 @@ struct conf_part {
     atomic_uint refs;
     struct arena arena;
     void (*fini)(struct conf_part *part); /* regexes and other things that are not in the arena */
+    struct conf_part *shares; /* a part whose memory this one points into; one reference */
 };
 
 /* ---- matching values ---- */

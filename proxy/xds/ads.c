@@ -1,8 +1,10 @@
 #include "proxy/xds/ads.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "api/any_types.h"
 #include "api/proto/discovery.pb-c.h"
 #include "base/core/assert.h"
 #include "google/protobuf/struct.pb-c.h"
@@ -53,13 +55,15 @@ static Google__Protobuf__Value *value_text(struct arena *arena, struct slice s)
 static void struct_add(struct arena *arena, Google__Protobuf__Struct *s, struct slice key,
                        Google__Protobuf__Value *value)
 {
-    Google__Protobuf__Struct__FieldsEntry *e = PB_NEW(arena, google__protobuf__struct__fields_entry);
+    Google__Protobuf__Struct__FieldsEntry *e =
+        PB_NEW(arena, google__protobuf__struct__fields_entry);
     e->key = pb_str(arena, key);
     e->value = value;
     PB_PUSH(arena, s, fields, e);
 }
 
-static Google__Protobuf__Struct *struct_of(struct arena *arena, const struct slice (*pairs)[2], size_t n)
+static Google__Protobuf__Struct *struct_of(struct arena *arena, const struct slice (*pairs)[2],
+                                           size_t n)
 {
     Google__Protobuf__Struct *s = PB_NEW(arena, google__protobuf__struct);
     for (size_t i = 0; i < n; i++)
@@ -133,11 +137,11 @@ static bool subscription_update(struct ads *a, struct arena *arena, enum xds_typ
     have->copies_keys = true;
     resources_wanted(a->resources, type, &wanted);
     MAP_EACH(&wanted, e)
-        if (!map_get(have, e->key))
-            add_name(arena, &r->resource_names_subscribe, &r->n_resource_names_subscribe, e->key);
+    if (!map_get(have, e->key))
+        add_name(arena, &r->resource_names_subscribe, &r->n_resource_names_subscribe, e->key);
     MAP_EACH(have, e)
-        if (!map_get(&wanted, e->key))
-            add_name(arena, &r->resource_names_unsubscribe, &r->n_resource_names_unsubscribe, e->key);
+    if (!map_get(&wanted, e->key))
+        add_name(arena, &r->resource_names_unsubscribe, &r->n_resource_names_unsubscribe, e->key);
     for (size_t i = 0; i < r->n_resource_names_subscribe; i++)
         map_put(have, slice_of(r->resource_names_subscribe[i]), have);
     for (size_t i = 0; i < r->n_resource_names_unsubscribe; i++)
@@ -223,8 +227,8 @@ static void take_resource(struct ads *a, struct ads_pending *p,
         err_set(&err, ERR_INVALID, "resource %s: type %s in a response of %s", in->name,
                 in->resource->type_url, xds_types[p->type].short_name);
     else
-        resources_put(a->resources, p->type, slice_of(in->name), slice_of(in->version), body, wall_ms,
-                      &err);
+        resources_put(a->resources, p->type, slice_of(in->name), slice_of(in->version), body,
+                      wall_ms, &err);
     if (err.code)
         pending_error(p, err.msg);
 }
@@ -258,14 +262,15 @@ bool ads_message(struct ads *a, struct slice message, int64_t wall_ms, struct ad
                                             .elements = 4000000,
                                             .memory = (size_t)XDS_MESSAGE_BYTES_MAX * 4};
     const RESP *in =
-        pb_unpack_limited(&envoy__service__discovery__v3__delta_discovery_response__descriptor, message,
-                          &limits, &scratch, err);
+        pb_unpack_limited(&envoy__service__discovery__v3__delta_discovery_response__descriptor,
+                          message, &limits, &scratch, err);
     const struct xds_type_info *type = in ? xds_type_by_url(slice_of(in->type_url)) : NULL;
     if (!in) {
         ok = err_wrap(err, "ads: response");
     } else if (type) { /* a type that nobody asked for is passed over */
         if (in->control_plane)
-            snprintf(a->control_plane, sizeof(a->control_plane), "%s", in->control_plane->identifier);
+            snprintf(a->control_plane, sizeof(a->control_plane), "%s",
+                     in->control_plane->identifier);
         ok = response_take(a, in, type, wall_ms, err);
         if (ok)
             subscribe_all(a, out);

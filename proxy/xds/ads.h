@@ -1,15 +1,14 @@
 /* The proxy's end of delta ADS: a core without I/O.
  *
- *   connected      -> ads_open: first request of every type, with the versions held (nothing is sent twice)
- *   message        -> ads_message: resources change; an answer is due
- *   end of turn    -> the shell seals a tree and hands it to the workers
- *   tree is active -> ads_applied: ACK or NACK for everything that the tree contains
- *   disconnected   -> ads_close; resources stay
+ *   connected      -> ads_open: first request of every type, with the versions held (nothing is
+ * sent twice) message        -> ads_message: resources change; an answer is due end of turn    ->
+ * the shell seals a tree and hands it to the workers tree is active -> ads_applied: ACK or NACK for
+ * everything that the tree contains disconnected   -> ads_close; resources stay
  *
- * A response is acknowledged when what it brought is active in every worker, not when it was read. A resource
- * that cannot be used is refused by name in the NACK; the others of its response are applied (gRPC A46), and
- * the refused one keeps its last good form.
- * Rules: xDS protocol, "Incremental xDS" (subscribe, unsubscribe and ACK may travel in one request).
+ * A response is acknowledged when what it brought is active in every worker, not when it was read.
+ * A resource that cannot be used is refused by name in the NACK; the others of its response are
+ * applied (gRPC A46), and the refused one keeps its last good form. Rules: xDS protocol,
+ * "Incremental xDS" (subscribe, unsubscribe and ACK may travel in one request).
  */
 #ifndef WEFT_PROXY_XDS_ADS_H
 #define WEFT_PROXY_XDS_ADS_H
@@ -63,8 +62,8 @@ bool ads_message(struct ads *a, struct slice message, int64_t wall_ms, struct ad
                  struct err *err);
 /* A tree was sealed: responses read so far are in it. */
 void ads_sealed(struct ads *a, uint64_t generation);
-/* The tree is active. failed: names listeners that could not be bound, with why (may be empty): the LDS response
- * is refused with it. */
+/* The tree is active. failed: names listeners that could not be bound, with why (may be empty): the
+ * LDS response is refused with it. */
 void ads_applied(struct ads *a, uint64_t generation, struct slice failed, struct ads_out *out);
 
 #endif

@@ -53,10 +53,11 @@ static bool endpoint_fill(struct arena *arena, const EDS(LocalityLbEndpoints) * 
         return err_set(err, ERR_INVALID, "endpoint %.*s: load_balancing_weight must be at least 1",
                        SLICE(e->text));
     /* HealthStatus: UNKNOWN, HEALTHY, UNHEALTHY, DRAINING, TIMEOUT, DEGRADED. */
-    static const enum endpoint_health health[] = {HEALTH_UNKNOWN,  HEALTH_HEALTHY,   HEALTH_UNHEALTHY,
-                                                  HEALTH_DRAINING, HEALTH_UNHEALTHY, HEALTH_DEGRADED};
-    e->health = (size_t)in->health_status < ARRAY_LEN(health) ? health[in->health_status]
-                                                              : HEALTH_UNKNOWN;
+    static const enum endpoint_health health[] = {HEALTH_UNKNOWN,   HEALTH_HEALTHY,
+                                                  HEALTH_UNHEALTHY, HEALTH_DRAINING,
+                                                  HEALTH_UNHEALTHY, HEALTH_DEGRADED};
+    e->health =
+        (size_t)in->health_status < ARRAY_LEN(health) ? health[in->health_status] : HEALTH_UNKNOWN;
     if (group->locality) {
         e->region = build_text(arena, group->locality->region);
         e->zone = build_text(arena, group->locality->zone);
@@ -131,7 +132,8 @@ static bool build_kind(struct cluster *c, const MSG(Cluster) * in, struct err *e
         c->kind = CLUSTER_PASSTHROUGH;
     if (c->kind == CLUSTER_EDS) {
         bool named = in->eds_cluster_config && in->eds_cluster_config->service_name[0];
-        c->eds_name = named ? build_text(&c->part.arena, in->eds_cluster_config->service_name) : c->name;
+        c->eds_name =
+            named ? build_text(&c->part.arena, in->eds_cluster_config->service_name) : c->name;
     }
     return true;
 }
@@ -183,8 +185,9 @@ static bool build_lb(struct cluster *c, const MSG(Cluster) * in, struct err *err
         return err_set(err, ERR_INVALID, "ring_hash_lb_config: sizes must be ≤ 8388608, min ≤ max");
     if (c->maglev_size < 2 || c->maglev_size > 5000011)
         return err_set(err, ERR_INVALID, "maglev_lb_config.table_size: must be 2..5000011");
-    return c->lr_choices >= 2 ? true
-                              : err_set(err, ERR_INVALID, "least_request_lb_config.choice_count < 2");
+    return c->lr_choices >= 2
+               ? true
+               : err_set(err, ERR_INVALID, "least_request_lb_config.choice_count < 2");
 }
 
 static void build_breakers(struct cluster *c, const MSG(CircuitBreakers) * in)
@@ -264,9 +267,10 @@ static bool build_protocol(struct cluster *c, const MSG(Cluster) * in, struct er
         if (strcmp(in->typed_extension_protocol_options[i]->key,
                    "envoy.extensions.upstreams.http.v3.HttpProtocolOptions") != 0)
             continue;
-        const HTTP(HttpProtocolOptions) *o = any_unpack(
-            in->typed_extension_protocol_options[i]->value,
-            &envoy__extensions__upstreams__http__v3__http_protocol_options__descriptor, &scratch, err);
+        const HTTP(HttpProtocolOptions) *o =
+            any_unpack(in->typed_extension_protocol_options[i]->value,
+                       &envoy__extensions__upstreams__http__v3__http_protocol_options__descriptor,
+                       &scratch, err);
         ok = o && build_protocol_options(c, o, err);
         arena_fini(&scratch);
     }
@@ -280,7 +284,8 @@ static void build_service(struct cluster *c, const MSG(Cluster) * in)
     for (size_t i = 0; m && i < m->n_fields; i++) {
         const Google__Protobuf__Value *v = m->fields[i]->value;
         if (strcmp(m->fields[i]->key, "services") != 0 || !v ||
-            v->kind_case != GOOGLE__PROTOBUF__VALUE__KIND_LIST_VALUE || v->list_value->n_values == 0)
+            v->kind_case != GOOGLE__PROTOBUF__VALUE__KIND_LIST_VALUE ||
+            v->list_value->n_values == 0)
             continue;
         const Google__Protobuf__Value *s = v->list_value->values[0];
         if (s->kind_case != GOOGLE__PROTOBUF__VALUE__KIND_STRUCT_VALUE)

@@ -30,7 +30,8 @@ static bool filter_known(const Google__Protobuf__Any *config)
     return false;
 }
 
-static bool check_filters(struct filter_chain *f, const HCM(HttpConnectionManager) * in, struct err *err)
+static bool check_filters(struct filter_chain *f, const HCM(HttpConnectionManager) * in,
+                          struct err *err)
 {
     for (size_t i = 0; i < in->n_http_filters; i++) {
         const HCM(HttpFilter) *h = in->http_filters[i];
@@ -45,15 +46,15 @@ static bool check_filters(struct filter_chain *f, const HCM(HttpConnectionManage
         if (config && strcmp(config->type_url, http_filters[1]) == 0)
             f->has_fault_filter = true;
     }
-    if (in->n_http_filters == 0 ||
-        !in->http_filters[in->n_http_filters - 1]->typed_config ||
-        strcmp(in->http_filters[in->n_http_filters - 1]->typed_config->type_url, http_filters[0]) != 0)
+    if (in->n_http_filters == 0 || !in->http_filters[in->n_http_filters - 1]->typed_config ||
+        strcmp(in->http_filters[in->n_http_filters - 1]->typed_config->type_url, http_filters[0]) !=
+            0)
         return err_set(err, ERR_INVALID, "http_filters: the last one must be the router");
     return true;
 }
 
-static bool build_access_log(struct listener *l, Envoy__Config__Accesslog__V3__AccessLog **logs, size_t n,
-                             struct err *err)
+static bool build_access_log(struct listener *l, Envoy__Config__Accesslog__V3__AccessLog **logs,
+                             size_t n, struct err *err)
 {
     bool ok = true;
     for (size_t i = 0; ok && i < n; i++) {
@@ -62,7 +63,8 @@ static bool build_access_log(struct listener *l, Envoy__Config__Accesslog__V3__A
         l->access_log = true;
         if (config &&
             strcmp(config->type_url,
-                   "type.googleapis.com/envoy.extensions.access_loggers.file.v3.FileAccessLog") == 0) {
+                   "type.googleapis.com/envoy.extensions.access_loggers.file.v3.FileAccessLog") ==
+                0) {
             const Envoy__Extensions__AccessLoggers__File__V3__FileAccessLog *file = any_unpack(
                 config, &envoy__extensions__access_loggers__file__v3__file_access_log__descriptor,
                 &scratch, err);
@@ -102,8 +104,8 @@ static bool build_route_source(struct listener *l, struct filter_chain *f,
     }
 }
 
-static bool build_hcm(struct listener *l, struct filter_chain *f, const HCM(HttpConnectionManager) * in,
-                      struct err *err)
+static bool build_hcm(struct listener *l, struct filter_chain *f,
+                      const HCM(HttpConnectionManager) * in, struct err *err)
 {
     static const enum codec_kind codecs[] = {CODEC_AUTO, CODEC_HTTP1, CODEC_HTTP2};
     f->kind = CHAIN_HTTP;
@@ -113,10 +115,9 @@ static bool build_hcm(struct listener *l, struct filter_chain *f, const HCM(Http
     if ((size_t)in->codec_type >= ARRAY_LEN(codecs))
         return err_set(err, ERR_UNSUPPORTED, "codec_type %d: not known", (int)in->codec_type);
     f->codec = codecs[in->codec_type];
-    f->idle_timeout = build_ms(in->common_http_protocol_options
-                                   ? in->common_http_protocol_options->idle_timeout
-                                   : NULL,
-                               3600000);
+    f->idle_timeout = build_ms(
+        in->common_http_protocol_options ? in->common_http_protocol_options->idle_timeout : NULL,
+        3600000);
     f->stream_idle_timeout = build_ms(in->stream_idle_timeout, 300000);
     f->request_timeout = build_ms(in->request_timeout, 0);
     f->headers_timeout = build_ms(in->request_headers_timeout, 0);
@@ -127,7 +128,8 @@ static bool build_hcm(struct listener *l, struct filter_chain *f, const HCM(Http
     f->normalize_path = build_bool(in->normalize_path, false);
     f->merge_slashes = in->merge_slashes;
     f->accept_http10 = in->http_protocol_options && in->http_protocol_options->accept_http_10;
-    if (in->http_protocol_options && build_bool(in->http_protocol_options->allow_absolute_url, false))
+    if (in->http_protocol_options &&
+        build_bool(in->http_protocol_options->allow_absolute_url, false))
         l->http_proxy = true;
     for (size_t i = 0; i < in->n_upgrade_configs; i++) {
         struct slice type = slice_of(in->upgrade_configs[i]->upgrade_type);
@@ -136,7 +138,8 @@ static bool build_hcm(struct listener *l, struct filter_chain *f, const HCM(Http
         if (slice_eq_nocase(type, S("CONNECT")))
             l->http_proxy = true;
     }
-    return check_filters(f, in, err) && build_access_log(l, in->access_log, in->n_access_log, err) &&
+    return check_filters(f, in, err) &&
+           build_access_log(l, in->access_log, in->n_access_log, err) &&
            build_route_source(l, f, in, err);
 }
 
@@ -144,8 +147,9 @@ static bool build_tcp(struct listener *l, struct filter_chain *f, const TCP(TcpP
                       struct err *err)
 {
     struct arena *arena = &l->part.arena;
-    bool weighted = in->cluster_specifier_case ==
-                    ENVOY__EXTENSIONS__FILTERS__NETWORK__TCP_PROXY__V3__TCP_PROXY__CLUSTER_SPECIFIER_WEIGHTED_CLUSTERS;
+    bool weighted =
+        in->cluster_specifier_case ==
+        ENVOY__EXTENSIONS__FILTERS__NETWORK__TCP_PROXY__V3__TCP_PROXY__CLUSTER_SPECIFIER_WEIGHTED_CLUSTERS;
     size_t n = weighted ? in->weighted_clusters->n_clusters : 1;
     uint64_t total = 0;
     f->kind = CHAIN_TCP;
@@ -176,7 +180,9 @@ static bool build_network_filter(struct listener *l, struct filter_chain *f, con
     struct arena scratch = {0};
     bool ok;
     const Google__Protobuf__Any *config = in->typed_config;
-    if (any_is(config, &envoy__extensions__filters__network__http_connection_manager__v3__http_connection_manager__descriptor)) {
+    if (any_is(
+            config,
+            &envoy__extensions__filters__network__http_connection_manager__v3__http_connection_manager__descriptor)) {
         const HCM(HttpConnectionManager) *hcm = any_unpack(
             config,
             &envoy__extensions__filters__network__http_connection_manager__v3__http_connection_manager__descriptor,
@@ -185,19 +191,19 @@ static bool build_network_filter(struct listener *l, struct filter_chain *f, con
     } else if (any_is(config,
                       &envoy__extensions__filters__network__tcp_proxy__v3__tcp_proxy__descriptor)) {
         const TCP(TcpProxy) *tcp = any_unpack(
-            config, &envoy__extensions__filters__network__tcp_proxy__v3__tcp_proxy__descriptor, &scratch,
-            err);
+            config, &envoy__extensions__filters__network__tcp_proxy__v3__tcp_proxy__descriptor,
+            &scratch, err);
         ok = tcp && build_tcp(l, f, tcp, err);
     } else {
-        ok = err_set(err, ERR_UNSUPPORTED, "filter %s: neither http_connection_manager nor tcp_proxy",
-                     in->name);
+        ok = err_set(err, ERR_UNSUPPORTED,
+                     "filter %s: neither http_connection_manager nor tcp_proxy", in->name);
     }
     arena_fini(&scratch);
     return ok;
 }
 
-static bool build_chain_match(struct listener *l, struct filter_chain *f, const MSG(FilterChainMatch) * in,
-                              struct err *err)
+static bool build_chain_match(struct listener *l, struct filter_chain *f,
+                              const MSG(FilterChainMatch) * in, struct err *err)
 {
     if (!in)
         return true;
@@ -208,7 +214,8 @@ static bool build_chain_match(struct listener *l, struct filter_chain *f, const 
     f->alpn_count = in->n_application_protocols;
     f->source_prefix_count = in->n_source_prefix_ranges;
     if (strcmp(in->transport_protocol, "tls") == 0)
-        return err_set(err, ERR_UNSUPPORTED, "filter_chain_match.transport_protocol tls: not known");
+        return err_set(err, ERR_UNSUPPORTED,
+                       "filter_chain_match.transport_protocol tls: not known");
     return true;
 }
 
@@ -267,8 +274,9 @@ struct listener *conf_build_listener(struct slice name, struct xds_stamp version
     return l;
 }
 
-bool conf_bind_listener(struct listener *spec, struct route_table *(*find)(void *ctx, struct slice name),
-                        void *ctx, struct listener **ret)
+bool conf_bind_listener(struct listener *spec,
+                        struct route_table *(*find)(void *ctx, struct slice name), void *ctx,
+                        struct listener **ret)
 {
     for (size_t i = 0; i < spec->chain_count; i++)
         if (spec->chains[i].route_name.n && !find(ctx, spec->chains[i].route_name))

@@ -38,17 +38,20 @@ static bool build_header_match(struct arena *arena, const MSG(HeaderMatcher) * i
             return err_wrap(err, "headers %s", in->name);
         break;
     case ENVOY__CONFIG__ROUTE__V3__HEADER_MATCHER__HEADER_MATCH_SPECIFIER_EXACT_MATCH:
-        out.value = (struct string_match){.kind = MATCH_EXACT, .text = build_text(arena, in->exact_match)};
+        out.value =
+            (struct string_match){.kind = MATCH_EXACT, .text = build_text(arena, in->exact_match)};
         break;
     case ENVOY__CONFIG__ROUTE__V3__HEADER_MATCHER__HEADER_MATCH_SPECIFIER_PREFIX_MATCH:
-        out.value = (struct string_match){.kind = MATCH_PREFIX, .text = build_text(arena, in->prefix_match)};
+        out.value = (struct string_match){.kind = MATCH_PREFIX,
+                                          .text = build_text(arena, in->prefix_match)};
         break;
     case ENVOY__CONFIG__ROUTE__V3__HEADER_MATCHER__HEADER_MATCH_SPECIFIER_SUFFIX_MATCH:
-        out.value = (struct string_match){.kind = MATCH_SUFFIX, .text = build_text(arena, in->suffix_match)};
+        out.value = (struct string_match){.kind = MATCH_SUFFIX,
+                                          .text = build_text(arena, in->suffix_match)};
         break;
     case ENVOY__CONFIG__ROUTE__V3__HEADER_MATCHER__HEADER_MATCH_SPECIFIER_CONTAINS_MATCH:
-        out.value =
-            (struct string_match){.kind = MATCH_CONTAINS, .text = build_text(arena, in->contains_match)};
+        out.value = (struct string_match){.kind = MATCH_CONTAINS,
+                                          .text = build_text(arena, in->contains_match)};
         break;
     case ENVOY__CONFIG__ROUTE__V3__HEADER_MATCHER__HEADER_MATCH_SPECIFIER_SAFE_REGEX_MATCH:
         out.value.kind = MATCH_REGEX;
@@ -77,7 +80,8 @@ static bool build_query_match(struct arena *arena, const MSG(QueryParameterMatch
     return true;
 }
 
-static bool build_path(struct arena *arena, const MSG(RouteMatch) * in, struct route *r, struct err *err)
+static bool build_path(struct arena *arena, const MSG(RouteMatch) * in, struct route *r,
+                       struct err *err)
 {
     const char *text = "";
     switch (in->path_specifier_case) {
@@ -110,23 +114,26 @@ static bool build_path(struct arena *arena, const MSG(RouteMatch) * in, struct r
     return true;
 }
 
-bool build_route_match(struct arena *arena, const MSG(RouteMatch) * in, struct route *r, struct err *err)
+bool build_route_match(struct arena *arena, const MSG(RouteMatch) * in, struct route *r,
+                       struct err *err)
 {
     if (!in)
         return err_set(err, ERR_INVALID, "match: missing");
     if (in->n_dynamic_metadata || in->n_filter_state || in->tls_context)
-        return err_set(err, ERR_UNSUPPORTED, "match: metadata, filter state and TLS context are not known");
+        return err_set(err, ERR_UNSUPPORTED,
+                       "match: metadata, filter state and TLS context are not known");
     r->grpc_only = in->grpc != NULL;
     r->headers = ARENA_ARRAY(arena, struct header_match, in->n_headers + 1);
     r->queries = ARENA_ARRAY(arena, struct query_match, in->n_query_parameters + 1);
     if (!build_path(arena, in, r, err))
         return false;
     for (; r->header_count < in->n_headers; r->header_count++)
-        if (!build_header_match(arena, in->headers[r->header_count], &r->headers[r->header_count], err))
+        if (!build_header_match(arena, in->headers[r->header_count], &r->headers[r->header_count],
+                                err))
             return false;
     for (; r->query_count < in->n_query_parameters; r->query_count++)
-        if (!build_query_match(arena, in->query_parameters[r->query_count], &r->queries[r->query_count],
-                               err))
+        if (!build_query_match(arena, in->query_parameters[r->query_count],
+                               &r->queries[r->query_count], err))
             return false;
     if (in->runtime_fraction) {
         r->has_runtime_fraction = true;
@@ -180,10 +187,10 @@ bool build_retry(struct arena *arena, const MSG(RetryPolicy) * in, struct retry_
         .per_try_timeout = build_ms(in->per_try_timeout, 0),
         .backoff_base = 25,
         .avoid_previous_hosts = in->n_retry_host_predicate > 0,
-        .host_attempts_max = in->host_selection_retry_max_attempts > 0 &&
-                                     in->host_selection_retry_max_attempts < 100
-                                 ? (uint32_t)in->host_selection_retry_max_attempts
-                                 : 1,
+        .host_attempts_max =
+            in->host_selection_retry_max_attempts > 0 && in->host_selection_retry_max_attempts < 100
+                ? (uint32_t)in->host_selection_retry_max_attempts
+                : 1,
         .status_count = in->n_retriable_status_codes,
     };
     if (in->retry_back_off) {
@@ -240,9 +247,9 @@ static bool build_filter_config(const MSG(Route) * in, struct route *r, struct e
         if (strcmp(in->typed_per_filter_config[i]->key, "envoy.filters.http.fault") != 0)
             continue;
         struct arena scratch = {0};
-        const Envoy__Extensions__Filters__Http__Fault__V3__HTTPFault *f =
-            any_unpack(in->typed_per_filter_config[i]->value,
-                       &envoy__extensions__filters__http__fault__v3__httpfault__descriptor, &scratch, err);
+        const Envoy__Extensions__Filters__Http__Fault__V3__HTTPFault *f = any_unpack(
+            in->typed_per_filter_config[i]->value,
+            &envoy__extensions__filters__http__fault__v3__httpfault__descriptor, &scratch, err);
         ok = f && build_fault(f, &r->fault, err);
         r->has_fault = ok;
         arena_fini(&scratch);
@@ -263,7 +270,8 @@ static bool build_weighted(struct arena *arena, const MSG(WeightedCluster) * in,
         r->clusters[i].weight = build_u32(w->weight, 0);
         total += r->clusters[i].weight;
         if (!w->name[0])
-            return err_set(err, ERR_INVALID, "weighted_clusters.clusters[%zu].name: must not be empty", i);
+            return err_set(err, ERR_INVALID,
+                           "weighted_clusters.clusters[%zu].name: must not be empty", i);
         if (!build_header_changes(arena, w->request_headers_to_add, w->n_request_headers_to_add,
                                   w->request_headers_to_remove, w->n_request_headers_to_remove,
                                   &r->clusters[i].request, err) ||
@@ -432,14 +440,16 @@ static bool build_direct(struct arena *arena, const MSG(DirectResponseAction) * 
         r->direct_body = build_text(arena, body->inline_string);
         return true;
     case ENVOY__CONFIG__CORE__V3__DATA_SOURCE__SPECIFIER_INLINE_BYTES:
-        r->direct_body = arena_dup(arena, slice_mem(body->inline_bytes.data, body->inline_bytes.len));
+        r->direct_body =
+            arena_dup(arena, slice_mem(body->inline_bytes.data, body->inline_bytes.len));
         return true;
     default:
         return err_set(err, ERR_UNSUPPORTED, "direct_response.body: only inline bodies are known");
     }
 }
 
-static bool build_action(struct arena *arena, const MSG(Route) * in, struct route *r, struct err *err)
+static bool build_action(struct arena *arena, const MSG(Route) * in, struct route *r,
+                         struct err *err)
 {
     switch (in->action_case) {
     case ENVOY__CONFIG__ROUTE__V3__ROUTE__ACTION_ROUTE:

@@ -16,8 +16,8 @@ void route_spec_fini(struct route_spec *spec)
     *spec = (struct route_spec){0};
 }
 
-bool build_route_spec(const MSG(RouteConfiguration) * in, struct slice name, struct xds_stamp version,
-                      struct route_spec *ret, struct err *err)
+bool build_route_spec(const MSG(RouteConfiguration) * in, struct slice name,
+                      struct xds_stamp version, struct route_spec *ret, struct err *err)
 {
     struct route_spec spec = {.table = route_table_new(), .vhds = in->vhds != NULL};
     struct route_table *t = spec.table;
@@ -87,7 +87,8 @@ static bool bind_domain(struct route_table *t, struct slice domain, struct virtu
     } else if (slice_starts(domain, S("*"))) {
         t->suffixes[t->suffix_count++] = (struct domain_wild){slice_skip(domain, 1), v};
     } else if (slice_ends(domain, S("*"))) {
-        t->prefixes[t->prefix_count++] = (struct domain_wild){slice_sub(domain, 0, domain.n - 1), v};
+        t->prefixes[t->prefix_count++] =
+            (struct domain_wild){slice_sub(domain, 0, domain.n - 1), v};
     } else {
         other = map_put(&t->exact, domain, v);
     }
@@ -118,8 +119,9 @@ static bool bind_all(struct route_table *t, struct err *err)
            wild_unique(t, t->prefixes, t->prefix_count, err);
 }
 
-struct route_table *conf_bind_routes(const struct route_spec *spec, struct virtual_host *const *more,
-                                     size_t more_count, struct err *err)
+struct route_table *conf_bind_routes(const struct route_spec *spec,
+                                     struct virtual_host *const *more, size_t more_count,
+                                     struct err *err)
 {
     const struct route_table *from = spec->table;
     struct route_table *t = route_table_new();

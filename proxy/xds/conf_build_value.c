@@ -2,6 +2,7 @@
 #include "proxy/xds/conf_build_internal.h"
 
 #include <ctype.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "google/protobuf/struct.pb-c.h"
@@ -106,7 +107,8 @@ bool build_header_changes(struct arena *arena, Envoy__Config__Core__V3__HeaderVa
     out.remove = ARENA_ARRAY(arena, struct slice, remove_count + 1);
     for (size_t i = 0; i < add_count; i++) {
         if (!add[i]->header || !add[i]->header->key[0])
-            return err_set(err, ERR_INVALID, "headers_to_add[%zu].header.key: must not be empty", i);
+            return err_set(err, ERR_INVALID, "headers_to_add[%zu].header.key: must not be empty",
+                           i);
         out.add[i] = (struct header_change){
             .action = (enum header_append)add[i]->append_action,
             .name = build_lower(arena, add[i]->header->key),

@@ -1,5 +1,6 @@
 #include "proxy/xds/resources.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -111,7 +112,7 @@ static void resource_free(struct resource *r)
 static void stale_all(struct resources *rs, enum xds_type type)
 {
     MAP_EACH(&rs->by_name[type], e)
-        ((struct resource *)e->value)->stale = true;
+    ((struct resource *)e->value)->stale = true;
 }
 
 static struct slice vhost_table(struct slice name)
@@ -160,14 +161,14 @@ static void note_error(struct resource *r, const struct err *err)
     r->error = err ? (char *)(uintptr_t)own_dup(slice_of(err->msg)).p : NULL;
 }
 
-bool resources_put(struct resources *rs, enum xds_type type, struct slice name, struct slice version,
-                   struct slice body, int64_t wall_ms, struct err *err)
+bool resources_put(struct resources *rs, enum xds_type type, struct slice name,
+                   struct slice version, struct slice body, int64_t wall_ms, struct err *err)
 {
     struct err why = {0};
     struct resource *old = resources_find(rs, type, name);
     if (name.n == 0 || name.n > XDS_NAME_BYTES_MAX)
-        return err_set(err, ERR_INVALID, "%s resource: name of %zu bytes", xds_types[type].short_name,
-                       name.n);
+        return err_set(err, ERR_INVALID, "%s resource: name of %zu bytes",
+                       xds_types[type].short_name, name.n);
     if (!old && rs->by_name[type].n >= XDS_RESOURCES_MAX)
         return err_set(err, ERR_LIMIT, "%s: more than %d resources", xds_types[type].short_name,
                        XDS_RESOURCES_MAX);
@@ -192,7 +193,8 @@ bool resources_put(struct resources *rs, enum xds_type type, struct slice name, 
     }
     if (old) {
         map_del(&rs->by_name[type], name);
-        /* What was bound serves on until the new one is: a listener may have to wait for its routes. */
+        /* What was bound serves on until the new one is: a listener may have to wait for its
+         * routes. */
         r->bound_routes = old->bound_routes;
         old->bound_routes = NULL;
         resource_free(old);
@@ -238,7 +240,7 @@ void resources_wanted(const struct resources *rs, enum xds_type type, struct map
         }
     if (type == XDS_RDS)
         MAP_EACH(&rs->by_name[XDS_LDS], e)
-            want_routes(ret_names, ((struct resource *)e->value)->listener);
+    want_routes(ret_names, ((struct resource *)e->value)->listener);
     if (type == XDS_VHDS)
         MAP_EACH(&rs->by_name[XDS_RDS], e)
         {
@@ -325,14 +327,14 @@ static void bind_cluster(struct resources *rs, struct resource *r)
 static void bind_stale(struct resources *rs, struct err *err)
 {
     MAP_EACH(&rs->by_name[XDS_RDS], e)
-        if (((struct resource *)e->value)->stale)
-            bind_table(rs, e->value, err);
+    if (((struct resource *)e->value)->stale)
+        bind_table(rs, e->value, err);
     MAP_EACH(&rs->by_name[XDS_LDS], e)
-        if (((struct resource *)e->value)->stale)
-            bind_listener(rs, e->value);
+    if (((struct resource *)e->value)->stale)
+        bind_listener(rs, e->value);
     MAP_EACH(&rs->by_name[XDS_CDS], e)
-        if (((struct resource *)e->value)->stale)
-            bind_cluster(rs, e->value);
+    if (((struct resource *)e->value)->stale)
+        bind_cluster(rs, e->value);
 }
 
 struct conf *resources_seal(struct resources *rs, struct err *err)
@@ -369,8 +371,8 @@ bool resources_complete(const struct resources *rs)
     if (!rs->received[XDS_LDS] || !rs->received[XDS_CDS])
         return false;
     MAP_EACH(&rs->by_name[XDS_LDS], e)
-        if (!((struct resource *)e->value)->bound_listener)
-            return false;
+    if (!((struct resource *)e->value)->bound_listener)
+        return false;
     MAP_EACH(&rs->by_name[XDS_CDS], e)
     {
         const struct resource *r = e->value;
@@ -385,7 +387,7 @@ void resources_fini(struct resources *rs)
 {
     for (int t = 0; t < XDS_TYPE_COUNT; t++) {
         MAP_EACH(&rs->by_name[t], e)
-            resource_free(e->value);
+        resource_free(e->value);
         map_fini(&rs->by_name[t]);
     }
     *rs = (struct resources){0};

@@ -1,11 +1,11 @@
-/* The resources that a proxy holds, by type and name: the bytes as they came (for the last known good file,
- * the configuration dump and the versions of a reconnect) and the parts built from them.
+/* The resources that a proxy holds, by type and name: the bytes as they came (for the last known
+ * good file, the configuration dump and the versions of a reconnect) and the parts built from them.
  *
  *   resources_put(rs, XDS_CDS, name, version, body, &err)    refused: what was there stays
  *   struct conf *c = resources_seal(rs, …);                   a tree of what is complete
  *
- * Pure. A listener whose route table is missing is left out of the tree until it comes (it warms); a cluster whose
- * endpoints are missing is in it without any.
+ * Pure. A listener whose route table is missing is left out of the tree until it comes (it warms);
+ * a cluster whose endpoints are missing is in it without any.
  */
 #ifndef WEFT_PROXY_XDS_RESOURCES_H
 #define WEFT_PROXY_XDS_RESOURCES_H
@@ -40,25 +40,27 @@ struct resource {
 struct resources {
     struct map by_name[XDS_TYPE_COUNT]; /* -> struct resource */
     bool received[XDS_TYPE_COUNT];      /* a response of the type came, or it was restored */
-    uint64_t generation; /* of the last sealed tree */
-    bool dirty;          /* something changed since */
+    uint64_t generation;                /* of the last sealed tree */
+    bool dirty;                         /* something changed since */
 };
 
 /* Takes copies. false and err: the resource is refused, its predecessor stays. */
-bool resources_put(struct resources *rs, enum xds_type type, struct slice name, struct slice version,
-                   struct slice body, int64_t wall_ms, struct err *err);
+bool resources_put(struct resources *rs, enum xds_type type, struct slice name,
+                   struct slice version, struct slice body, int64_t wall_ms, struct err *err);
 void resources_remove(struct resources *rs, enum xds_type type, struct slice name);
 struct resource *resources_find(const struct resources *rs, enum xds_type type, struct slice name);
 
-/* The names that the held resources refer to: EDS of clusters, RDS of listeners, VHDS globs ("80/*") of route
- * configurations. Into a map with copied keys (values are not NULL); the caller ends it. */
+/* The names that the held resources refer to: EDS of clusters, RDS of listeners, VHDS globs (all
+ * below the name) of route configurations. Into a map with copied keys (values are not NULL); the
+ * caller ends it. */
 void resources_wanted(const struct resources *rs, enum xds_type type, struct map *ret_names);
 
-/* A new tree (one reference, the caller's), or NULL when nothing changed since the last. Failures of binding (two
- * virtual hosts with one domain) keep the last bound table and are reported in err (first one). */
+/* A new tree (one reference, the caller's), or NULL when nothing changed since the last. Failures
+ * of binding (two virtual hosts with one domain) keep the last bound table and are reported in err
+ * (first one). */
 struct conf *resources_seal(struct resources *rs, struct err *err);
-/* Everything that serves traffic is there: listeners and clusters came, no listener warms, no EDS cluster is
- * without an answer. */
+/* Everything that serves traffic is there: listeners and clusters came, no listener warms, no EDS
+ * cluster is without an answer. */
 bool resources_complete(const struct resources *rs);
 void resources_fini(struct resources *rs);
 
