@@ -67,7 +67,9 @@ struct h2_events {
      * H2_REFUSED_STREAM. */
     void (*on_goaway)(void *ctx, int32_t last, uint32_t code);
     void (*on_ping_ack)(void *ctx, uint64_t opaque);
-    /* Client: h2_can_request may have become true. */
+    /* The peer's SETTINGS came: it speaks HTTP/2, and h2_can_request may have changed. */
+    void (*on_settings)(void *ctx);
+    /* Client: a request has ended: h2_can_request may have become true. */
     void (*on_capacity)(void *ctx);
 };
 
@@ -80,8 +82,10 @@ struct h2_options {
     uint32_t headers;        /* fields of one head: 100 */
     uint32_t glitches;       /* burst of odd but legal frames that is borne: 1,000 */
     uint32_t glitches_per_s; /* that are forgotten again: 100 */
-    bool extended_connect;   /* server: SETTINGS_ENABLE_CONNECT_PROTOCOL (RFC 8441) */
-    struct h2_pool *pool;    /* shared by the sessions of a thread; NULL = a private one */
+    bool any_authority;    /* server: take what RFC 3986 allows, not only host[:port] (gRPC clients
+                              put names of clusters and sockets there) */
+    bool extended_connect; /* server: SETTINGS_ENABLE_CONNECT_PROTOCOL (RFC 8441) */
+    struct h2_pool *pool;  /* shared by the sessions of a thread; NULL = a private one */
 };
 
 /* Free lists of stream records, so that a request costs no malloc and an idle session holds none.
@@ -120,14 +124,16 @@ bool h2_can_request(const struct h2 *h);
 
 /* ---- server ---- */
 
-/* Final (status >= 200) or informational head. body as above. false: stream gone. */
+/* Final (status >= 200) or informational head. body as above. false: stream gone. When the response
+ * has ended and the request has not, the client is told to stop (RST_STREAM NO_ERROR), but for
+ * CONNECT. */
 bool h2_respond(struct h2 *h, int32_t stream, const struct http_head *head, bool body);
 
 /* ---- both ---- */
 
 void h2_set_user(struct h2 *h, int32_t stream, void *user);
 void *h2_user(struct h2 *h, int32_t stream);
-/* Ends a stream whose on_read has said, or is about to say, H2_READ_TRAILERS. */
+/* Ends a stream: from inside the on_read that then says H2_READ_TRAILERS, or after it. */
 bool h2_trailers(struct h2 *h, int32_t stream, const struct headers *trailers);
 /* The sleeping stream has bytes again. Harmless on one that is awake. */
 void h2_resume(struct h2 *h, int32_t stream);
