@@ -56,6 +56,7 @@ struct grpc_deframer {
         partial; /* a message that came in pieces; grows as bytes come, not as they are told */
     uint32_t need;
     uint8_t head[GRPC_FRAME_HEAD], head_n;
+    bool given; /* partial holds the message that was given out last */
 };
 enum grpc_deframe_result { GRPC_MORE, GRPC_MESSAGE, GRPC_BAD };
 /* Takes bytes from the front of *in. MESSAGE: *ret_message is borrowed from *in's bytes, or from d
@@ -84,7 +85,7 @@ struct slice grpc_message_decode(struct slice value, struct arena *arena);
 /* application/grpc, application/grpc+proto, application/grpc;… but not application/grpc-web. */
 bool grpc_content_type(struct slice value);
 
-/* Response head: 200, content-type. Static: borrows nothing. */
+/* Response head: 200, content-type. */
 void grpc_response_head(struct http_head *ret_head, struct arena *arena);
 /* Trailers with grpc-status and, if any, grpc-message. */
 void grpc_trailers(struct headers *ret_trailers, struct arena *arena, int status,
