@@ -1,0 +1,261 @@
+#include "proxy/xds/client.h"
+
+#include <stdio.h>
+
+#include "base/core/assert.h"
+#include "base/core/log.h"
+#include "base/core/sm.h"
+#include "proxy/xds/lkg.h"
+
+/*            connect            response stream
+ *  WAITING ----------> CONNECTING ------------> STREAMING
+ *     ^                    |                        |
+ *     +--------------------+------------------------+   lost
+ */
+static const struct sm_state client_states[] = {
+    [CLIENT_CONNECTING] = {"connecting",
+                           SM(CLIENT_STREAMING) | SM(CLIENT_WAITING) | SM(CLIENT_CLOSED)},
+    [CLIENT_STREAMING] = {"streaming", SM(CLIENT_WAITING) | SM(CLIENT_CLOSED)},
+    [CLIENT_WAITING] = {"waiting", SM(CLIENT_CONNECTING) | SM(CLIENT_CLOSED)},
+    [CLIENT_CLOSED] = {"closed", 0},
+};
+
+static bool client_ok(const void *owner)
+{
+    const struct client *c = owner;
+    return c->sm.now == CLIENT_STREAMING ? c->grpc && c->stream : !c->stream;
+}
+
+static const struct sm_table client_table = {"xds.client", client_states, ARRAY_LEN(client_states),
+                                             client_ok};
+
+static void client_connect(struct client *c);
+
+const char *client_state_name(const struct client *c)
+{
+    return sm_name(&client_table, &c->sm);
+}
+
+const struct env_addr *client_server(const struct client *c)
+{
+    return &c->opt.servers[c->server];
+}
+
+/* ---- trees ---- */
+
+static void client_seal(struct env_task *t)
+{
+    struct client *c = container_of(t, struct client, seal);
+    struct err err = {0};
+    struct conf *conf = resources_seal(&c->resources, &err);
+    if (err.code)
+        LOG_WARN("xds.bind", F_ERR(&err));
+    if (conf) {
+        ads_sealed(&c->ads, conf->generation);
+        c->opt.on_conf(c->opt.ctx, conf);
+        return;
+    }
+    /* Nothing changed: what waits is active already. */
+    ads_sealed(&c->ads, c->applied);
+    client_applied(c, c->applied, S(""));
+}
+
+static void client_send(struct client *c, struct ads_out *out)
+{
+    for (size_t i = 0; c->stream && i < out->messages.n; i++)
+        grpc_stream_send_copy(c->stream, out->messages.p[i]);
+    ads_out_fini(out);
+}
+
+void client_applied(struct client *c, uint64_t generation, struct slice failed)
+{
+    struct ads_out out = {0};
+    c->applied = generation > c->applied ? generation : c->applied;
+    ads_applied(&c->ads, generation, failed, &out);
+    client_send(c, &out);
+    if (c->opt.state_file && !c->restored && !c->save.armed)
+        env_timer_start(c->opt.env, &c->save, XDS_LKG_DELAY_MS);
+}
+
+/* ---- last known good ---- */
+
+static void client_save(struct env_timer *t)
+{
+    struct client *c = container_of(t, struct client, save);
+    struct err err = {0};
+    struct buf bytes = {0};
+    lkg_encode(&c->resources, c->opt.node->id, &bytes);
+    if (!env_file_store(c->opt.env, c->opt.state_file, buf_slice(&bytes), &err))
+        LOG_ERROR("xds.save", F_ERR(&err));
+    buf_fini(&bytes);
+}
+
+static void client_restore(struct client *c)
+{
+    struct err err = {0};
+    struct buf bytes = {0};
+    if (!c->opt.state_file)
+        return;
+    if (!env_file_load(c->opt.env, c->opt.state_file, XDS_LKG_BYTES_MAX, &bytes, &err)) {
+        if (err.code != ERR_NOT_FOUND)
+            LOG_WARN("xds.restore", F_ERR(&err));
+    } else if (!lkg_decode(&c->resources, c->opt.node->id, buf_slice(&bytes),
+                           env_wall_ms(c->opt.env), &err)) {
+        LOG_WARN("xds.restore", F_ERR(&err));
+    } else {
+        LOG_INFO("xds.restored", F_U64("listeners", c->resources.by_name[XDS_LDS].n),
+                 F_U64("clusters", c->resources.by_name[XDS_CDS].n));
+        c->restored = true;
+        client_seal(&c->seal);
+    }
+    buf_fini(&bytes);
+}
+
+/* ---- the connection ---- */
+
+/* The next server at once while there are untried ones, then with back-off and jitter: a fleet must
+ * not come back in step. */
+static void client_lost(struct client *c, const char *why)
+{
+    char addr[ENV_ADDR_TEXT];
+    LOG_WARN("xds.lost", F_STR("server", env_addr_format(client_server(c), addr)),
+             F_CSTR("why", why), F_CSTR("state", client_state_name(c)));
+    ads_close(&c->ads);
+    if (c->stream)
+        grpc_stream_detach(c->stream);
+    c->stream = NULL;
+    grpc_client_free(c->grpc);
+    c->grpc = NULL;
+    sm_move(&client_table, &c->sm, CLIENT_WAITING, c);
+    c->tried = c->answered ? 1 : c->tried + 1;
+    c->backoff = c->answered ? 0 : c->backoff;
+    c->answered = false;
+    c->server = (c->server + 1) % c->opt.server_count;
+    wf_ms wait = 0;
+    if (c->tried >= c->opt.server_count) {
+        c->tried = 0;
+        c->backoff = c->backoff ? c->backoff * 2 : XDS_BACKOFF_MIN_MS;
+        if (c->backoff > XDS_BACKOFF_MAX_MS)
+            c->backoff = XDS_BACKOFF_MAX_MS;
+        wait = (wf_ms)env_random_below(c->opt.env, (uint64_t)c->backoff) + 1;
+    }
+    env_timer_start(c->opt.env, &c->retry, wait);
+}
+
+static void on_message(void *user, struct slice message)
+{
+    struct client *c = user;
+    struct err err = {0};
+    struct ads_out out = {0};
+    c->answered = true;
+    c->restored = false;
+    if (!ads_message(&c->ads, message, env_wall_ms(c->opt.env), &out, &err)) {
+        ads_out_fini(&out);
+        LOG_ERROR("xds.response", F_ERR(&err));
+        grpc_stream_cancel(c->stream);
+        return;
+    }
+    client_send(c, &out);
+    env_defer(c->opt.env, &c->seal);
+}
+
+static void on_stream_close(void *user, int status, struct slice message)
+{
+    struct client *c = user;
+    char why[160];
+    snprintf(why, sizeof(why), "stream ended: %s %.*s", grpc_status_name(status), SLICE(message));
+    c->stream = NULL;
+    if (c->sm.now != CLIENT_CLOSED && c->sm.now != CLIENT_WAITING)
+        client_lost(c, why);
+}
+
+static const struct grpc_stream_events stream_events = {.on_message = on_message,
+                                                        .on_close = on_stream_close};
+
+static void on_ready(void *ctx)
+{
+    struct client *c = ctx;
+    struct ads_out out = {0};
+    char addr[ENV_ADDR_TEXT];
+    c->stream = grpc_client_call(
+        c->grpc, &(struct grpc_call_options){.path = S(XDS_PATH_ADS_DELTA)}, &stream_events, c);
+    if (!c->stream) {
+        client_lost(c, "no stream");
+        return;
+    }
+    sm_move(&client_table, &c->sm, CLIENT_STREAMING, c);
+    LOG_INFO("xds.connected", F_STR("server", env_addr_format(client_server(c), addr)));
+    ads_open(&c->ads, &out);
+    client_send(c, &out);
+}
+
+static void on_client_close(void *ctx, const struct err *why)
+{
+    struct client *c = ctx;
+    if (c->sm.now == CLIENT_CLOSED || c->sm.now == CLIENT_WAITING)
+        return;
+    c->connect_failures += c->sm.now == CLIENT_CONNECTING;
+    client_lost(c, why->code ? why->msg : "connection closed");
+}
+
+static void on_goaway(void *ctx)
+{
+    struct client *c = ctx;
+    if (c->sm.now == CLIENT_STREAMING)
+        client_lost(c, "server drains");
+}
+
+static const struct grpc_client_events client_events = {
+    .on_ready = on_ready, .on_goaway = on_goaway, .on_close = on_client_close};
+
+static void client_connect(struct client *c)
+{
+    sm_move(&client_table, &c->sm, CLIENT_CONNECTING, c);
+    c->connects++;
+    c->grpc =
+        grpc_client_new(c->opt.env, client_server(c),
+                        &(struct grpc_client_options){.message_bytes_max = XDS_MESSAGE_BYTES_MAX,
+                                                      .connect_timeout = 2000,
+                                                      .keepalive = 5000,
+                                                      .keepalive_timeout = 3000},
+                        &client_events, c);
+}
+
+static void on_retry(struct env_timer *t)
+{
+    client_connect(container_of(t, struct client, retry));
+}
+
+void client_start(struct client *c, const struct client_options *opt)
+{
+    wf_assert(opt->server_count > 0 && opt->server_count <= XDS_SERVERS_MAX);
+    *c = (struct client){
+        .opt = *opt,
+        .sm.now = CLIENT_WAITING,
+        .retry.fn = on_retry,
+        .save.fn = client_save,
+        .seal.fn = client_seal,
+        .server = env_random_below(opt->env, opt->server_count),
+    };
+    ads_init(&c->ads, opt->node, &c->resources);
+    client_restore(c);
+    client_connect(c);
+}
+
+void client_close(struct client *c)
+{
+    env_timer_stop(c->opt.env, &c->retry);
+    env_defer_cancel(&c->seal);
+    if (c->save.armed) {
+        env_timer_stop(c->opt.env, &c->save);
+        client_save(&c->save);
+    }
+    if (c->stream)
+        grpc_stream_detach(c->stream);
+    c->stream = NULL;
+    sm_move(&client_table, &c->sm, CLIENT_CLOSED, c);
+    grpc_client_free(c->grpc);
+    c->grpc = NULL;
+    ads_fini(&c->ads);
+    resources_fini(&c->resources);
+}
