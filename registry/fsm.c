@@ -20,7 +20,7 @@ static_assert(sizeof(struct store_answer) == 32, "answers are stored as they lie
 bool store_clients_load(struct reg_store *s, struct err *err)
 {
     MDB_txn *txn;
-    MDB_cursor *cur;
+    MDB_cursor *cur = NULL;
     MDB_val k, v;
     store_clients_fini(s);
     int rc = mdb_txn_begin(s->env, NULL, MDB_RDONLY, &txn);
@@ -43,6 +43,8 @@ bool store_clients_load(struct reg_store *s, struct err *err)
         c->answers.p = mem_array(c->answers.cap + 1, sizeof(struct store_answer));
         memcpy(c->answers.p, (char *)v.mv_data + 16, body);
     }
+    if (cur)
+        mdb_cursor_close(cur);
     mdb_txn_abort(txn);
     if (rc != MDB_NOTFOUND)
         return err_set(err, ERR_CORRUPT, "store %s: clients: %s", s->dir, mdb_strerror(rc));

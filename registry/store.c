@@ -223,7 +223,7 @@ void store_map_close(struct reg_store *s)
 static bool verify_all(struct reg_store *s, struct err *err)
 {
     MDB_txn *txn;
-    MDB_cursor *cur;
+    MDB_cursor *cur = NULL;
     MDB_val k, v;
     struct store_record r;
     bool ok = true;
@@ -238,6 +238,8 @@ static bool verify_all(struct reg_store *s, struct err *err)
                          SLICE(store_slice(k)));
     if (ok && rc != MDB_NOTFOUND)
         ok = lmdb_err(err, s, "verify", rc);
+    if (cur)
+        mdb_cursor_close(cur);
     mdb_txn_abort(txn);
     return ok;
 }

@@ -2,6 +2,8 @@
  * a request, a revision that watchers miss, or a bit that a disk flipped. */
 #include <stdarg.h>
 #include <setjmp.h>
+#include <stddef.h>
+#include <stdint.h>
 #include <cmocka.h>
 #include <fcntl.h>
 #include <stdio.h>

@@ -1,0 +1,429 @@
+/* If these fail, a proxy acknowledges what it does not run, is sent again what it has, loses its
+ * last good configuration to a bad one, or comes up empty when the control plane is dead. */
+#include <stdarg.h>
+#include <setjmp.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "api/any_types.h"
+#include "api/proto/cluster.pb-c.h"
+#include "api/proto/discovery.pb-c.h"
+#include "api/proto/endpoint.pb-c.h"
+#include "api/proto/hcm.pb-c.h"
+#include "api/proto/listener.pb-c.h"
+#include "api/proto/route.pb-c.h"
+#include "api/proto/router.pb-c.h"
+#include "google/protobuf/duration.pb-c.h"
+#include "proxy/xds/ads.h"
+#include "proxy/xds/lkg.h"
+
+#define RESP Envoy__Service__Discovery__V3__DeltaDiscoveryResponse
+#define REQ Envoy__Service__Discovery__V3__DeltaDiscoveryRequest
+
+/* ---- resources ---- */
+
+static struct slice body_cluster(struct arena *a, const char *name, bool bad)
+{
+    Envoy__Config__Cluster__V3__Cluster *c = PB_NEW(a, envoy__config__cluster__v3__cluster);
+    c->name = pb_str(a, slice_of(name));
+    c->cluster_discovery_type_case =
+        ENVOY__CONFIG__CLUSTER__V3__CLUSTER__CLUSTER_DISCOVERY_TYPE_TYPE;
+    c->type = ENVOY__CONFIG__CLUSTER__V3__CLUSTER__DISCOVERY_TYPE__EDS;
+    c->connect_timeout = PB_NEW(a, google__protobuf__duration);
+    c->connect_timeout->seconds = bad ? 0 : 1;
+    return pb_pack_arena(&c->base, a);
+}
+
+static Envoy__Config__Core__V3__Address *address(struct arena *a, const char *ip, unsigned port)
+{
+    Envoy__Config__Core__V3__Address *addr = PB_NEW(a, envoy__config__core__v3__address);
+    addr->address_case = ENVOY__CONFIG__CORE__V3__ADDRESS__ADDRESS_SOCKET_ADDRESS;
+    addr->socket_address = PB_NEW(a, envoy__config__core__v3__socket_address);
+    addr->socket_address->address = pb_str(a, slice_of(ip));
+    addr->socket_address->port_specifier_case =
+        ENVOY__CONFIG__CORE__V3__SOCKET_ADDRESS__PORT_SPECIFIER_PORT_VALUE;
+    addr->socket_address->port_value = port;
+    return addr;
+}
+
+static struct slice body_endpoints(struct arena *a, const char *name, unsigned port)
+{
+    Envoy__Config__Endpoint__V3__ClusterLoadAssignment *cla =
+        PB_NEW(a, envoy__config__endpoint__v3__cluster_load_assignment);
+    cla->cluster_name = pb_str(a, slice_of(name));
+    Envoy__Config__Endpoint__V3__LocalityLbEndpoints *group =
+        PB_NEW(a, envoy__config__endpoint__v3__locality_lb_endpoints);
+    Envoy__Config__Endpoint__V3__LbEndpoint *e =
+        PB_NEW(a, envoy__config__endpoint__v3__lb_endpoint);
+    e->host_identifier_case = ENVOY__CONFIG__ENDPOINT__V3__LB_ENDPOINT__HOST_IDENTIFIER_ENDPOINT;
+    e->endpoint = PB_NEW(a, envoy__config__endpoint__v3__endpoint);
+    e->endpoint->address = address(a, "127.0.0.1", port);
+    PB_PUSH(a, group, lb_endpoints, e);
+    PB_PUSH(a, cla, endpoints, group);
+    return pb_pack_arena(&cla->base, a);
+}
+
+static struct slice body_listener(struct arena *a, const char *name, const char *route)
+{
+    Envoy__Extensions__Filters__Network__HttpConnectionManager__V3__HttpConnectionManager *hcm =
+        PB_NEW(
+            a,
+            envoy__extensions__filters__network__http_connection_manager__v3__http_connection_manager);
+    Envoy__Extensions__Filters__Network__HttpConnectionManager__V3__HttpFilter *filter =
+        PB_NEW(a, envoy__extensions__filters__network__http_connection_manager__v3__http_filter);
+    Envoy__Extensions__Filters__Http__Router__V3__Router *router =
+        PB_NEW(a, envoy__extensions__filters__http__router__v3__router);
+    Envoy__Config__Listener__V3__Listener *l = PB_NEW(a, envoy__config__listener__v3__listener);
+    Envoy__Config__Listener__V3__FilterChain *chain =
+        PB_NEW(a, envoy__config__listener__v3__filter_chain);
+    Envoy__Config__Listener__V3__Filter *net = PB_NEW(a, envoy__config__listener__v3__filter);
+    filter->name = pb_str(a, S("envoy.filters.http.router"));
+    filter->config_type_case =
+        ENVOY__EXTENSIONS__FILTERS__NETWORK__HTTP_CONNECTION_MANAGER__V3__HTTP_FILTER__CONFIG_TYPE_TYPED_CONFIG;
+    filter->typed_config = any_new(a, &router->base);
+    hcm->stat_prefix = pb_str(a, S("test"));
+    hcm->route_specifier_case =
+        ENVOY__EXTENSIONS__FILTERS__NETWORK__HTTP_CONNECTION_MANAGER__V3__HTTP_CONNECTION_MANAGER__ROUTE_SPECIFIER_RDS;
+    hcm->rds = PB_NEW(a, envoy__extensions__filters__network__http_connection_manager__v3__rds);
+    hcm->rds->route_config_name = pb_str(a, slice_of(route));
+    PB_PUSH(a, hcm, http_filters, filter);
+    net->name = pb_str(a, S("envoy.filters.network.http_connection_manager"));
+    net->config_type_case = ENVOY__CONFIG__LISTENER__V3__FILTER__CONFIG_TYPE_TYPED_CONFIG;
+    net->typed_config = any_new(a, &hcm->base);
+    PB_PUSH(a, chain, filters, net);
+    l->name = pb_str(a, slice_of(name));
+    l->address = address(a, "127.0.0.1", 8080);
+    PB_PUSH(a, l, filter_chains, chain);
+    return pb_pack_arena(&l->base, a);
+}
+
+static Envoy__Config__Route__V3__VirtualHost *vhost(struct arena *a, const char *name,
+                                                    const char *domain, const char *cluster)
+{
+    Envoy__Config__Route__V3__VirtualHost *v = PB_NEW(a, envoy__config__route__v3__virtual_host);
+    Envoy__Config__Route__V3__Route *r = PB_NEW(a, envoy__config__route__v3__route);
+    v->name = pb_str(a, slice_of(name));
+    PB_PUSH(a, v, domains, pb_str(a, slice_of(domain)));
+    r->match = PB_NEW(a, envoy__config__route__v3__route_match);
+    r->match->path_specifier_case = ENVOY__CONFIG__ROUTE__V3__ROUTE_MATCH__PATH_SPECIFIER_PREFIX;
+    r->match->prefix = pb_str(a, S("/"));
+    r->action_case = ENVOY__CONFIG__ROUTE__V3__ROUTE__ACTION_ROUTE;
+    r->route = PB_NEW(a, envoy__config__route__v3__route_action);
+    r->route->cluster_specifier_case =
+        ENVOY__CONFIG__ROUTE__V3__ROUTE_ACTION__CLUSTER_SPECIFIER_CLUSTER;
+    r->route->cluster = pb_str(a, slice_of(cluster));
+    PB_PUSH(a, v, routes, r);
+    return v;
+}
+
+static struct slice body_routes(struct arena *a, const char *name, bool vhds)
+{
+    Envoy__Config__Route__V3__RouteConfiguration *rc =
+        PB_NEW(a, envoy__config__route__v3__route_configuration);
+    rc->name = pb_str(a, slice_of(name));
+    if (vhds)
+        rc->vhds = PB_NEW(a, envoy__config__route__v3__vhds);
+    else
+        PB_PUSH(a, rc, virtual_hosts, vhost(a, "all", "*", "c1"));
+    return pb_pack_arena(&rc->base, a);
+}
+
+/* ---- a server's responses ---- */
+
+struct res {
+    const char *name, *version;
+    struct slice body;
+};
+
+static struct slice response(struct arena *a, enum xds_type type, const char *nonce,
+                             const struct res *rs, size_t n, const char *removed)
+{
+    RESP *r = PB_NEW(a, envoy__service__discovery__v3__delta_discovery_response);
+    r->type_url = pb_str(a, xds_types[type].url);
+    r->nonce = pb_str(a, slice_of(nonce));
+    for (size_t i = 0; i < n; i++) {
+        Envoy__Service__Discovery__V3__Resource *res =
+            PB_NEW(a, envoy__service__discovery__v3__resource);
+        res->name = pb_str(a, slice_of(rs[i].name));
+        res->version = pb_str(a, slice_of(rs[i].version));
+        res->resource = any_of_bytes(a, xds_types[type].url, rs[i].body);
+        PB_PUSH(a, r, resources, res);
+    }
+    if (removed)
+        PB_PUSH(a, r, removed_resources, pb_str(a, slice_of(removed)));
+    return pb_pack_arena(&r->base, a);
+}
+
+struct fixture {
+    struct arena arena;
+    struct resources rs;
+    struct ads ads;
+    char trace[4096];
+};
+
+static const struct ads_node node = {.id = S_INIT("sidecar~127.0.0.1~a.default~x"),
+                                     .cluster = S_INIT("a")};
+
+static void trace_names(struct fixture *f, const char *sign, char **names, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        sprintf(f->trace + strlen(f->trace), "%s%s", sign, names[i]);
+}
+
+/* "cds+name-name=held/version!nonce(error) " for each request. */
+static void trace(struct fixture *f, struct ads_out *out)
+{
+    struct err err = {0};
+    f->trace[0] = 0;
+    for (size_t i = 0; i < out->messages.n; i++) {
+        REQ *r = pb_unpack(&envoy__service__discovery__v3__delta_discovery_request__descriptor,
+                           out->messages.p[i], &f->arena, &err);
+        assert_non_null(r);
+        sprintf(f->trace + strlen(f->trace), "%s",
+                xds_type_by_url(slice_of(r->type_url))->short_name);
+        trace_names(f, "+", r->resource_names_subscribe, r->n_resource_names_subscribe);
+        trace_names(f, "-", r->resource_names_unsubscribe, r->n_resource_names_unsubscribe);
+        for (size_t v = 0; v < r->n_initial_resource_versions; v++)
+            sprintf(f->trace + strlen(f->trace), "=%s/%s", r->initial_resource_versions[v]->key,
+                    r->initial_resource_versions[v]->value);
+        if (r->response_nonce[0])
+            sprintf(f->trace + strlen(f->trace), "!%s", r->response_nonce);
+        if (r->error_detail)
+            sprintf(f->trace + strlen(f->trace), "(%s)", r->error_detail->message);
+        strcat(f->trace, " ");
+    }
+    ads_out_fini(out);
+}
+
+static void feed(struct fixture *f, struct slice message)
+{
+    struct ads_out out = {0};
+    struct err err = {0};
+    if (!ads_message(&f->ads, message, 0, &out, &err))
+        fail_msg("%s", err.msg);
+    trace(f, &out);
+}
+
+static void seal_and_apply(struct fixture *f, const char *failed, size_t listeners)
+{
+    struct err err = {0};
+    struct ads_out out = {0};
+    struct conf *c = resources_seal(&f->rs, &err);
+    assert_non_null(c);
+    assert_int_equal(c->listener_count, listeners);
+    ads_sealed(&f->ads, c->generation);
+    ads_applied(&f->ads, c->generation, slice_of(failed), &out);
+    trace(f, &out);
+    conf_unref(c);
+}
+
+static int setup(void **state)
+{
+    struct fixture *f = MEM_NEW(struct fixture);
+    struct ads_out out = {0};
+    ads_init(&f->ads, &node, &f->rs);
+    ads_open(&f->ads, &out);
+    trace(f, &out);
+    *state = f;
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    struct fixture *f = *state;
+    ads_fini(&f->ads);
+    resources_fini(&f->rs);
+    arena_fini(&f->arena);
+    mem_free(f);
+    return 0;
+}
+
+static void bring_up(struct fixture *f)
+{
+    struct arena *a = &f->arena;
+    feed(f, response(a, XDS_CDS, "n1", &(struct res){"c1", "1.a", body_cluster(a, "c1", false)}, 1,
+                     NULL));
+    assert_string_equal(f->trace, "eds+c1 ");
+    feed(f, response(a, XDS_EDS, "n2", &(struct res){"c1", "1.b", body_endpoints(a, "c1", 9080)}, 1,
+                     NULL));
+    feed(f, response(a, XDS_LDS, "n3", &(struct res){"l1", "1.c", body_listener(a, "l1", "80")}, 1,
+                     NULL));
+    assert_string_equal(f->trace, "rds+80 ");
+    seal_and_apply(f, "", 0); /* the listener waits for its routes */
+    assert_string_equal(f->trace, "cds!n1 eds!n2 lds!n3 ");
+    feed(f, response(a, XDS_RDS, "n4", &(struct res){"80", "1.d", body_routes(a, "80", false)}, 1,
+                     NULL));
+    seal_and_apply(f, "", 1);
+    assert_string_equal(f->trace, "rds!n4 ");
+}
+
+static void test_first_requests(void **state)
+{
+    struct fixture *f = *state;
+    assert_string_equal(f->trace, "cds lds ");
+    bring_up(f);
+}
+
+static void test_reconnect_sends_versions(void **state)
+{
+    struct fixture *f = *state;
+    struct ads_out out = {0};
+    bring_up(f);
+    ads_close(&f->ads);
+    ads_open(&f->ads, &out);
+    trace(f, &out);
+    assert_string_equal(f->trace, "cds=c1/1.a lds=l1/1.c eds+c1=c1/1.b rds+80=80/1.d ");
+}
+
+static void test_ack_waits_for_the_tree(void **state)
+{
+    struct fixture *f = *state;
+    struct ads_out out = {0};
+    bring_up(f);
+    feed(f, response(&f->arena, XDS_EDS, "n5",
+                     &(struct res){"c1", "2.b", body_endpoints(&f->arena, "c1", 9081)}, 1, NULL));
+    assert_string_equal(f->trace, "");
+    ads_applied(&f->ads, 1000, S(""), &out); /* of trees before: n5 is not sealed yet */
+    trace(f, &out);
+    assert_string_equal(f->trace, "");
+    seal_and_apply(f, "", 1);
+    assert_string_equal(f->trace, "eds!n5 ");
+}
+
+static void test_refused_resource_keeps_its_last_form(void **state)
+{
+    struct fixture *f = *state;
+    struct arena *a = &f->arena;
+    bring_up(f);
+    struct res rs[] = {{"c1", "2.a", body_cluster(a, "c1", true)},
+                       {"c2", "2.a", body_cluster(a, "c2", false)}};
+    feed(f, response(a, XDS_CDS, "n5", rs, 2, NULL));
+    assert_string_equal(f->trace, "eds+c2 ");
+    seal_and_apply(f, "", 1);
+    assert_string_equal(f->trace, "cds!n5(Cluster c1: connect_timeout: must be above 0) ");
+    struct resource *c1 = resources_find(&f->rs, XDS_CDS, S("c1"));
+    assert_true(slice_eq(c1->version, S("1.a")));
+    assert_non_null(c1->error);
+    assert_non_null(resources_find(&f->rs, XDS_CDS, S("c2")));
+}
+
+static void test_listener_that_cannot_bind_is_a_nack(void **state)
+{
+    struct fixture *f = *state;
+    bring_up(f);
+    feed(f, response(&f->arena, XDS_LDS, "n5",
+                     &(struct res){"l2", "2.c", body_listener(&f->arena, "l2", "80")}, 1, NULL));
+    seal_and_apply(f, "Listener l2: 127.0.0.1:80: in use", 2);
+    assert_string_equal(f->trace, "lds!n5(Listener l2: 127.0.0.1:80: in use) ");
+}
+
+static void test_removed_cluster_is_unsubscribed(void **state)
+{
+    struct fixture *f = *state;
+    bring_up(f);
+    feed(f, response(&f->arena, XDS_CDS, "n5", NULL, 0, "c1"));
+    assert_string_equal(f->trace, "eds-c1 ");
+    assert_null(resources_find(&f->rs, XDS_EDS, S("c1")));
+}
+
+/* A listener whose new form waits for its routes serves on in its old form. */
+static void test_changed_listener_warms(void **state)
+{
+    struct fixture *f = *state;
+    bring_up(f);
+    feed(f, response(&f->arena, XDS_LDS, "n5",
+                     &(struct res){"l1", "2.c", body_listener(&f->arena, "l1", "81")}, 1, NULL));
+    struct conf *c = resources_seal(&f->rs, NULL);
+    assert_int_equal(c->listener_count, 1);
+    assert_true(slice_eq(c->listeners[0]->chains[0].route_name, S("80")));
+    conf_unref(c);
+}
+
+static void test_vhds_glob(void **state)
+{
+    struct fixture *f = *state;
+    struct arena *a = &f->arena;
+    bring_up(f);
+    feed(f, response(a, XDS_RDS, "n5", &(struct res){"80", "2.d", body_routes(a, "80", true)}, 1,
+                     NULL));
+    assert_string_equal(f->trace, "vhds+80/* ");
+    struct slice body = pb_pack_arena(&vhost(a, "reviews", "reviews", "c1")->base, a);
+    feed(f, response(a, XDS_VHDS, "n6", &(struct res){"80/reviews", "2.e", body}, 1, NULL));
+    struct conf *c = resources_seal(&f->rs, NULL);
+    struct route_table *t = c->listeners[0]->chains[0].routes;
+    assert_int_equal(t->vhost_count, 1);
+    assert_non_null(map_get(&t->exact, S("reviews")));
+    conf_unref(c);
+}
+
+/* Two virtual hosts with one domain: the last good table serves on. */
+static void test_duplicate_domain_keeps_the_table(void **state)
+{
+    struct fixture *f = *state;
+    struct arena *a = &f->arena;
+    struct err err = {0};
+    bring_up(f);
+    feed(f, response(a, XDS_RDS, "n5", &(struct res){"80", "2.d", body_routes(a, "80", true)}, 1,
+                     NULL));
+    struct slice x = pb_pack_arena(&vhost(a, "x", "same", "c1")->base, a);
+    struct slice y = pb_pack_arena(&vhost(a, "y", "same", "c1")->base, a);
+    struct res rs[] = {{"80/x", "2.e", x}, {"80/y", "2.e", y}};
+    feed(f, response(a, XDS_VHDS, "n6", rs, 2, NULL));
+    struct conf *c = resources_seal(&f->rs, &err);
+    assert_int_equal(err.code, ERR_INVALID);
+    assert_int_equal(c->listener_count, 1);
+    assert_non_null(c->listeners[0]->chains[0].routes->any);
+    conf_unref(c);
+}
+
+static void test_last_known_good_round_trip(void **state)
+{
+    struct fixture *f = *state;
+    struct buf file = {0}, again = {0};
+    struct resources rs = {0};
+    struct err err = {0};
+    bring_up(f);
+    lkg_encode(&f->rs, node.id, &file);
+    assert_true(lkg_decode(&rs, node.id, buf_slice(&file), 0, &err));
+    assert_true(resources_complete(&rs) || rs.dirty);
+    struct conf *c = resources_seal(&rs, &err);
+    assert_int_equal(c->listener_count, 1);
+    assert_int_equal(c->clusters[0]->endpoints->n, 1);
+    assert_true(resources_complete(&rs));
+    conf_unref(c);
+    lkg_encode(&rs, node.id, &again);
+    assert_true(slice_eq(buf_slice(&file), buf_slice(&again)));
+    resources_fini(&rs);
+    assert_false(lkg_decode(&rs, S("other"), buf_slice(&file), 0, &err));
+    assert_int_equal(err.code, ERR_CONFLICT);
+    /* Every flipped bit and every cut is found. */
+    for (size_t i = 0; i < file.n; i += 7) {
+        file.p[i] ^= 4;
+        assert_false(lkg_decode(&rs, node.id, buf_slice(&file), 0, &err));
+        file.p[i] ^= 4;
+        assert_false(lkg_decode(&rs, node.id, slice_sub(buf_slice(&file), 0, i), 0, &err));
+    }
+    resources_fini(&rs);
+    buf_fini(&file);
+    buf_fini(&again);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(test_first_requests, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_reconnect_sends_versions, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_ack_waits_for_the_tree, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_refused_resource_keeps_its_last_form, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_listener_that_cannot_bind_is_a_nack, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_removed_cluster_is_unsubscribed, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_changed_listener_warms, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_vhds_glob, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_duplicate_domain_keeps_the_table, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_last_known_good_round_trip, setup, teardown),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
