@@ -207,7 +207,7 @@ static bool wire_type_fits(const struct field_key *key)
 
 static bool scan_field(struct scan *s)
 {
-    struct field_key key;
+    struct field_key key = {0};
     if (!read_key(s, &key))
         return false;
     if (!wire_type_fits(&key))
