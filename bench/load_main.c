@@ -75,8 +75,9 @@ static void load_pump(struct load *l);
 static size_t hist_cell(uint64_t us)
 {
     unsigned log = us < HIST_STEPS ? 0 : 63u - (unsigned)__builtin_clzll(us) - 3u;
-    size_t cell = us < HIST_STEPS ? (size_t)us
-                                  : (size_t)log * HIST_STEPS + (size_t)(us >> (log - 1)) - HIST_STEPS;
+    size_t cell = us < HIST_STEPS
+                      ? (size_t)us
+                      : (size_t)log * HIST_STEPS + (size_t)(us >> (log - 1)) - HIST_STEPS;
     return cell < HIST_CELLS ? cell : HIST_CELLS - 1;
 }
 
@@ -220,8 +221,8 @@ static bool conn_body(struct conn *c)
 static void conn_head(struct conn *c)
 {
     struct load *l = c->load;
-    enum http1_result r = http1_parse_response(&c->at, buf_slice(&c->in), HTTP_GET, NULL, &c->arena,
-                                               &c->head);
+    enum http1_result r =
+        http1_parse_response(&c->at, buf_slice(&c->in), HTTP_GET, NULL, &c->arena, &c->head);
     if (r == HTTP1_BAD)
         conn_lost(c, "bad response");
     if (r != HTTP1_DONE)
@@ -382,19 +383,20 @@ static void load_request(struct load *l)
 
 static _Noreturn void usage(void)
 {
-    fputs("weft-load --to ADDR [--host H] [--path P] [--header 'K: V']… [--rate N] [--seconds N]\n"
-          "          [--connections N] [--timeout-ms N] [--tally HEADER] [--report-ms N] [--close]\n",
-          stderr);
+    fputs(
+        "weft-load --to ADDR [--host H] [--path P] [--header 'K: V']… [--rate N] [--seconds N]\n"
+        "          [--connections N] [--timeout-ms N] [--tally HEADER] [--report-ms N] [--close]\n",
+        stderr);
     exit(64);
 }
 
 static void load_options(struct load *l, int argc, char **argv)
 {
     static const struct option longs[] = {
-        {"to", 1, NULL, 't'},        {"host", 1, NULL, 'h'},       {"path", 1, NULL, 'p'},
-        {"header", 1, NULL, 'H'},    {"rate", 1, NULL, 'r'},       {"seconds", 1, NULL, 's'},
+        {"to", 1, NULL, 't'},          {"host", 1, NULL, 'h'},       {"path", 1, NULL, 'p'},
+        {"header", 1, NULL, 'H'},      {"rate", 1, NULL, 'r'},       {"seconds", 1, NULL, 's'},
         {"connections", 1, NULL, 'c'}, {"timeout-ms", 1, NULL, 'T'}, {"tally", 1, NULL, 'a'},
-        {"report-ms", 1, NULL, 'R'}, {"close", 0, NULL, 'C'},      {NULL, 0, NULL, 0},
+        {"report-ms", 1, NULL, 'R'},   {"close", 0, NULL, 'C'},      {NULL, 0, NULL, 0},
     };
     struct err err = {0};
     bool addressed = false;
@@ -408,21 +410,40 @@ static void load_options(struct load *l, int argc, char **argv)
             }
             addressed = true;
             break;
-        case 'h': l->host = optarg; break;
-        case 'p': l->path = optarg; break;
+        case 'h':
+            l->host = optarg;
+            break;
+        case 'p':
+            l->path = optarg;
+            break;
         case 'H':
             if (l->header_count == HEADERS_MAX)
                 usage();
             snprintf(l->headers[l->header_count++], sizeof(l->headers[0]), "%s", optarg);
             break;
-        case 'r': l->rate = strtod(optarg, NULL); break;
-        case 's': l->seconds = (wf_ms)strtol(optarg, NULL, 10) * 1000; break;
-        case 'c': l->connections_max = strtoul(optarg, NULL, 10); break;
-        case 'T': l->timeout_ms = strtol(optarg, NULL, 10); break;
-        case 'a': l->tally_header = optarg; break;
-        case 'R': l->report_ms = strtol(optarg, NULL, 10); break;
-        case 'C': l->close_each = true; break;
-        default: usage();
+        case 'r':
+            l->rate = strtod(optarg, NULL);
+            break;
+        case 's':
+            l->seconds = (wf_ms)strtol(optarg, NULL, 10) * 1000;
+            break;
+        case 'c':
+            l->connections_max = strtoul(optarg, NULL, 10);
+            break;
+        case 'T':
+            l->timeout_ms = strtol(optarg, NULL, 10);
+            break;
+        case 'a':
+            l->tally_header = optarg;
+            break;
+        case 'R':
+            l->report_ms = strtol(optarg, NULL, 10);
+            break;
+        case 'C':
+            l->close_each = true;
+            break;
+        default:
+            usage();
         }
     }
     if (!addressed || l->rate <= 0 || l->connections_max == 0 ||
