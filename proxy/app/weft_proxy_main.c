@@ -1,0 +1,197 @@
+/* weft-proxy: the data plane's program. Flags, signals and nothing else. */
+#include <getopt.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/core/log.h"
+#include "base/env/env_uv.h"
+#include "proxy/app/proxy.h"
+
+static const char usage_text[] =
+    "weft-proxy --xds ADDR[,ADDR…] --name WORKLOAD --address IP [flags]\n"
+    "\n"
+    "  --xds ADDR[,ADDR…]    control-plane nodes; the next is used when one dies\n"
+    "  --name NAME           of the workload\n"
+    "  --namespace NS        default: default\n"
+    "  --address IP          of the workload, as the registry knows it\n"
+    "  --label K=V           may be repeated; app and version appear in metrics\n"
+    "  --type TYPE           sidecar (default) or router (a gateway)\n"
+    "  --interception MODE   none (default: explicit ports) or redirect\n"
+    "  --locality R/Z/S      region, zone, subzone\n"
+    "  --cluster-id ID       default: Kubernetes\n"
+    "  --domain DOMAIN       default: cluster.local\n"
+    "  --admin ADDR          admin interface, loopback or unix:/path\n"
+    "  --state-dir DIR       keeps the last known good configuration\n"
+    "  --workers N           threads that carry traffic; default: one a core\n"
+    "  --drain-time SECONDS  at SIGTERM; default 5\n"
+    "  --log-level LEVEL     debug, info (default), warning, error\n"
+    "  --version, --help\n";
+
+static _Noreturn void refuse(const char *flag, const char *why)
+{
+    fprintf(stderr, "weft-proxy: %s: %s\nTry: weft-proxy --help\n", flag, why);
+    exit(64);
+}
+
+static void parse_servers(struct proxy_options *o, const char *text)
+{
+    struct slice rest = slice_of(text), one;
+    struct err err = {0};
+    while (rest.n) {
+        slice_cut(rest, ',', &one, &rest);
+        if (o->server_count == XDS_SERVERS_MAX)
+            refuse("--xds", "at most 8 addresses");
+        if (!env_addr_parse(&o->servers[o->server_count++], slice_trim(one), &err))
+            refuse("--xds", err.msg);
+    }
+}
+
+static void parse_label(struct proxy_options *o, const char *text)
+{
+    struct slice name, value;
+    if (o->label_count == PROXY_LABELS_MAX || !slice_cut(slice_of(text), '=', &name, &value))
+        refuse("--label", "wants K=V, at most 32 times");
+    size_t at = o->label_count++;
+    for (; at > 0 && slice_cmp(o->labels[at - 1][0], name) > 0; at--)
+        memcpy(o->labels[at], o->labels[at - 1], sizeof(o->labels[at]));
+    o->labels[at][0] = name;
+    o->labels[at][1] = value;
+}
+
+static void parse_locality(struct proxy_options *o, const char *text)
+{
+    struct slice rest;
+    slice_cut(slice_of(text), '/', &o->region, &rest);
+    slice_cut(rest, '/', &o->zone, &o->subzone);
+}
+
+static void parse_one(struct proxy_options *o, int opt, const char *arg)
+{
+    struct err err = {0};
+    enum log_level level;
+    switch (opt) {
+    case 'x':
+        parse_servers(o, arg);
+        break;
+    case 'n':
+        o->name = slice_of(arg);
+        break;
+    case 'N':
+        o->ns = slice_of(arg);
+        break;
+    case 'a':
+        o->address = slice_of(arg);
+        break;
+    case 'l':
+        parse_label(o, arg);
+        break;
+    case 't':
+        o->type = slice_of(arg);
+        break;
+    case 'i':
+        o->redirect = strcmp(arg, "redirect") == 0;
+        break;
+    case 'L':
+        parse_locality(o, arg);
+        break;
+    case 'c':
+        o->cluster_id = slice_of(arg);
+        break;
+    case 'd':
+        o->domain = slice_of(arg);
+        break;
+    case 'A':
+        if (!env_addr_parse(&o->admin, slice_of(arg), &err))
+            refuse("--admin", err.msg);
+        break;
+    case 's':
+        o->state_dir = arg;
+        break;
+    case 'w':
+        o->workers = strtoul(arg, NULL, 10);
+        break;
+    case 'D':
+        o->drain_time = strtol(arg, NULL, 10) * 1000;
+        break;
+    case 'v':
+        if (!log_level_parse(slice_of(arg), &level))
+            refuse("--log-level", "debug, info, warning or error");
+        log_set_level(level);
+        break;
+    case 'V':
+        puts("weft-proxy " WEFT_VERSION);
+        exit(0);
+    case 'h':
+        fputs(usage_text, stdout);
+        exit(0);
+    default:
+        exit(64);
+    }
+}
+
+static void parse(struct proxy_options *o, int argc, char **argv)
+{
+    static const struct option longs[] = {
+        {"xds", 1, NULL, 'x'},          {"name", 1, NULL, 'n'},       {"namespace", 1, NULL, 'N'},
+        {"address", 1, NULL, 'a'},      {"label", 1, NULL, 'l'},      {"type", 1, NULL, 't'},
+        {"interception", 1, NULL, 'i'}, {"locality", 1, NULL, 'L'},   {"cluster-id", 1, NULL, 'c'},
+        {"domain", 1, NULL, 'd'},       {"admin", 1, NULL, 'A'},      {"state-dir", 1, NULL, 's'},
+        {"workers", 1, NULL, 'w'},      {"drain-time", 1, NULL, 'D'}, {"log-level", 1, NULL, 'v'},
+        {"version", 0, NULL, 'V'},      {"help", 0, NULL, 'h'},       {NULL, 0, NULL, 0},
+    };
+    int opt;
+    while ((opt = getopt_long(argc, argv, "", longs, NULL)) != -1)
+        parse_one(o, opt, optarg);
+    if (o->server_count == 0)
+        refuse("--xds", "is needed: where are the control-plane nodes?");
+    if (o->name.n == 0 || o->address.n == 0)
+        refuse("--name and --address", "are needed: which workload is this?");
+    if (!slice_eq(o->type, S("sidecar")) && !slice_eq(o->type, S("router")))
+        refuse("--type", "sidecar or router");
+    if (o->workers == 0 || o->workers > PROXY_WORKERS_MAX)
+        refuse("--workers", "1 to 64");
+}
+
+static void on_signal(void *ctx, int signum)
+{
+    struct proxy *p = ctx;
+    if (signum == SIGTERM && !p->draining)
+        proxy_drain(p);
+    else
+        env_uv_stop(p->env);
+}
+
+int main(int argc, char **argv)
+{
+    struct err err = {0};
+    long cores = sysconf(_SC_NPROCESSORS_ONLN);
+    struct proxy_options o = {
+        .type = S("sidecar"),
+        .ns = S("default"),
+        .domain = S("cluster.local"),
+        .cluster_id = S("Kubernetes"),
+        .workers = cores > 0 && cores <= PROXY_WORKERS_MAX ? (size_t)cores : 1,
+    };
+    parse(&o, argc, argv);
+    struct proxy *p = MEM_NEW(struct proxy);
+    struct env *env = env_uv_new(&err);
+    bool ok = env != NULL;
+    if (ok) {
+        env_uv_on_signal(env, SIGTERM, on_signal, p);
+        env_uv_on_signal(env, SIGINT, on_signal, p);
+        ok = proxy_start(p, env, &o, &err);
+    }
+    if (ok)
+        env_uv_run(env);
+    else
+        fprintf(stderr, "weft-proxy: %s\n", err.msg);
+    if (env) {
+        proxy_stop(p);
+        env_uv_free(env);
+    }
+    mem_free(p);
+    return ok ? 0 : 1;
+}
