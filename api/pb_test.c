@@ -61,6 +61,8 @@ static const struct refusal refusals[] = {
     {"NUL in a name", DISCOVERY_REQUEST, "1a 03 61 00 62", ERR_INVALID, "holds a NUL"},
     {"bad text in a map key", &google__protobuf__struct__descriptor, "0a 03 0a 01 ff", ERR_INVALID,
      "Struct.fields.key at byte 5: not UTF-8"},
+    {"a message in parts", DISCOVERY_REQUEST, "12 03 52 01 61 22 01 61 12 03 52 01 62", ERR_INVALID,
+     "DiscoveryRequest.node at byte 13: the message is there twice"},
     {"packed numbers cut short", &envoy__config__listener__v3__filter_chain_match__descriptor,
      "3a 02 01 80", ERR_INVALID, "source_ports"},
 };

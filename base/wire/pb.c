@@ -19,11 +19,14 @@ enum { ELEMENT_MEMORY = 64 };
 
 /* ---- scanning ---- */
 
+enum { FIELDS_MAX = 256 };
+
 /* One open message. */
 struct frame {
     const ProtobufCMessageDescriptor *type;
     const char *via; /* the field of the parent that holds it */
     struct reader in;
+    uint64_t seen[FIELDS_MAX / 64]; /* its singular embedded messages, by index of the field */
 };
 
 struct scan {
@@ -151,11 +154,27 @@ static bool scan_string(struct scan *s, const ProtobufCFieldDescriptor *field, s
     return charge(s, field, 1, body.n);
 }
 
+/* Has this singular field of the open message come before? */
+static bool seen_before(struct frame *f, const ProtobufCFieldDescriptor *field)
+{
+    size_t i = (size_t)(field - f->type->fields);
+    wf_assert(i < FIELDS_MAX);
+    uint64_t bit = (uint64_t)1 << i % 64;
+    bool before = f->seen[i / 64] & bit;
+    f->seen[i / 64] |= bit;
+    return before;
+}
+
+/* Protobuf lets the parts of an embedded message come one by one, to be merged. No encoder does
+ * that, and protobuf-c copies all lists so far at each merge: a megabyte of parts would take hours.
+ */
 static bool enter_message(struct scan *s, const ProtobufCFieldDescriptor *field, struct slice body)
 {
     const ProtobufCMessageDescriptor *type = field->descriptor;
     if (s->depth == s->limits->depth)
         return refuse(s, ERR_LIMIT, field, "messages are nested too deep");
+    if (field->label != PROTOBUF_C_LABEL_REPEATED && seen_before(top(s), field))
+        return malformed(s, field, "the message is there twice");
     if (!charge(s, field, 1, type->sizeof_message))
         return false;
     s->stack[s->depth++] = (struct frame){.type = type, .via = field->name, .in = reader_of(body)};
@@ -227,7 +246,7 @@ static bool scan_field(struct scan *s)
 bool pb_scan(const ProtobufCMessageDescriptor *type, struct slice wire,
              const struct pb_limits *limits, struct err *err)
 {
-    struct scan s; /* not zeroed: 100 frames are 5 KB, and only those in use are read */
+    struct scan s; /* not zeroed: 100 frames are 8 KB, and only those in use are read */
     s.limits = limits ? limits : &pb_limits_default;
     wf_assert(s.limits->depth >= 1 && s.limits->depth <= PB_DEPTH_MAX);
     s.stack[0] = (struct frame){.type = type, .in = reader_of(wire)};

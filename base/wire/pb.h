@@ -38,9 +38,10 @@ extern const struct pb_limits pb_limits_default;
 
 /* Walks the wire bytes with the descriptors, without recursion and without memory. Refuses what is
  * cut short or longer than what holds it, field number 0, groups, a known field of the wrong wire
- * type, strings that are not UTF-8 or hold a NUL, and whatever exceeds the limits (NULL: the
- * defaults). Bytes inside an Any or a bytes field are not looked into: they get a pb_unpack() of
- * their own. ERR_INVALID or ERR_LIMIT; the message names the path of fields and the byte. */
+ * type, a singular message that comes in parts, strings that are not UTF-8 or hold a NUL, and
+ * whatever exceeds the limits (NULL: the defaults). Bytes inside an Any or a bytes field are not
+ * looked into: they get a pb_unpack() of their own. ERR_INVALID or ERR_LIMIT; the message names the
+ * path of fields and the byte. */
 bool pb_scan(const ProtobufCMessageDescriptor *type, struct slice wire,
              const struct pb_limits *limits, struct err *err);
 
