@@ -4,6 +4,7 @@
 
 #include "api/kind_columns.h"
 #include "api/names.h"
+#include "api/schema.h"
 #include "base/core/assert.h"
 #include "base/wire/json.h"
 
@@ -14,6 +15,7 @@
 
 const struct kind kinds[KIND_COUNT] = {
     [KIND_NAMESPACE] = {.id = KIND_NAMESPACE,
+                        .schema = &schema_namespace,
                         .group = "",
                         .versions = {"v1"},
                         .kind = "Namespace",
@@ -26,6 +28,7 @@ const struct kind kinds[KIND_COUNT] = {
                                      kind_cell_namespace_status}}},
     [KIND_SERVICE] =
         {.id = KIND_SERVICE,
+         .schema = &schema_service,
          .group = "",
          .versions = {"v1"},
          .kind = "Service",
@@ -43,6 +46,7 @@ const struct kind kinds[KIND_COUNT] = {
                       kind_cell_service_selector}}},
     [KIND_ENDPOINT_SLICE] =
         {.id = KIND_ENDPOINT_SLICE,
+         .schema = &schema_endpoint_slice,
          .group = "discovery.k8s.io",
          .versions = {"v1"},
          .kind = "EndpointSlice",
@@ -54,6 +58,7 @@ const struct kind kinds[KIND_COUNT] = {
                      {"Ports", "string", "Port numbers.", 0, kind_cell_slice_ports},
                      {"Endpoints", "string", "Addresses.", 0, kind_cell_slice_endpoints}}},
     [KIND_WORKLOAD_ENTRY] = {.id = KIND_WORKLOAD_ENTRY,
+                             .schema = &schema_workload_entry,
                              .group = "networking.istio.io",
                              .versions = ISTIO_VERSIONS,
                              .kind = "WorkloadEntry",
@@ -67,6 +72,7 @@ const struct kind kinds[KIND_COUNT] = {
                                           kind_cell_workload_address}}},
     [KIND_SERVICE_ENTRY] =
         {.id = KIND_SERVICE_ENTRY,
+         .schema = &schema_service_entry,
          .group = "networking.istio.io",
          .versions = ISTIO_VERSIONS,
          .kind = "ServiceEntry",
@@ -84,6 +90,7 @@ const struct kind kinds[KIND_COUNT] = {
                      {"Live", "string", "Proxies that have it.", 0, kind_cell_live}}},
     [KIND_VIRTUAL_SERVICE] =
         {.id = KIND_VIRTUAL_SERVICE,
+         .schema = &schema_virtual_service,
          .group = "networking.istio.io",
          .versions = ISTIO_VERSIONS,
          .kind = "VirtualService",
@@ -100,6 +107,7 @@ const struct kind kinds[KIND_COUNT] = {
                      {"Live", "string", "Proxies that have it.", 0, kind_cell_live}}},
     [KIND_DESTINATION_RULE] =
         {.id = KIND_DESTINATION_RULE,
+         .schema = &schema_destination_rule,
          .group = "networking.istio.io",
          .versions = ISTIO_VERSIONS,
          .kind = "DestinationRule",
@@ -114,6 +122,7 @@ const struct kind kinds[KIND_COUNT] = {
                      {"Subsets", "string", "Names of the subsets.", 1, kind_cell_subsets},
                      {"Live", "string", "Proxies that have it.", 0, kind_cell_live}}},
     [KIND_GATEWAY] = {.id = KIND_GATEWAY,
+                      .schema = &schema_gateway,
                       .group = "networking.istio.io",
                       .versions = ISTIO_VERSIONS,
                       .kind = "Gateway",
@@ -128,6 +137,7 @@ const struct kind kinds[KIND_COUNT] = {
                                    kind_cell_gateway_ports},
                                   {"Live", "string", "Proxies that have it.", 0, kind_cell_live}}},
     [KIND_SIDECAR] = {.id = KIND_SIDECAR,
+                      .schema = &schema_sidecar,
                       .group = "networking.istio.io",
                       .versions = ISTIO_VERSIONS,
                       .kind = "Sidecar",
