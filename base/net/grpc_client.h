@@ -1,9 +1,10 @@
 /* gRPC client: one connection, any number of calls. It does not reconnect: whoever knows why it
  * connects decides when to try again.
  *
- *   c = grpc_client_new(env, &addr, &(struct grpc_client_options){.authority = S("weftd")}, &ev,
- * me); s = grpc_client_call(c, &(struct grpc_call_options){.path = S("/pkg.Service/Watch")}, &sev,
- * me); grpc_stream_send_copy(s, request);
+ *   const struct grpc_call_options call = {.path = S("/pkg.Service/Watch")};
+ *   c = grpc_client_new(env, &addr, NULL, &events, me);
+ *   s = grpc_client_call(c, &call, &stream_events, me);
+ *   grpc_stream_send_copy(s, request);
  */
 #ifndef WEFT_BASE_NET_GRPC_CLIENT_H
 #define WEFT_BASE_NET_GRPC_CLIENT_H

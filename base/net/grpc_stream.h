@@ -11,7 +11,9 @@
 #ifndef WEFT_BASE_NET_GRPC_STREAM_H
 #define WEFT_BASE_NET_GRPC_STREAM_H
 
+#include "base/core/list.h"
 #include "base/env/env.h"
+#include "base/net/grpc_limits.h"
 #include "base/wire/grpc.h"
 
 struct grpc_stream;
@@ -25,8 +27,8 @@ struct grpc_source {
     /* Exactly once; the source is the owner's again. sent: all bytes went to the transport; else
      * the stream ended before. */
     void (*done)(struct grpc_source *src, bool sent);
-    uint32_t taken; /* the stream's: 0 at the start */
-    bool begun;
+    uint32_t taken; /* the stream's, 0 at the start: bytes of the message and of its frame head */
+    uint8_t head_taken;
 };
 
 /* A source over borrowed slices, for owners that need no more: parts stay until done. */
@@ -42,7 +44,7 @@ void grpc_parts_init(struct grpc_parts *p, const struct slice *parts, size_t n,
 /* user is what the stream was opened with. All optional but on_message and on_close. No event comes
  * from inside a call of the owner. */
 struct grpc_stream_events {
-    /* Client: the response has begun. */
+    /* Client: the response has begun. head is borrowed until on_close. */
     void (*on_headers)(void *user, const struct http_head *head);
     /* A whole message, borrowed until return. */
     void (*on_message)(void *user, struct slice message);
@@ -54,8 +56,6 @@ struct grpc_stream_events {
      * went out; GRPC_CANCELLED that the client or the connection ended it. Client: the status. */
     void (*on_close)(void *user, int status, struct slice message);
 };
-
-#define GRPC_SOURCES_MAX 256 /* waiting in one stream */
 
 /* Queues a message; sources leave in order. false (and src untouched) when the stream is ending or
  * GRPC_SOURCES_MAX wait. */
@@ -75,9 +75,12 @@ void grpc_stream_fail(struct grpc_stream *s, const struct err *err);
 void grpc_stream_half_close(struct grpc_stream *s);
 /* At once, RST_STREAM; on_close (GRPC_CANCELLED) follows. */
 void grpc_stream_cancel(struct grpc_stream *s);
-/* The owner goes away: no events any more, sources are given back now, the call is cancelled. */
+/* The owner goes away: no events any more, sources are given back now (done is called from inside),
+ * and the call is cancelled, unless it was finished before: then the status still goes out. */
 void grpc_stream_detach(struct grpc_stream *s);
 const struct env_addr *grpc_stream_peer(const struct grpc_stream *s);
+/* The connection, for env_stream_peer_cred and the like. */
+const struct env_stream *grpc_stream_transport(const struct grpc_stream *s);
 /* SPIFFE ID (or other URI name) that the peer's certificate proved; empty without TLS. */
 struct slice grpc_stream_identity(const struct grpc_stream *s);
 
