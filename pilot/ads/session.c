@@ -429,14 +429,24 @@ wf_ms ads_deadline(const struct ads *a)
 
 /* ---- convergence ---- */
 
-reg_rev ads_converged(const struct ads *a)
+static reg_rev lowest(const struct ads *a, reg_rev (*of)(const struct ads_sub *sub))
 {
     reg_rev min = UINT64_MAX;
     for (size_t i = 0; i < XDS_TYPE_COUNT; i++) {
-        reg_rev rev = a->subs[i] ? ads_sub_converged(a->subs[i]) : UINT64_MAX;
+        reg_rev rev = a->subs[i] ? of(a->subs[i]) : UINT64_MAX;
         min = rev < min ? rev : min;
     }
     return min == UINT64_MAX ? 0 : min;
+}
+
+reg_rev ads_converged(const struct ads *a)
+{
+    return lowest(a, ads_sub_converged);
+}
+
+reg_rev ads_settled(const struct ads *a)
+{
+    return lowest(a, ads_sub_settled);
 }
 
 const struct ads_sub *ads_sub_of(const struct ads *a, enum xds_type type)

@@ -79,6 +79,8 @@ wf_ms ads_deadline(const struct ads *a);
 /* The lowest revision over all its subscriptions; what does not concern the proxy counts as had. 0
  * while it has no subscription or no view. */
 reg_rev ads_converged(const struct ads *a);
+/* The same, where a rejection counts as an answer. */
+reg_rev ads_settled(const struct ads *a);
 /* NULL: not subscribed. Borrowed. */
 const struct ads_sub *ads_sub_of(const struct ads *a, enum xds_type type);
 /* Resources that the proxy holds out against. */

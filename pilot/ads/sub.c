@@ -955,18 +955,29 @@ static void min_since(reg_rev *min, reg_rev since)
         *min = since;
 }
 
-reg_rev ads_sub_converged(const struct ads_sub *sub)
+static reg_rev done_to(const struct ads_sub *sub, bool rejections_count)
 {
     if (is_waiting(sub) || owes_answer(sub))
         return 0;
     reg_rev min = sub->evaluated + 1;
     for (size_t i = 0; i < sub->devs.n; i++)
-        min_since(&min, sub->devs.p[i].since);
+        if (sub->devs.p[i].kind != ADS_DEV_REJECTED || !rejections_count)
+            min_since(&min, sub->devs.p[i].since);
     if (sub->inflight)
         min_since(&min, sub->inflight->since);
     if (!sub->complete && !covers_nothing(sub))
         min_since(&min, 1);
     return min - 1;
+}
+
+reg_rev ads_sub_converged(const struct ads_sub *sub)
+{
+    return done_to(sub, false);
+}
+
+reg_rev ads_sub_settled(const struct ads_sub *sub)
+{
+    return done_to(sub, true);
 }
 
 /* ---- who has what ---- */

@@ -132,6 +132,8 @@ size_t ads_sub_nack(struct ads_sub *sub, struct slice error,
 
 /* Everything at and before this revision that concerns the subscription is acknowledged. */
 reg_rev ads_sub_converged(const struct ads_sub *sub);
+/* The same, where a rejection counts as an answer: nothing more will come of waiting. */
+reg_rev ads_sub_settled(const struct ads_sub *sub);
 
 /* ---- who has what ---- */
 

@@ -1,0 +1,21 @@
+/* The named bounds of the xDS server and of convergence. */
+#ifndef WEFT_PILOT_PILOT_LIMITS_H
+#define WEFT_PILOT_PILOT_LIMITS_H
+
+#define ADS_SERVER_WORKERS_MAX 64
+#define ADS_SERVER_SESSIONS_MAX 20000 /* of one worker; more are refused with RESOURCE_EXHAUSTED   \
+                                       */
+#define ADS_SERVER_DRAIN_MS 2000
+
+/* What one node tells the others about its proxies. */
+#define SUMMARY_BUCKETS_MAX 64         /* distinct revisions; the lowest beyond are put together */
+#define SUMMARY_REJECTIONS_MAX 128     /* distinct (type, resource, message); more are counted */
+#define SUMMARY_SOURCES_MAX 16         /* objects of one rejected resource */
+#define SUMMARY_TEXT_BYTES_MAX 1024    /* any text in it */
+#define CONVERGENCE_PER_PROXY_MAX 32   /* rejections of one proxy */
+#define CONVERGENCE_GAP_MS 2           /* between two messages of a node */
+#define CONVERGENCE_REFRESH_MS 1000    /* a summary is sent so often even if nothing changed */
+#define CONVERGENCE_REVISIONS_MAX 4096 /* whose times are kept */
+#define CONVERGENCE_WAITS_MAX 4096
+
+#endif
