@@ -31,7 +31,8 @@ static const struct sm_table stream_table = {"env.stream", stream_states, ARRAY_
 struct env_stream {
     struct env_handle handle;
     struct sm sm;
-    bool has_poll;      /* there was a descriptor */
+    bool has_poll;      /* libuv knows the handle */
+    bool reported;      /* on_close is done */
     bool paused;        /* the owner wants no reads */
     bool read_ended;    /* the peer's FIN was read */
     bool write_ended;   /* our FIN was sent */
@@ -100,9 +101,13 @@ static void stream_free(struct env_stream *s)
     mem_free(s);
 }
 
+/* The last of on_close and libuv's own end frees the stream. */
 static void on_poll_closed(uv_handle_t *handle)
 {
-    stream_free(container_of(handle, struct env_stream, poll));
+    struct env_stream *s = container_of(handle, struct env_stream, poll);
+    s->has_poll = false;
+    if (s->reported)
+        stream_free(s);
 }
 
 static void report_close(struct env_task *task)
@@ -113,9 +118,8 @@ static void report_close(struct env_task *task)
     s->events = NULL;
     if (events)
         events->on_close(s->ctx, s->why ? s->why : &none);
-    if (s->has_poll)
-        uv_close((uv_handle_t *)&s->poll, on_poll_closed);
-    else
+    s->reported = true;
+    if (!s->has_poll)
         stream_free(s);
 }
 
@@ -128,7 +132,8 @@ static void finish(struct env_stream *s)
     env_timer_stop(s->handle.env, &s->timer);
     env_defer_cancel(&s->task);
     if (s->fd >= 0) {
-        uv_poll_stop(&s->poll);
+        /* In this order: libuv takes the number out of the poll, then somebody else may get it. */
+        uv_close((uv_handle_t *)&s->poll, on_poll_closed);
         close(s->fd);
         s->fd = -1;
     }

@@ -476,6 +476,25 @@ static void test_reuse_port(void **state)
     world_fini(&w);
 }
 
+/* A listener opened right after a connection was closed gets its descriptor number: the end of the
+ * old one must not take the new one out of the poll. */
+static void test_descriptor_used_again(void **state)
+{
+    struct world w;
+    (void)state;
+    world_pair(&w, "127.0.0.1:0");
+    env_stream_set_events(w.server.s, NULL, NULL); /* ends by itself with its peer */
+    w.server.s = NULL;
+    env_stream_close(w.client.s);
+    world_listen(&w, "127.0.0.1:0");
+    UNTIL(&w, w.client.closes);
+    world_connect(&w);
+    for (int i = 0; i < 100 && !w.server.s; i++)
+        env_uv_turn(w.env, 10);
+    assert_non_null(w.server.s);
+    world_fini(&w);
+}
+
 static void test_source_address(void **state)
 {
     struct world w;
@@ -510,6 +529,7 @@ int main(void)
         cmocka_unit_test(test_write_before_connect),
         cmocka_unit_test(test_unix_socket_file),
         cmocka_unit_test(test_reuse_port),
+        cmocka_unit_test(test_descriptor_used_again),
         cmocka_unit_test(test_source_address),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
