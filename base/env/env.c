@@ -92,6 +92,11 @@ static const struct env_ops *ops_of(const void *handle)
     return ((const struct env_handle *)handle)->env->ops;
 }
 
+static const struct env_stream_ops *stream_ops(const struct env_stream *s)
+{
+    return ((const struct env_stream_handle *)(const void *)s)->ops;
+}
+
 uint64_t env_now_ns(struct env *env)
 {
     return env->ops->now_ns(env);
@@ -129,65 +134,65 @@ struct env_stream *env_connect(struct env *env, const struct env_addr *to,
 
 size_t env_stream_write(struct env_stream *s, const struct iovec *iov, int n)
 {
-    return ops_of(s)->stream_write(s, iov, n);
+    return stream_ops(s)->write(s, iov, n);
 }
 
 size_t env_stream_queued(const struct env_stream *s)
 {
-    return ops_of(s)->stream_queued(s);
+    return stream_ops(s)->queued(s);
 }
 
 void env_stream_read_pause(struct env_stream *s)
 {
-    ops_of(s)->stream_read_pause(s);
+    stream_ops(s)->read_pause(s);
 }
 
 void env_stream_read_resume(struct env_stream *s)
 {
-    ops_of(s)->stream_read_resume(s);
+    stream_ops(s)->read_resume(s);
 }
 
 void env_stream_shutdown(struct env_stream *s)
 {
-    ops_of(s)->stream_shutdown(s);
+    stream_ops(s)->shutdown(s);
 }
 
 void env_stream_close(struct env_stream *s)
 {
-    ops_of(s)->stream_close(s);
+    stream_ops(s)->close(s);
 }
 
 void env_stream_close_after_write(struct env_stream *s, wf_ms linger)
 {
-    ops_of(s)->stream_close_after_write(s, linger);
+    stream_ops(s)->close_after_write(s, linger);
 }
 
 void env_stream_set_events(struct env_stream *s, const struct env_stream_events *events, void *ctx)
 {
     wf_assert(!events || events->on_close);
-    ops_of(s)->stream_set_events(s, events, ctx);
+    stream_ops(s)->set_events(s, events, ctx);
 }
 
 const struct env_addr *env_stream_local(const struct env_stream *s)
 {
-    return ops_of(s)->stream_local(s);
+    return stream_ops(s)->local(s);
 }
 
 const struct env_addr *env_stream_peer(const struct env_stream *s)
 {
-    return ops_of(s)->stream_peer(s);
+    return stream_ops(s)->peer(s);
 }
 
 bool env_stream_original_dst(const struct env_stream *s, struct env_addr *ret_addr)
 {
-    const struct env_ops *ops = ops_of(s);
-    return ops->stream_original_dst && ops->stream_original_dst(s, ret_addr);
+    const struct env_stream_ops *ops = stream_ops(s);
+    return ops->original_dst && ops->original_dst(s, ret_addr);
 }
 
 bool env_stream_peer_cred(const struct env_stream *s, struct env_peer_cred *ret_cred)
 {
-    const struct env_ops *ops = ops_of(s);
-    return ops->stream_peer_cred && ops->stream_peer_cred(s, ret_cred);
+    const struct env_stream_ops *ops = stream_ops(s);
+    return ops->peer_cred && ops->peer_cred(s, ret_cred);
 }
 
 struct env_listener *env_listen(struct env *env, const struct env_addr *at,

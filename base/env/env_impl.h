@@ -5,13 +5,31 @@
  *   env_impl_init(&my->base, &my_ops);
  *   each turn:  my->base.now = …; deliver I/O; env_impl_run_timers(); env_impl_run_deferred();
  *
- * Streams, listeners and files of an implementation begin with their struct env pointer
- * (struct env_handle), by which env.c finds the operations.
+ * Listeners and files of an implementation begin with their struct env pointer (struct env_handle),
+ * by which env.c finds the operations; streams with struct env_stream_handle.
  */
 #ifndef WEFT_BASE_ENV_ENV_IMPL_H
 #define WEFT_BASE_ENV_ENV_IMPL_H
 
 #include "base/env/env.h"
+
+/* What a stream does. Each stream names its own, so that one may be put on top of another (TLS)
+ * without its user knowing. */
+struct env_stream_ops {
+    size_t (*write)(struct env_stream *s, const struct iovec *iov, int n);
+    size_t (*queued)(const struct env_stream *s);
+    void (*read_pause)(struct env_stream *s);
+    void (*read_resume)(struct env_stream *s);
+    void (*shutdown)(struct env_stream *s);
+    void (*close)(struct env_stream *s);
+    void (*close_after_write)(struct env_stream *s, wf_ms linger);
+    void (*set_events)(struct env_stream *s, const struct env_stream_events *events, void *ctx);
+    const struct env_addr *(*local)(const struct env_stream *s);
+    const struct env_addr *(*peer)(const struct env_stream *s);
+    /* NULL: the implementation has no such thing. */
+    bool (*original_dst)(const struct env_stream *s, struct env_addr *ret_addr);
+    bool (*peer_cred)(const struct env_stream *s, struct env_peer_cred *ret_cred);
+};
 
 struct env_ops {
     uint64_t (*now_ns)(struct env *env);
@@ -23,21 +41,6 @@ struct env_ops {
     struct env_stream *(*connect)(struct env *env, const struct env_addr *to,
                                   const struct env_stream_options *opt,
                                   const struct env_stream_events *events, void *ctx);
-    size_t (*stream_write)(struct env_stream *s, const struct iovec *iov, int n);
-    size_t (*stream_queued)(const struct env_stream *s);
-    void (*stream_read_pause)(struct env_stream *s);
-    void (*stream_read_resume)(struct env_stream *s);
-    void (*stream_shutdown)(struct env_stream *s);
-    void (*stream_close)(struct env_stream *s);
-    void (*stream_close_after_write)(struct env_stream *s, wf_ms linger);
-    void (*stream_set_events)(struct env_stream *s, const struct env_stream_events *events,
-                              void *ctx);
-    const struct env_addr *(*stream_local)(const struct env_stream *s);
-    const struct env_addr *(*stream_peer)(const struct env_stream *s);
-    /* NULL: the implementation has no such thing. */
-    bool (*stream_original_dst)(const struct env_stream *s, struct env_addr *ret_addr);
-    bool (*stream_peer_cred)(const struct env_stream *s, struct env_peer_cred *ret_cred);
-
     struct env_listener *(*listen)(struct env *env, const struct env_addr *at,
                                    const struct env_listen_options *opt,
                                    void (*on_accept)(void *ctx, struct env_stream *s), void *ctx,
@@ -73,9 +76,15 @@ struct env {
     uint64_t prng; /* state of env_random_below; a simulation may set it */
 };
 
-/* First member of every struct env_stream, env_listener and env_file. */
+/* First member of every struct env_listener and env_file. */
 struct env_handle {
     struct env *env;
+};
+
+/* First member of every struct env_stream. */
+struct env_stream_handle {
+    struct env *env;
+    const struct env_stream_ops *ops;
 };
 
 /* now and prng are the implementation's to set. */

@@ -47,18 +47,6 @@ void uv_streams_close_all(struct uv_env *env);
 struct env_stream *uv_stream_connect(struct env *env, const struct env_addr *to,
                                      const struct env_stream_options *opt,
                                      const struct env_stream_events *events, void *ctx);
-size_t uv_stream_write(struct env_stream *s, const struct iovec *iov, int n);
-size_t uv_stream_queued(const struct env_stream *s);
-void uv_stream_read_pause(struct env_stream *s);
-void uv_stream_read_resume(struct env_stream *s);
-void uv_stream_shutdown(struct env_stream *s);
-void uv_stream_close(struct env_stream *s);
-void uv_stream_close_after_write(struct env_stream *s, wf_ms linger);
-void uv_stream_set_events(struct env_stream *s, const struct env_stream_events *events, void *ctx);
-const struct env_addr *uv_stream_local(const struct env_stream *s);
-const struct env_addr *uv_stream_peer(const struct env_stream *s);
-bool uv_stream_original_dst(const struct env_stream *s, struct env_addr *ret_addr);
-bool uv_stream_peer_cred(const struct env_stream *s, struct env_peer_cred *ret_cred);
 
 /* env_uv_listen.c */
 struct env_listener *uv_env_listen(struct env *env, const struct env_addr *at,

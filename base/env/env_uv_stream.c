@@ -29,7 +29,7 @@ static const struct sm_table stream_table = {"env.stream", stream_states, ARRAY_
 
 /* The flags are independent facts about the two directions. */
 struct env_stream {
-    struct env_handle handle;
+    struct env_stream_handle handle;
     struct sm sm;
     bool has_poll;      /* libuv knows the handle */
     bool reported;      /* on_close is done */
@@ -69,6 +69,8 @@ static void stream_move(struct env_stream *s, enum stream_state to)
 /* ---- interest ---- */
 
 static void on_poll(uv_poll_t *poll, int status, int events);
+static void uv_stream_close_after_write(struct env_stream *s, wf_ms linger);
+static const struct env_stream_ops stream_ops;
 
 /* Tells the loop what to wait for; nothing when nothing changed. Pausing alone does not come here:
  * an owner that pauses and resumes between two packets costs no system call (see on_readable). */
@@ -213,7 +215,7 @@ static void queue_rest(struct env_stream *s, const struct iovec *iov, int n, siz
     }
 }
 
-size_t uv_stream_write(struct env_stream *s, const struct iovec *iov, int n)
+static size_t uv_stream_write(struct env_stream *s, const struct iovec *iov, int n)
 {
     size_t total = 0, sent = 0;
     if (s->sm.now == STREAM_CLOSED || s->sm.now == STREAM_LINGERING || s->write_failed)
@@ -275,12 +277,12 @@ static void on_writable(struct env_stream *s)
         s->events->on_drain(s->ctx);
 }
 
-size_t uv_stream_queued(const struct env_stream *s)
+static size_t uv_stream_queued(const struct env_stream *s)
 {
     return s->out.n;
 }
 
-void uv_stream_shutdown(struct env_stream *s)
+static void uv_stream_shutdown(struct env_stream *s)
 {
     if (s->sm.now == STREAM_CLOSED || s->write_failed || s->write_ended)
         return;
@@ -352,12 +354,12 @@ static void on_readable(struct env_stream *s)
         update_interest(s);
 }
 
-void uv_stream_read_pause(struct env_stream *s)
+static void uv_stream_read_pause(struct env_stream *s)
 {
     s->paused = true;
 }
 
-void uv_stream_read_resume(struct env_stream *s)
+static void uv_stream_read_resume(struct env_stream *s)
 {
     s->paused = false;
     update_interest(s);
@@ -435,7 +437,7 @@ static struct env_stream *stream_new(struct uv_env *env, int fd, const struct en
                                      enum stream_state state)
 {
     struct env_stream *s = MEM_NEW(struct env_stream);
-    s->handle.env = &env->base;
+    s->handle = (struct env_stream_handle){&env->base, &stream_ops};
     s->sm.now = (uint8_t)state;
     s->fd = fd;
     s->low_water = ENV_LOW_WATER_DEFAULT;
@@ -526,7 +528,7 @@ struct env_stream *uv_stream_connect(struct env *base, const struct env_addr *to
 
 /* ---- closing ---- */
 
-void uv_stream_close(struct env_stream *s)
+static void uv_stream_close(struct env_stream *s)
 {
     if (s->sm.now == STREAM_CLOSED)
         return;
@@ -553,7 +555,7 @@ static void begin_linger(struct env_stream *s)
     update_interest(s);
 }
 
-void uv_stream_close_after_write(struct env_stream *s, wf_ms linger)
+static void uv_stream_close_after_write(struct env_stream *s, wf_ms linger)
 {
     if (s->sm.now == STREAM_CLOSED || s->sm.now == STREAM_LINGERING)
         return;
@@ -574,7 +576,8 @@ void uv_streams_close_all(struct uv_env *env)
     uv_stream_close(container_of(n, struct env_stream, node));
 }
 
-void uv_stream_set_events(struct env_stream *s, const struct env_stream_events *events, void *ctx)
+static void uv_stream_set_events(struct env_stream *s, const struct env_stream_events *events,
+                                 void *ctx)
 {
     s->events = events;
     s->ctx = ctx;
@@ -582,7 +585,7 @@ void uv_stream_set_events(struct env_stream *s, const struct env_stream_events *
 
 /* ---- who is there ---- */
 
-const struct env_addr *uv_stream_local(const struct env_stream *cs)
+static const struct env_addr *uv_stream_local(const struct env_stream *cs)
 {
     struct env_stream *s = (struct env_stream *)(uintptr_t)cs;
     if (!s->local) {
@@ -594,12 +597,12 @@ const struct env_addr *uv_stream_local(const struct env_stream *cs)
     return s->local;
 }
 
-const struct env_addr *uv_stream_peer(const struct env_stream *s)
+static const struct env_addr *uv_stream_peer(const struct env_stream *s)
 {
     return &s->peer;
 }
 
-bool uv_stream_original_dst(const struct env_stream *s, struct env_addr *ret_addr)
+static bool uv_stream_original_dst(const struct env_stream *s, struct env_addr *ret_addr)
 {
     struct env_addr a = {0};
     a.len = sizeof(a.in6);
@@ -612,7 +615,7 @@ bool uv_stream_original_dst(const struct env_stream *s, struct env_addr *ret_add
     return true;
 }
 
-bool uv_stream_peer_cred(const struct env_stream *s, struct env_peer_cred *ret_cred)
+static bool uv_stream_peer_cred(const struct env_stream *s, struct env_peer_cred *ret_cred)
 {
     struct ucred cred;
     socklen_t n = sizeof(cred);
@@ -622,3 +625,18 @@ bool uv_stream_peer_cred(const struct env_stream *s, struct env_peer_cred *ret_c
     *ret_cred = (struct env_peer_cred){.pid = cred.pid, .uid = cred.uid, .gid = cred.gid};
     return true;
 }
+
+static const struct env_stream_ops stream_ops = {
+    .write = uv_stream_write,
+    .queued = uv_stream_queued,
+    .read_pause = uv_stream_read_pause,
+    .read_resume = uv_stream_read_resume,
+    .shutdown = uv_stream_shutdown,
+    .close = uv_stream_close,
+    .close_after_write = uv_stream_close_after_write,
+    .set_events = uv_stream_set_events,
+    .local = uv_stream_local,
+    .peer = uv_stream_peer,
+    .original_dst = uv_stream_original_dst,
+    .peer_cred = uv_stream_peer_cred,
+};
