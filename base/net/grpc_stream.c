@@ -378,7 +378,7 @@ void grpc_stream_on_head(struct grpc_stream *s, enum h2_kind kind, const struct 
                !grpc_content_type(headers_value(&head->headers, HDR_CONTENT_TYPE))) {
         struct err err;
         err_set(&err, ERR_UNAVAILABLE, "HTTP status %d instead of gRPC", head->status);
-        grpc_stream_stop(s, grpc_status_of_http(head->status), slice_of(err.msg));
+        grpc_stream_stop(s, (int)grpc_status_of_http(head->status), slice_of(err.msg));
     } else if (s->events && s->events->on_headers) {
         s->events->on_headers(s->user, head);
     }
@@ -395,7 +395,7 @@ void grpc_stream_on_reset(struct grpc_stream *s, uint32_t code)
         if (!out)
             replace_status(s, GRPC_CANCELLED, slice_of(h2_error_name(code)));
     } else if (!whole) {
-        grpc_stream_set_status(s, grpc_status_of_h2(code), slice_of(h2_error_name(code)));
+        grpc_stream_set_status(s, (int)grpc_status_of_h2(code), slice_of(h2_error_name(code)));
     } else if (s->held.n && wants(s)) {
         return; /* messages first: on_deliver ends it */
     }
