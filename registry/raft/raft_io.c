@@ -750,13 +750,10 @@ static bool meta_open(struct raftio *io, struct err *err)
 {
     struct err e = {0};
     if (meta_load(io->env, io->dir, &io->meta, &e)) {
-        if (io->meta.cluster == io->cluster && io->meta.node == io->self)
-            return true;
-        return err_set(err, ERR_INVALID,
-                       "%s belongs to node %llu of cluster %016llx, this is node %llu of %016llx",
-                       io->dir, (unsigned long long)io->meta.node,
-                       (unsigned long long)io->meta.cluster, (unsigned long long)io->self,
-                       (unsigned long long)io->cluster);
+        io->cluster = io->meta.cluster; /* of the first start; addresses may have changed since */
+        return io->meta.node == io->self ||
+               err_set(err, ERR_INVALID, "%s belongs to node %llu, this is node %llu", io->dir,
+                       (unsigned long long)io->meta.node, (unsigned long long)io->self);
     }
     if (e.code != ERR_NOT_FOUND)
         return err_set(err, e.code, "%s", e.msg);
