@@ -151,7 +151,8 @@ struct reg_node {
     uint64_t seen_leader;
     unsigned short seen_state;
     raft_term seen_term;
-    wf_ms leaderless_since;
+    wf_ms leaderless_since, majority_since;
+    bool had_majority;
     uint64_t leader_changes;
     struct env_timer tick, expedite;
     pthread_mutex_t lock;
@@ -218,6 +219,8 @@ void node_status_on_step(struct reg_node *n);
 void node_status_on_gone(struct reg_node *n, uint64_t id);
 /* "no quorum: 1 of 3 voters answer (n1); traffic goes on; start the missing nodes (n2, n3)" */
 void node_no_quorum(struct reg_node *n, struct err *err);
+/* No leader, and none to be expected soon: what nobody was given is answered now. */
+bool node_hopeless(struct reg_node *n);
 void node_watch_fini(struct reg_node *n);
 
 /* node_channel.c */

@@ -277,9 +277,7 @@ static void expire_reads(struct reg_node *n, struct list *reads)
 
 void node_read_tick(struct reg_node *n)
 {
-    bool no_quorum =
-        !node_leader(n) && env_now(n->env) - n->leaderless_since >= 2 * n->opt.election_timeout;
-    expire(n, &n->reads_waiting, no_quorum);
+    expire(n, &n->reads_waiting, node_hopeless(n));
     expire(n, &n->reads_apply, false);
     expire_reads(n, &n->reads_next);
     expire_reads(n, &n->reads_round);

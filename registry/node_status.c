@@ -108,6 +108,33 @@ void node_no_quorum(struct reg_node *n, struct err *err)
                 here.count, here.count + missing.count, here.text, missing.text);
 }
 
+static bool majority_connected(const struct reg_node *n)
+{
+    unsigned up = 0;
+    for (unsigned i = 0; i < n->raft.configuration.n; i++) {
+        const struct raft_server *s = &n->raft.configuration.servers[i];
+        up += s->role == RAFT_VOTER &&
+              (s->id == n->opt.id || (n->io.peers && peers_connected(n->io.peers, s->id)));
+    }
+    return up > node_voters(n) / 2;
+}
+
+/* Two election timeouts without a majority in reach; twice as long where one is: it is electing. */
+bool node_hopeless(struct reg_node *n)
+{
+    wf_ms now = env_now(n->env);
+    bool majority = majority_connected(n);
+    if (majority && !n->had_majority)
+        n->majority_since = now;
+    n->had_majority = majority;
+    if (node_leader(n))
+        return false;
+    if (!majority)
+        return now - n->leaderless_since >= 2 * n->opt.election_timeout;
+    wf_ms since = n->majority_since > n->leaderless_since ? n->majority_since : n->leaderless_since;
+    return now - since >= 4 * n->opt.election_timeout;
+}
+
 /* ---- status ---- */
 
 static enum reg_role role_of(const struct raft *r)

@@ -180,8 +180,13 @@ static inline enum err_code put_expect(struct cluster *c, size_t i, struct slice
 static inline reg_rev must_put(struct cluster *c, size_t i, const char *key, const char *value)
 {
     struct reg_write w;
-    if (put_expect(c, i, slice_of(key), slice_of(value), REG_EXPECT_ANY, 0, CLUSTER_WAIT_MS, &w) !=
-        ERR_NONE)
+    uint64_t until = test_now_ms() + CLUSTER_WAIT_MS;
+    enum err_code code;
+    do /* unavailable: nothing was done */
+        code = put_expect(c, i, slice_of(key), slice_of(value), REG_EXPECT_ANY, 0, CLUSTER_WAIT_MS,
+                          &w);
+    while (code == ERR_UNAVAILABLE && test_now_ms() < until);
+    if (code != ERR_NONE)
         wf_die("put %s on node %zu: %s", key, i + 1, w.err.msg);
     return w.revision;
 }

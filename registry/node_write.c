@@ -519,11 +519,6 @@ void node_write_on_refused(struct reg_node *n, const struct frame *f)
 
 /* ---- time ---- */
 
-static bool hopeless(const struct reg_node *n)
-{
-    return !node_leader(n) && env_now(n->env) - n->leaderless_since >= 2 * n->opt.election_timeout;
-}
-
 static void expire_list(struct reg_node *n, struct list *l, bool no_quorum)
 {
     LIST_EACH(l, node)
@@ -539,8 +534,9 @@ static void expire_list(struct reg_node *n, struct list *l, bool no_quorum)
 
 void node_write_tick(struct reg_node *n)
 {
-    expire_list(n, &n->queue, hopeless(n));
-    expire_list(n, &n->admission, hopeless(n));
+    bool hopeless = node_hopeless(n);
+    expire_list(n, &n->queue, hopeless);
+    expire_list(n, &n->admission, hopeless);
     for (uint64_t s = n->oldest_sequence; s < n->next_sequence; s++) {
         struct pending *p = n->window[s % REG_CLIENT_WINDOW];
         if (p && (p->sm.now == PENDING_PROPOSED || p->sm.now == PENDING_FORWARDED) &&
