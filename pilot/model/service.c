@@ -113,7 +113,8 @@ static void index_service(struct model_object *o, const struct model_service *s,
 {
     uint64_t spec = jr_hash(o->spec) ^ hash_u64(jr_hash(o->export_to)) ^ hash_u64(o->create_rev);
     uint64_t listed = jr_hash(jr_get(o->spec, "ports")) ^ hash_u64(jr_hash(o->export_to)) ^
-                      hash_bytes(s->host) ^ hash_u64(o->create_rev);
+                      hash_u64(jr_hash(s->addresses) + 1) ^ hash_bytes(s->host) ^
+                      hash_u64((uint64_t)s->resolution * 2 + s->headless) ^ hash_u64(o->create_rev);
     model_entry_add(e, MODEL_HOST, s->host, spec);
     model_entry_add(e, MODEL_SERVICES, S(""), listed);
     if (s->selector.n)
