@@ -186,6 +186,7 @@ static void on_turn(struct env_task *t)
     node_read_advance(n);
     node_write_advance(n);
     checkpoint_when_due(n);
+    node_status_advance(n);
 }
 
 void node_turn(struct reg_node *n)

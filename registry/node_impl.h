@@ -154,6 +154,7 @@ struct reg_node {
     wf_ms leaderless_since, majority_since;
     bool had_majority;
     uint64_t leader_changes;
+    bool status_due, watch_due;
     struct env_timer tick, expedite;
     pthread_mutex_t lock;
     struct reg_status status;                           /* under lock */
@@ -214,6 +215,7 @@ void node_read_fail_all(struct reg_node *n);
 /* node_status.c */
 void node_status_init(struct reg_node *n);
 void node_status_publish(struct reg_node *n);
+void node_status_advance(struct reg_node *n);
 void node_status_on_step(struct reg_node *n);
 /* The process of a peer is gone: if it led, an election begins at once. */
 void node_status_on_gone(struct reg_node *n, uint64_t id);

@@ -223,6 +223,17 @@ void node_status_publish(struct reg_node *n)
     pthread_mutex_unlock(&n->lock);
 }
 
+/* After the commit: the store's own lock is not to be taken inside a write transaction. */
+void node_status_advance(struct reg_node *n)
+{
+    if (n->status_due)
+        node_status_publish(n);
+    n->status_due = false;
+    if (n->watch_due)
+        watches_wake(n);
+    n->watch_due = false;
+}
+
 void reg_node_status(struct reg_node *node, struct reg_status *ret_status)
 {
     pthread_mutex_lock(&node->lock);
@@ -255,9 +266,9 @@ void node_status_on_step(struct reg_node *n)
     n->seen_leader = leader;
     n->seen_state = n->raft.state;
     n->seen_term = n->raft.current_term;
-    node_status_publish(n);
-    if (changed)
-        watches_wake(n);
+    n->status_due = true;
+    n->watch_due = n->watch_due || changed;
+    node_turn(n);
 }
 
 /* ---- ticks, and the election after a death ---- */
@@ -268,7 +279,8 @@ static void on_tick(struct env_timer *t)
     env_timer_start(n->env, t, n->opt.heartbeat_timeout);
     node_write_tick(n);
     node_read_tick(n);
-    node_status_publish(n);
+    n->status_due = true;
+    node_turn(n);
 }
 
 /* How many of those who may stand come before us: they get their chance first, so that two do not
