@@ -523,6 +523,8 @@ enum http1_result http1_parse_request(struct http1_progress *at, struct slice by
     enum http1_result r = http1_settle(at, bytes, h.bytes, lim.head_bytes, f);
     if (r == HTTP1_DONE) {
         h.http.headers = http1_keep(arena, store, n);
+        if (!h.minor) /* to be ignored (RFC 9110 §10.1.1), so nobody behind us may see it */
+            headers_del(&h.http.headers, HDR_EXPECT);
         *ret_head = h;
     }
     return r;
