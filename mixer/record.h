@@ -68,8 +68,9 @@ struct record {
     struct slice original_path;                /* as received, if it was rewritten */
     const struct headers *response, *trailers; /* may be NULL */
     uint16_t status;                           /* 0: no response */
-    int grpc_status;                           /* -1: no gRPC, or none came */
-    uint32_t flags;                            /* enum record_flag */
+    bool grpc;
+    int grpc_status; /* -1: none came */
+    uint32_t flags;  /* enum record_flag */
     struct slice details, termination_details, transport_failure;
     uint64_t bytes_received, bytes_sent; /* bodies */
     uint64_t upstream_service_ms;

@@ -112,9 +112,9 @@ static int point_order(const void *a, const void *b)
     return slice_cmp(x->host->endpoint->text, y->host->endpoint->text);
 }
 
-/* Points a host: its share of the ring, scaled so that the lightest host has a whole number (Envoy's
- * rule) and this number is a power of two: a host more or less then seldom changes how many points
- * the others have, and moves its own keys only. */
+/* Points a host: its share of the ring, scaled so that the lightest host has a whole number
+ * (Envoy's rule) and this number is a power of two: a host more or less then seldom changes how
+ * many points the others have, and moves its own keys only. */
 static void ring_build(struct lb_level *l, const struct lb_options *opt, struct arena *arena)
 {
     double total = 0, lightest = INFINITY;

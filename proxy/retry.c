@@ -52,6 +52,7 @@ bool retry_wanted(const struct retry_policy *p, const struct retry_outcome *o)
     case TRY_RESET_BEFORE_REQUEST:
         return (p->on & (any | RETRY_RESET_BEFORE_REQUEST)) != 0;
     case TRY_RESET:
+    case TRY_REMOTE_RESET:
     case TRY_TIMEOUT:
         return (p->on & any) != 0;
     case TRY_OVERFLOW:

@@ -1,0 +1,336 @@
+#include "proxy/cluster.h"
+
+#include <string.h>
+
+#include "base/core/assert.h"
+#include "proxy/pool.h"
+#include "proxy/worker_int.h"
+
+/* ---- hosts ---- */
+
+static struct slice text_dup(struct slice s)
+{
+    char *p = mem_new(s.n + 1);
+    if (s.n)
+        memcpy(p, s.p, s.n);
+    return (struct slice){p, s.n};
+}
+
+static struct up_host *host_new(struct up_cluster *c, struct slice key, const struct env_addr *addr)
+{
+    struct up_host *h = MEM_NEW(struct up_host);
+    h->cluster = c;
+    h->key = text_dup(key);
+    h->addr = *addr;
+    list_init(&h->idle);
+    list_init(&h->sessions);
+    list_init(&h->pending[UP_HTTP1]);
+    list_init(&h->pending[UP_HTTP2]);
+    map_put(&c->hosts, h->key, h);
+    return h;
+}
+
+static void host_set(struct up_host *h, struct endpoint_set *set, const struct endpoint *e)
+{
+    struct endpoint_set *old = h->set;
+    if (set)
+        conf_part_ref(&set->part);
+    h->set = set;
+    h->lb.endpoint = e;
+    if (old)
+        conf_part_unref(&old->part);
+}
+
+void host_release(struct up_host *h)
+{
+    if (!(h->removed || h->transient) || h->conns || h->lb.active || h->pending_n[UP_HTTP1] ||
+        h->pending_n[UP_HTTP2])
+        return;
+    if (!h->removed)
+        map_del(&h->cluster->hosts, h->key);
+    metrics_cache_clear(&h->cells);
+    host_set(h, NULL, NULL);
+    mem_free((void *)(uintptr_t)h->key.p);
+    mem_free(h);
+}
+
+static void host_remove(struct up_host *h)
+{
+    struct up_cluster *c = h->cluster;
+    if (h->outlier.until)
+        c->ejected--;
+    map_del(&c->hosts, h->key);
+    h->removed = true;
+    pool_host_retire(h);
+    host_release(h);
+}
+
+/* ---- life ---- */
+
+static void outlier_tick(struct env_timer *t);
+
+static struct up_cluster *cluster_new_for(struct worker *w, struct slice name)
+{
+    struct up_cluster *c = MEM_NEW(struct up_cluster);
+    c->w = w;
+    c->name = text_dup(name);
+    c->outlier_timer.fn = outlier_tick;
+    cluster_stats_init(&c->stats, w->metric_set, c->name);
+    map_put(&w->clusters, c->name, c);
+    return c;
+}
+
+static void cluster_free(struct up_cluster *c)
+{
+    wf_assert(c->removed && c->users == 0);
+    env_timer_stop(c->w->env, &c->outlier_timer);
+    lb_fini(&c->lb);
+    metrics_cache_clear(&c->cells);
+    map_fini(&c->hosts);
+    if (c->set)
+        conf_part_unref(&c->set->part);
+    if (c->conf)
+        conf_part_unref(&c->conf->part);
+    mem_free((void *)(uintptr_t)c->name.p);
+    mem_free(c);
+}
+
+struct up_cluster *cluster_ref(struct up_cluster *c)
+{
+    c->users++;
+    return c;
+}
+
+void cluster_unref(struct up_cluster *c)
+{
+    wf_assert(c->users > 0);
+    if (--c->users == 0 && c->removed)
+        cluster_free(c);
+}
+
+static struct outlier_options outlier_options_of(const struct cluster *conf)
+{
+    return (struct outlier_options){
+        .consecutive_5xx = conf->outlier.consecutive_5xx,
+        .consecutive_gateway = conf->outlier.consecutive_gateway,
+        .max_percent = conf->outlier.max_ejection_percent,
+        .interval = conf->outlier.interval,
+        .ejection_base = conf->outlier.base_ejection,
+        .ejection_max = conf->outlier.max_ejection,
+    };
+}
+
+static void lb_rebuild(struct up_cluster *c)
+{
+    const struct cluster *conf = c->conf;
+    struct lb_options opt = {.policy = conf->lb,
+                             .panic_percent = conf->panic_percent,
+                             .choices = conf->lr_choices,
+                             .ring_min = conf->ring_min,
+                             .ring_max = conf->ring_max,
+                             .maglev_size = conf->maglev_size};
+    size_t n = 0;
+    struct lb_host **hosts = mem_array(c->set && c->set->n ? c->set->n : 1, sizeof(*hosts));
+    for (size_t i = 0; c->set && i < c->set->n; i++) {
+        struct up_host *h = map_get(&c->hosts, c->set->items[i].text);
+        if (h && h->lb.endpoint == &c->set->items[i]) /* an address named twice counts once */
+            hosts[n++] = &h->lb;
+    }
+    lb_update(&c->lb, &opt, hosts, n);
+    mem_free(hosts);
+}
+
+static void membership_show(struct up_cluster *c)
+{
+    int64_t healthy = 0, total = 0;
+    MAP_EACH(&c->hosts, e)
+    {
+        const struct up_host *h = e->value;
+        total++;
+        healthy += h->lb.endpoint && lb_host_healthy(&h->lb);
+    }
+    metric_set_value(c->stats.membership_total, total);
+    metric_set_value(c->stats.membership_healthy, healthy);
+    metric_set_value(c->stats.outlier_active, c->ejected);
+}
+
+/* Hosts of the new set are found by address or made; the others are removed. */
+static void hosts_update(struct up_cluster *c, struct endpoint_set *set)
+{
+    VEC(struct up_host *) gone = {0};
+    for (size_t i = 0; set && i < set->n; i++) {
+        const struct endpoint *e = &set->items[i];
+        struct up_host *h = map_get(&c->hosts, e->text);
+        if (!h)
+            h = host_new(c, e->text, &e->addr);
+        metrics_cache_clear(&h->cells); /* its labels may have changed */
+        host_set(h, set, e);
+    }
+    MAP_EACH(&c->hosts, e)
+    {
+        struct up_host *h = e->value;
+        if (h->set != set || !set)
+            *vec_push(&gone) = h;
+    }
+    for (size_t i = 0; i < gone.n; i++)
+        host_remove(gone.p[i]);
+    vec_fini(&gone);
+}
+
+static void cluster_set_conf(struct up_cluster *c, struct cluster *conf)
+{
+    struct cluster *old = c->conf;
+    struct endpoint_set *old_set = c->set;
+    if (old == conf)
+        return;
+    conf_part_ref(&conf->part);
+    c->conf = conf;
+    metrics_cache_clear(&c->cells);
+    c->outlier = outlier_options_of(conf);
+    c->set = conf->endpoints;
+    if (c->set)
+        conf_part_ref(&c->set->part);
+    bool by_address = conf->kind == CLUSTER_PASSTHROUGH || conf->kind == CLUSTER_ORIGINAL_DST;
+    if (c->set != old_set && !by_address)
+        hosts_update(c, c->set);
+    lb_rebuild(c);
+    membership_show(c);
+    if (c->outlier.interval > 0 && !c->outlier_timer.armed)
+        env_timer_start(c->w->env, &c->outlier_timer, c->outlier.interval);
+    if (old_set)
+        conf_part_unref(&old_set->part);
+    if (old)
+        conf_part_unref(&old->part);
+}
+
+static void cluster_remove(struct up_cluster *c)
+{
+    map_del(&c->w->clusters, c->name);
+    c->removed = true;
+    cluster_ref(c); /* until its hosts have let go */
+    lb_update(&c->lb, &(struct lb_options){0}, NULL, 0);
+    VEC(struct up_host *) all = {0};
+    MAP_EACH(&c->hosts, e) * vec_push(&all) = e->value;
+    for (size_t i = 0; i < all.n; i++)
+        host_remove(all.p[i]);
+    vec_fini(&all);
+    cluster_unref(c);
+}
+
+struct up_cluster *cluster_get(struct worker *w, struct slice name)
+{
+    struct up_cluster *c = map_get(&w->clusters, name);
+    if (c || !w->conf)
+        return c;
+    struct cluster *conf = conf_cluster(w->conf->conf, name);
+    if (!conf)
+        return NULL;
+    c = cluster_new_for(w, name);
+    cluster_set_conf(c, conf);
+    return c;
+}
+
+void clusters_update(struct worker *w)
+{
+    VEC(struct up_cluster *) all = {0};
+    MAP_EACH(&w->clusters, e) * vec_push(&all) = e->value;
+    for (size_t i = 0; i < all.n; i++) {
+        struct cluster *conf = conf_cluster(w->conf->conf, all.p[i]->name);
+        if (conf)
+            cluster_set_conf(all.p[i], conf);
+        else
+            cluster_remove(all.p[i]);
+    }
+    vec_fini(&all);
+}
+
+void clusters_close(struct worker *w)
+{
+    VEC(struct up_cluster *) all = {0};
+    MAP_EACH(&w->clusters, e) * vec_push(&all) = e->value;
+    for (size_t i = 0; i < all.n; i++)
+        cluster_remove(all.p[i]);
+    vec_fini(&all);
+}
+
+/* ---- picking ---- */
+
+static bool avoided(const struct up_host *h, struct up_host *const *avoid, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        if (avoid[i] == h)
+            return true;
+    return false;
+}
+
+struct up_host *cluster_pick(struct up_cluster *c, uint64_t hash, struct up_host *const *avoid,
+                             size_t avoid_n, uint32_t attempts)
+{
+    struct lb_host *h = lb_pick(&c->lb, hash, &c->w->rng);
+    for (uint32_t i = 1; h && avoid_n && i < attempts; i++) {
+        if (!avoided(container_of(h, struct up_host, lb), avoid, avoid_n))
+            break;
+        h = lb_pick(&c->lb, hash ? hash_u64(hash + i) : 0, &c->w->rng);
+    }
+    return h ? container_of(h, struct up_host, lb) : NULL;
+}
+
+struct up_host *cluster_host_at(struct up_cluster *c, const struct env_addr *addr)
+{
+    char text[ENV_ADDR_TEXT];
+    struct slice key = env_addr_format(addr, text);
+    struct up_host *h = map_get(&c->hosts, key);
+    if (h || c->hosts.n >= PROXY_PASSTHROUGH_HOSTS_MAX)
+        return h;
+    h = host_new(c, key, addr);
+    h->transient = true;
+    return h;
+}
+
+/* ---- outlier detection ---- */
+
+static uint32_t hosts_total(const struct up_cluster *c)
+{
+    return (uint32_t)c->hosts.n;
+}
+
+void cluster_result(struct up_host *h, int status)
+{
+    struct up_cluster *c = h->cluster;
+    h->errors += status == 0 || status >= 500;
+    if (h->removed || !outlier_result(&h->outlier, &c->outlier, status))
+        return;
+    wf_ms now = env_now(c->w->env);
+    if (!outlier_eject(&h->outlier, &c->outlier, c->ejected, hosts_total(c), now))
+        return;
+    c->ejected++;
+    h->lb.ejected = true;
+    lb_refresh(&c->lb);
+    metric_add(c->stats.outlier_ejections, 1);
+    membership_show(c);
+}
+
+static void outlier_tick(struct env_timer *t)
+{
+    struct up_cluster *c = container_of(t, struct up_cluster, outlier_timer);
+    bool changed = false;
+    MAP_EACH(&c->hosts, e)
+    {
+        struct up_host *h = e->value;
+        if (!outlier_due(&h->outlier, env_now(c->w->env)))
+            continue;
+        h->lb.ejected = false;
+        c->ejected--;
+        changed = true;
+    }
+    if (changed) {
+        lb_refresh(&c->lb);
+        membership_show(c);
+    }
+    if (c->outlier.interval > 0)
+        env_timer_start(c->w->env, &c->outlier_timer, c->outlier.interval);
+    else if (c->ejected == 0)
+        return;
+    else /* detection was switched off: take the ejected ones back in their time */
+        env_timer_start(c->w->env, &c->outlier_timer, 1000);
+}

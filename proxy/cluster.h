@@ -1,0 +1,75 @@
+/* A cluster as one worker runs it: its endpoints with their connections, counters and health. Keyed
+ * by name and address, so it survives every new tree; what the tree no longer names goes when its
+ * last request has ended. Not for others than the data path.
+ */
+#ifndef WEFT_PROXY_CLUSTER_H
+#define WEFT_PROXY_CLUSTER_H
+
+#include "mixer/metrics.h"
+#include "proxy/lb.h"
+#include "proxy/outlier.h"
+#include "proxy/stats.h"
+
+struct worker;
+struct stream;
+struct up_conn;
+
+enum up_protocol { UP_HTTP1, UP_HTTP2, UP_TCP };
+
+struct up_host {
+    struct lb_host lb; /* first: lb_pick's result is cast */
+    struct up_cluster *cluster;
+    struct slice key; /* the address as text, our own copy */
+    struct env_addr addr;
+    struct endpoint_set *set; /* that lb.endpoint is part of, referenced */
+    struct outlier_host outlier;
+    struct list idle;       /* HTTP/1 connections, last used first */
+    struct list sessions;   /* HTTP/2 connections that take streams or are being opened */
+    struct list pending[2]; /* streams that wait for a connection, by up_protocol */
+    uint32_t pending_n[2], connecting[2];
+    uint32_t conns; /* all open or being opened */
+    uint64_t requests, errors;
+    bool removed;
+    bool transient; /* made by cluster_host_at: goes with its last connection */
+    struct metrics_cache cells;
+};
+
+struct up_cluster {
+    struct worker *w;
+    struct slice name;        /* our own copy */
+    struct cluster *conf;     /* referenced */
+    struct endpoint_set *set; /* referenced, may be NULL */
+    bool removed;
+    uint32_t users;                             /* streams and connections that point here */
+    uint32_t requests, pending, retries, conns; /* what the circuit breakers look at */
+    uint32_t ejected;
+    struct lb lb;
+    struct map hosts; /* address -> struct up_host */
+    struct env_timer outlier_timer;
+    struct outlier_options outlier;
+    struct cluster_stats stats;
+    struct metrics_cache cells; /* of requests that reached no endpoint */
+};
+
+/* NULL: neither this worker's nor its tree's. Takes no reference. */
+struct up_cluster *cluster_get(struct worker *w, struct slice name);
+struct up_cluster *cluster_ref(struct up_cluster *c);
+void cluster_unref(struct up_cluster *c);
+/* The worker has a new tree. */
+void clusters_update(struct worker *w);
+/* Drops idle connections and everything that nobody uses. */
+void clusters_close(struct worker *w);
+
+/* An endpoint by the cluster's policy that `avoid` does not name (n_avoid tries are remembered);
+ * NULL: none is healthy. */
+struct up_host *cluster_pick(struct up_cluster *c, uint64_t hash, struct up_host *const *avoid,
+                             size_t avoid_n, uint32_t attempts);
+/* For CLUSTER_PASSTHROUGH and ORIGINAL_DST: the host of an address, made at first use; NULL: too
+ * many are in use. */
+struct up_host *cluster_host_at(struct up_cluster *c, const struct env_addr *addr);
+/* What came of a request: a status, or 0 for a failure of the connection. */
+void cluster_result(struct up_host *h, int status);
+/* h may be gone afterwards if it was removed and nobody uses it. */
+void host_release(struct up_host *h);
+
+#endif

@@ -1,0 +1,52 @@
+#include "proxy/down.h"
+
+#include "proxy/worker_int.h"
+
+#define IDLE_TIMEOUT_DEFAULT 3600000 /* Envoy: an hour */
+
+void down_conn_init(struct down_conn *c, struct worker *w, struct wlistener *wl,
+                    const struct filter_chain *chain, const struct down_conn_ops *ops,
+                    struct env_stream *es)
+{
+    c->w = w;
+    c->wl = wlistener_ref(wl);
+    c->es = es;
+    c->chain = chain;
+    c->ops = ops;
+    c->id = ++w->conn_id;
+    c->active = env_now(w->env);
+    c->draining = wl->draining;
+    list_push(&w->conns, &c->node);
+    w->conn_count++;
+    metric_add(w->stats.cx_total, 1);
+    metric_set_value(w->stats.cx_active, (int64_t)w->conn_count);
+    metric_add(wl->stats.cx_total, 1);
+    metric_set_value(wl->stats.cx_active, (int64_t)++wl->conn_count);
+    worker_sweep_start(w);
+}
+
+void down_conn_gone(struct down_conn *c)
+{
+    list_remove(&c->node);
+    c->w->conn_count--;
+    metric_set_value(c->w->stats.cx_active, (int64_t)c->w->conn_count);
+    metric_set_value(c->wl->stats.cx_active, (int64_t)--c->wl->conn_count);
+    wlistener_unref(c->wl);
+}
+
+const struct filter_chain *down_conn_chain(struct down_conn *c)
+{
+    const struct listener *l = c->wl->listener;
+    const struct filter_chain *chain =
+        l->chain_count == 1 ? &l->chains[0] : listener_chain(l, env_stream_local(c->es));
+    if (!chain || chain->kind != CHAIN_HTTP)
+        return NULL;
+    c->chain = chain;
+    return chain;
+}
+
+bool down_conn_idle(const struct down_conn *c, wf_ms now)
+{
+    wf_ms limit = c->chain->idle_timeout > 0 ? c->chain->idle_timeout : IDLE_TIMEOUT_DEFAULT;
+    return now - c->active >= limit;
+}

@@ -1,0 +1,303 @@
+/* Listeners of a worker: bound with SO_REUSEPORT, replaced and drained without losing a request. */
+#include "base/core/assert.h"
+#include "base/core/log.h"
+#include "proxy/down.h"
+#include "proxy/log_file.h"
+#include "proxy/worker_int.h"
+
+struct wlistener *wlistener_ref(struct wlistener *wl)
+{
+    wl->users++;
+    return wl;
+}
+
+void wlistener_unref(struct wlistener *wl)
+{
+    wf_assert(wl->users > 0);
+    if (--wl->users > 0)
+        return;
+    wf_assert(!wl->socket);
+    access_log_free(wl->log);
+    list_remove(&wl->node);
+    wconf_unref(wl->conf);
+    mem_free(wl);
+}
+
+static bool chain_fits(const struct filter_chain *c, const struct env_addr *local)
+{
+    return !c->destination_port || c->destination_port == env_addr_port(local);
+}
+
+/* Envoy: the most specific chain; then the default one, which is the last without a match. */
+const struct filter_chain *listener_chain(const struct listener *l, const struct env_addr *local)
+{
+    const struct filter_chain *fallback = NULL;
+    for (size_t i = 0; i < l->chain_count; i++) {
+        const struct filter_chain *c = &l->chains[i];
+        if (!chain_fits(c, local) || c->sni_count) /* plain text has no server name */
+            continue;
+        if (c->destination_port)
+            return c;
+        fallback = c;
+    }
+    return fallback;
+}
+
+static void on_accept(void *ctx, struct env_stream *es)
+{
+    struct wlistener *wl = ctx;
+    struct worker *w = wl->w;
+    const struct listener *l = wl->listener;
+    if (w->conn_count >= PROXY_CONNECTIONS_MAX) {
+        metric_add(w->stats.cx_overflow, 1);
+        env_stream_set_events(es, NULL, NULL);
+        env_stream_close(es);
+        return;
+    }
+    const struct filter_chain *chain =
+        l->chain_count == 1 ? &l->chains[0] : listener_chain(l, env_stream_local(es));
+    if (!chain) {
+        env_stream_set_events(es, NULL, NULL);
+        env_stream_close(es);
+    } else if (chain->kind == CHAIN_TCP) {
+        down_tcp_accept(w, wl, chain, es);
+    } else if (chain->codec == CODEC_HTTP2) {
+        down_h2_accept(w, wl, chain, es, (struct slice){0});
+    } else {
+        down_h1_accept(w, wl, chain, es);
+    }
+}
+
+/* ---- access log ---- */
+
+struct log_slot {
+    struct list_node node;
+    struct log_file *file;
+};
+
+static struct log_file *log_find(struct worker *w, struct slice path, struct err *err)
+{
+    LIST_EACH(&w->log_files, n)
+    {
+        struct log_slot *slot = container_of(n, struct log_slot, node);
+        if (slice_eq(log_file_path(slot->file), path))
+            return slot->file;
+    }
+    struct log_file *f = log_file_open(w->env, path, err);
+    if (!f)
+        return NULL;
+    struct log_slot *slot = MEM_NEW(struct log_slot);
+    slot->file = f;
+    list_push(&w->log_files, &slot->node);
+    return f;
+}
+
+void listeners_close_logs(struct worker *w)
+{
+    struct list_node *n;
+    while ((n = list_pop(&w->log_files))) {
+        struct log_slot *slot = container_of(n, struct log_slot, node);
+        log_file_close(slot->file);
+        mem_free(slot);
+    }
+}
+
+static bool log_attach(struct wlistener *wl, struct err *err)
+{
+    const struct listener *l = wl->listener;
+    if (!l->access_log)
+        return true;
+    struct slice path = l->access_log_path.n ? l->access_log_path : S("/dev/stdout");
+    wl->file = log_find(wl->w, path, err);
+    wl->log = wl->file ? access_log_new(l->access_log_format, l->access_log_json, err) : NULL;
+    return wl->log || err_wrap(err, "listener %.*s", SLICE(l->name));
+}
+
+/* ---- change ---- */
+
+static struct wlistener *wlistener_new(struct worker *w, struct wconf *conf,
+                                       const struct listener *l, struct err *err)
+{
+    struct wlistener *wl = MEM_NEW(struct wlistener);
+    wl->w = w;
+    wl->users = 1;
+    wl->conf = wconf_ref(conf);
+    wl->listener = l;
+    struct slice prefix = l->chain_count ? l->chains[0].stat_prefix : (struct slice){0};
+    listener_stats_init(&wl->stats, w->metric_set, prefix.n ? prefix : l->name);
+    if (log_attach(wl, err))
+        return wl;
+    wlistener_unref(wl);
+    return NULL;
+}
+
+static struct wlistener *find(struct worker *w, const struct listener *l)
+{
+    LIST_EACH(&w->listeners, n)
+    {
+        struct wlistener *wl = container_of(n, struct wlistener, node);
+        if (slice_eq(wl->listener->name, l->name) &&
+            env_addr_equal(&wl->listener->addr, &l->addr) && wl->listener->bind == l->bind)
+            return wl;
+    }
+    return NULL;
+}
+
+static bool bind_one(struct wlistener *wl, struct err *err)
+{
+    struct env_listen_options opt = {.reuse_port = true};
+    const struct listener *l = wl->listener;
+    if (!l->bind)
+        return true;
+    wl->socket = env_listen(wl->w->env, &l->addr, &opt, on_accept, wl, err);
+    return wl->socket || err_wrap(err, "listener %.*s", SLICE(l->name));
+}
+
+static void close_socket(struct wlistener *wl)
+{
+    if (wl->socket)
+        env_listener_close(wl->socket);
+    wl->socket = NULL;
+}
+
+/* Binds what is new in `next` into `fresh`; on failure everything is as it was. */
+static bool bind_new(struct worker *w, struct wconf *next, struct list *fresh, struct err *err)
+{
+    const struct conf *conf = next->conf;
+    for (size_t i = 0; i < conf->listener_count; i++) {
+        if (find(w, conf->listeners[i]))
+            continue;
+        struct wlistener *wl = wlistener_new(w, next, conf->listeners[i], err);
+        if (wl && bind_one(wl, err)) {
+            list_push(fresh, &wl->node);
+            continue;
+        }
+        if (wl)
+            wlistener_unref(wl);
+        return false;
+    }
+    return true;
+}
+
+static void drop_all(struct list *l)
+{
+    struct list_node *n;
+    while ((n = list_pop(l))) {
+        struct wlistener *wl = container_of(n, struct wlistener, node);
+        close_socket(wl);
+        wlistener_unref(wl);
+    }
+}
+
+static bool same_log(const struct listener *a, const struct listener *b)
+{
+    return a->access_log == b->access_log && a->access_log_json == b->access_log_json &&
+           slice_eq(a->access_log_path, b->access_log_path) &&
+           slice_eq(a->access_log_format, b->access_log_format);
+}
+
+/* The same listener in the new tree: its socket and its connections go on, by the new chains. */
+static void adopt(struct wlistener *wl, struct wconf *next, const struct listener *l)
+{
+    struct wconf *old = wl->conf;
+    const struct listener *was = wl->listener;
+    wl->conf = wconf_ref(next);
+    wl->listener = l;
+    if (!same_log(was, l)) {
+        struct err err = {0};
+        access_log_free(wl->log);
+        wl->log = NULL;
+        if (!log_attach(wl, &err))
+            LOG_WARN("proxy.access_log.failed", F_STR("listener", l->name), F_ERR(&err));
+    }
+    wconf_unref(old);
+}
+
+static void conns_drain(struct worker *w, const struct wlistener *wl)
+{
+    LIST_EACH(&w->conns, n)
+    {
+        struct down_conn *c = container_of(n, struct down_conn, node);
+        if (c->wl == wl)
+            c->ops->drain(c);
+    }
+}
+
+static wf_ms drain_time(const struct listener *l)
+{
+    wf_ms t = l->chain_count ? l->chains[0].drain_timeout : 0;
+    return t > 0 ? t : 5000;
+}
+
+/* The socket stays open for a turn more than the routes: closing it resets what waits in its queue,
+ * so it goes when nobody has come for a sweep, and connections that still come are served and
+ * closed. */
+static void drain(struct wlistener *wl)
+{
+    struct worker *w = wl->w;
+    wl->draining = true;
+    wl->drain_until = env_now(w->env) + drain_time(wl->listener);
+    list_remove(&wl->node);
+    list_push(&w->listeners_draining, &wl->node);
+    conns_drain(w, wl);
+    worker_sweep_start(w);
+}
+
+bool listeners_apply(struct worker *w, struct wconf *next, struct err *err)
+{
+    struct list fresh;
+    list_init(&fresh);
+    if (!bind_new(w, next, &fresh, err)) {
+        drop_all(&fresh);
+        return false;
+    }
+    LIST_EACH(&w->listeners, n)
+    {
+        struct wlistener *wl = container_of(n, struct wlistener, node);
+        const struct listener *still = NULL;
+        for (size_t i = 0; i < next->conf->listener_count && !still; i++)
+            if (find(w, next->conf->listeners[i]) == wl)
+                still = next->conf->listeners[i];
+        if (still)
+            adopt(wl, next, still);
+        else
+            drain(wl);
+    }
+    struct list_node *n;
+    while ((n = list_pop(&fresh)))
+        list_push(&w->listeners, n);
+    return true;
+}
+
+void listeners_drain(struct worker *w)
+{
+    LIST_EACH(&w->listeners, n) drain(container_of(n, struct wlistener, node));
+}
+
+/* Draining listeners stop accepting after half of their time; what is open at its end is closed. */
+void listeners_sweep(struct worker *w)
+{
+    wf_ms now = env_now(w->env);
+    LIST_EACH(&w->listeners_draining, n)
+    {
+        struct wlistener *wl = container_of(n, struct wlistener, node);
+        if (now >= wl->drain_until - drain_time(wl->listener) / 2)
+            close_socket(wl);
+        if (now < wl->drain_until)
+            continue;
+        LIST_EACH(&w->conns, m)
+        {
+            struct down_conn *c = container_of(m, struct down_conn, node);
+            if (c->wl == wl)
+                c->ops->close(c);
+        }
+        list_remove(&wl->node);
+        wlistener_unref(wl);
+    }
+}
+
+void listeners_close(struct worker *w)
+{
+    drop_all(&w->listeners);
+    drop_all(&w->listeners_draining);
+}
