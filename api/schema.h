@@ -53,6 +53,7 @@ struct schema {
     const char
         *list_key; /* list of objects: the field that a strategic merge tells items apart by */
     bool unique;   /* items differ in list_key (x-kubernetes-list-type: map) */
+    bool set;      /* list of scalars: a strategic merge adds (patchStrategy: merge) */
 };
 
 struct schema_field {

@@ -29,7 +29,9 @@ OBJECT(owner_reference, REQUIRED("apiVersion", &schema_string, NULL),
        REQUIRED("uid", &schema_string, NULL),
        FIELD("controller", &schema_bool, "The owner manages this object."),
        FIELD("blockOwnerDeletion", &schema_bool, NULL));
-LIST(owner_references, &owner_reference);
+static const struct schema owner_references = {
+    .type = SCHEMA_LIST, .items = &owner_reference, .list_key = "uid"};
+static const struct schema finalizers = {.type = SCHEMA_LIST, .items = &schema_string, .set = true};
 LIST(any_list, &schema_any);
 
 SHARED_OBJECT(schema_object_meta,
@@ -45,7 +47,7 @@ SHARED_OBJECT(schema_object_meta,
               FIELD("creationTimestamp", &schema_date_time, "Set by the server."),
               FIELD("deletionTimestamp", &schema_date_time, "Set by the server."),
               FIELD("deletionGracePeriodSeconds", &schema_int64, NULL),
-              FIELD("finalizers", &schema_strings, NULL),
+              FIELD("finalizers", &finalizers, NULL),
               FIELD("ownerReferences", &owner_references, NULL),
               FIELD("managedFields", &any_list, "Not kept."),
               FIELD("selfLink", &schema_string, "Not kept."));
@@ -60,7 +62,8 @@ OPEN_OBJECT(condition, FIELD("type", &schema_string, "Accepted, Distributed …"
                   "metadata.generation that this is about."),
             FIELD("lastTransitionTime", &schema_date_time, "When status last changed."),
             FIELD("lastProbeTime", &schema_date_time, NULL));
-const struct schema schema_conditions = {.type = SCHEMA_LIST, .items = &condition};
+const struct schema schema_conditions = {
+    .type = SCHEMA_LIST, .items = &condition, .list_key = "type"};
 
 ENUM(message_level, "UNKNOWN", "ERROR", "WARNING", "INFO");
 OPEN_OBJECT(message_type, FIELD("code", &schema_string, NULL), FIELD("name", &schema_string, NULL));

@@ -6,15 +6,29 @@
 
 #include "base/wire/json.h"
 
+/* A string of bytes from anywhere: what is not UTF-8 becomes "?". */
+static json_t *text_json(struct slice s)
+{
+    json_t *v = json_string_of(s);
+    if (v)
+        return v;
+    struct buf fixed = {0};
+    for (size_t i = 0; i < s.n; i++)
+        buf_append_byte(&fixed, (unsigned char)s.p[i] < 0x80 ? s.p[i] : '?');
+    v = json_string_of(buf_slice(&fixed));
+    buf_fini(&fixed);
+    return v;
+}
+
 static json_t *details_json(const struct status_details *d)
 {
     json_t *o = json_object();
     if (d->name.n)
-        json_object_set_new(o, "name", json_string_of(d->name));
+        json_object_set_new(o, "name", text_json(d->name));
     if (d->group.n)
-        json_object_set_new(o, "group", json_string_of(d->group));
+        json_object_set_new(o, "group", text_json(d->group));
     if (d->kind.n)
-        json_object_set_new(o, "kind", json_string_of(d->kind));
+        json_object_set_new(o, "kind", text_json(d->kind));
     return o;
 }
 
@@ -24,7 +38,7 @@ static json_t *status_new(const char *status, int code, const char *reason, stru
     json_t *o = json_pack("{s:s,s:s,s:{},s:s}", "kind", "Status", "apiVersion", "v1", "metadata",
                           "status", status);
     if (message.n)
-        json_object_set_new(o, "message", json_string_of(message));
+        json_object_set_new(o, "message", text_json(message));
     if (reason)
         json_object_set_new(o, "reason", json_string(reason));
     if (json_object_size(take_details))
@@ -69,9 +83,9 @@ static json_t *causes_json(const struct kind_report *report)
             continue;
         json_t *c = json_object();
         json_object_set_new(c, "reason", json_string(p->reason ? p->reason : "FieldValueInvalid"));
-        json_object_set_new(c, "message", json_string_of(p->message));
+        json_object_set_new(c, "message", text_json(p->message));
         if (p->field.n)
-            json_object_set_new(c, "field", json_string_of(p->field));
+            json_object_set_new(c, "field", text_json(p->field));
         json_array_append_new(causes, c);
     }
     return causes;
@@ -120,7 +134,7 @@ static bool set_text(json_t *o, const char *key, struct slice value)
 {
     if (slice_eq(json_str(o, key), value) && json_object_get(o, key))
         return false;
-    json_object_set_new(o, key, json_string_of(value));
+    json_object_set_new(o, key, text_json(value));
     return true;
 }
 

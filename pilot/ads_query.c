@@ -192,8 +192,7 @@ static void write_resources(struct buf *b, struct ads_session *s, const struct a
 
 void ads_query_write(struct ads_worker *w, const struct ads_query *q, struct buf *out, bool *found)
 {
-    LIST_EACH(&w->sessions, n)
-    {
+    LIST_EACH (&w->sessions, n) {
         struct ads_session *s = container_of(n, struct ads_session, node);
         if (!s->id.n || s->ended)
             continue;

@@ -15,8 +15,8 @@ static void on_snapshot(void *ctx)
     struct xds_snapshot *old = w->snapshot;
     w->snapshot = compiler_snapshot(w->server->opt.compiler);
     xds_snapshot_unref(old);
-    LIST_EACH(&w->sessions, n)
-    ads_session_snapshot(container_of(n, struct ads_session, node));
+    LIST_EACH (&w->sessions, n)
+        ads_session_snapshot(container_of(n, struct ads_session, node));
 }
 
 static void add_path(struct ads_worker *w, struct slice path, size_t *n)
@@ -79,8 +79,8 @@ static void on_stop(struct env_post *post)
 {
     struct ads_worker *w = container_of(post, struct ads_worker, stop);
     compiler_watch_close(w->watch);
-    LIST_EACH(&w->sessions, n)
-    ads_session_drain(container_of(n, struct ads_session, node));
+    LIST_EACH (&w->sessions, n)
+        ads_session_drain(container_of(n, struct ads_session, node));
     grpc_server_drain(w->grpc, ADS_SERVER_DRAIN_MS, on_drained, w);
 }
 

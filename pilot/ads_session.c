@@ -259,8 +259,8 @@ static void on_close(void *user, int status, struct slice message)
     (void)message;
     if (s->id.n)
         LOG_INFO("ads.closed", F_STR("node", s->id), F_I64("status", status));
-    LIST_EACH(&s->pushes, n)
-    container_of(n, struct push, node)->session = NULL;
+    LIST_EACH (&s->pushes, n)
+        container_of(n, struct push, node)->session = NULL;
     if (s->proxy)
         convergence_leave(w->server->opt.convergence, s->proxy);
     if (s->has_class)

@@ -183,8 +183,8 @@ void compiler_publish(struct compiler *c, struct xds_snapshot *take_snapshot)
     pthread_mutex_lock(&c->lock);
     struct xds_snapshot *old = c->snapshot;
     c->snapshot = take_snapshot;
-    LIST_EACH(&c->watches, n)
-    watch_post(container_of(n, struct compiler_watch, node));
+    LIST_EACH (&c->watches, n)
+        watch_post(container_of(n, struct compiler_watch, node));
     pthread_mutex_unlock(&c->lock);
     xds_snapshot_unref(old);
 }
@@ -201,8 +201,7 @@ void compiler_door_init(struct compiler *c)
 void compiler_door_fini(struct compiler *c)
 {
     wf_assert(list_empty(&c->watches));
-    LIST_EACH(&c->classes, n)
-    {
+    LIST_EACH (&c->classes, n) {
         struct compiler_class *k = container_of(n, struct compiler_class, node);
         k->sessions = 0;
         compiler_class_remove(c, k);

@@ -30,11 +30,10 @@ void compiler_stop(struct compiler *c);
 /* Cells of the builder's thread; write them with metric_write_text from any thread. */
 struct metric_set *compiler_metrics(struct compiler *c);
 
-/* An object that could not be used, wholly or in part: it never blocks the others. Copied out under
- * a lock; in the order of keys. Any thread. */
+/* Objects that could not be used, wholly or in part: one never blocks the others. fn is called
+ * under a lock, slices are borrowed until it returns; in no order. Any thread. */
 void compiler_issues(struct compiler *c,
-                     void (*fn)(void *ctx, struct slice key, reg_rev mod_rev, struct slice message),
-                     void *ctx);
+                     void (*fn)(void *ctx, struct slice key, struct slice message), void *ctx);
 
 /* ---- for tests of the workers ---- */
 

@@ -283,8 +283,8 @@ static void copy_own(struct convergence *c)
     pthread_mutex_lock(&c->lock);
     struct summary now = c->local;
     struct summary_rejection *r = mem_array(c->refusals.n + 1, sizeof(*r));
-    MAP_EACH(&c->refusals, e)
-    r[now.rejection_count++] = ((struct refusal *)e->value)->r;
+    MAP_EACH (&c->refusals, e)
+        r[now.rejection_count++] = ((struct refusal *)e->value)->r;
     if (now.rejection_count) /* the map has no order */
         qsort(r, now.rejection_count, sizeof(*r), cmp_rejection);
     now.rejections = r;
@@ -496,8 +496,7 @@ static void on_merged(struct convergence *c)
     merge_all(c);
     note_settled(c);
     set_metrics(c);
-    LIST_EACH(&c->waits, n)
-    {
+    LIST_EACH (&c->waits, n) {
         struct convergence_wait *w = container_of(n, struct convergence_wait, node);
         if (is_decided(c, w))
             decide(w);
@@ -672,8 +671,7 @@ struct convergence *convergence_new(const struct convergence_options *opt)
 
 static void cancel_waits(struct convergence *c)
 {
-    LIST_EACH(&c->waits, n)
-    {
+    LIST_EACH (&c->waits, n) {
         struct convergence_wait *w = container_of(n, struct convergence_wait, node);
         convergence_wait_cancel(w);
         err_set(&w->err, ERR_CANCELLED, "this node is stopping");

@@ -3,8 +3,9 @@
 #define WEFT_PILOT_PILOT_LIMITS_H
 
 #define ADS_SERVER_WORKERS_MAX 64
-#define ADS_SERVER_SESSIONS_MAX 20000 /* of one worker; more are refused with RESOURCE_EXHAUSTED   \
-                                       */
+#define ADS_SERVER_SESSIONS_MAX                                                                    \
+    20000 /* of one worker; more are refused with RESOURCE_EXHAUSTED                               \
+           */
 #define ADS_SERVER_DRAIN_MS 2000
 
 /* What one node tells the others about its proxies. */

@@ -206,10 +206,23 @@ struct slice buf_slice(const struct buf *b)
     return b->n ? (struct slice){b->p + b->at, b->n} : (struct slice){0};
 }
 
-/* Room for n more bytes behind the live ones: by moving them to the front where more than half of
- * the allocation is consumed (so that a byte moves at most once a doubling), else by growing. */
+static void buf_move(struct buf *b, size_t cap)
+{
+    char *p = mem_resize(NULL, cap);
+    if (b->n)
+        memcpy(p, b->p + b->at, b->n);
+    mem_free(b->p);
+    b->p = p;
+    b->at = 0;
+    b->cap = cap;
+}
+
+/* Room for n more bytes behind the live ones. They move to the front only where at least half of
+ * the allocation is consumed, else into a larger one: so a byte moves once a doubling or once a
+ * half that passed through, never once an append. */
 static void make_room(struct buf *b, size_t n)
 {
+    size_t need;
     if (b->cap - b->at - b->n >= n)
         return;
     if (b->at >= b->cap / 2 && b->cap - b->n >= n) {
@@ -217,19 +230,12 @@ static void make_room(struct buf *b, size_t n)
         b->at = 0;
         return;
     }
-    size_t need;
-    if (__builtin_add_overflow(b->n, n, &need) || need > SIZE_MAX / 2)
+    if (__builtin_add_overflow(b->n, n, &need) || need > SIZE_MAX / 4)
         wf_die("out of memory for %zu more bytes", n);
-    size_t cap = b->cap < BUF_BYTES_MIN ? BUF_BYTES_MIN : b->cap;
+    size_t cap = b->cap < BUF_BYTES_MIN ? BUF_BYTES_MIN : 2 * b->cap;
     while (cap < need)
         cap *= 2;
-    if (b->at) {
-        memmove(b->p, b->p + b->at, b->n);
-        b->at = 0;
-    }
-    if (cap != b->cap)
-        b->p = mem_resize(b->p, cap);
-    b->cap = cap;
+    buf_move(b, cap);
 }
 
 char *buf_reserve(struct buf *b, size_t n)

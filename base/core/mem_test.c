@@ -187,6 +187,27 @@ static void test_buf_stays_small(void **state)
     buf_fini(&b);
 }
 
+/* A long queue that moves a little at a time: its bytes may move once in a while, not with each
+ * append (a slow reader of a large stream would cost the square of its backlog). */
+static void test_buf_moves_seldom(void **state)
+{
+    static char piece[100], large[(1 << 20) - 300]; /* the first allocation is nearly full */
+    struct buf b = {0};
+    size_t moves = 0, last = 0;
+    (void)state;
+    buf_append(&b, slice_mem(large, sizeof(large)));
+    for (int i = 0; i < 100000; i++) {
+        buf_append(&b, slice_mem(piece, sizeof(piece)));
+        moves += b.at < last;
+        last = b.at;
+        buf_consume(&b, sizeof(piece));
+        last = b.at;
+    }
+    assert_true(moves < 20); /* 10 MB through 1 MB */
+    assert_true(b.cap <= 8 << 20);
+    buf_fini(&b);
+}
+
 static void test_vec(void **state)
 {
     VEC(int) v = {0};
@@ -205,11 +226,11 @@ static void test_vec(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_arena_pieces),  cmocka_unit_test(test_arena_limit),
-        cmocka_unit_test(test_arena_strings), cmocka_unit_test(test_buf_against_model),
-        cmocka_unit_test(test_buf_limit),     cmocka_unit_test(test_buf_limit_of_long_text),
-        cmocka_unit_test(test_buf_numbers),   cmocka_unit_test(test_buf_stays_small),
-        cmocka_unit_test(test_vec),
+        cmocka_unit_test(test_arena_pieces),     cmocka_unit_test(test_arena_limit),
+        cmocka_unit_test(test_arena_strings),    cmocka_unit_test(test_buf_against_model),
+        cmocka_unit_test(test_buf_limit),        cmocka_unit_test(test_buf_limit_of_long_text),
+        cmocka_unit_test(test_buf_numbers),      cmocka_unit_test(test_buf_stays_small),
+        cmocka_unit_test(test_buf_moves_seldom), cmocka_unit_test(test_vec),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -147,7 +147,8 @@ void env_stream_close(struct env_stream *s);
 /* Sends what is queued and a FIN, drops what still comes until the peer ends too (so that no reset
  * overtakes the last bytes), then closes; at most `linger` ms for all. Only on_close follows. */
 void env_stream_close_after_write(struct env_stream *s, wf_ms linger);
-/* New owner for the events (a connection that changes hands). */
+/* New owner for the events (a connection that changes hands). NULL detaches: a detached stream drops what
+ * comes and ends with its peer, so only env_stream_close may follow, and at once. */
 void env_stream_set_events(struct env_stream *s, const struct env_stream_events *events, void *ctx);
 const struct env_addr *env_stream_local(const struct env_stream *s);
 const struct env_addr *env_stream_peer(const struct env_stream *s);

@@ -494,15 +494,15 @@ static void test_work(void **state)
 
 static void on_signal(void *ctx, int signum)
 {
-    *(int *)ctx = signum;
+    *(volatile int *)ctx = signum;
 }
 
 static void test_signal(void **state)
 {
     struct env *env = new_env();
-    int got = 0;
+    volatile int got = 0;
     (void)state;
-    env_uv_on_signal(env, SIGHUP, on_signal, &got);
+    env_uv_on_signal(env, SIGHUP, on_signal, (void *)(uintptr_t)&got);
     env_uv_run(env); /* waiting for a signal is no work */
     raise(SIGHUP);
     UNTIL(env, got == SIGHUP);
@@ -571,8 +571,8 @@ static void test_addresses(void **state)
         "unix:",
         "127.0.0.1:-1",
         "[]:80",
-        "unix:/0123456789012345678901234567890123456789012345678901234567890123456789"
-        "012345678901234567890123456789012345678901234567890123456789",
+        ("unix:/0123456789012345678901234567890123456789012345678901234567890123456789"
+         "012345678901234567890123456789012345678901234567890123456789"),
     };
     struct env_addr a, b = {0};
     struct err err;

@@ -82,7 +82,8 @@ void http_respond(struct http_request *req, int status, struct slice content_typ
 /* The failure's status (err.h) and its message as text/plain; req is gone after it. */
 void http_respond_err(struct http_request *req, const struct err *err);
 
-/* A stream of chunks (a watch). */
+/* A stream of chunks (a watch). A client that ends its side of the connection ends the stream:
+ * on_close. */
 void http_respond_start(struct http_request *req, int status, struct slice content_type);
 /* Returns the bytes queued for the client. After a result above 0 req->on_drain comes (if set) when
  * the queue is nearly empty: the handler bounds what it queues. Empty chunks send nothing. */

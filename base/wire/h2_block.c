@@ -153,24 +153,23 @@ static void join_cookies(struct h2_block *b)
 {
     struct headers *hs = &b->head.headers;
     const struct header *first = headers_get(hs, HDR_COOKIE);
-    const struct header *more = first ? headers_next(hs, first) : NULL;
-    if (!more)
+    if (!first || !headers_next(hs, first))
         return;
-    size_t n = first->value.n;
-    for (const struct header *f = more; f; f = headers_next(hs, f))
-        n += 2 + f->value.n;
-    char *p = b->joined = mem_array(n, 1);
+    size_t bytes = 0;
+    for (const struct header *f = first; f; f = headers_next(hs, f))
+        bytes += f->value.n + 2;
+    char *p = b->joined = mem_array(bytes, 1);
     for (const struct header *f = first; f; f = headers_next(hs, f)) {
-        if (f != first) {
+        if (!f->value.n)
+            continue;
+        if (p != b->joined) {
             memcpy(p, "; ", 2);
             p += 2;
         }
-        if (f->value.n)
-            memcpy(p, f->value.p, f->value.n);
+        memcpy(p, f->value.p, f->value.n);
         p += f->value.n;
     }
-    wf_assert(p == b->joined + n);
-    headers_set(hs, NULL, HDR_COOKIE, (struct slice){b->joined, n});
+    headers_set(hs, NULL, HDR_COOKIE, (struct slice){b->joined, (size_t)(p - b->joined)});
 }
 
 static bool settle_request(struct h2_block *b, const struct h2_options *opt)

@@ -673,6 +673,12 @@ static void test_normalised_requests(void **state)
     raw_headers(&r, 3, END_BOTH, (const char *const[]){BASE, "host", "A", NULL});
     raw_deliver(&r, NGHTTP2_RST_STREAM, &code);
     expect_log(&r.p.server, "request 1 GET https://b/ end\nrequest 3 GET http://a/ end\n");
+    raw_headers(&r, 5, END_BOTH,
+                (const char *const[]){BASE, "cookie", "", "cookie", "a=b", "cookie", "", NULL});
+    raw_headers(&r, 7, END_BOTH, (const char *const[]){BASE, "cookie", "", "cookie", "", NULL});
+    raw_deliver(&r, NGHTTP2_RST_STREAM, &code);
+    expect_log(&r.p.server, "request 5 GET http://a/ cookie=a=b end\n"
+                            "request 7 GET http://a/ cookie= end\n");
     raw_fini(&r);
 }
 

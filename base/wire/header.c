@@ -22,27 +22,57 @@ static const uint8_t slots[SLOTS] = {
 
 static_assert(HDR_COUNT <= 256, "ids are bytes");
 
-/* The multipliers were searched for: they put no two names of the table in one slot. */
-static uint32_t name_slot(struct slice n)
+static uint64_t load8(const char *p)
 {
-    const uint8_t *p = (const uint8_t *)n.p;
-    uint32_t h = 127u * (uint32_t)n.n + 123u * (p[n.n / 2] | 0x20u) + 85u * (p[n.n - 1] | 0x20u) +
-                 31u * (p[n.n * 3 / 4] | 0x20u) + 33u * (p[0] | 0x20u);
-    return (h ^ (h >> 7)) & (SLOTS - 1);
+    uint64_t v;
+    memcpy(&v, p, sizeof(v));
+    return v;
+}
+
+static uint32_t load4(const char *p)
+{
+    uint32_t v;
+    memcpy(&v, p, sizeof(v));
+    return v;
+}
+
+#define FOLD 0x2020202020202020u /* lower case; harmless to the other bytes of a token */
+
+/* The last eight bytes, eight from the middle, and the length tell all names of the table apart. */
+static uint64_t name_digest(struct slice n)
+{
+    uint64_t v = 0;
+    if (n.n >= 8) {
+        uint64_t middle = load8(n.p + (n.n - 8) / 2) | FOLD;
+        v = (load8(n.p + n.n - 8) | FOLD) ^ (middle << 23 | middle >> 41);
+    } else if (n.n >= 4) {
+        v = load4(n.p) | (uint64_t)load4(n.p + n.n - 4) << 32 | FOLD;
+    } else {
+        for (size_t i = 0; i < n.n; i++)
+            v = v << 8 | ((uint8_t)n.p[i] | 0x20u);
+    }
+    return v + n.n;
+}
+
+/* The multiplier was searched for: it puts no two names of the table in one slot. */
+uint32_t header_slot(struct slice name)
+{
+    return (uint32_t)(name_digest(name) * 0x85f1115bb2fff17bu >> 54);
 }
 
 /* Every byte of a table name has bit 0x20, so setting it folds case; what else it would fold is no
- * token byte. */
+ * token byte. The last load overlaps the one before. */
 static bool same_folded(const char *p, const char *known, size_t n)
 {
-    const uint64_t fold = 0x2020202020202020u;
-    for (; n >= 8; n -= 8, p += 8, known += 8) {
-        uint64_t a, b;
-        memcpy(&a, p, 8);
-        memcpy(&b, known, 8);
-        if ((a | fold) != b)
-            return false;
+    if (n >= 8) {
+        uint64_t odd = (load8(p + n - 8) | FOLD) ^ load8(known + n - 8);
+        for (size_t i = 0; i + 8 < n; i += 8)
+            odd |= (load8(p + i) | FOLD) ^ load8(known + i);
+        return !odd;
     }
+    if (n >= 4)
+        return (load4(p) | (uint32_t)FOLD) == load4(known) &&
+               (load4(p + n - 4) | (uint32_t)FOLD) == load4(known + n - 4);
     for (size_t i = 0; i < n; i++)
         if ((p[i] | 0x20) != known[i])
             return false;
@@ -53,7 +83,7 @@ enum header_id header_intern(struct slice name)
 {
     if (!name.n)
         return HDR_OTHER;
-    enum header_id id = (enum header_id)slots[name_slot(name)];
+    enum header_id id = (enum header_id)slots[header_slot(name)];
     if (names[id].n != name.n || !same_folded(name.p, names[id].p, name.n))
         return HDR_OTHER;
     return id;

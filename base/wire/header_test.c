@@ -8,13 +8,8 @@ static void test_intern_knows_every_name(void **state)
     (void)state;
     for (int id = 1; id < HDR_COUNT; id++) {
         struct slice name = header_name((enum header_id)id);
-        if (header_intern(name) != (enum header_id)id) {
-            const uint8_t *p = (const uint8_t *)name.p;
-            size_t n = name.n;
-            unsigned h = 127u * (unsigned)n + 123u * (p[n / 2] | 0x20u) + 85u * (p[n - 1] | 0x20u) +
-                         31u * (p[n * 3 / 4] | 0x20u) + 33u * (p[0] | 0x20u);
-            fail_msg("%.*s belongs in slot %u", SLICE(name), (h ^ (h >> 7)) & 1023);
-        }
+        if (header_intern(name) != (enum header_id)id)
+            fail_msg("%.*s belongs in slot %u", SLICE(name), header_slot(name));
         char upper[64];
         for (size_t i = 0; i < name.n; i++)
             upper[i] = name.p[i] >= 'a' && name.p[i] <= 'z' ? (char)(name.p[i] - 32) : name.p[i];

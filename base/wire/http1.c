@@ -180,32 +180,36 @@ static bool blank(char c)
 
 static enum http1_fault field_name(struct cursor *c, struct header *f)
 {
-    const char *start = c->p;
+    const char *start = c->p, *end = c->end, *p = start;
     unsigned seen = 0;
-    for (; c->p < c->end && scan_is(*c->p, SCAN_TOKEN); c->p++)
-        seen |= scan_table[(uint8_t)*c->p];
-    if (c->p == c->end)
+    for (; p < end; p++) {
+        unsigned bits = scan_table[(uint8_t)*p];
+        if (!(bits & SCAN_TOKEN))
+            break;
+        seen |= bits;
+    }
+    if (p == end)
         return SHORT;
-    if (c->p == start || *c->p != ':')
-        return *c->p == '\n' ? HTTP1_BAD_LINE : HTTP1_BAD_NAME;
-    f->name = (struct slice){start, (size_t)(c->p - start)};
-    f->id = (uint8_t)header_intern(f->name);
-    f->flags = !f->id && (seen & SCAN_UPPER) ? FIELD_UPPER : 0;
-    if (f->id)
-        f->name = header_name((enum header_id)f->id);
-    c->p++;
+    if (p == start || *p != ':')
+        return *p == '\n' ? HTTP1_BAD_LINE : HTTP1_BAD_NAME;
+    c->p = p + 1;
+    struct slice name = {start, (size_t)(p - start)};
+    enum header_id id = header_intern(name);
+    f->id = (uint8_t)id;
+    f->flags = !id && (seen & SCAN_UPPER) ? FIELD_UPPER : 0;
+    f->name = id ? header_name(id) : name;
     return HTTP1_OK;
 }
 
 static enum http1_fault field_value(struct cursor *c, struct header *f)
 {
-    while (c->p < c->end && blank(*c->p))
-        c->p++;
-    const char *start = c->p;
-    c->p = scan_value(c->p, c->end);
-    const char *last = c->p;
-    if (c->p < c->end && *c->p != '\r' && *c->p != '\n')
+    const char *start = c->p, *end = c->end;
+    while (start < end && blank(*start))
+        start++;
+    const char *stop = scan_value(start, end), *last = stop;
+    if (stop < end && *stop != '\r' && *stop != '\n')
         return HTTP1_BAD_VALUE;
+    c->p = stop;
     enum http1_fault fault = http1_crlf(c);
     if (fault)
         return fault;
@@ -519,6 +523,8 @@ enum http1_result http1_parse_request(struct http1_progress *at, struct slice by
     enum http1_result r = http1_settle(at, bytes, h.bytes, lim.head_bytes, f);
     if (r == HTTP1_DONE) {
         h.http.headers = http1_keep(arena, store, n);
+        if (!h.minor) /* to be ignored (RFC 9110 §10.1.1), so nobody behind us may see it */
+            headers_del(&h.http.headers, HDR_EXPECT);
         *ret_head = h;
     }
     return r;

@@ -644,6 +644,11 @@ static void test_http10(void **state)
                      HTTP1_DONE);
     assert_false(h.keep_alive);
     at = (struct http1_progress){0};
+    assert_int_equal(
+        http1_parse_request(&at, S("GET / HTTP/1.0\r\nExpect: x\r\n\r\n"), &lim, &a, &h),
+        HTTP1_DONE);
+    assert_null(headers_get(&h.http.headers, HDR_EXPECT)); /* RFC 9110 §10.1.1 */
+    at = (struct http1_progress){0};
     struct slice in =
         S("GET / HTTP/1.0\r\nHost: a\r\nConnection: keep-alive, upgrade\r\nUpgrade: x\r\n\r\n");
     assert_int_equal(http1_parse_request(&at, in, &lim, &a, &h), HTTP1_DONE);

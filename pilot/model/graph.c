@@ -34,8 +34,7 @@ void graph_fact_init(struct graph_node *fact)
 /* As deep as the kinds of cells are stacked, not as the data is large. */
 static void suspect_readers(struct graph_node *n)
 {
-    LIST_EACH(&n->readers, e)
-    {
+    LIST_EACH (&n->readers, e) {
         struct graph_cell *c = container_of(e, struct graph_edge, node)->from;
         if (c->suspect)
             continue;
@@ -233,8 +232,7 @@ void graph_collect(struct graph *g)
 
 void graph_fini(struct graph *g)
 {
-    MAP_EACH(&g->cells, e)
-    {
+    MAP_EACH (&g->cells, e) {
         struct graph_cell *c = e->value;
         c->pins = 0;
         if (list_empty(&c->node.readers) && !list_linked(&c->garbage))

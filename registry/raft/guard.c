@@ -473,6 +473,11 @@ void guard_fini(struct guard *g)
     g->held_count = 0;
 }
 
+void guard_step(struct guard *g)
+{
+    after(g);
+}
+
 bool guard_ready(const struct guard *g)
 {
     return g->raft->state == RAFT_LEADER && g->ready_term == g->raft->current_term;

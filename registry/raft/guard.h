@@ -102,6 +102,8 @@ struct guard {
 void guard_init(struct guard *g, struct raft_io *inner, struct raft *raft,
                 const struct guard_events *events, void *ctx);
 void guard_fini(struct guard *g);
+/* After raft_start, which makes the only voter a leader without a callback. */
+void guard_step(struct guard *g);
 
 /* Is this node leader, and has an entry of its own term committed? Only then do commit index and
  * state machine contain everything that was ever acknowledged. */

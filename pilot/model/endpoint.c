@@ -1,0 +1,351 @@
+/* EndpointSlice, WorkloadEntry and the endpoints of ServiceEntry: who serves what, and what runs at
+ * an address.
+ *
+ * Labels of an endpoint are those of its WorkloadEntry; for an EndpointSlice the slice's own
+ * (without Kubernetes' bookkeeping) under the endpoint's deprecatedTopology: whoever writes a slice
+ * by hand or from pods puts the pods' labels there. Where both name an address, the WorkloadEntry
+ * knows more.
+ */
+#include "pilot/model/model.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/core/hash.h"
+#include "pilot/model/model_internal.h"
+
+#define SERVICE_NAME_LABEL "kubernetes.io/service-name"
+
+/* ---- reading ---- */
+
+static struct slice slice_service(const struct model_object *o)
+{
+    return jr_pairs_get(o->labels, S(SERVICE_NAME_LABEL));
+}
+
+bool model_parse_slice(struct model_object *o, struct model_entries *e, struct err *err)
+{
+    struct slice service = slice_service(o);
+    if (!service.n)
+        return err_set(err, ERR_INVALID,
+                       "label " SERVICE_NAME_LABEL " is missing: belongs to no service");
+    struct slice name = arena_printf(e->arena, "%.*s/%.*s", SLICE(o->ns), SLICE(service));
+    const json_t *endpoints = jr_get(o->json, "endpoints"), *ports = jr_get(o->json, "ports");
+    uint64_t where = hash_bytes(name) ^ hash_u64(jr_hash(ports)) ^ hash_u64(o->create_rev);
+    model_entry_add(e, MODEL_SLICES, name,
+                    where ^ jr_hash(endpoints) ^
+                        hash_u64(jr_hash(jr_path(o->json, "metadata", "labels", NULL))));
+    JR_EACH (endpoints, i, v)
+        JR_EACH (jr_get(v, "addresses"), j, a)
+            model_entry_add(e, MODEL_ADDRESS, jr_slice(a), where);
+    return true;
+}
+
+/* Metadata over spec, as Istio merges them. */
+static struct jr_pairs workload_labels(const struct model_object *o, struct arena *a)
+{
+    return jr_pairs_merge(jr_pairs(jr_get(o->spec, "labels"), a), o->labels, a);
+}
+
+bool model_parse_workload(struct model_object *o, struct model_entries *e, struct err *err)
+{
+    struct jr_pairs labels = workload_labels(o, e->arena);
+    uint64_t sign = jr_hash(o->spec) ^ hash_u64(o->create_rev) ^
+                    hash_u64(jr_hash(jr_path(o->json, "metadata", "labels", NULL)));
+    if (!json_is_object(o->spec))
+        return err_set(err, ERR_INVALID, "spec is missing");
+    for (size_t i = 0; i < labels.n; i++)
+        model_entry_add(e, MODEL_WORKLOADS,
+                        arena_printf(e->arena, "%.*s/%.*s=%.*s", SLICE(o->ns),
+                                     SLICE(labels.p[i].name), SLICE(labels.p[i].value)),
+                        sign);
+    if (jr_str(o->spec, "address").n)
+        model_entry_add(e, MODEL_ADDRESS, jr_str(o->spec, "address"), sign);
+    return true;
+}
+
+static struct model_locality locality_parse(struct slice text)
+{
+    struct model_locality l;
+    struct slice rest;
+    slice_cut(text, '/', &l.region, &rest);
+    slice_cut(rest, '/', &l.zone, &l.subzone);
+    return l;
+}
+
+static uint32_t weight_of(const json_t *o)
+{
+    uint32_t w = jr_u32(o, "weight", 1);
+    return w ? w : 1;
+}
+
+/* ---- ports ---- */
+
+/* Where a workload with a ports map (name -> number) serves a service's port; 0: nowhere. */
+static uint32_t workload_port(const json_t *workload, const struct model_port *p)
+{
+    const json_t *ports = jr_get(workload, "ports");
+    char name[64];
+    if (p->name.n && slice_cstr(p->name, name, sizeof(name)) && jr_u32(ports, name, 0))
+        return jr_u32(ports, name, 0);
+    if (p->target_name.n)
+        return slice_cstr(p->target_name, name, sizeof(name)) ? jr_u32(ports, name, 0) : 0;
+    return p->target ? p->target : p->number;
+}
+
+/* The slice's port of the same name; 0: it has none. */
+static uint32_t slice_port(const struct model_object *slice, const struct model_port *p)
+{
+    JR_EACH (jr_get(slice->json, "ports"), i, v)
+        if (slice_eq(jr_str(v, "name"), p->name))
+            return jr_u32(v, "port", 0);
+    return 0;
+}
+
+static bool port_ok(uint32_t port)
+{
+    return port > 0 && port <= 65535;
+}
+
+/* ---- endpoints of a service ---- */
+
+static bool is_bookkeeping(struct slice label)
+{
+    return slice_starts(label, S("kubernetes.io/")) ||
+           slice_starts(label, S("endpointslice.kubernetes.io/")) ||
+           slice_starts(label, S("service.kubernetes.io/"));
+}
+
+static struct jr_pairs slice_labels(const struct model_object *o, const json_t *endpoint,
+                                    struct arena *a)
+{
+    struct jr_pair *own = ARENA_ARRAY(a, struct jr_pair, o->labels.n + 1);
+    size_t n = 0;
+    for (size_t i = 0; i < o->labels.n; i++)
+        if (!is_bookkeeping(o->labels.p[i].name))
+            own[n++] = o->labels.p[i];
+    return jr_pairs_merge((struct jr_pairs){own, n},
+                          jr_pairs(jr_get(endpoint, "deprecatedTopology"), a), a);
+}
+
+/* Kubernetes: a missing condition means ready. */
+static bool is_ready(const json_t *endpoint)
+{
+    return !json_is_false(jr_path(endpoint, "conditions", "ready", NULL));
+}
+
+static void slice_endpoint(const struct model_object *o, const json_t *v, uint32_t port,
+                           struct arena *a, struct model_endpoints *out)
+{
+    struct slice address = jr_slice(jr_at(jr_get(v, "addresses"), 0));
+    struct slice target = jr_slice(jr_path(v, "targetRef", "name", NULL));
+    if (!address.n || !is_ready(v))
+        return;
+    *vec_push(out) = (struct model_endpoint){.address = address,
+                                             .port = port,
+                                             .weight = 1,
+                                             .labels = slice_labels(o, v, a),
+                                             .locality = {.zone = jr_str(v, "zone")},
+                                             .workload = target,
+                                             .ns = o->ns,
+                                             .object = o};
+}
+
+static void slices_endpoints(struct model *m, const struct model_service *s,
+                             const struct model_port *port, struct arena *a,
+                             struct model_endpoints *out)
+{
+    struct slice name = arena_printf(a, "%.*s/%.*s", SLICE(s->ns), SLICE(s->name));
+    const struct model_fact *f = model_index(m, MODEL_SLICES, name);
+    for (size_t i = 0; i < f->n; i++) {
+        uint32_t number = slice_port(f->members[i], port);
+        if (port_ok(number))
+            JR_EACH (jr_get(f->members[i]->json, "endpoints"), j, v)
+                slice_endpoint(f->members[i], v, number, a, out);
+    }
+}
+
+static void workload_endpoint(const struct model_object *o, const json_t *w,
+                              const struct model_port *port, struct jr_pairs labels,
+                              struct model_endpoints *out)
+{
+    uint32_t number = workload_port(w, port);
+    struct slice address = jr_str(w, "address");
+    if (!address.n || !port_ok(number))
+        return;
+    *vec_push(out) = (struct model_endpoint){.address = address,
+                                             .port = number,
+                                             .weight = weight_of(w),
+                                             .labels = labels,
+                                             .locality = locality_parse(jr_str(w, "locality")),
+                                             .workload = o->name,
+                                             .ns = o->ns,
+                                             .object = o};
+}
+
+static void selected_endpoints(struct model *m, const struct model_service *s,
+                               const struct model_port *port, struct arena *a,
+                               struct model_endpoints *out)
+{
+    struct slice first = arena_printf(a, "%.*s/%.*s=%.*s", SLICE(s->ns),
+                                      SLICE(s->selector.p[0].name), SLICE(s->selector.p[0].value));
+    const struct model_fact *f = model_index(m, MODEL_WORKLOADS, first);
+    for (size_t i = 0; i < f->n; i++) {
+        struct jr_pairs labels = workload_labels(f->members[i], a);
+        if (jr_pairs_select(s->selector, labels))
+            workload_endpoint(f->members[i], f->members[i]->spec, port, labels, out);
+    }
+}
+
+static int cmp_endpoint(const void *va, const void *vb)
+{
+    const struct model_endpoint *a = va, *b = vb;
+    int c = model_locality_cmp(&a->locality, &b->locality);
+    c = c ? c : slice_cmp(a->address, b->address);
+    c = c ? c : (a->port > b->port) - (a->port < b->port);
+    return c ? c : slice_cmp(a->object->key, b->object->key);
+}
+
+/* Does b say the same address and port as a, and less about it? */
+static bool is_shadowed(const struct model_endpoint *a, const struct model_endpoint *b)
+{
+    if (a == b || a->port != b->port || !slice_eq(a->address, b->address))
+        return false;
+    bool a_knows = a->object->kind == KIND_WORKLOAD_ENTRY,
+         b_knows = b->object->kind == KIND_WORKLOAD_ENTRY;
+    return a_knows != b_knows ? a_knows : a < b;
+}
+
+struct by_address {
+    struct slice address;
+    struct model_endpoint *endpoint;
+};
+
+static int cmp_address(const void *va, const void *vb)
+{
+    const struct by_address *a = va, *b = vb;
+    int c = slice_cmp(a->address, b->address);
+    return c ? c : (a->endpoint > b->endpoint) - (a->endpoint < b->endpoint);
+}
+
+/* An address and port stand once (gRPC refuses repetitions). */
+static void drop_shadowed(struct model_endpoints *out, struct arena *a)
+{
+    struct by_address *order = ARENA_ARRAY(a, struct by_address, out->n + 1);
+    for (size_t i = 0; i < out->n; i++)
+        order[i] = (struct by_address){out->p[i].address, &out->p[i]};
+    qsort(order, out->n, sizeof(*order), cmp_address);
+    for (size_t i = 0; i < out->n; i++)
+        for (size_t j = i + 1; j < out->n && slice_eq(order[i].address, order[j].address); j++) {
+            if (is_shadowed(order[i].endpoint, order[j].endpoint))
+                order[j].endpoint->weight = 0;
+            else if (is_shadowed(order[j].endpoint, order[i].endpoint))
+                order[i].endpoint->weight = 0;
+        }
+    size_t n = 0;
+    for (size_t i = 0; i < out->n; i++)
+        if (out->p[i].weight)
+            out->p[n++] = out->p[i];
+    out->n = n;
+}
+
+void model_endpoints(struct model *m, const struct model_service *s, const struct model_port *port,
+                     struct arena *arena, struct model_endpoints *out)
+{
+    if (s->object->kind == KIND_SERVICE)
+        slices_endpoints(m, s, port, arena, out);
+    JR_EACH (s->endpoints, i, v)
+        workload_endpoint(s->object, v, port, jr_pairs(jr_get(v, "labels"), arena), out);
+    if (s->selector.n)
+        selected_endpoints(m, s, port, arena, out);
+    if (out->n < 2)
+        return;
+    qsort(out->p, out->n, sizeof(*out->p), cmp_endpoint);
+    drop_shadowed(out, arena);
+}
+
+/* ---- instances at an address ---- */
+
+static void add_instance(struct model_instances *out, const struct model_service *s,
+                         const struct model_port *p, uint32_t target)
+{
+    for (size_t i = 0; i < out->n; i++)
+        if (out->p[i].service == s && out->p[i].port == p)
+            return;
+    if (port_ok(target))
+        *vec_push(out) = (struct model_instance){s, p, target};
+}
+
+static void slice_instances(struct model *m, const struct model_object *slice, struct arena *a,
+                            struct model_instances *out)
+{
+    struct slice service = slice_service(slice);
+    struct slice key = arena_printf(a, "services/%.*s/%.*s", SLICE(slice->ns), SLICE(service));
+    const struct model_object *o = model_object(m, key);
+    for (size_t i = 0; o && i < o->service_count; i++)
+        for (size_t j = 0; j < o->services[i].port_count; j++)
+            add_instance(out, &o->services[i], &o->services[i].ports[j],
+                         slice_port(slice, &o->services[i].ports[j]));
+}
+
+static void workload_instances(struct model *m, const struct model_object *w, struct arena *a,
+                               struct model_instances *out)
+{
+    struct jr_pairs labels = workload_labels(w, a);
+    for (size_t k = 0; k < labels.n; k++) {
+        struct slice name = arena_printf(a, "%.*s/%.*s=%.*s", SLICE(w->ns), SLICE(labels.p[k].name),
+                                         SLICE(labels.p[k].value));
+        const struct model_fact *f = model_index(m, MODEL_SELECTING, name);
+        for (size_t i = 0; i < f->n; i++)
+            for (size_t j = 0; j < f->members[i]->service_count; j++) {
+                const struct model_service *s = &f->members[i]->services[j];
+                if (!jr_pairs_select(s->selector, labels))
+                    continue;
+                for (size_t p = 0; p < s->port_count; p++)
+                    add_instance(out, s, &s->ports[p], workload_port(w->spec, &s->ports[p]));
+            }
+    }
+}
+
+static void entry_instances(const struct model_object *entry, struct slice address,
+                            struct model_instances *out)
+{
+    JR_EACH (jr_get(entry->spec, "endpoints"), i, v) {
+        if (!slice_eq(jr_str(v, "address"), address))
+            continue;
+        for (size_t j = 0; j < entry->service_count; j++)
+            for (size_t p = 0; p < entry->services[j].port_count; p++)
+                add_instance(out, &entry->services[j], &entry->services[j].ports[p],
+                             workload_port(v, &entry->services[j].ports[p]));
+    }
+}
+
+static int cmp_instance(const void *va, const void *vb)
+{
+    const struct model_instance *a = va, *b = vb;
+    const struct model_object *x = a->service->object, *y = b->service->object;
+    if (x->create_rev != y->create_rev)
+        return x->create_rev < y->create_rev ? -1 : 1;
+    int c = slice_cmp(x->key, y->key);
+    c = c ? c : slice_cmp(a->service->host, b->service->host);
+    return c ? c : (a->port->number > b->port->number) - (a->port->number < b->port->number);
+}
+
+void model_instances(struct model *m, struct slice address, struct arena *arena,
+                     struct model_instances *out)
+{
+    if (!address.n)
+        return;
+    const struct model_fact *f = model_index(m, MODEL_ADDRESS, address);
+    for (size_t i = 0; i < f->n; i++) {
+        const struct model_object *o = f->members[i];
+        if (o->kind == KIND_ENDPOINT_SLICE)
+            slice_instances(m, o, arena, out);
+        else if (o->kind == KIND_WORKLOAD_ENTRY)
+            workload_instances(m, o, arena, out);
+        else
+            entry_instances(o, address, out);
+    }
+    if (out->n > 1)
+        qsort(out->p, out->n, sizeof(*out->p), cmp_instance);
+}

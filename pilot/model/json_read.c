@@ -1,0 +1,216 @@
+#include "pilot/model/json_read.h"
+
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/core/hash.h"
+
+const json_t *jr_get(const json_t *o, const char *field)
+{
+    return json_object_get(o, field);
+}
+
+const json_t *jr_path(const json_t *o, ...)
+{
+    va_list ap;
+    va_start(ap, o);
+    for (const char *f; o && (f = va_arg(ap, const char *));)
+        o = json_object_get(o, f);
+    va_end(ap);
+    return o;
+}
+
+struct slice jr_slice(const json_t *v)
+{
+    return json_is_string(v) ? slice_mem(json_string_value(v), json_string_length(v))
+                             : (struct slice){0};
+}
+
+struct slice jr_str(const json_t *o, const char *field)
+{
+    return jr_slice(json_object_get(o, field));
+}
+
+bool jr_bool(const json_t *o, const char *field)
+{
+    return json_is_true(json_object_get(o, field));
+}
+
+uint64_t jr_u64(const json_t *o, const char *field, uint64_t absent)
+{
+    const json_t *v = json_object_get(o, field);
+    uint64_t n;
+    if (json_is_integer(v))
+        return json_integer_value(v) >= 0 ? (uint64_t)json_integer_value(v) : absent;
+    if (json_is_real(v))
+        return json_real_value(v) >= 0 && json_real_value(v) < 1e18 ? (uint64_t)json_real_value(v)
+                                                                    : absent;
+    return slice_u64(jr_slice(v), &n) ? n : absent;
+}
+
+uint32_t jr_u32(const json_t *o, const char *field, uint32_t absent)
+{
+    uint64_t n = jr_u64(o, field, absent);
+    return n <= UINT32_MAX ? (uint32_t)n : absent;
+}
+
+double jr_double(const json_t *o, const char *field, double absent)
+{
+    const json_t *v = json_object_get(o, field);
+    return json_is_number(v) ? json_number_value(v) : absent;
+}
+
+/* ---- durations ---- */
+
+static bool unit_ns(struct slice *s, int64_t *ret)
+{
+    static const struct {
+        struct slice name;
+        int64_t ns;
+    } units[] = {{S_INIT("ns"), 1},           {S_INIT("us"), 1000},      {S_INIT("µs"), 1000},
+                 {S_INIT("ms"), 1000000},     {S_INIT("s"), 1000000000}, {S_INIT("m"), 60000000000},
+                 {S_INIT("h"), 3600000000000}};
+    for (size_t i = 0; i < ARRAY_LEN(units); i++)
+        if (slice_starts(*s, units[i].name)) {
+            *s = slice_skip(*s, units[i].name.n);
+            *ret = units[i].ns;
+            return true;
+        }
+    return false;
+}
+
+/* Digits with at most one point: *ret = value in units of 1e-9. */
+static bool decimal_nano(struct slice *s, int64_t *ret_whole, int64_t *ret_nano)
+{
+    int64_t whole = 0, nano = 0, scale = 100000000;
+    size_t i = 0, digits = 0;
+    for (; i < s->n && s->p[i] >= '0' && s->p[i] <= '9'; i++, digits++) {
+        if (whole > INT64_MAX / 100)
+            return false;
+        whole = whole * 10 + (s->p[i] - '0');
+    }
+    if (i < s->n && s->p[i] == '.')
+        for (i++; i < s->n && s->p[i] >= '0' && s->p[i] <= '9'; i++, digits++) {
+            nano += (s->p[i] - '0') * scale;
+            scale /= 10;
+        }
+    *s = slice_skip(*s, i);
+    *ret_whole = whole;
+    *ret_nano = nano;
+    return digits > 0;
+}
+
+bool jr_duration_parse(struct slice text, int64_t *ret_ns)
+{
+    int64_t total = 0;
+    if (slice_eq(text, S("0"))) {
+        *ret_ns = 0;
+        return true;
+    }
+    if (!text.n)
+        return false;
+    while (text.n) {
+        int64_t whole, nano, unit, part;
+        if (!decimal_nano(&text, &whole, &nano) || !unit_ns(&text, &unit))
+            return false;
+        if (__builtin_mul_overflow(whole, unit, &part) ||
+            __builtin_add_overflow(total, part, &total))
+            return false;
+        total += (int64_t)((__int128)nano * unit / 1000000000);
+        if (total < 0)
+            return false;
+    }
+    *ret_ns = total;
+    return true;
+}
+
+bool jr_duration(const json_t *o, const char *field, int64_t *ret_ns)
+{
+    return jr_duration_parse(jr_str(o, field), ret_ns);
+}
+
+size_t jr_len(const json_t *array)
+{
+    return json_array_size(array);
+}
+
+const json_t *jr_at(const json_t *array, size_t i)
+{
+    return json_array_get(array, i);
+}
+
+/* ---- maps of strings ---- */
+
+static int cmp_pair(const void *a, const void *b)
+{
+    return slice_cmp(((const struct jr_pair *)a)->name, ((const struct jr_pair *)b)->name);
+}
+
+struct jr_pairs jr_pairs(const json_t *map, struct arena *arena)
+{
+    size_t n = 0, size = json_object_size(map);
+    if (!size)
+        return (struct jr_pairs){0};
+    struct jr_pair *p = ARENA_ARRAY(arena, struct jr_pair, size);
+    const char *name;
+    json_t *v;
+    json_object_foreach ((json_t *)map, name, v)
+        if (json_is_string(v))
+            p[n++] = (struct jr_pair){slice_of(name), jr_slice(v)};
+    if (n)
+        qsort(p, n, sizeof(*p), cmp_pair);
+    return (struct jr_pairs){p, n};
+}
+
+static const struct jr_pair *pairs_find(struct jr_pairs pairs, struct slice name)
+{
+    struct jr_pair key = {.name = name};
+    return pairs.n ? bsearch(&key, pairs.p, pairs.n, sizeof(key), cmp_pair) : NULL;
+}
+
+struct slice jr_pairs_get(struct jr_pairs pairs, struct slice name)
+{
+    const struct jr_pair *p = pairs_find(pairs, name);
+    return p ? p->value : (struct slice){0};
+}
+
+bool jr_pairs_has(struct jr_pairs pairs, struct slice name)
+{
+    return pairs_find(pairs, name) != NULL;
+}
+
+bool jr_pairs_select(struct jr_pairs selector, struct jr_pairs labels)
+{
+    for (size_t i = 0; i < selector.n; i++) {
+        const struct jr_pair *p = pairs_find(labels, selector.p[i].name);
+        if (!p || !slice_eq(p->value, selector.p[i].value))
+            return false;
+    }
+    return true;
+}
+
+struct jr_pairs jr_pairs_merge(struct jr_pairs under, struct jr_pairs over, struct arena *arena)
+{
+    if (!under.n || !over.n)
+        return under.n ? under : over;
+    struct jr_pair *p = ARENA_ARRAY(arena, struct jr_pair, under.n + over.n);
+    size_t n = 0, i = 0, j = 0;
+    while (i < under.n || j < over.n) {
+        int c = i == under.n ? 1 : j == over.n ? -1 : cmp_pair(&under.p[i], &over.p[j]);
+        p[n++] = c < 0 ? under.p[i] : over.p[j];
+        i += c <= 0;
+        j += c >= 0;
+    }
+    return (struct jr_pairs){p, n};
+}
+
+uint64_t jr_hash(const json_t *v)
+{
+    if (!v)
+        return 0;
+    char *text = json_dumps(v, JSON_SORT_KEYS | JSON_COMPACT | JSON_ENCODE_ANY);
+    uint64_t h = hash_bytes(slice_of(text));
+    free(text);
+    return h;
+}

@@ -1,0 +1,213 @@
+/* The service model: the registry's objects in memory, indexed by what the compiler asks for. Pure:
+ * changes go in, facts of the graph (graph.h) come out; every question that is asked while a cell
+ * computes is recorded as an input of that cell.
+ *
+ *   model_apply(m, key, json, create_rev, mod_rev);     model_delete(m, key, revision);
+ *   const struct model_fact *f = model_index(m, MODEL_RULE_HOST,
+ * S("reviews.default.svc.cluster.local")); for (size_t i = 0; i < f->n; i++) use(f->members[i]);
+ * oldest first
+ *
+ * "Oldest" is by create_rev, then key: the log index has no ties between writes. Pointers into the
+ * model live until the next change: a cell's value copies what it keeps.
+ */
+#ifndef WEFT_PILOT_MODEL_MODEL_H
+#define WEFT_PILOT_MODEL_MODEL_H
+
+#include "api/kind.h"
+#include "pilot/model/graph.h"
+#include "pilot/model/json_read.h"
+
+#define MODEL_CLUSTER_DOMAIN "svc.cluster.local"
+
+/* What an index is keyed by, and whose objects it holds. An index changes when an object enters or
+ * leaves it or when that part of the object changes which the index is for. */
+enum model_index {
+    MODEL_OBJECT,         /* key: the object itself */
+    MODEL_HOST,           /* host name: Service, ServiceEntry */
+    MODEL_SERVICES,       /* "": all of these; changes with hosts, ports' numbers, exports */
+    MODEL_SLICES,         /* ns/service: EndpointSlice */
+    MODEL_WORKLOADS,      /* ns/label=value: WorkloadEntry */
+    MODEL_SELECTING,      /* ns/label=value, the first of a selector: Service, ServiceEntry */
+    MODEL_ADDRESS,        /* IP: EndpointSlice, WorkloadEntry, ServiceEntry with that endpoint */
+    MODEL_RULE_HOST,      /* host or wildcard: DestinationRule */
+    MODEL_ROUTE_HOST,     /* host or wildcard: VirtualService of the mesh */
+    MODEL_ROUTES,         /* "": all VirtualServices of the mesh; changes with hosts and exports */
+    MODEL_GATEWAY_ROUTES, /* ns/name of a gateway: VirtualService */
+    MODEL_GATEWAYS,       /* "": all Gateways */
+    MODEL_SIDECARS,       /* ns: Sidecar */
+    MODEL_SELECTORS,      /* "": rules that select the calling workload by labels */
+    MODEL_INDEX_COUNT,
+};
+
+enum model_protocol {
+    PROTOCOL_AUTO, /* not said: HTTP or not is found out on the connection */
+    PROTOCOL_TCP,
+    PROTOCOL_HTTP,
+    PROTOCOL_HTTP2,
+    PROTOCOL_GRPC,
+    PROTOCOL_GRPC_WEB,
+    PROTOCOL_HTTPS,
+    PROTOCOL_TLS,
+    PROTOCOL_MONGO,
+    PROTOCOL_REDIS,
+    PROTOCOL_MYSQL,
+    PROTOCOL_UDP,
+};
+
+/* Is it HTTP in the clear for sure? */
+bool model_protocol_http(enum model_protocol p);
+/* appProtocol, else the name before its first '-', else by well-known port (Istio's rule). */
+enum model_protocol model_protocol_of(struct slice app_protocol, struct slice name, uint32_t port);
+
+enum model_resolution {
+    RESOLUTION_ENDPOINTS, /* by EDS */
+    RESOLUTION_DNS,       /* every address of the names */
+    RESOLUTION_DNS_ONE,   /* the first address */
+    RESOLUTION_NONE,      /* where the caller was going */
+};
+
+struct model_port {
+    struct slice name;
+    uint32_t number;
+    uint32_t target;          /* 0: same as number, or by target_name */
+    struct slice target_name; /* named target port */
+    enum model_protocol protocol;
+};
+
+struct model_object;
+
+/* One host of a Service or ServiceEntry. */
+struct model_service {
+    const struct model_object *object;
+    struct slice host, ns, name;
+    enum model_resolution resolution;
+    struct slice external_name; /* Service of type ExternalName */
+    bool mesh_external, headless;
+    size_t port_count;
+    const struct model_port *ports;
+    const json_t *addresses;  /* ServiceEntry: IP or CIDR; Service: clusterIPs */
+    struct jr_pairs selector; /* of workloads; n = 0: none */
+    const json_t *endpoints;  /* ServiceEntry: given ones */
+};
+
+struct model_object {
+    struct slice key, ns, name;
+    enum kind_id kind;
+    reg_rev create_rev, mod_rev;
+    json_t *json;
+    const json_t *spec; /* EndpointSlice: the whole object */
+    struct jr_pairs labels, annotations;
+    const json_t *export_to; /* NULL = to all */
+    size_t service_count;
+    const struct model_service *services;
+    struct arena arena;
+    size_t entry_count;
+    struct model_entry *entries;
+};
+
+struct model_fact {
+    struct graph_node node;
+    struct slice key;
+    size_t n, cap;
+    struct model_object **members;
+};
+
+struct model {
+    struct graph *graph;
+    struct slice root_ns;
+    struct map objects;
+    struct map facts;
+    size_t facts_swept; /* facts after the last sweep */
+    struct map issues;  /* key -> message (struct slice *) */
+};
+
+void model_init(struct model *m, struct graph *g, struct slice root_ns);
+/* After graph_fini. */
+void model_fini(struct model *m);
+
+/* Value as in the registry. Keys of kinds that the model does not know are ignored. */
+void model_apply(struct model *m, struct slice key, struct slice value, reg_rev create_rev,
+                 reg_rev mod_rev);
+void model_delete(struct model *m, struct slice key, reg_rev revision);
+/* Forgets facts that say nothing and that nobody reads. Outside of computations. */
+void model_collect(struct model *m);
+
+const struct model_fact *model_index(struct model *m, enum model_index index, struct slice name);
+/* NULL when it is not there (which is recorded too). */
+const struct model_object *model_object(struct model *m, struct slice key);
+
+/* Does an exportTo let a namespace see what `owner` exports? "*", ".", "~" or namespaces. */
+bool model_exported(const json_t *export_to, struct slice owner, struct slice ns);
+
+/* "reviews" -> "reviews.<ns>.svc.cluster.local"; names with a dot, "*" and wildcards stay. */
+struct slice model_host_resolve(struct slice host, struct slice ns, struct arena *arena);
+/* "*" or "*.suffix" against a name or a narrower wildcard. */
+bool model_host_match(struct slice pattern, struct slice host);
+/* Walks from the host over its wildcards to "*", most specific first: begin with *at = host. */
+bool model_host_wider(struct slice *at, struct arena *arena);
+
+/* The port of that number; NULL. */
+const struct model_port *model_service_port(const struct model_service *s, uint32_t number);
+
+/* ---- endpoints ---- */
+
+struct model_locality {
+    struct slice region, zone, subzone;
+};
+
+struct model_endpoint {
+    struct slice address; /* IP, or a name where the service resolves by DNS */
+    uint32_t port;
+    uint32_t weight; /* ≥ 1 */
+    struct jr_pairs labels;
+    struct model_locality locality;
+    struct slice workload, ns;
+    const struct model_object *object;
+};
+
+struct model_endpoints {
+    struct model_endpoint *p;
+    size_t n, cap;
+};
+
+/* All that take traffic for a port of the service, in an order that is a function of the objects.
+ * Fills from the arena. */
+void model_endpoints(struct model *m, const struct model_service *s, const struct model_port *port,
+                     struct arena *arena, struct model_endpoints *out);
+int model_locality_cmp(const struct model_locality *a, const struct model_locality *b);
+
+/* A service that has the address among its endpoints, and the ports there. */
+struct model_instance {
+    const struct model_service *service;
+    const struct model_port *port;
+    uint32_t target; /* port at the workload */
+};
+
+struct model_instances {
+    struct model_instance *p;
+    size_t n, cap;
+};
+
+/* What runs at an address, oldest service first, then by port. */
+void model_instances(struct model *m, struct slice address, struct arena *arena,
+                     struct model_instances *out);
+
+/* ---- parts of the model (its own files) ---- */
+
+struct model_entry {
+    struct model_fact *fact;
+    struct slice fact_key;
+    uint64_t sign; /* of the part that the index is for */
+};
+
+/* Adds the object to an index; repetitions are fine. */
+struct model_entries;
+void model_entry_add(struct model_entries *e, enum model_index index, struct slice name,
+                     uint64_t sign);
+bool model_parse_service(struct model_object *o, struct model_entries *e, struct err *err);
+bool model_parse_service_entry(struct model_object *o, struct model_entries *e, struct err *err);
+bool model_parse_slice(struct model_object *o, struct model_entries *e, struct err *err);
+bool model_parse_workload(struct model_object *o, struct model_entries *e, struct err *err);
+bool model_parse_rule(struct model_object *o, struct model_entries *e, struct err *err);
+
+#endif

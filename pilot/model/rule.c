@@ -1,0 +1,85 @@
+/* VirtualService, DestinationRule, Gateway, Sidecar: where they are found. What they say is read
+ * from their JSON by the compiler. */
+#include "pilot/model/model.h"
+
+#include "base/core/hash.h"
+#include "pilot/model/model_internal.h"
+
+static void index_routes_of_gateways(struct model_object *o, struct model_entries *e, uint64_t sign,
+                                     bool *ret_mesh)
+{
+    const json_t *gateways = jr_get(o->spec, "gateways");
+    *ret_mesh = jr_len(gateways) == 0;
+    JR_EACH (gateways, i, v) {
+        struct slice name = jr_slice(v);
+        if (slice_eq(name, S("mesh")))
+            *ret_mesh = true;
+        else if (slice_find(name, '/') != SIZE_MAX)
+            model_entry_add(e, MODEL_GATEWAY_ROUTES, name, sign);
+        else
+            model_entry_add(e, MODEL_GATEWAY_ROUTES,
+                            arena_printf(e->arena, "%.*s/%.*s", SLICE(o->ns), SLICE(name)), sign);
+    }
+}
+
+/* Does any match look at the caller's labels? */
+static bool selects_source(const json_t *spec)
+{
+    static const char *const lists[] = {"http", "tcp", "tls"};
+    for (size_t k = 0; k < ARRAY_LEN(lists); k++)
+        JR_EACH (jr_get(spec, lists[k]), i, route)
+            JR_EACH (jr_get(route, "match"), j, match)
+                if (json_object_size(jr_get(match, "sourceLabels")))
+                    return true;
+    return false;
+}
+
+static void index_virtual_service(struct model_object *o, struct model_entries *e)
+{
+    const json_t *hosts = jr_get(o->spec, "hosts");
+    uint64_t sign = jr_hash(o->spec) ^ hash_u64(o->create_rev);
+    bool mesh;
+    index_routes_of_gateways(o, e, sign, &mesh);
+    if (selects_source(o->spec))
+        model_entry_add(e, MODEL_SELECTORS, S(""), sign);
+    if (!mesh)
+        return;
+    JR_EACH (hosts, i, v)
+        model_entry_add(e, MODEL_ROUTE_HOST, model_host_resolve(jr_slice(v), o->ns, e->arena),
+                        sign);
+    model_entry_add(e, MODEL_ROUTES, S(""),
+                    jr_hash(hosts) ^ hash_u64(jr_hash(o->export_to)) ^ hash_u64(o->create_rev));
+}
+
+static void index_destination_rule(struct model_object *o, struct model_entries *e)
+{
+    uint64_t sign = jr_hash(o->spec) ^ hash_u64(o->create_rev);
+    struct slice host = model_host_resolve(jr_str(o->spec, "host"), o->ns, e->arena);
+    model_entry_add(e, MODEL_RULE_HOST, host, sign);
+    if (json_object_size(jr_path(o->spec, "workloadSelector", "matchLabels", NULL)))
+        model_entry_add(e, MODEL_SELECTORS, S(""), sign);
+}
+
+bool model_parse_rule(struct model_object *o, struct model_entries *e, struct err *err)
+{
+    uint64_t sign = jr_hash(o->spec) ^ hash_u64(o->create_rev);
+    if (!json_is_object(o->spec))
+        return err_set(err, ERR_INVALID, "spec is missing");
+    switch (o->kind) {
+    case KIND_VIRTUAL_SERVICE:
+        index_virtual_service(o, e);
+        break;
+    case KIND_DESTINATION_RULE:
+        index_destination_rule(o, e);
+        break;
+    case KIND_GATEWAY:
+        model_entry_add(e, MODEL_GATEWAYS, S(""), sign);
+        break;
+    case KIND_SIDECAR:
+        model_entry_add(e, MODEL_SIDECARS, o->ns, sign);
+        break;
+    default:
+        return err_set(err, ERR_INTERNAL, "no rule");
+    }
+    return true;
+}

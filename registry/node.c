@@ -1,0 +1,664 @@
+#include "registry/node.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <unistd.h>
+
+#include "base/core/assert.h"
+#include "base/core/hash.h"
+#include "base/core/log.h"
+#include "registry/node_impl.h"
+
+#define ELECTION_TIMEOUT_DEFAULT_MS 300
+#define HEARTBEAT_TIMEOUT_DEFAULT_MS 50
+#define SNAPSHOT_LOG_BYTES_DEFAULT (64u << 20)
+#define HISTORY_DEFAULT 100000
+#define STORE_BYTES_DEFAULT (1ull << 30)
+#define INSTALL_TIMEOUT_MS (10 * 60 * 1000)
+#define PATH_BYTES 4096
+
+/* ---- small questions ---- */
+
+bool node_leads(const struct reg_node *n)
+{
+    return n->raft.state == RAFT_LEADER;
+}
+
+uint64_t node_leader(const struct reg_node *n)
+{
+    if (n->raft.state == RAFT_LEADER)
+        return n->raft.id;
+    return n->raft.state == RAFT_FOLLOWER ? n->raft.follower_state.current_leader.id : 0;
+}
+
+unsigned node_voters(const struct reg_node *n)
+{
+    unsigned voters = 0;
+    for (unsigned i = 0; i < n->raft.configuration.n; i++)
+        voters += n->raft.configuration.servers[i].role == RAFT_VOTER;
+    return voters;
+}
+
+/* ---- state machine ---- */
+
+static int fsm_apply(struct raft_fsm *fsm, const struct raft_buffer *buf, void **result)
+{
+    struct reg_node *n = fsm->data;
+    /* libraft 0.15 counts last_applied up only after this call. */
+    raft_index index = n->raft.last_applied + 1;
+    *result = NULL;
+    reg_fsm_apply(n->store, index, guard_term_of(&n->raft, index), slice_mem(buf->base, buf->len),
+                  node_write_on_result, n);
+    node_turn(n);
+    return 0;
+}
+
+static void store_commit(struct reg_node *n)
+{
+    raft_index applied = n->raft.last_applied;
+    raft_term term = guard_term_of(&n->raft, applied);
+    if (applied <= n->committed || term == 0)
+        return;
+    reg_fsm_commit(n->store, applied, term);
+    n->committed = applied;
+}
+
+/* What is copied holds at least what Raft says the snapshot holds: commit first. */
+static int fsm_snapshot(struct raft_fsm *fsm, struct raft_buffer *bufs[], unsigned *n_bufs)
+{
+    struct reg_node *n = fsm->data;
+    struct raft_buffer *b = raft_malloc(sizeof(*b));
+    if (!b)
+        wf_die("out of memory");
+    raft_index applied = n->raft.last_applied;
+    reg_fsm_commit(n->store, applied, guard_term_of(&n->raft, applied));
+    if (applied > n->committed)
+        n->committed = applied;
+    b->len = SNAPSHOT_DATA_BYTES;
+    b->base = raft_calloc(1, b->len);
+    *bufs = b;
+    *n_bufs = 1;
+    return 0;
+}
+
+/* On a helper thread. */
+static int fsm_snapshot_async(struct raft_fsm *fsm, struct raft_buffer *bufs[], unsigned *n_bufs)
+{
+    struct reg_node *n = fsm->data;
+    char path[SNAPSHOT_PATH_BYTES];
+    struct reg_checkpoint c;
+    struct err err = {0};
+    wf_assert(*n_bufs == 1);
+    if (!reg_store_checkpoint(n->store, snapshot_temp_path(n->dir, path), &c, &err)) {
+        LOG_ERROR("registry.checkpoint.failed", F_U64("node", n->opt.id), F_ERR(&err));
+        return RAFT_IOERR;
+    }
+    struct snapshot_file f = {.index = c.index, .term = c.term, .bytes = c.bytes};
+    memcpy(f.sha256, c.sha256, sizeof(f.sha256));
+    snapshot_file_encode((*bufs)[0].base, &f);
+    return 0;
+}
+
+static int fsm_snapshot_finalize(struct raft_fsm *fsm, struct raft_buffer *bufs[], unsigned *n_bufs)
+{
+    (void)fsm;
+    for (unsigned i = 0; *bufs && i < *n_bufs; i++)
+        raft_free((*bufs)[i].base);
+    raft_free(*bufs);
+    *bufs = NULL;
+    *n_bufs = 0;
+    return 0;
+}
+
+static struct reg_checkpoint checkpoint_of(const struct snapshot_file *f)
+{
+    struct reg_checkpoint c = {.index = f->index, .term = f->term, .bytes = f->bytes};
+    memcpy(c.sha256, f->sha256, sizeof(c.sha256));
+    return c;
+}
+
+/* At start with the newest snapshot, and when a leader sent one. The store may be newer: entries
+ * that it has are skipped when they come again. */
+static int fsm_restore(struct raft_fsm *fsm, struct raft_buffer *buf)
+{
+    struct reg_node *n = fsm->data;
+    struct snapshot_file f;
+    struct err err = {0};
+    char path[SNAPSHOT_PATH_BYTES];
+    uint64_t applied, term;
+    if (!snapshot_file_decode(slice_mem(buf->base, buf->len), &f, &err))
+        wf_die("registry %s: %s", n->dir, err.msg);
+    reg_store_applied(n->store, &applied, &term);
+    if (applied < f.index) {
+        struct reg_checkpoint c = checkpoint_of(&f);
+        snapshot_file_path(n->dir, f.index, snapshot_file_tag(&f), path);
+        if (!reg_store_restore(n->store, path, &c, &err))
+            wf_die("registry %s: %s", n->dir, err.msg);
+        LOG_INFO("registry.restored", F_U64("node", n->opt.id), F_U64("index", f.index));
+        applied = f.index;
+    }
+    n->committed = applied;
+    raft_free(buf->base);
+    return 0;
+}
+
+static bool verify(void *ctx, const char *path, const struct snapshot_file *f, struct err *err)
+{
+    struct reg_checkpoint c = checkpoint_of(f);
+    (void)ctx;
+    return reg_checkpoint_verify(path, &c, err);
+}
+
+/* ---- the turn ---- */
+
+static void checkpoint_when_due(struct reg_node *n)
+{
+    struct raft *r = &n->raft;
+    uint64_t bytes = raftio_log_bytes(&n->io);
+    /* Not while one is on its way to a node, unless the log grows without measure. */
+    bool due = bytes >= n->opt.snapshot_log_bytes &&
+               (!raftio_serving_checkpoint(&n->io) || bytes >= 4 * n->opt.snapshot_log_bytes);
+    if (!guard_can_install(&n->guard))
+        return; /* one is being made */
+    raft_set_snapshot_threshold(r, due ? 1 : UINT_MAX);
+    raft_index since = r->last_applied - r->log.snapshot.last_index;
+    raft_set_snapshot_trailing(r, since / 2 > NODE_TRAILING_ENTRIES_MIN
+                                      ? (unsigned)(since / 2)
+                                      : NODE_TRAILING_ENTRIES_MIN);
+}
+
+static void stop_advance(struct reg_node *n);
+
+/* At the end of the loop's turn: one commit for all that was applied, answers, then the next entry,
+ * which holds all that came meanwhile. */
+static void on_turn(struct env_task *t)
+{
+    struct reg_node *n = container_of(t, struct reg_node, turn);
+    if (n->raft_closed)
+        return;
+    store_commit(n);
+    node_write_answer_done(n);
+    node_read_advance(n);
+    node_write_advance(n);
+    checkpoint_when_due(n);
+    node_status_advance(n);
+}
+
+void node_turn(struct reg_node *n)
+{
+    env_defer(n->env, &n->turn);
+}
+
+static void on_step(void *ctx)
+{
+    struct reg_node *n = ctx;
+    if (!n->raft_started)
+        return;
+    if (n->raft.state == RAFT_UNAVAILABLE && n->stop < NODE_CLOSES)
+        wf_die("registry node %llu: raft stopped: %s: the node stops, the others go on",
+               (unsigned long long)n->opt.id, raft_errmsg(&n->raft));
+    node_status_on_step(n);
+    if (n->raft.last_applied > n->committed || guard_ready(&n->guard))
+        node_turn(n);
+}
+
+static const struct guard_events guard_events = {.on_step = on_step};
+
+/* ---- frames that are not Raft's ---- */
+
+static void on_frame(void *ctx, uint64_t from, const struct frame *f)
+{
+    struct reg_node *n = ctx;
+    switch (f->type) {
+    case FRAME_READ_PING:
+    case FRAME_READ_PONG:
+    case FRAME_READ_INDEX:
+    case FRAME_READ_INDEX_RESULT:
+        node_read_on_frame(n, from, f);
+        break;
+    case FRAME_FORWARD:
+        node_write_on_forward(n, from, f);
+        break;
+    case FRAME_FORWARD_REFUSED:
+        node_write_on_refused(n, f);
+        break;
+    case FRAME_CHANNEL:
+        node_channel_on_frame(n, from, f);
+        break;
+    default:
+        LOG_WARN("registry.peer.protocol", F_U64("from", from), F_I64("type", f->type));
+    }
+}
+
+static void on_up(void *ctx, uint64_t id)
+{
+    struct reg_node *n = ctx;
+    (void)id;
+    node_turn(n);
+}
+
+static void on_down(void *ctx, uint64_t id)
+{
+    struct reg_node *n = ctx;
+    node_channel_on_down(n, id);
+    if (id == node_leader(n)) {
+        node_write_recall(n);
+        node_read_recall(n);
+    }
+}
+
+static void on_gone(void *ctx, uint64_t id)
+{
+    node_status_on_gone(ctx, id);
+}
+
+static const struct raftio_events raftio_events = {
+    .on_frame = on_frame, .on_up = on_up, .on_down = on_down, .on_gone = on_gone, .verify = verify};
+
+/* ---- start ---- */
+
+static const struct reg_member *find_member(const struct reg_node_options *opt, uint64_t id)
+{
+    for (size_t i = 0; i < opt->member_count; i++)
+        if (opt->members[i].id == id)
+            return &opt->members[i];
+    return NULL;
+}
+
+static bool options_ok(const struct reg_node_options *opt, struct err *err)
+{
+    if (opt->member_count == 0 || opt->member_count > REG_NODES_MAX)
+        return err_set(err, ERR_INVALID, "cluster of %zu members; 1 to %d are possible",
+                       opt->member_count, REG_NODES_MAX);
+    if (!find_member(opt, opt->id))
+        return err_set(err, ERR_INVALID, "node %llu is not one of the cluster's members",
+                       (unsigned long long)opt->id);
+    for (size_t i = 0; i < opt->member_count; i++) {
+        const struct reg_member *m = &opt->members[i];
+        char text[ENV_ADDR_TEXT];
+        if (m->id == 0 || find_member(opt, m->id) != m)
+            return err_set(err, ERR_INVALID, "member %s: id %llu is zero or used twice", m->name,
+                           (unsigned long long)m->id);
+        if (!env_addr_loopback(&m->addr))
+            return err_set(err, ERR_UNSUPPORTED,
+                           "member %s at %.*s: peers speak without TLS yet and are bound to "
+                           "loopback addresses",
+                           m->name, SLICE(env_addr_format(&m->addr, text)));
+    }
+    if (opt->heartbeat_timeout * 3 > opt->election_timeout)
+        return err_set(err, ERR_INVALID,
+                       "heartbeat %lld ms, election %lld ms: at least three heartbeats must fit",
+                       (long long)opt->heartbeat_timeout, (long long)opt->election_timeout);
+    return true;
+}
+
+static void options_default(struct reg_node_options *o)
+{
+    o->election_timeout = o->election_timeout ? o->election_timeout : ELECTION_TIMEOUT_DEFAULT_MS;
+    o->heartbeat_timeout =
+        o->heartbeat_timeout ? o->heartbeat_timeout : HEARTBEAT_TIMEOUT_DEFAULT_MS;
+    o->segment_bytes = o->segment_bytes ? o->segment_bytes : LOG_SEGMENT_BYTES_DEFAULT;
+    o->snapshot_log_bytes =
+        o->snapshot_log_bytes ? o->snapshot_log_bytes : SNAPSHOT_LOG_BYTES_DEFAULT;
+    o->history_revisions = o->history_revisions ? o->history_revisions : HISTORY_DEFAULT;
+    o->store_bytes = o->store_bytes ? o->store_bytes : STORE_BYTES_DEFAULT;
+}
+
+/* Of ids and addresses of the initial members, in the order of ids: equal on all of them. */
+static uint64_t cluster_id(const struct reg_node_options *opt)
+{
+    struct buf b = {0};
+    for (size_t done = 0, last = 0; done < opt->member_count; done++) {
+        const struct reg_member *next = NULL;
+        for (size_t i = 0; i < opt->member_count; i++) {
+            const struct reg_member *m = &opt->members[i];
+            if (m->id > last && (!next || m->id < next->id))
+                next = m;
+        }
+        char text[ENV_ADDR_TEXT];
+        buf_u64le(&b, next->id);
+        buf_append(&b, env_addr_format(&next->addr, text));
+        last = next->id;
+    }
+    uint64_t id = hash_bytes(buf_slice(&b));
+    buf_fini(&b);
+    return id;
+}
+
+static bool lock_dir(struct reg_node *n, struct err *err)
+{
+    char path[PATH_BYTES];
+    snprintf(path, sizeof(path), "%s/lock", n->dir);
+    n->lock_fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    if (n->lock_fd < 0)
+        return err_errno(err, errno, "open %s", path);
+    if (flock(n->lock_fd, LOCK_EX | LOCK_NB) == 0)
+        return true;
+    if (errno == EWOULDBLOCK)
+        return err_set(err, ERR_UNAVAILABLE, "%s is in use by another process", n->dir);
+    return err_errno(err, errno, "lock %s", path);
+}
+
+/* LMDB is a cache of checkpoint and log: what is damaged is made anew from them. */
+static bool store_open(struct reg_node *n, struct err *err)
+{
+    char path[PATH_BYTES];
+    snprintf(path, sizeof(path), "%s/store", n->dir);
+    struct reg_store_options opt = {.dir = path,
+                                    .map_bytes = n->opt.store_bytes,
+                                    .history_revisions = n->opt.history_revisions,
+                                    .verify = true};
+    struct err e = {0};
+    n->store = reg_store_open(&opt, &e);
+    if (!n->store && e.code == ERR_CORRUPT) {
+        LOG_WARN("registry.store.rebuild", F_CSTR("dir", path), F_ERR(&e));
+        n->store = reg_store_discard(path, err) ? reg_store_open(&opt, err) : NULL;
+        return n->store != NULL;
+    }
+    if (!n->store)
+        return err_set(err, e.code, "%s", e.msg);
+    return true;
+}
+
+/* The log is synced before anything is applied: a log that ends before the store has lost what this
+ * node acknowledged, and a majority that counts on it would be none. */
+static bool log_covers_store(struct reg_node *n, struct err *err)
+{
+    uint64_t applied, term, last = raftio_recovered_index(&n->io);
+    reg_store_applied(n->store, &applied, &term);
+    n->committed = applied;
+    if (last >= applied)
+        return true;
+    return err_set(err, ERR_CORRUPT,
+                   "%s: the log ends at %llu, but %llu was applied: acknowledged entries are lost; "
+                   "this node must not vote: give it an empty directory and a new id",
+                   n->dir, (unsigned long long)last, (unsigned long long)applied);
+}
+
+static bool raft_ok(struct reg_node *n, int rc, const char *what, struct err *err)
+{
+    if (rc == 0)
+        return true;
+    const char *why = n->io.io.errmsg[0] ? n->io.io.errmsg : raft_strerror(rc);
+    return err_set(err, rc == RAFT_CORRUPT ? ERR_CORRUPT : ERR_IO, "%s: %s", what, why);
+}
+
+static bool bootstrap(struct reg_node *n, struct err *err)
+{
+    struct raft_configuration conf;
+    int rc = 0;
+    raft_configuration_init(&conf);
+    for (size_t i = 0; rc == 0 && i < n->opt.member_count; i++)
+        rc = raft_configuration_add(&conf, n->opt.members[i].id,
+                                    raftio_address(&n->io, n->opt.members[i].id), RAFT_VOTER);
+    if (rc == 0)
+        rc = raft_bootstrap(&n->raft, &conf);
+    raft_configuration_close(&conf);
+    return raft_ok(n, rc, "bootstrap", err);
+}
+
+static bool members_fit(struct reg_node *n, struct err *err)
+{
+    for (unsigned i = 0; i < n->raft.configuration.n; i++)
+        if (!find_member(&n->opt, n->raft.configuration.servers[i].id))
+            return err_set(err, ERR_INVALID,
+                           "%s knows member %llu at %s, which the options do not name", n->dir,
+                           (unsigned long long)n->raft.configuration.servers[i].id,
+                           n->raft.configuration.servers[i].address);
+    return true;
+}
+
+static int member_cmp(const void *a, const void *b)
+{
+    const struct reg_member *x = a, *y = b;
+    return x->id < y->id ? -1 : x->id > y->id;
+}
+
+static bool io_open(struct reg_node *n, struct err *err)
+{
+    struct peer_member members[REG_NODES_MAX] = {0};
+    for (size_t i = 0; i < n->opt.member_count; i++) {
+        members[i].id = n->opt.members[i].id;
+        members[i].addr = n->opt.members[i].addr;
+        snprintf(members[i].name, sizeof(members[i].name), "%s", n->opt.members[i].name);
+    }
+    return raftio_open(&n->io,
+                       &(struct raftio_options){.env = n->env,
+                                                .dir = n->dir,
+                                                .self = n->opt.id,
+                                                .cluster = cluster_id(&n->opt),
+                                                .members = members,
+                                                .member_count = n->opt.member_count,
+                                                .user_timeout = 2 * n->opt.election_timeout,
+                                                .segment_bytes = n->opt.segment_bytes,
+                                                .raft = &n->raft,
+                                                .events = &raftio_events,
+                                                .ctx = n},
+                       err);
+}
+
+static bool raft_begin(struct reg_node *n, struct err *err)
+{
+    n->fsm = (struct raft_fsm){.version = 3,
+                               .data = n,
+                               .apply = fsm_apply,
+                               .snapshot = fsm_snapshot,
+                               .restore = fsm_restore,
+                               .snapshot_finalize = fsm_snapshot_finalize,
+                               .snapshot_async = fsm_snapshot_async};
+    guard_init(&n->guard, &n->io.io, &n->raft, &guard_events, n);
+    if (!raft_ok(n,
+                 raft_init(&n->raft, &n->guard.io, &n->fsm, n->opt.id,
+                           raftio_address(&n->io, n->opt.id)),
+                 "raft", err))
+        return false;
+    raft_set_election_timeout(&n->raft, (unsigned)n->opt.election_timeout);
+    raft_set_heartbeat_timeout(&n->raft, (unsigned)n->opt.heartbeat_timeout);
+    raft_set_install_snapshot_timeout(&n->raft, INSTALL_TIMEOUT_MS);
+    raft_set_snapshot_threshold(&n->raft, UINT_MAX);
+    raft_set_pre_vote(&n->raft, true);
+    if ((n->io.fresh && !bootstrap(n, err)) || !raft_ok(n, raft_start(&n->raft), "start", err) ||
+        !members_fit(n, err))
+        return false;
+    n->raft_started = true;
+    return true;
+}
+
+static void on_stop_timer(struct env_timer *t)
+{
+    stop_advance(container_of(t, struct reg_node, stop_timer));
+}
+
+/* On the raft thread, or on an env that the caller turns. */
+bool node_open(struct reg_node *n, struct env *env, struct err *err)
+{
+    n->env = env;
+    n->lock_fd = -1;
+    n->turn.fn = on_turn;
+    n->stop_timer.fn = on_stop_timer;
+    node_write_init(n);
+    node_read_init(n);
+    node_channel_init(n);
+    if (!env_dir_make(env, n->dir, err) || !lock_dir(n, err) || !io_open(n, err) ||
+        !store_open(n, err) || !log_covers_store(n, err) || !raft_begin(n, err))
+        return false;
+    node_status_init(n);
+    guard_step(&n->guard);
+    node_status_publish(n);
+    return true;
+}
+
+static void node_shut(struct reg_node *n)
+{
+    env_defer_cancel(&n->turn);
+    env_timer_stop(n->env, &n->tick);
+    env_timer_stop(n->env, &n->retry);
+    env_timer_stop(n->env, &n->expedite);
+    env_timer_stop(n->env, &n->stop_timer);
+    guard_fini(&n->guard);
+    raftio_fini(&n->io);
+    reg_store_close(n->store);
+    n->store = NULL;
+    if (n->lock_fd >= 0)
+        close(n->lock_fd);
+    n->lock_fd = -1;
+}
+
+static void node_free(struct reg_node *n)
+{
+    node_watch_fini(n);
+    node_channel_fini(n);
+    pthread_mutex_destroy(&n->lock);
+    pthread_cond_destroy(&n->changed);
+    mem_free(n->dir);
+    mem_free(n);
+}
+
+static void say(struct reg_node *n, bool *flag)
+{
+    pthread_mutex_lock(&n->lock);
+    *flag = true;
+    pthread_cond_broadcast(&n->changed);
+    pthread_mutex_unlock(&n->lock);
+}
+
+static void hear(struct reg_node *n, const bool *flag)
+{
+    pthread_mutex_lock(&n->lock);
+    while (!*flag)
+        pthread_cond_wait(&n->changed, &n->lock);
+    pthread_mutex_unlock(&n->lock);
+}
+
+static void thread_start(void *ctx, struct env *env)
+{
+    struct reg_node *n = ctx;
+    if (!node_open(n, env, &n->start_err))
+        node_shut(n);
+    say(n, &n->started);
+}
+
+struct reg_node *reg_node_start(const struct reg_node_options *opt, struct err *err)
+{
+    struct reg_node_options o = *opt;
+    options_default(&o);
+    if (!options_ok(&o, err))
+        return NULL;
+    struct reg_node *n = MEM_NEW(struct reg_node);
+    n->opt = o;
+    qsort(n->opt.members, n->opt.member_count, sizeof(*n->opt.members), member_cmp);
+    n->dir = mem_new(strlen(opt->dir) + 1);
+    memcpy(n->dir, opt->dir, strlen(opt->dir) + 1);
+    n->opt.dir = n->dir;
+    pthread_mutex_init(&n->lock, NULL);
+    pthread_cond_init(&n->changed, NULL);
+    list_init(&n->watches);
+    n->thread = env_thread_start("raft", thread_start, n, err);
+    if (!n->thread) {
+        node_free(n);
+        return NULL;
+    }
+    hear(n, &n->started);
+    if (n->start_err.code == ERR_NONE)
+        return n;
+    if (err)
+        *err = n->start_err;
+    env_thread_join(n->thread);
+    node_free(n);
+    return NULL;
+}
+
+struct reg_store *reg_node_store(struct reg_node *node)
+{
+    return node->store;
+}
+
+uint64_t reg_node_id(const struct reg_node *node)
+{
+    return node->opt.id;
+}
+
+/* ---- stop ----
+ *
+ *   RUNS ─▶ TRANSFERS (a leader hands over) ─▶ DRAINS (connections cut, writes land) ─▶ CLOSES ─▶
+ * STOPPED
+ */
+
+static void on_raft_closed(struct raft *r)
+{
+    struct reg_node *n = container_of(r, struct reg_node, raft);
+    n->raft_closed = true;
+}
+
+static void stop_close(struct reg_node *n)
+{
+    n->stop = NODE_CLOSES;
+    store_commit(n);
+    node_write_answer_done(n);
+    raft_close(&n->raft, on_raft_closed);
+    wf_assert(n->raft_closed);
+    node_write_fail_all(n);
+    node_read_fail_all(n);
+    node_shut(n);
+    n->stop = NODE_STOPPED;
+    say(n, &n->stopped);
+}
+
+static void stop_advance(struct reg_node *n)
+{
+    wf_ms now = env_now(n->env);
+    if (n->stop == NODE_TRANSFERS && (!node_leads(n) || now >= n->stop_deadline)) {
+        n->stop = NODE_DRAINS;
+        n->stop_deadline = now + NODE_STOP_DRAIN_MS;
+        raftio_disconnect(&n->io);
+    }
+    if (n->stop == NODE_DRAINS && guard_idle(&n->guard) && raftio_idle(&n->io)) {
+        stop_close(n);
+        return;
+    }
+    if (n->stop == NODE_DRAINS && now >= n->stop_deadline)
+        wf_die("registry node %llu: the disk does not answer", (unsigned long long)n->opt.id);
+    env_timer_start(n->env, &n->stop_timer, NODE_STOP_POLL_MS);
+}
+
+static void on_transferred(struct raft_transfer *req)
+{
+    (void)req;
+}
+
+static void on_stop(struct env_post *post)
+{
+    struct reg_node *n = container_of(post, struct reg_node, stop_post);
+    n->stop = NODE_TRANSFERS;
+    n->stop_deadline = env_now(n->env);
+    if (!n->abrupt && node_leads(n) &&
+        raft_transfer(&n->raft, &n->transfer, 0, on_transferred) == 0)
+        n->stop_deadline += n->opt.election_timeout;
+    stop_advance(n);
+}
+
+static void stop(struct reg_node *n, bool abrupt)
+{
+    n->abrupt = abrupt;
+    n->stop_post.fn = on_stop;
+    env_post(n->env, &n->stop_post);
+    hear(n, &n->stopped);
+    env_thread_join(n->thread);
+    node_free(n);
+}
+
+void reg_node_stop(struct reg_node *node)
+{
+    if (node)
+        stop(node, false);
+}
+
+void reg_node_kill(struct reg_node *node)
+{
+    stop(node, true);
+}

@@ -1,0 +1,234 @@
+/* Inside a registry node: what node*.c share. Everything but what stands under `lock` belongs to
+ * the raft thread.
+ *
+ *   callers ──env_post──▶ raft thread ──▶ window of pending writes ──▶ entry (leader)
+ *                                                                  └─▶ FORWARD (follower)
+ *   libraft ──apply──▶ store ──commit at the end of the turn──▶ results ──env_post──▶ callers
+ */
+#ifndef WEFT_REGISTRY_NODE_IMPL_H
+#define WEFT_REGISTRY_NODE_IMPL_H
+
+#include <pthread.h>
+#include <raft.h>
+
+#include "base/core/map.h"
+#include "base/core/sm.h"
+#include "base/env/env_uv.h"
+#include "registry/command.h"
+#include "registry/fsm.h"
+#include "registry/node.h"
+#include "registry/node_limits.h"
+#include "registry/raft/guard.h"
+#include "registry/raft/raft_io.h"
+
+/* ---- a write or a read index on its way ----
+ *
+ *   QUEUED ──packed by us, leading──▶ PROPOSED ──applied──▶ DONE
+ *     │  ▲───leadership lost─────────────┘                   ▲
+ *     │  ▲───refused, leader changed, connection lost──┐     │
+ *     └──┴─sent to the leader──▶ FORWARDED ────────────┴─────┘
+ *   and from everywhere to DONE: time is up, no quorum (only what nobody was given), stop.
+ */
+enum { PENDING_QUEUED, PENDING_PROPOSED, PENDING_FORWARDED, PENDING_DONE };
+
+struct pending {
+    struct env_post post;  /* to the raft thread; later to w->env */
+    struct list_node node; /* in queue, reads or done */
+    struct reg_node *owner;
+    struct reg_write *w;
+    struct sm sm;
+    bool read;
+    uint64_t sequence;
+    uint64_t entry;  /* of ours, that it is in */
+    unsigned handed; /* times it was given away without hearing that it was not taken */
+    wf_ms deadline;
+    reg_rev index; /* a read: applied up to here, then done; 0 = not known yet */
+    struct reg_result result;
+};
+
+/* A request of another node, waiting for an entry of ours. */
+struct foreign {
+    struct list_node node;
+    uint64_t from;
+    struct arena arena;
+    struct reg_request request;
+    size_t bytes;
+};
+
+/* An entry of ours that is not committed yet. */
+struct node_entry {
+    struct raft_apply req;
+    struct reg_node *owner;
+    uint64_t id;
+};
+
+/* ---- channels ---- */
+
+struct node_message {
+    struct list_node node;
+    uint64_t peer; /* to or from; 0 = all */
+    enum reg_channel channel;
+    bool down; /* no bytes: the peer is gone */
+    size_t n;
+    char bytes[];
+};
+
+/* Has a lock of its own: a post of it may be on its way when the node ends. */
+struct node_receiver {
+    pthread_mutex_t lock;
+    bool closed;
+    struct env *env;
+    void (*fn)(void *ctx, uint64_t from, struct slice bytes);
+    void (*peer_down)(void *ctx, uint64_t peer);
+    void *ctx;
+    struct env_post post;
+    bool posted;
+    struct list queue;
+    size_t count;
+};
+
+struct reg_leader_watch {
+    struct list_node node;
+    struct reg_node *owner; /* NULL: closed while a post was on its way */
+    struct env *env;
+    void (*fn)(void *ctx);
+    void *ctx;
+    struct env_post post;
+    bool posted;
+};
+
+/* A read index that we gather for ourselves or for another node. */
+struct node_read {
+    struct list_node node;
+    uint64_t from, id;   /* another node's; 0 = ours */
+    struct list waiters; /* ours: struct pending */
+    reg_rev index;       /* commit index when it came */
+};
+
+enum node_stop { NODE_RUNS, NODE_TRANSFERS, NODE_DRAINS, NODE_CLOSES, NODE_STOPPED };
+
+struct reg_node {
+    struct reg_node_options opt;
+    char *dir;
+    int lock_fd;
+    struct env_thread *thread; /* NULL: runs on an env of the caller (simulation) */
+    struct env *env;
+    struct err start_err;
+
+    struct raft raft;
+    struct raft_fsm fsm;
+    struct raftio io;
+    struct guard guard;
+    bool raft_started, raft_closed;
+    struct reg_store *store;
+    reg_rev committed; /* what the store was last told */
+
+    /* node_write.c */
+    uint64_t client, next_sequence, oldest_sequence;
+    struct pending *window[REG_CLIENT_WINDOW];
+    struct list admission; /* beyond the window */
+    struct list queue;     /* QUEUED, by sequence */
+    struct list done;      /* applied, to be answered after the commit */
+    struct list foreigns;
+    size_t foreign_bytes;
+    uint64_t next_entry;
+    unsigned entries_in_flight;
+    unsigned outstanding; /* atomic: accepted from callers */
+    struct env_task turn;
+    struct env_timer retry;
+
+    /* node_read.c */
+    struct list reads_waiting; /* struct pending: no leader asked yet */
+    struct list reads_asked;   /* struct node_read: the leader was asked (follower) */
+    struct list reads_next;    /* struct node_read: for the next round (leader) */
+    struct list reads_round;   /* struct node_read: of the round in flight */
+    struct list reads_apply;   /* struct pending: index known, not applied yet */
+    uint64_t read_round, read_id;
+    uint32_t read_pongs; /* bit i: configuration.servers[i] */
+    bool read_busy;
+
+    /* node_status.c */
+    uint64_t seen_leader;
+    unsigned short seen_state;
+    raft_term seen_term;
+    wf_ms leaderless_since, majority_since;
+    bool had_majority;
+    uint64_t leader_changes;
+    bool status_due, watch_due;
+    struct env_timer tick, expedite;
+    pthread_mutex_t lock;
+    struct reg_status status;                           /* under lock */
+    struct list watches;                                /* under lock */
+    struct node_receiver *receivers[REG_CHANNEL_COUNT]; /* under lock */
+    struct list outbox[REG_CHANNEL_COUNT];              /* under lock: struct node_message */
+    size_t outbox_count[REG_CHANNEL_COUNT];
+    struct env_post outbox_post;
+    bool outbox_posted;
+
+    /* node.c */
+    enum node_stop stop;
+    bool abrupt;
+    wf_ms stop_deadline;
+    struct raft_transfer transfer; /* must outlive its callback (libraft 0.15) */
+    struct env_post stop_post;
+    struct env_timer stop_timer;
+    pthread_cond_t changed; /* with lock: started or stopped */
+    bool started, stopped;
+};
+
+/* node.c */
+bool node_open(struct reg_node *n, struct env *env, struct err *err);
+/* Stops as a killed process would look to the others: no transfer, connections cut. For tests. */
+void reg_node_kill(struct reg_node *node);
+/* Wakes the end-of-turn work: commit, answers, new entries. */
+void node_turn(struct reg_node *n);
+bool node_leads(const struct reg_node *n);
+/* Whom to ask; 0 = nobody known. */
+uint64_t node_leader(const struct reg_node *n);
+unsigned node_voters(const struct reg_node *n);
+
+/* node_write.c */
+void node_write_init(struct reg_node *n);
+void node_write_on_result(void *ctx, const struct reg_result *r);
+/* Packs what waits into entries (leader) or sends it on (follower). */
+void node_write_advance(struct reg_node *n);
+void node_write_on_forward(struct reg_node *n, uint64_t from, const struct frame *f);
+void node_write_on_refused(struct reg_node *n, const struct frame *f);
+/* What was given to others goes back into the queue: leader changed, or a connection was lost. */
+void node_write_recall(struct reg_node *n);
+void node_write_tick(struct reg_node *n);
+void node_write_answer_done(struct reg_node *n);
+void node_write_fail_all(struct reg_node *n);
+/* Answers p->w on its env and frees p. */
+void node_answer(struct pending *p);
+bool node_expired(struct reg_node *n, struct pending *p);
+
+/* node_read.c */
+void node_read_init(struct reg_node *n);
+void node_read_add(struct reg_node *n, struct pending *p);
+void node_read_advance(struct reg_node *n);
+void node_read_on_frame(struct reg_node *n, uint64_t from, const struct frame *f);
+void node_read_recall(struct reg_node *n);
+void node_read_tick(struct reg_node *n);
+void node_read_fail_all(struct reg_node *n);
+
+/* node_status.c */
+void node_status_init(struct reg_node *n);
+void node_status_publish(struct reg_node *n);
+void node_status_advance(struct reg_node *n);
+void node_status_on_step(struct reg_node *n);
+/* The process of a peer is gone: if it led, an election begins at once. */
+void node_status_on_gone(struct reg_node *n, uint64_t id);
+/* "no quorum: 1 of 3 voters answer (n1); traffic goes on; start the missing nodes (n2, n3)" */
+void node_no_quorum(struct reg_node *n, struct err *err);
+/* No leader, and none to be expected soon: what nobody was given is answered now. */
+bool node_hopeless(struct reg_node *n);
+void node_watch_fini(struct reg_node *n);
+
+/* node_channel.c */
+void node_channel_init(struct reg_node *n);
+void node_channel_on_frame(struct reg_node *n, uint64_t from, const struct frame *f);
+void node_channel_on_down(struct reg_node *n, uint64_t peer);
+void node_channel_fini(struct reg_node *n);
+
+#endif

@@ -1,0 +1,17 @@
+/* The named bounds of a registry node, beside those of node.h, command.h and raft/raft_limits.h. */
+#ifndef WEFT_REGISTRY_NODE_LIMITS_H
+#define WEFT_REGISTRY_NODE_LIMITS_H
+
+#define NODE_WRITES_MAX 8192               /* accepted from callers, not answered yet */
+#define NODE_ENTRIES_IN_FLIGHT_MAX 2       /* guard G9 */
+#define NODE_FOREIGN_BYTES_MAX (32u << 20) /* requests of other nodes that wait for an entry */
+#define NODE_PACK_LOOK_MAX 4096            /* requests looked at for one entry */
+#define NODE_FORWARD_PER_TURN_MAX 512
+#define NODE_RETRY_MS 10
+#define NODE_STOP_POLL_MS 2
+#define NODE_STOP_DRAIN_MS 10000
+#define NODE_EXPEDITE_RANK_MS 15 /* a pre-vote, a vote and two small syncs take about 3 */
+#define NODE_EXPEDITE_JITTER_MS 4
+#define NODE_TRAILING_ENTRIES_MIN 64
+
+#endif

@@ -1,0 +1,306 @@
+/* A cluster that loses an acknowledged write, applies one twice, or hangs where it could answer
+ * would make every proxy of the mesh wrong or blind. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "registry/node_test_util.h"
+
+static void one_node_writes_and_restarts(void **state)
+{
+    (void)state;
+    struct cluster c;
+    cluster_init(&c, 1);
+    cluster_up(&c);
+    reg_rev a = must_put(&c, 0, "services/default/a", "1");
+    reg_rev b = must_put(&c, 0, "services/default/b", "2");
+    assert_true(b > a);
+    assert_true(value_is(&c, 0, "services/default/a", "1"));
+    node_down(&c, 0, false);
+    must_up(&c, 0);
+    assert_true(value_is(&c, 0, "services/default/b", "2"));
+    assert_true(must_put(&c, 0, "services/default/a", "3") > b);
+    cluster_fini(&c);
+}
+
+static void refusals_say_which_and_why(void **state)
+{
+    (void)state;
+    struct cluster c;
+    struct reg_write w;
+    cluster_init(&c, 1);
+    cluster_up(&c);
+    reg_rev a = must_put(&c, 0, "services/default/a", "1");
+    assert_int_equal(
+        put_expect(&c, 0, S("services/default/a"), S("2"), REG_EXPECT_ABSENT, 0, 0, &w),
+        ERR_EXISTS);
+    assert_int_equal(w.failed_rev, a);
+    assert_int_equal(
+        put_expect(&c, 0, S("services/default/a"), S("2"), REG_EXPECT_REV, a + 9, 0, &w),
+        ERR_CONFLICT);
+    assert_int_equal(
+        put_expect(&c, 0, S("services/default/x"), S("2"), REG_EXPECT_EXISTS, 0, 0, &w),
+        ERR_NOT_FOUND);
+    assert_int_equal(put_expect(&c, 0, S(""), S("2"), REG_EXPECT_ANY, 0, 0, &w), ERR_LIMIT);
+    struct reg_op twice[] = {{.key = S("services/default/k")}, {.key = S("services/default/k")}};
+    struct call call = {.w = {.ops = twice, .op_count = 2}};
+    call_begin(&c, &call);
+    reg_write(c.node[0], &call.w);
+    call_wait(&call);
+    assert_int_equal(call.w.err.code, ERR_INVALID);
+    assert_true(value_is(&c, 0, "services/default/a", "1"));
+    cluster_fini(&c);
+}
+
+static void a_follower_reads_its_own_write(void **state)
+{
+    (void)state;
+    struct cluster c;
+    cluster_init(&c, 3);
+    cluster_up(&c);
+    size_t leader = wait_leader(&c);
+    for (size_t i = 0; i < 3; i++) {
+        char key[64];
+        snprintf(key, sizeof(key), "services/default/s%zu", i);
+        reg_rev rev = must_put(&c, i, key, "v");
+        assert_true(value_is(&c, i, key, "v")); /* applied where it was written */
+        WAIT_FOR(applied_of(&c, leader) >= rev);
+        WAIT_FOR(value_is(&c, (i + 1) % 3, key, "v"));
+    }
+    cluster_fini(&c);
+}
+
+static void read_index_sees_all_that_was_acknowledged(void **state)
+{
+    (void)state;
+    struct cluster c;
+    cluster_init(&c, 3);
+    cluster_up(&c);
+    for (int k = 0; k < 20; k++) {
+        char value[16];
+        snprintf(value, sizeof(value), "%d", k);
+        reg_rev rev = must_put(&c, (size_t)k % 3, "services/default/a", value);
+        struct call call = {.w = {.timeout = CLUSTER_WAIT_MS}};
+        call_begin(&c, &call);
+        reg_read_index(c.node[(k + 1) % 3], &call.w);
+        call_wait(&call);
+        assert_int_equal(call.w.err.code, ERR_NONE);
+        assert_true(call.w.revision >= rev);
+        assert_true(value_is(&c, (size_t)(k + 1) % 3, "services/default/a", value));
+    }
+    cluster_fini(&c);
+}
+
+static void writes_go_on_after_the_leader_dies(void **state)
+{
+    (void)state;
+    struct cluster c;
+    cluster_init(&c, 3);
+    cluster_up(&c);
+    size_t old = wait_leader(&c);
+    must_put(&c, old, "services/default/a", "1");
+    node_down(&c, old, true);
+    uint64_t t0 = test_now_ms();
+    must_put(&c, (old + 1) % 3, "services/default/a", "2");
+    print_message("leader died: next write acknowledged after %llu ms\n",
+                  (unsigned long long)(test_now_ms() - t0));
+    must_put(&c, (old + 2) % 3, "services/default/b", "3");
+    must_up(&c, old);
+    WAIT_FOR(value_is(&c, old, "services/default/b", "3"));
+    assert_true(value_is(&c, old, "services/default/a", "2"));
+    cluster_fini(&c);
+}
+
+static void without_quorum_the_answer_is_quick_and_says_so(void **state)
+{
+    (void)state;
+    struct cluster c;
+    struct reg_write w;
+    cluster_init(&c, 3);
+    cluster_up(&c);
+    size_t leader = wait_leader(&c);
+    size_t left = (leader + 2) % 3;
+    must_put(&c, left, "services/default/a", "1");
+    node_down(&c, (leader + 1) % 3, true);
+    node_down(&c, leader, true);
+    struct reg_status s;
+    WAIT_FOR((reg_node_status(c.node[left], &s), !s.quorum));
+    uint64_t t0 = test_now_ms();
+    assert_int_equal(
+        put_expect(&c, left, S("services/default/a"), S("2"), REG_EXPECT_ANY, 0, 10000, &w),
+        ERR_UNAVAILABLE);
+    assert_true(test_now_ms() - t0 < 3000);
+    print_message("%s\n", w.err.msg);
+    assert_non_null(strstr(w.err.msg, "no quorum: 1 of 3 voters answer (n"));
+    assert_true(value_is(&c, left, "services/default/a", "1")); /* reads go on */
+    must_up(&c, leader);
+    must_put(&c, left, "services/default/a", "3");
+    cluster_fini(&c);
+}
+
+/* What a counter counts: each acknowledged increment is there once, none twice. */
+struct adder {
+    struct cluster *c;
+    size_t node;
+    char key[64];
+    int acknowledged, unknown;
+    const bool *stop;
+    pthread_t thread;
+};
+
+static void *adder_run(void *arg)
+{
+    struct adder *a = arg;
+    while (!__atomic_load_n(a->stop, __ATOMIC_RELAXED)) {
+        char key[96];
+        struct reg_write w;
+        snprintf(key, sizeof(key), "%s-%d", a->key, a->acknowledged + a->unknown);
+        /* ABSENT: a second application of the same request would say EXISTS. */
+        enum err_code code = put_expect(a->c, a->node, slice_of(key), S("x"), REG_EXPECT_ABSENT, 0,
+                                        CLUSTER_WAIT_MS, &w);
+        if (code == ERR_NONE)
+            a->acknowledged++;
+        else if (code == ERR_UNKNOWN_OUTCOME)
+            a->unknown++;
+        else if (code != ERR_UNAVAILABLE)
+            wf_die("%s: %s", key, w.err.msg);
+    }
+    return NULL;
+}
+
+static void a_write_counts_once_while_leaders_change(void **state)
+{
+    (void)state;
+    struct cluster c;
+    struct adder a[2] = {0};
+    bool stop = false;
+    cluster_init(&c, 3);
+    cluster_up(&c);
+    size_t keep = (wait_leader(&c) + 1) % 3; /* this one stays up and writes */
+    must_put(&c, keep, "services/default/start", "1");
+    for (int i = 0; i < 2; i++) {
+        a[i].c = &c;
+        a[i].node = keep;
+        a[i].stop = &stop;
+        snprintf(a[i].key, sizeof(a[i].key), "services/default/c%d", i);
+        pthread_create(&a[i].thread, NULL, adder_run, &a[i]);
+    }
+    for (int round = 0; round < 6; round++) {
+        size_t victim = wait_leader(&c);
+        if (victim == keep)
+            victim = (keep + 1) % 3;
+        node_down(&c, victim, round % 2);
+        must_up(&c, victim);
+        WAIT_FOR(applied_of(&c, victim) + 5 >= applied_of(&c, keep));
+    }
+    __atomic_store_n(&stop, true, __ATOMIC_RELAXED);
+    for (int i = 0; i < 2; i++) {
+        pthread_join(a[i].thread, NULL);
+        for (int k = 0; k < a[i].acknowledged + a[i].unknown; k++) {
+            char key[96];
+            snprintf(key, sizeof(key), "%s-%d", a[i].key, k);
+            if (a[i].unknown == 0)
+                assert_true(value_is(&c, keep, key, "x"));
+        }
+        print_message("%d acknowledged, %d unknown\n", a[i].acknowledged, a[i].unknown);
+        assert_true(a[i].acknowledged > 0);
+    }
+    cluster_fini(&c);
+}
+
+static void a_late_node_catches_up_by_checkpoint(void **state)
+{
+    (void)state;
+    struct cluster c;
+    char *big = malloc(100001);
+    memset(big, 'b', 100000);
+    big[100000] = 0;
+    cluster_init(&c, 3);
+    c.opt.snapshot_log_bytes = 1u << 20;
+    c.opt.segment_bytes = 256u << 10;
+    cluster_up(&c);
+    size_t leader = wait_leader(&c);
+    size_t late = (leader + 1) % 3;
+    must_put(&c, leader, "services/default/first", "1");
+    node_down(&c, late, true);
+    for (int i = 0; i < 300; i++) {
+        char key[64];
+        snprintf(key, sizeof(key), "services/default/k%d", i % 50);
+        big[0] = (char)('a' + i % 26);
+        must_put(&c, leader, key, big);
+    }
+    reg_rev last = must_put(&c, leader, "services/default/last", "2");
+    must_up(&c, late);
+    WAIT_FOR(applied_of(&c, late) >= last);
+    assert_true(value_is(&c, late, "services/default/last", "2"));
+    assert_true(value_is(&c, late, "services/default/first", "1"));
+    struct reg_status s, l;
+    WAIT_FOR((reg_node_status(c.node[late], &s), reg_node_status(c.node[leader], &l),
+              s.applied_index == l.applied_index && s.state_hash == l.state_hash));
+    /* The log was cut: less than all that was written is on disk. */
+    assert_true(l.log_bytes < 300u * 100000u / 2);
+    must_put(&c, late, "services/default/last", "3");
+    node_down(&c, late, false);
+    must_up(&c, late);
+    assert_true(value_is(&c, late, "services/default/last", "3"));
+    free(big);
+    cluster_fini(&c);
+}
+
+static void a_leader_hands_over_when_it_stops(void **state)
+{
+    (void)state;
+    struct cluster c;
+    cluster_init(&c, 3);
+    cluster_up(&c);
+    size_t leader = wait_leader(&c);
+    must_put(&c, leader, "services/default/a", "1");
+    node_down(&c, leader, false);
+    uint64_t t0 = test_now_ms();
+    must_put(&c, (leader + 1) % 3, "services/default/a", "2");
+    print_message("leader stopped: next write acknowledged after %llu ms\n",
+                  (unsigned long long)(test_now_ms() - t0));
+    cluster_fini(&c);
+}
+
+static void a_directory_serves_one_node_only(void **state)
+{
+    (void)state;
+    struct cluster c;
+    struct err err = {0};
+    cluster_init(&c, 1);
+    cluster_up(&c);
+    struct reg_node_options opt = c.opt;
+    opt.dir = c.dir[0];
+    opt.id = 1;
+    assert_null(reg_node_start(&opt, &err));
+    assert_non_null(strstr(err.msg, "in use by another process"));
+    node_down(&c, 0, false);
+    opt.members[0].id = opt.id = 7;
+    assert_null(reg_node_start(&opt, &err));
+    assert_non_null(strstr(err.msg, "belongs to node 1"));
+    opt.members[0].addr.in4.sin_addr.s_addr = htonl(0x0a000001);
+    assert_null(reg_node_start(&opt, &err));
+    assert_int_equal(err.code, ERR_UNSUPPORTED);
+    cluster_fini(&c);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(one_node_writes_and_restarts),
+        cmocka_unit_test(refusals_say_which_and_why),
+        cmocka_unit_test(a_follower_reads_its_own_write),
+        cmocka_unit_test(read_index_sees_all_that_was_acknowledged),
+        cmocka_unit_test(writes_go_on_after_the_leader_dies),
+        cmocka_unit_test(without_quorum_the_answer_is_quick_and_says_so),
+        cmocka_unit_test(a_write_counts_once_while_leaders_change),
+        cmocka_unit_test(a_late_node_catches_up_by_checkpoint),
+        cmocka_unit_test(a_leader_hands_over_when_it_stops),
+        cmocka_unit_test(a_directory_serves_one_node_only),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

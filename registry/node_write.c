@@ -1,0 +1,563 @@
+#include <string.h>
+
+#include "base/core/assert.h"
+#include "base/core/log.h"
+#include "registry/node_impl.h"
+
+#define TIMEOUT_DEFAULT_MS 5000
+
+static const struct sm_state pending_states[] = {
+    [PENDING_QUEUED] = {"queued", SM(PENDING_PROPOSED) | SM(PENDING_FORWARDED) | SM(PENDING_DONE)},
+    [PENDING_PROPOSED] = {"proposed", SM(PENDING_QUEUED) | SM(PENDING_DONE)},
+    [PENDING_FORWARDED] = {"forwarded", SM(PENDING_QUEUED) | SM(PENDING_DONE)},
+    [PENDING_DONE] = {"done", 0},
+};
+
+static bool pending_ok(const void *owner)
+{
+    const struct pending *p = owner;
+    bool listed = p->sm.now == PENDING_QUEUED || p->sm.now == PENDING_DONE;
+    return listed == list_linked(&p->node);
+}
+
+static const struct sm_table pending_table = {"registry.write", pending_states,
+                                              ARRAY_LEN(pending_states), pending_ok};
+
+static void on_retry(struct env_timer *t)
+{
+    node_turn(container_of(t, struct reg_node, retry));
+}
+
+void node_write_init(struct reg_node *n)
+{
+    env_random(n->env, &n->client, sizeof(n->client));
+    n->next_sequence = n->oldest_sequence = 1;
+    list_init(&n->admission);
+    list_init(&n->queue);
+    list_init(&n->done);
+    list_init(&n->foreigns);
+    n->retry.fn = on_retry;
+}
+
+/* ---- answers ---- */
+
+static void on_answer(struct env_post *post)
+{
+    struct pending *p = container_of(post, struct pending, post);
+    struct reg_write *w = p->w;
+    mem_free(p);
+    w->impl = NULL;
+    w->fn(w);
+}
+
+void node_answer(struct pending *p)
+{
+    __atomic_sub_fetch(&p->owner->outstanding, 1, __ATOMIC_RELAXED);
+    p->owner = NULL;
+    p->post.fn = on_answer;
+    env_post(p->w->env, &p->post);
+}
+
+static void window_remove(struct reg_node *n, struct pending *p)
+{
+    struct pending **slot = &n->window[p->sequence % REG_CLIENT_WINDOW];
+    wf_assert(*slot == p);
+    *slot = NULL;
+    while (n->oldest_sequence < n->next_sequence &&
+           !n->window[n->oldest_sequence % REG_CLIENT_WINDOW])
+        n->oldest_sequence++;
+}
+
+static void answer_write(struct reg_node *n, struct pending *p)
+{
+    list_remove(&p->node);
+    if (p->sequence)
+        window_remove(n, p);
+    node_answer(p);
+}
+
+static const char *refusal(enum err_code code)
+{
+    switch (code) {
+    case ERR_CONFLICT:
+        return "the object was changed by somebody else";
+    case ERR_EXISTS:
+        return "the object exists";
+    case ERR_NOT_FOUND:
+        return "the object does not exist";
+    default:
+        return "refused";
+    }
+}
+
+static void answer_result(struct reg_node *n, struct pending *p)
+{
+    const struct reg_result *r = &p->result;
+    struct reg_write *w = p->w;
+    w->revision = r->revision;
+    w->failed_op = r->failed_op;
+    w->failed_rev = r->failed_rev;
+    if (r->code == ERR_CANCELLED)
+        err_set(&w->err, ERR_UNKNOWN_OUTCOME, "the answer of an earlier try is forgotten");
+    else if (r->code != ERR_NONE && r->failed_op < w->op_count)
+        err_set(&w->err, r->code, "%.*s: %s", SLICE(w->ops[r->failed_op].key), refusal(r->code));
+    else if (r->code != ERR_NONE)
+        err_set(&w->err, r->code, "%s", refusal(r->code));
+    answer_write(n, p);
+}
+
+/* After the commit: what is said to be applied can be read. */
+void node_write_answer_done(struct reg_node *n)
+{
+    while (!list_empty(&n->done))
+        answer_result(n, container_of(list_first(&n->done), struct pending, node));
+}
+
+void node_write_on_result(void *ctx, const struct reg_result *r)
+{
+    struct reg_node *n = ctx;
+    if (r->client != n->client)
+        return;
+    struct pending *p = n->window[r->sequence % REG_CLIENT_WINDOW];
+    if (!p || p->sequence != r->sequence || p->sm.now == PENDING_DONE)
+        return;
+    p->result = *r;
+    list_remove(&p->node);
+    list_push(&n->done, &p->node);
+    sm_move(&pending_table, &p->sm, PENDING_DONE, p);
+}
+
+bool node_expired(struct reg_node *n, struct pending *p)
+{
+    struct err *err = &p->w->err;
+    if (env_now(n->env) < p->deadline)
+        return false;
+    if (p->handed)
+        err_set(err, ERR_UNKNOWN_OUTCOME,
+                "no answer in time: the write may have been done or may still be");
+    else if (!node_leader(n))
+        node_no_quorum(n, err);
+    else
+        err_set(err, ERR_UNAVAILABLE, "the leader takes no writes just now; nothing was done");
+    return true;
+}
+
+/* ---- taking in ---- */
+
+static bool write_fits(const struct reg_write *w, struct err *err)
+{
+    size_t bytes = 0;
+    if (w->op_count == 0 || w->op_count > REG_REQUEST_OPS_MAX)
+        return err_set(err, ERR_LIMIT, "%zu operations in one write; 1 to %d are possible",
+                       w->op_count, REG_REQUEST_OPS_MAX);
+    for (size_t i = 0; i < w->op_count; i++) {
+        const struct reg_op *op = &w->ops[i];
+        if (op->key.n == 0 || op->key.n > REG_KEY_BYTES_MAX)
+            return err_set(err, ERR_LIMIT, "key of %zu bytes; 1 to %d are possible", op->key.n,
+                           REG_KEY_BYTES_MAX);
+        if (op->value.n > REG_VALUE_BYTES_MAX)
+            return err_set(err, ERR_LIMIT, "%.*s: %zu bytes; at most %u are possible",
+                           SLICE(op->key), op->value.n, REG_VALUE_BYTES_MAX);
+        bytes += op->key.n + op->value.n;
+    }
+    return bytes <= REG_REQUEST_BYTES_MAX ||
+           err_set(err, ERR_LIMIT, "%zu bytes in one write; at most %u are possible", bytes,
+                   REG_REQUEST_BYTES_MAX);
+}
+
+static bool keys_distinct(const struct reg_write *w, struct err *err)
+{
+    struct map keys = {0};
+    bool ok = true;
+    for (size_t i = 0; ok && w->op_count > 1 && i < w->op_count; i++)
+        if (map_put(&keys, w->ops[i].key, &keys))
+            ok = err_set(err, ERR_INVALID, "%.*s: twice in one write", SLICE(w->ops[i].key));
+    map_fini(&keys);
+    return ok;
+}
+
+static void admit(struct reg_node *n)
+{
+    while (!list_empty(&n->admission) &&
+           n->next_sequence - n->oldest_sequence < REG_CLIENT_WINDOW) {
+        struct pending *p = container_of(list_pop(&n->admission), struct pending, node);
+        p->sequence = n->next_sequence++;
+        wf_assert(!n->window[p->sequence % REG_CLIENT_WINDOW]);
+        n->window[p->sequence % REG_CLIENT_WINDOW] = p;
+        list_push(&n->queue, &p->node);
+    }
+}
+
+static void on_submit(struct env_post *post)
+{
+    struct pending *p = container_of(post, struct pending, post);
+    struct reg_node *n = p->owner;
+    p->deadline = env_now(n->env) + (p->w->timeout ? p->w->timeout : TIMEOUT_DEFAULT_MS);
+    if (n->stop != NODE_RUNS) {
+        err_set(&p->w->err, ERR_UNAVAILABLE, "this node is stopping");
+        node_answer(p);
+        return;
+    }
+    if (p->read)
+        node_read_add(n, p);
+    else
+        list_push(&n->admission, &p->node);
+    node_turn(n);
+}
+
+static void submit(struct reg_node *n, struct reg_write *w, bool read)
+{
+    struct pending *p = MEM_NEW(struct pending);
+    *p = (struct pending){.owner = n, .w = w, .read = read};
+    w->impl = p;
+    err_clear(&w->err);
+    w->revision = w->failed_rev = 0;
+    w->failed_op = 0;
+    unsigned count = __atomic_add_fetch(&n->outstanding, 1, __ATOMIC_RELAXED);
+    bool ok = read || (write_fits(w, &w->err) && keys_distinct(w, &w->err));
+    if (ok && count > NODE_WRITES_MAX)
+        ok =
+            err_set(&w->err, ERR_LIMIT, "%u writes are waiting on this node: slow down", count - 1);
+    if (!ok) {
+        node_answer(p);
+        return;
+    }
+    p->post.fn = on_submit;
+    env_post(n->env, &p->post);
+}
+
+void reg_write(struct reg_node *node, struct reg_write *w)
+{
+    submit(node, w, false);
+}
+
+void reg_read_index(struct reg_node *node, struct reg_write *w)
+{
+    submit(node, w, true);
+}
+
+/* ---- back into the queue ---- */
+
+/* By sequence: the queue is short, and what comes back is mostly older than all of it. */
+static void requeue(struct reg_node *n, struct pending *p)
+{
+    struct list_node *at = n->queue.head.next;
+    while (at != &n->queue.head && container_of(at, struct pending, node)->sequence < p->sequence)
+        at = at->next;
+    wf_assert(!list_linked(&p->node));
+    p->node.prev = at->prev;
+    p->node.next = at;
+    at->prev->next = &p->node;
+    at->prev = &p->node;
+    sm_move(&pending_table, &p->sm, PENDING_QUEUED, p);
+}
+
+static void requeue_if(struct reg_node *n, uint8_t state, uint64_t entry, bool not_taken)
+{
+    for (uint64_t s = n->next_sequence; s-- > n->oldest_sequence;) {
+        struct pending *p = n->window[s % REG_CLIENT_WINDOW];
+        if (!p || p->sm.now != state || (entry && p->entry != entry))
+            continue;
+        if (not_taken)
+            p->handed--;
+        requeue(n, p);
+    }
+}
+
+void node_write_recall(struct reg_node *n)
+{
+    requeue_if(n, PENDING_FORWARDED, 0, false);
+    node_turn(n);
+}
+
+static void retry_soon(struct reg_node *n)
+{
+    if (!n->retry.armed)
+        env_timer_start(n->env, &n->retry, NODE_RETRY_MS);
+}
+
+/* ---- leader: entries ---- */
+
+static void on_entry(struct raft_apply *req, int status, void *result)
+{
+    struct node_entry *e = container_of(req, struct node_entry, req);
+    struct reg_node *n = e->owner;
+    (void)result;
+    wf_assert(n->entries_in_flight > 0);
+    n->entries_in_flight--;
+    /* Leadership was lost: the entry may commit or not. Sent again under the same sequence, it has
+     * its effect once. */
+    if (status != 0)
+        requeue_if(n, PENDING_PROPOSED, e->id, false);
+    mem_free(e);
+    node_turn(n);
+}
+
+/* At most one operation per object and entry: its revision is the entry's. What has to wait blocks
+ * its keys for those behind it, so that writes to one object keep their order. */
+static bool keys_free(struct map *keys, const struct reg_request *r)
+{
+    bool fresh = true;
+    for (size_t i = 0; fresh && i < r->op_count; i++)
+        fresh = !map_get(keys, r->ops[i].key);
+    for (size_t i = 0; i < r->op_count; i++)
+        map_put(keys, r->ops[i].key, keys);
+    return fresh;
+}
+
+static struct reg_request request_of(const struct reg_node *n, const struct pending *p)
+{
+    return (struct reg_request){.client = n->client,
+                                .sequence = p->sequence,
+                                .settled = n->oldest_sequence,
+                                .op_count = p->w->op_count,
+                                .ops = p->w->ops};
+}
+
+struct pack {
+    struct reg_node *n;
+    struct reg_entry_builder builder;
+    struct map keys;
+    size_t looked;
+    bool full;
+    uint64_t id;
+};
+
+static bool pack_add(struct pack *k, const struct reg_request *r)
+{
+    k->looked++;
+    if (!keys_free(&k->keys, r))
+        return false;
+    k->full = !reg_entry_add(&k->builder, r);
+    return !k->full;
+}
+
+static void pack_own(struct pack *k)
+{
+    struct reg_node *n = k->n;
+    LIST_EACH(&n->queue, node)
+    {
+        struct pending *p = container_of(node, struct pending, node);
+        struct reg_request r = request_of(n, p);
+        if (k->full || k->looked == NODE_PACK_LOOK_MAX)
+            return;
+        if (!pack_add(k, &r))
+            continue;
+        list_remove(&p->node);
+        p->entry = k->id;
+        p->handed++;
+        sm_move(&pending_table, &p->sm, PENDING_PROPOSED, p);
+    }
+}
+
+static void foreign_free(struct reg_node *n, struct foreign *f)
+{
+    list_remove(&f->node);
+    n->foreign_bytes -= f->bytes;
+    arena_fini(&f->arena);
+    mem_free(f);
+}
+
+static void pack_foreign(struct pack *k, struct list *packed)
+{
+    LIST_EACH(&k->n->foreigns, node)
+    {
+        struct foreign *f = container_of(node, struct foreign, node);
+        if (k->full || k->looked == NODE_PACK_LOOK_MAX)
+            return;
+        if (!pack_add(k, &f->request))
+            continue;
+        list_remove(&f->node);
+        list_push(packed, &f->node);
+    }
+}
+
+static bool propose(struct reg_node *n, struct pack *k)
+{
+    struct slice bytes = reg_entry_end(&k->builder);
+    struct raft_buffer buf = {raft_malloc(bytes.n), bytes.n};
+    if (!buf.base)
+        wf_die("out of memory");
+    memcpy(buf.base, bytes.p, bytes.n);
+    struct node_entry *e = MEM_NEW(struct node_entry);
+    e->owner = n;
+    e->id = k->id;
+    n->entries_in_flight++;
+    if (raft_apply(&n->raft, &e->req, &buf, 1, on_entry) == 0)
+        return true;
+    n->entries_in_flight--;
+    raft_free(buf.base);
+    mem_free(e);
+    requeue_if(n, PENDING_PROPOSED, k->id, true);
+    retry_soon(n);
+    return false;
+}
+
+/* Foreign and own requests take turns at the front. */
+static bool pack_one(struct reg_node *n)
+{
+    struct pack k = {.n = n, .id = ++n->next_entry};
+    struct list packed;
+    struct list_node *node;
+    list_init(&packed);
+    reg_entry_begin(&k.builder, env_wall_ms(n->env));
+    if (k.id % 2)
+        pack_foreign(&k, &packed);
+    pack_own(&k);
+    if (k.id % 2 == 0)
+        pack_foreign(&k, &packed);
+    bool more = k.builder.count > 0 && propose(n, &k);
+    while ((node = list_pop(&packed))) {
+        list_push(&n->foreigns, node);
+        foreign_free(n, container_of(node, struct foreign, node));
+    }
+    map_fini(&k.keys);
+    reg_entry_fini(&k.builder);
+    return more;
+}
+
+static void pack_all(struct reg_node *n)
+{
+    while (n->entries_in_flight < NODE_ENTRIES_IN_FLIGHT_MAX &&
+           (!list_empty(&n->queue) || !list_empty(&n->foreigns)))
+        if (!pack_one(n))
+            break;
+}
+
+/* ---- follower: to the leader ---- */
+
+static bool forward(struct reg_node *n, struct pending *p, uint64_t leader)
+{
+    struct buf b = {0};
+    struct reg_request r = request_of(n, p);
+    reg_request_encode(&b, &r);
+    struct slice s = buf_slice(&b);
+    bool sent = raftio_send(&n->io, leader, FRAME_FORWARD, n->raft.current_term,
+                            &(struct iovec){(void *)(uintptr_t)s.p, s.n}, 1);
+    buf_fini(&b);
+    return sent;
+}
+
+static void forward_all(struct reg_node *n, uint64_t leader)
+{
+    LIST_EACH(&n->queue, node)
+    {
+        struct pending *p = container_of(node, struct pending, node);
+        if (!forward(n, p, leader)) {
+            retry_soon(n);
+            return;
+        }
+        list_remove(&p->node);
+        p->handed++;
+        sm_move(&pending_table, &p->sm, PENDING_FORWARDED, p);
+    }
+}
+
+static void refuse_foreigns(struct reg_node *n)
+{
+    while (!list_empty(&n->foreigns)) {
+        struct foreign *f = container_of(list_first(&n->foreigns), struct foreign, node);
+        uint64_t ids[] = {f->request.client, f->request.sequence};
+        raftio_send(&n->io, f->from, FRAME_FORWARD_REFUSED, n->raft.current_term,
+                    &(struct iovec){ids, sizeof(ids)}, 1);
+        foreign_free(n, f);
+    }
+}
+
+void node_write_advance(struct reg_node *n)
+{
+    admit(n);
+    if (n->stop != NODE_RUNS && n->stop != NODE_TRANSFERS)
+        return;
+    if (node_leads(n)) {
+        pack_all(n);
+        return;
+    }
+    refuse_foreigns(n);
+    uint64_t leader = node_leader(n);
+    if (leader && leader != n->opt.id && !n->retry.armed)
+        forward_all(n, leader);
+}
+
+void node_write_on_forward(struct reg_node *n, uint64_t from, const struct frame *f)
+{
+    struct foreign *fo = MEM_NEW(struct foreign);
+    struct err err = {0};
+    fo->from = from;
+    fo->bytes = f->payload.n;
+    struct reader r = reader_of(arena_dup(&fo->arena, f->payload));
+    if (!reg_request_decode(&r, &fo->arena, &fo->request, &err) || !reader_done(&r)) {
+        LOG_WARN("registry.forward.invalid", F_U64("from", from), F_ERR(&err));
+        arena_fini(&fo->arena);
+        mem_free(fo);
+        return;
+    }
+    list_push(&n->foreigns, &fo->node);
+    n->foreign_bytes += fo->bytes;
+    if (!node_leads(n) || n->foreign_bytes > NODE_FOREIGN_BYTES_MAX) {
+        uint64_t ids[] = {fo->request.client, fo->request.sequence};
+        raftio_send(&n->io, from, FRAME_FORWARD_REFUSED, n->raft.current_term,
+                    &(struct iovec){ids, sizeof(ids)}, 1);
+        foreign_free(n, fo);
+        return;
+    }
+    node_turn(n);
+}
+
+void node_write_on_refused(struct reg_node *n, const struct frame *f)
+{
+    struct reader r = reader_of(f->payload);
+    uint64_t client = reader_u64le(&r), sequence = reader_u64le(&r);
+    struct pending *p = n->window[sequence % REG_CLIENT_WINDOW];
+    if (!reader_done(&r) || client != n->client || !p || p->sequence != sequence ||
+        p->sm.now != PENDING_FORWARDED)
+        return;
+    p->handed--;
+    requeue(n, p);
+    retry_soon(n);
+}
+
+/* ---- time ---- */
+
+static void expire_list(struct reg_node *n, struct list *l, bool no_quorum)
+{
+    LIST_EACH(l, node)
+    {
+        struct pending *p = container_of(node, struct pending, node);
+        if (no_quorum && !p->handed)
+            node_no_quorum(n, &p->w->err);
+        else if (!node_expired(n, p))
+            continue;
+        answer_write(n, p);
+    }
+}
+
+void node_write_tick(struct reg_node *n)
+{
+    bool hopeless = node_hopeless(n);
+    expire_list(n, &n->queue, hopeless);
+    expire_list(n, &n->admission, hopeless);
+    for (uint64_t s = n->oldest_sequence; s < n->next_sequence; s++) {
+        struct pending *p = n->window[s % REG_CLIENT_WINDOW];
+        if (p && (p->sm.now == PENDING_PROPOSED || p->sm.now == PENDING_FORWARDED) &&
+            node_expired(n, p))
+            answer_write(n, p);
+    }
+    node_turn(n);
+}
+
+void node_write_fail_all(struct reg_node *n)
+{
+    struct list_node *node;
+    node_write_answer_done(n);
+    requeue_if(n, PENDING_PROPOSED, 0, false);
+    requeue_if(n, PENDING_FORWARDED, 0, false);
+    while ((node = list_first(&n->queue)) || (node = list_first(&n->admission))) {
+        struct pending *p = container_of(node, struct pending, node);
+        err_set(&p->w->err, p->handed ? ERR_UNKNOWN_OUTCOME : ERR_UNAVAILABLE,
+                "this node is stopping");
+        answer_write(n, p);
+    }
+    while (!list_empty(&n->foreigns))
+        foreign_free(n, container_of(list_first(&n->foreigns), struct foreign, node));
+}

@@ -1,0 +1,442 @@
+#include "registry/raft/peers.h"
+
+#include <string.h>
+
+#include "base/core/assert.h"
+#include "base/core/log.h"
+#include "base/core/sm.h"
+
+/* Our connection to a peer.
+ *
+ *   WAITING ──timer, or it calls us──▶ CONNECTING ──connected──▶ GREETING ──its HELLO──▶ UP
+ *      ▲                                   │                        │                     │
+ *      └───────────────────────────────────┴────────────────────────┴─────────────────────┘
+ */
+enum { OUT_WAITING, OUT_CONNECTING, OUT_GREETING, OUT_UP };
+
+static const struct sm_state out_states[] = {
+    [OUT_WAITING] = {"waiting", SM(OUT_CONNECTING)},
+    [OUT_CONNECTING] = {"connecting", SM(OUT_GREETING) | SM(OUT_WAITING)},
+    [OUT_GREETING] = {"greeting", SM(OUT_UP) | SM(OUT_WAITING)},
+    [OUT_UP] = {"up", SM(OUT_WAITING)},
+};
+
+struct peer {
+    struct peers *peers;
+    struct peer_member member;
+    struct sm out_sm;
+    struct conn out, in;
+    struct env_timer retry; /* next try, or the end of patience with a greeting */
+    wf_ms backoff, heard;   /* heard: 0 = never */
+    bool was_up;            /* since we last said that it is gone */
+};
+
+static bool out_ok(const void *owner)
+{
+    const struct peer *p = owner;
+    return (p->out_sm.now == OUT_WAITING) == !conn_open(&p->out);
+}
+
+static const struct sm_table out_table = {"registry.peer", out_states, ARRAY_LEN(out_states),
+                                          out_ok};
+
+/* Accepted, and not yet introduced. */
+struct guest {
+    struct list_node node;
+    struct peers *peers;
+    struct conn conn;
+    struct env_timer timer;
+};
+
+struct peers {
+    struct env *env;
+    uint64_t self, cluster, incarnation;
+    wf_ms user_timeout;
+    const struct peers_events *events;
+    void *ctx;
+    struct peer_member me;
+    struct peer peer[RAFT_MEMBERS_MAX];
+    size_t count;
+    struct env_listener *listener;
+    struct list guests;
+    size_t guest_count;
+};
+
+static struct peer *find(const struct peers *p, uint64_t id)
+{
+    for (size_t i = 0; i < p->count; i++)
+        if (p->peer[i].member.id == id)
+            return (struct peer *)(uintptr_t)&p->peer[i];
+    return NULL;
+}
+
+static void out_move(struct peer *p, uint8_t to)
+{
+    sm_move(&out_table, &p->out_sm, to, p);
+}
+
+static struct conn_options conn_options(const struct peers *p)
+{
+    return (struct conn_options){.self = p->self,
+                                 .cluster = p->cluster,
+                                 .user_timeout = p->user_timeout,
+                                 .connect_timeout = PEER_HELLO_TIMEOUT_MS};
+}
+
+static void send_hello(struct peers *p, struct conn *c, enum hello_role role, uint64_t to)
+{
+    struct buf b = {0};
+    hello_encode(&b, &(struct hello){.role = role,
+                                     .to = to,
+                                     .incarnation = p->incarnation,
+                                     .name = slice_of(p->me.name)});
+    struct slice s = buf_slice(&b);
+    conn_send(c, FRAME_HELLO, 0, &(struct iovec){(void *)(uintptr_t)s.p, s.n}, 1);
+    buf_fini(&b);
+}
+
+/* ---- to a peer ---- */
+
+static void out_start(struct peer *p);
+
+static void out_lost(struct peer *p, bool refused)
+{
+    struct peers *all = p->peers;
+    bool was_up = p->out_sm.now == OUT_UP;
+    out_move(p, OUT_WAITING);
+    if (was_up)
+        all->events->on_down(all->ctx, p->member.id);
+    /* The first try after a loss is at once: its outcome tells a dead process from a cut. */
+    wf_ms delay = was_up ? 0 : p->backoff + (wf_ms)env_random_below(all->env, PEER_BACKOFF_MIN_MS);
+    p->backoff =
+        was_up ? PEER_BACKOFF_MIN_MS
+               : (p->backoff * 2 < PEER_BACKOFF_MAX_MS ? p->backoff * 2 : PEER_BACKOFF_MAX_MS);
+    env_timer_start(all->env, &p->retry, delay);
+    if (refused && p->was_up && !conn_open(&p->in)) {
+        p->was_up = false;
+        all->events->on_gone(all->ctx, p->member.id);
+    }
+}
+
+static void out_fail(struct peer *p, const struct err *why)
+{
+    LOG_WARN("registry.peer.refused", F_CSTR("peer", p->member.name), F_ERR(why));
+    conn_close(&p->out);
+    out_lost(p, false);
+}
+
+static void on_out_connect(void *ctx)
+{
+    struct peer *p = ctx;
+    out_move(p, OUT_GREETING);
+    send_hello(p->peers, &p->out, HELLO_CONTROL, p->member.id);
+    env_timer_start(p->peers->env, &p->retry, PEER_HELLO_TIMEOUT_MS);
+}
+
+static void on_greeting(struct peer *p, const struct frame *f)
+{
+    struct hello h;
+    struct err err = {0};
+    if (f->type == FRAME_REFUSE) {
+        err_set(&err, ERR_FORBIDDEN, "it says: %.*s", SLICE(f->payload));
+        out_fail(p, &err);
+        return;
+    }
+    if (f->type != FRAME_HELLO || !hello_decode(f->payload, &h, &err) || h.to != p->peers->self ||
+        f->from != p->member.id) {
+        err_set(&err, ERR_INVALID, "node %llu answers at the address of node %llu",
+                (unsigned long long)f->from, (unsigned long long)p->member.id);
+        out_fail(p, &err);
+        return;
+    }
+    env_timer_stop(p->peers->env, &p->retry);
+    out_move(p, OUT_UP);
+    p->backoff = PEER_BACKOFF_MIN_MS;
+    p->was_up = true;
+    p->heard = env_now(p->peers->env);
+    LOG_INFO("registry.peer.up", F_CSTR("peer", p->member.name), F_U64("id", p->member.id));
+    p->peers->events->on_up(p->peers->ctx, p->member.id);
+}
+
+static void on_out_frame(void *ctx, const struct frame *f)
+{
+    struct peer *p = ctx;
+    if (p->out_sm.now == OUT_GREETING) {
+        on_greeting(p, f);
+        return;
+    }
+    struct err err = {0};
+    err_set(&err, ERR_INVALID, "frame of type %d on our own connection", f->type);
+    out_fail(p, &err);
+}
+
+static void on_out_close(void *ctx, const struct err *why)
+{
+    struct peer *p = ctx;
+    bool refused = p->out_sm.now == OUT_CONNECTING && why->code == ERR_UNAVAILABLE;
+    if (p->out_sm.now == OUT_UP)
+        LOG_WARN("registry.peer.down", F_CSTR("peer", p->member.name), F_ERR(why));
+    out_lost(p, refused);
+}
+
+static const struct conn_events out_events = {
+    .on_connect = on_out_connect, .on_frame = on_out_frame, .on_close = on_out_close};
+
+static void out_start(struct peer *p)
+{
+    struct conn_options opt = conn_options(p->peers);
+    env_timer_stop(p->peers->env, &p->retry);
+    conn_connect(&p->out, p->peers->env, &p->member.addr, &opt, &out_events, p);
+    out_move(p, OUT_CONNECTING);
+}
+
+static void on_retry(struct env_timer *t)
+{
+    struct peer *p = container_of(t, struct peer, retry);
+    if (p->out_sm.now == OUT_WAITING) {
+        out_start(p);
+        return;
+    }
+    struct err err = {0};
+    err_set(&err, ERR_TIMEOUT, "no answer to our greeting");
+    out_fail(p, &err);
+}
+
+/* ---- from a peer ---- */
+
+static void on_in_frame(void *ctx, const struct frame *f)
+{
+    struct peer *p = ctx;
+    p->heard = env_now(p->peers->env);
+    if (f->from != p->member.id || f->type < FRAME_APPEND || f->type >= FRAME_BULK_GET) {
+        LOG_WARN("registry.peer.protocol", F_CSTR("peer", p->member.name), F_U64("from", f->from),
+                 F_I64("type", f->type));
+        conn_close(&p->in);
+        return;
+    }
+    p->peers->events->on_frame(p->peers->ctx, p->member.id, f);
+}
+
+/* Try our own connection now: if its process is gone, it is refused at once. */
+static void on_in_close(void *ctx, const struct err *why)
+{
+    struct peer *p = ctx;
+    LOG_DEBUG("registry.peer.in_closed", F_CSTR("peer", p->member.name), F_ERR(why));
+    if (p->out_sm.now == OUT_WAITING)
+        out_start(p);
+}
+
+static const struct conn_events in_events = {.on_frame = on_in_frame, .on_close = on_in_close};
+
+/* ---- guests ---- */
+
+static void guest_free(struct guest *g)
+{
+    env_timer_stop(g->peers->env, &g->timer);
+    list_remove(&g->node);
+    g->peers->guest_count--;
+    mem_free(g);
+}
+
+static void guest_refuse(struct guest *g, const struct err *why)
+{
+    struct slice text = slice_of(why->msg);
+    LOG_WARN("registry.peer.guest_refused", F_ERR(why));
+    conn_send(&g->conn, FRAME_REFUSE, 0, &(struct iovec){(void *)(uintptr_t)text.p, text.n}, 1);
+    conn_close_after_write(&g->conn);
+    guest_free(g);
+}
+
+static bool hello_fits(struct peers *p, const struct frame *f, struct hello *h, struct err *err)
+{
+    if (f->type != FRAME_HELLO)
+        return err_set(err, ERR_INVALID, "frame of type %d before the greeting", f->type);
+    if (!hello_decode(f->payload, h, err))
+        return false;
+    if (h->to != p->self)
+        return err_set(err, ERR_INVALID, "this is node %llu, not %llu: the members differ",
+                       (unsigned long long)p->self, (unsigned long long)h->to);
+    if (!find(p, f->from))
+        return err_set(err, ERR_FORBIDDEN, "node %llu is no member", (unsigned long long)f->from);
+    return true;
+}
+
+static void admit_control(struct peers *all, struct peer *p, struct env_stream *s)
+{
+    struct conn_options opt = conn_options(all);
+    conn_close(&p->in);
+    conn_adopt(&p->in, all->env, s, &opt, &in_events, p);
+    send_hello(all, &p->in, HELLO_CONTROL, p->member.id);
+    p->heard = env_now(all->env);
+    if (p->out_sm.now == OUT_WAITING)
+        out_start(p);
+}
+
+static void on_guest_frame(void *ctx, const struct frame *f)
+{
+    struct guest *g = ctx;
+    struct peers *p = g->peers;
+    struct hello h;
+    struct err err = {0};
+    if (!hello_fits(p, f, &h, &err)) {
+        guest_refuse(g, &err);
+        return;
+    }
+    struct env_stream *s = g->conn.stream;
+    if (h.role == HELLO_BULK)
+        send_hello(p, &g->conn, HELLO_BULK, f->from);
+    /* The peer waits for our greeting before it sends more: nothing is lost in the buffer. */
+    env_stream_set_events(s, NULL, NULL);
+    uint64_t from = f->from;
+    g->conn.stream = NULL;
+    conn_close(&g->conn);
+    guest_free(g);
+    if (h.role == HELLO_BULK)
+        p->events->on_bulk(p->ctx, from, s);
+    else
+        admit_control(p, find(p, from), s);
+}
+
+static void on_guest_close(void *ctx, const struct err *why)
+{
+    LOG_WARN("registry.peer.guest_lost", F_ERR(why));
+    guest_free(ctx);
+}
+
+static void on_guest_timer(struct env_timer *t)
+{
+    struct guest *g = container_of(t, struct guest, timer);
+    conn_close(&g->conn);
+    guest_free(g);
+}
+
+static const struct conn_events guest_events = {.on_frame = on_guest_frame,
+                                                .on_close = on_guest_close};
+
+static void on_accept(void *ctx, struct env_stream *s)
+{
+    struct peers *p = ctx;
+    struct conn_options opt = conn_options(p);
+    if (p->guest_count == PEER_HALF_OPEN_MAX) {
+        struct guest *oldest = container_of(list_first(&p->guests), struct guest, node);
+        conn_close(&oldest->conn);
+        guest_free(oldest);
+    }
+    struct guest *g = MEM_NEW(struct guest);
+    g->peers = p;
+    g->timer.fn = on_guest_timer;
+    list_push(&p->guests, &g->node);
+    p->guest_count++;
+    conn_adopt(&g->conn, p->env, s, &opt, &guest_events, g);
+    env_timer_start(p->env, &g->timer, PEER_HELLO_TIMEOUT_MS);
+}
+
+/* ---- life ---- */
+
+static bool members_load(struct peers *p, const struct peers_options *opt, struct err *err)
+{
+    bool self = false;
+    for (size_t i = 0; i < opt->member_count; i++) {
+        const struct peer_member *m = &opt->members[i];
+        if (m->id == p->self) {
+            p->me = *m;
+            self = true;
+            continue;
+        }
+        struct peer *peer = &p->peer[p->count++];
+        peer->peers = p;
+        peer->member = *m;
+        peer->backoff = PEER_BACKOFF_MIN_MS;
+        peer->retry.fn = on_retry;
+    }
+    return self || err_set(err, ERR_INVALID, "node %llu is not one of the members",
+                           (unsigned long long)p->self);
+}
+
+struct peers *peers_open(const struct peers_options *opt, struct err *err)
+{
+    wf_assert(opt->member_count <= RAFT_MEMBERS_MAX);
+    struct peers *p = MEM_NEW(struct peers);
+    p->env = opt->env;
+    p->self = opt->self;
+    p->cluster = opt->cluster;
+    p->incarnation = opt->incarnation;
+    p->user_timeout = opt->user_timeout;
+    p->events = opt->events;
+    p->ctx = opt->ctx;
+    list_init(&p->guests);
+    if (members_load(p, opt, err))
+        p->listener =
+            env_listen(p->env, &p->me.addr, &(struct env_listen_options){0}, on_accept, p, err);
+    if (!p->listener) {
+        mem_free(p);
+        return NULL;
+    }
+    for (size_t i = 0; i < p->count; i++)
+        out_start(&p->peer[i]);
+    return p;
+}
+
+void peers_close(struct peers *p)
+{
+    struct list_node *n;
+    if (!p)
+        return;
+    env_listener_close(p->listener);
+    while ((n = list_first(&p->guests))) {
+        struct guest *g = container_of(n, struct guest, node);
+        conn_close(&g->conn);
+        guest_free(g);
+    }
+    for (size_t i = 0; i < p->count; i++) {
+        env_timer_stop(p->env, &p->peer[i].retry);
+        conn_close(&p->peer[i].out);
+        conn_close(&p->peer[i].in);
+    }
+    mem_free(p);
+}
+
+bool peers_send(struct peers *p, uint64_t to, enum frame_type type, uint64_t term,
+                const struct iovec *payload, int n)
+{
+    struct peer *peer = find(p, to);
+    size_t bytes = FRAME_HEAD_BYTES;
+    if (!peer || peer->out_sm.now != OUT_UP)
+        return false;
+    for (int i = 0; i < n; i++)
+        bytes += payload[i].iov_len;
+    size_t queued = conn_queued(&peer->out);
+    if (queued > 0 && queued + bytes > PEER_QUEUED_BYTES_MAX)
+        return false;
+    conn_send(&peer->out, type, term, payload, n);
+    return true;
+}
+
+bool peers_connected(const struct peers *p, uint64_t id)
+{
+    const struct peer *peer = find(p, id);
+    return peer && peer->out_sm.now == OUT_UP && conn_open(&peer->in);
+}
+
+wf_ms peers_last_contact(const struct peers *p, uint64_t id)
+{
+    const struct peer *peer = find(p, id);
+    return peer && peer->heard ? env_now(p->env) - peer->heard : -1;
+}
+
+size_t peers_queued(const struct peers *p, uint64_t id)
+{
+    const struct peer *peer = find(p, id);
+    return peer ? conn_queued(&peer->out) : 0;
+}
+
+const struct env_addr *peers_addr(const struct peers *p)
+{
+    return env_listener_addr(p->listener);
+}
+
+const struct env_addr *peers_member_addr(const struct peers *p, uint64_t id)
+{
+    const struct peer *peer = find(p, id);
+    return id == p->self ? &p->me.addr : peer ? &peer->member.addr : NULL;
+}

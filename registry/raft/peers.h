@@ -1,0 +1,60 @@
+/* Connections to the other members: one to each for what we send, one from each for what we get.
+ *
+ * A connection begins with HELLO in both directions; cluster, ids and role must fit. A newer one
+ * from the same peer replaces the older. Lost ones are made again with back-off, at once when the
+ * peer calls us. Connections for checkpoints are handed on (bulk.h).
+ *
+ *   struct peers *p = peers_open(&(struct peers_options){…}, &err);
+ *   peers_send(p, id, FRAME_APPEND, term, pieces, n);
+ */
+#ifndef WEFT_REGISTRY_RAFT_PEERS_H
+#define WEFT_REGISTRY_RAFT_PEERS_H
+
+#include "registry/raft/conn.h"
+#include "registry/raft/raft_limits.h"
+
+struct peer_member {
+    uint64_t id;
+    char name[PEER_NAME_BYTES_MAX];
+    struct env_addr addr;
+};
+
+struct peers_events {
+    void (*on_frame)(void *ctx, uint64_t from, const struct frame *f);
+    void (*on_up)(void *ctx, uint64_t id);   /* what we send reaches it */
+    void (*on_down)(void *ctx, uint64_t id); /* no more */
+    /* Was connected, lost in both directions, and a new connection is refused: its process is gone.
+     */
+    void (*on_gone)(void *ctx, uint64_t id);
+    /* A peer wants a checkpoint. Take the conn over with its events (it is otherwise closed). */
+    void (*on_bulk)(void *ctx, uint64_t from, struct env_stream *s);
+};
+
+struct peers_options {
+    struct env *env;
+    uint64_t self, cluster, incarnation;
+    const struct peer_member *members; /* with ourselves; copied */
+    size_t member_count;
+    wf_ms user_timeout;
+    const struct peers_events *events;
+    void *ctx;
+};
+
+struct peers;
+
+/* Binds our own member address. */
+struct peers *peers_open(const struct peers_options *opt, struct err *err);
+void peers_close(struct peers *p);
+
+/* false: not connected, or more than PEER_QUEUED_BYTES_MAX would wait: the frame is lost. */
+bool peers_send(struct peers *p, uint64_t to, enum frame_type type, uint64_t term,
+                const struct iovec *payload, int n);
+bool peers_connected(const struct peers *p, uint64_t id);
+/* ms since something came from it; -1 = never. */
+wf_ms peers_last_contact(const struct peers *p, uint64_t id);
+size_t peers_queued(const struct peers *p, uint64_t id);
+/* Where we listen (the port when 0 was asked for). */
+const struct env_addr *peers_addr(const struct peers *p);
+const struct env_addr *peers_member_addr(const struct peers *p, uint64_t id);
+
+#endif

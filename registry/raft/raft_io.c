@@ -1,0 +1,882 @@
+#include "registry/raft/raft_io.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "base/core/assert.h"
+#include "base/core/log.h"
+#include "registry/raft/guard.h"
+#include "registry/raft/message.h"
+
+#define PATH_BYTES SNAPSHOT_PATH_BYTES
+
+static struct raftio *self_of(struct raft_io *io)
+{
+    return io->impl;
+}
+
+static int fail(struct raftio *io, const struct err *err)
+{
+    snprintf(io->io.errmsg, sizeof(io->io.errmsg), "%.*s", (int)sizeof(io->io.errmsg) - 1,
+             err->msg);
+    return err->code == ERR_CORRUPT ? RAFT_CORRUPT : RAFT_IOERR;
+}
+
+const char *raftio_address(const struct raftio *io, uint64_t id)
+{
+    for (size_t i = 0; i < io->member_count; i++)
+        if (io->members[i].id == id)
+            return io->addresses[i];
+    return NULL;
+}
+
+/* ---- completions: libraft is never called from inside a call of its own ---- */
+
+struct completion {
+    struct list_node node;
+    void (*fn)(struct raftio *io, struct completion *c);
+    union {
+        struct raft_io_send *send;
+        struct raft_io_snapshot_put *put;
+        struct raft_io_snapshot_get *get;
+    };
+    int status;
+};
+
+static void run_completions(struct raftio *io)
+{
+    struct list_node *n;
+    while ((n = list_pop(&io->completions))) {
+        struct completion *c = container_of(n, struct completion, node);
+        c->fn(io, c);
+        mem_free(c);
+    }
+}
+
+static void on_complete(struct env_task *t)
+{
+    run_completions(container_of(t, struct raftio, complete));
+}
+
+static struct completion *
+complete_later(struct raftio *io, void (*fn)(struct raftio *, struct completion *), int status)
+{
+    struct completion *c = MEM_NEW(struct completion);
+    c->fn = fn;
+    c->status = status;
+    list_push(&io->completions, &c->node);
+    env_defer(io->env, &io->complete);
+    return c;
+}
+
+/* ---- term, vote, bootstrap, load ---- */
+
+static int store_meta(struct raftio *io)
+{
+    struct err err = {0};
+    if (!meta_store(io->env, io->dir, &io->meta, &err))
+        return fail(io, &err);
+    return 0;
+}
+
+static int io_init(struct raft_io *io, raft_id id, const char *address)
+{
+    (void)address;
+    wf_assert(self_of(io)->self == id);
+    return 0;
+}
+
+static int io_set_term(struct raft_io *rio, raft_term term)
+{
+    struct raftio *io = self_of(rio);
+    io->meta.term = term;
+    io->meta.vote = 0;
+    return store_meta(io);
+}
+
+static int io_set_vote(struct raft_io *rio, raft_id id)
+{
+    struct raftio *io = self_of(rio);
+    io->meta.vote = id;
+    return store_meta(io);
+}
+
+static void on_bootstrapped(struct log_append *a)
+{
+    struct raftio *io = container_of(a, struct raftio, boot_append);
+    io->meta.started = 1;
+    if (store_meta(io) != 0)
+        wf_die("registry %s: %s", io->dir, io->io.errmsg);
+}
+
+/* Every member of the initial cluster writes the same first entry. It is in the first group of the
+ * log: nothing can be acknowledged before it is durable. */
+static int io_bootstrap(struct raft_io *rio, const struct raft_configuration *conf)
+{
+    struct raftio *io = self_of(rio);
+    struct raft_buffer bytes;
+    if (!io->fresh)
+        return RAFT_CANTBOOTSTRAP;
+    int rc = raft_configuration_encode(conf, &bytes);
+    if (rc != 0)
+        return rc;
+    if (io->meta.term == 0)
+        io->meta.term = 1;
+    char *copy = mem_new(bytes.len);
+    memcpy(copy, bytes.base, bytes.len);
+    raft_free(bytes.base);
+    *vec_push(&io->contents.entries) =
+        (struct log_entry){.term = 1, .type = LOG_CHANGE, .payload = slice_mem(copy, bytes.len)};
+    io->contents.first = 1;
+    io->next_index = 2;
+    io->boot_append = (struct log_append){
+        .first = 1, .entries = io->contents.entries.p, .n = 1, .fn = on_bootstrapped};
+    log_append(io->log, &io->boot_append);
+    return store_meta(io);
+}
+
+static int io_recover(struct raft_io *rio, const struct raft_configuration *conf)
+{
+    (void)conf;
+    snprintf(rio->errmsg, sizeof(rio->errmsg), "forced recovery is not a call of this I/O");
+    return RAFT_INVALID;
+}
+
+static void *raft_copy(const void *p, size_t n)
+{
+    void *copy = raft_malloc(n ? n : 1);
+    if (!copy)
+        wf_die("out of memory");
+    memcpy(copy, p, n);
+    return copy;
+}
+
+static void conf_copy(const struct raft_configuration *from, struct raft_configuration *to)
+{
+    raft_configuration_init(to);
+    for (unsigned i = 0; i < from->n; i++) {
+        const struct raft_server *s = &from->servers[i];
+        if (raft_configuration_add(to, s->id, s->address, s->role) != 0)
+            wf_die("out of memory");
+    }
+}
+
+static struct raft_snapshot *make_snapshot(const struct snapshot_manifest *m)
+{
+    char data[SNAPSHOT_DATA_BYTES];
+    struct raft_snapshot snap = {
+        .index = m->index, .term = m->term, .configuration_index = m->conf_index, .n_bufs = 1};
+    snapshot_file_encode(data, &m->file);
+    conf_copy(&m->conf, &snap.configuration);
+    struct raft_buffer buf = {raft_copy(data, sizeof(data)), sizeof(data)};
+    snap.bufs = raft_copy(&buf, sizeof(buf));
+    return raft_copy(&snap, sizeof(snap));
+}
+
+static void on_reset_at_load(struct log_append *a)
+{
+    (void)a;
+}
+
+/* The checkpoint was installed, and the process ended before the log was told: what the log holds
+ * is older, or another leader's. */
+static void drop_outrun_log(struct raftio *io)
+{
+    const struct snapshot_manifest *m = &io->manifest;
+    struct log_contents *c = &io->contents;
+    uint64_t last = c->first + c->entries.n - 1;
+    bool fits = m->index <= last && (m->index < c->first || /* the entry itself may be gone */
+                                     c->entries.p[m->index - c->first].term == m->term);
+    if (fits || (c->entries.n == 0 && last == m->index))
+        return;
+    log_contents_fini(c);
+    c->first = m->index + 1;
+    log_reset(io->log, m->index, m->term, &io->boot_append, on_reset_at_load);
+}
+
+static void give_entries(struct raftio *io, struct raft_entry *ret[], size_t *ret_n)
+{
+    struct log_contents *c = &io->contents;
+    *ret_n = c->entries.n;
+    *ret = NULL;
+    if (c->entries.n == 0)
+        return;
+    struct raft_entry *es = raft_calloc(c->entries.n, sizeof(*es));
+    if (!es)
+        wf_die("out of memory");
+    for (size_t i = 0; i < c->entries.n; i++) {
+        struct log_entry *e = &c->entries.p[i];
+        es[i] = (struct raft_entry){.term = e->term,
+                                    .type = (unsigned short)e->type,
+                                    .buf = {raft_copy(e->payload.p, e->payload.n), e->payload.n}};
+    }
+    *ret = es;
+}
+
+static int io_load(struct raft_io *rio, raft_term *term, raft_id *voted_for,
+                   struct raft_snapshot **snapshot, raft_index *start_index,
+                   struct raft_entry *entries[], size_t *n_entries)
+{
+    struct raftio *io = self_of(rio);
+    *term = io->meta.term;
+    *voted_for = io->meta.vote;
+    *snapshot = io->has_manifest ? make_snapshot(&io->manifest) : NULL;
+    *start_index = io->contents.first;
+    give_entries(io, entries, n_entries);
+    log_contents_fini(&io->contents);
+    return 0;
+}
+
+/* ---- log ---- */
+
+struct append {
+    struct log_append a;
+    struct raft_io_append *req;
+};
+
+static void on_appended(struct log_append *la)
+{
+    struct append *a = container_of(la, struct append, a);
+    struct raft_io_append *req = a->req;
+    mem_free(a);
+    req->cb(req, 0);
+}
+
+static int io_append(struct raft_io *rio, struct raft_io_append *req,
+                     const struct raft_entry entries[], unsigned n, raft_io_append_cb cb)
+{
+    struct raftio *io = self_of(rio);
+    struct log_entry *es = mem_array(n, sizeof(*es));
+    for (unsigned i = 0; i < n; i++)
+        es[i] = (struct log_entry){.term = entries[i].term,
+                                   .type = (enum log_type)entries[i].type,
+                                   .payload = slice_mem(entries[i].buf.base, entries[i].buf.len)};
+    struct append *a = MEM_NEW(struct append);
+    req->cb = cb;
+    a->req = req;
+    a->a = (struct log_append){.first = io->next_index, .entries = es, .n = n, .fn = on_appended};
+    io->next_index += n;
+    log_append(io->log, &a->a);
+    mem_free(es);
+    return 0;
+}
+
+/* The log only grows on disk: the entries that come next replace what is cut here. */
+static int io_truncate(struct raft_io *rio, raft_index index)
+{
+    struct raftio *io = self_of(rio);
+    wf_assert(index > 0 && index <= io->next_index);
+    io->next_index = index;
+    return 0;
+}
+
+/* ---- snapshots ---- */
+
+static bool manifest_replace(struct raftio *io, const struct raft_snapshot *s, struct err *err)
+{
+    struct snapshot_manifest m = {.index = s->index,
+                                  .term = s->term,
+                                  .conf_index = s->configuration_index,
+                                  .conf = s->configuration}; /* borrowed */
+    wf_assert(s->n_bufs == 1);
+    if (!snapshot_file_decode(slice_mem(s->bufs[0].base, s->bufs[0].len), &m.file, err) ||
+        !snapshot_manifest_store(io->env, io->dir, &m, err))
+        return false;
+    snapshot_manifest_fini(&io->manifest);
+    io->has_manifest = snapshot_manifest_load(io->env, io->dir, &io->manifest, err);
+    return io->has_manifest;
+}
+
+static void log_shorten(struct raftio *io, uint64_t keep)
+{
+    struct err err = {0};
+    log_trim(io->log, keep);
+    io->bytes_at_snapshot = log_appended_bytes(io->log);
+    if (io->install.phase == INSTALL_NONE &&
+        !snapshot_sweep(io->env, io->dir, &io->manifest.file, &err))
+        LOG_WARN("registry.checkpoint.sweep", F_CSTR("dir", io->dir), F_ERR(&err));
+}
+
+static void complete_put(struct raftio *io, struct completion *c)
+{
+    (void)io;
+    c->put->cb(c->put, c->status);
+}
+
+struct reset {
+    struct log_append a;
+    struct raftio *io;
+    struct raft_io_snapshot_put *req;
+};
+
+static void on_reset(struct log_append *a)
+{
+    struct reset *r = container_of(a, struct reset, a);
+    struct raft_io_snapshot_put *req = r->req;
+    log_shorten(r->io, r->io->manifest.index);
+    mem_free(r);
+    req->cb(req, 0);
+}
+
+static int put_installed(struct raftio *io, struct raft_io_snapshot_put *req,
+                         const struct raft_snapshot *s)
+{
+    struct err err = {0};
+    if (!manifest_replace(io, s, &err))
+        return fail(io, &err);
+    io->next_index = s->index + 1;
+    struct reset *r = MEM_NEW(struct reset);
+    r->io = io;
+    r->req = req;
+    log_reset(io->log, s->index, s->term, &r->a, on_reset);
+    return 0;
+}
+
+/* Our own checkpoint was copied to the temporary name. */
+static int put_taken(struct raftio *io, unsigned trailing, struct raft_io_snapshot_put *req,
+                     const struct raft_snapshot *s)
+{
+    struct err err = {0};
+    struct snapshot_file f;
+    char from[PATH_BYTES], to[PATH_BYTES];
+    if (!snapshot_file_decode(slice_mem(s->bufs[0].base, s->bufs[0].len), &f, &err) ||
+        !env_file_rename(io->env, snapshot_temp_path(io->dir, from),
+                         snapshot_file_path(io->dir, f.index, snapshot_file_tag(&f), to), &err) ||
+        !env_dir_sync(io->env, io->dir, &err) || !manifest_replace(io, s, &err)) {
+        LOG_ERROR("registry.checkpoint.failed", F_ERR(&err));
+        complete_later(io, complete_put, fail(io, &err))->put = req;
+        return 0;
+    }
+    log_shorten(io, s->index > trailing ? s->index - trailing + 1 : 1);
+    LOG_INFO("registry.checkpoint.taken", F_U64("index", s->index), F_U64("bytes", f.bytes));
+    complete_later(io, complete_put, 0)->put = req;
+    return 0;
+}
+
+static int io_snapshot_put(struct raft_io *rio, unsigned trailing, struct raft_io_snapshot_put *req,
+                           const struct raft_snapshot *snapshot, raft_io_snapshot_put_cb cb)
+{
+    struct raftio *io = self_of(rio);
+    req->cb = cb;
+    return trailing == 0 ? put_installed(io, req, snapshot)
+                         : put_taken(io, trailing, req, snapshot);
+}
+
+static void complete_get(struct raftio *io, struct completion *c)
+{
+    c->get->cb(c->get, io->has_manifest ? make_snapshot(&io->manifest) : NULL,
+               io->has_manifest ? 0 : RAFT_NOTFOUND);
+}
+
+static int io_snapshot_get(struct raft_io *rio, struct raft_io_snapshot_get *req,
+                           raft_io_snapshot_get_cb cb)
+{
+    req->cb = cb;
+    complete_later(self_of(rio), complete_get, 0)->get = req;
+    return 0;
+}
+
+/* ---- network ---- */
+
+static void complete_send(struct raftio *io, struct completion *c)
+{
+    (void)io;
+    c->send->cb(c->send, c->status);
+}
+
+static int io_send(struct raft_io *rio, struct raft_io_send *req, const struct raft_message *m,
+                   raft_io_send_cb cb)
+{
+    struct raftio *io = self_of(rio);
+    struct message_out out;
+    message_encode(&out, m);
+    bool sent = raftio_send(io, m->server_id, out.type, out.term, out.pieces, out.piece_count);
+    int status = sent ? 0 : RAFT_NOCONNECTION;
+    /* Cut to what fits: the library goes on from what is acknowledged, not from what it meant to
+     * send. */
+    if (m->type == RAFT_IO_APPEND_ENTRIES && out.entries_sent < m->append_entries.n_entries)
+        status = RAFT_TOOBIG;
+    message_out_fini(&out);
+    if (cb) { /* TimeoutNow has none, and its request may be gone by then */
+        req->cb = cb;
+        complete_later(io, complete_send, status)->send = req;
+    }
+    return 0;
+}
+
+bool raftio_send(struct raftio *io, uint64_t to, enum frame_type type, uint64_t term,
+                 const struct iovec *payload, int n)
+{
+    return io->peers && peers_send(io->peers, to, type, term, payload, n);
+}
+
+static void deliver(struct raftio *io, uint64_t from, struct raft_message *m)
+{
+    m->server_id = from;
+    m->server_address = raftio_address(io, from);
+    wf_assert(m->server_address);
+    io->recv(&io->io, m);
+}
+
+/* ---- checkpoints from a leader ---- */
+
+static void install_drop(struct raftio *io)
+{
+    bulk_fetch_cancel(&io->install.fetch);
+    message_free(&io->install.message);
+    io->install.phase = INSTALL_NONE;
+}
+
+/* The leader aborts the transfer and tries again with the newest one. */
+static void install_refuse(struct raftio *io, uint64_t from, const struct raft_message *m)
+{
+    struct message_out out;
+    struct raft_message res = {.type = RAFT_IO_APPEND_ENTRIES_RESULT,
+                               .append_entries_result = {.term = io->raft->current_term,
+                                                         .rejected = m->install_snapshot.last_index,
+                                                         .last_log_index = io->raft->last_stored}};
+    message_encode(&out, &res);
+    raftio_send(io, from, out.type, out.term, out.pieces, out.piece_count);
+    message_out_fini(&out);
+}
+
+static void install_try(struct raftio *io)
+{
+    struct raftio_install *in = &io->install;
+    if (in->phase != INSTALL_READY || io->raft->snapshot.pending.term != 0 ||
+        io->raft->snapshot.put.data != NULL)
+        return;
+    in->phase = INSTALL_NONE;
+    struct raft_message m = in->message;
+    in->message = (struct raft_message){0};
+    deliver(io, in->from, &m);
+}
+
+static void verify_work(struct env_work *w)
+{
+    struct raftio_install *in = container_of(w, struct raftio_install, work);
+    struct raftio *io = container_of(in, struct raftio, install);
+    err_clear(&in->err);
+    io->events->verify(io->ctx, in->part, &in->file, &in->err);
+}
+
+static void verify_done(struct env_work *w)
+{
+    struct raftio_install *in = container_of(w, struct raftio_install, work);
+    struct raftio *io = container_of(in, struct raftio, install);
+    char path[PATH_BYTES];
+    io->works--;
+    if (in->phase != INSTALL_VERIFY)
+        return;
+    if (in->err.code == ERR_NONE &&
+        env_file_rename(
+            io->env, in->part,
+            snapshot_file_path(io->dir, in->file.index, snapshot_file_tag(&in->file), path),
+            &in->err) &&
+        env_dir_sync(io->env, io->dir, &in->err)) {
+        LOG_INFO("registry.checkpoint.received", F_U64("index", in->file.index),
+                 F_U64("bytes", in->file.bytes));
+        in->phase = INSTALL_READY;
+        install_try(io);
+        return;
+    }
+    LOG_ERROR("registry.checkpoint.rejected", F_ERR(&in->err));
+    install_refuse(io, in->from, &in->message);
+    install_drop(io);
+}
+
+static void on_fetched(void *ctx, const struct err *err)
+{
+    struct raftio *io = ctx;
+    struct raftio_install *in = &io->install;
+    if (err->code) {
+        LOG_WARN("registry.checkpoint.not_received", F_ERR(err));
+        install_refuse(io, in->from, &in->message);
+        install_drop(io);
+        return;
+    }
+    in->phase = INSTALL_VERIFY;
+    in->work = (struct env_work){.work = verify_work, .done = verify_done};
+    io->works++;
+    env_work(io->env, &in->work);
+}
+
+static bool same_file(const struct snapshot_file *a, const struct snapshot_file *b)
+{
+    return a->index == b->index && memcmp(a->sha256, b->sha256, sizeof(a->sha256)) == 0;
+}
+
+/* What libraft will answer without the file. */
+static bool install_is_idle(const struct raftio *io, const struct raft_install_snapshot *s)
+{
+    raft_term have = guard_term_of(io->raft, s->last_index);
+    return s->term < io->raft->current_term || io->raft->log.snapshot.last_index >= s->last_index ||
+           (have && have >= s->last_term);
+}
+
+static void install_begin(struct raftio *io, uint64_t from, struct raft_message *m,
+                          const struct snapshot_file *f)
+{
+    struct raftio_install *in = &io->install;
+    struct err err = {0};
+    struct bulk_fetch_options opt = {.env = io->env,
+                                     .self = io->self,
+                                     .cluster = io->cluster,
+                                     .incarnation = io->meta.incarnation,
+                                     .peer = from,
+                                     .addr = *peers_member_addr(io->peers, from),
+                                     .index = f->index,
+                                     .tag = snapshot_file_tag(f),
+                                     .bytes = f->bytes,
+                                     .path = in->part,
+                                     .fn = on_fetched,
+                                     .ctx = io};
+    snapshot_part_path(io->dir, in->part);
+    if (!bulk_fetch_start(&in->fetch, &opt, &err))
+        wf_die("checkpoint %s: %s: the node stops, the others go on", in->part, err.msg);
+    in->phase = INSTALL_FETCH;
+    in->message = *m;
+    in->from = from;
+    in->file = *f;
+    LOG_INFO("registry.checkpoint.fetching", F_U64("from", from), F_U64("index", f->index),
+             F_U64("bytes", f->bytes));
+}
+
+static void on_install(struct raftio *io, uint64_t from, struct raft_message *m)
+{
+    struct raftio_install *in = &io->install;
+    struct raft_install_snapshot *s = &m->install_snapshot;
+    struct snapshot_file f;
+    struct err err = {0};
+    if (!snapshot_file_decode(slice_mem(s->data.base, s->data.len), &f, &err)) {
+        LOG_WARN("registry.peer.protocol", F_U64("from", from), F_ERR(&err));
+        message_free(m);
+        return;
+    }
+    if (install_is_idle(io, s)) {
+        deliver(io, from, m);
+        return;
+    }
+    if (in->phase != INSTALL_NONE && same_file(&in->file, &f) && in->from == from) {
+        message_free(&in->message);
+        in->message = *m;
+        install_try(io);
+        return;
+    }
+    if (in->phase == INSTALL_VERIFY) {
+        install_refuse(io, from, m);
+        message_free(m);
+        return;
+    }
+    if (in->phase != INSTALL_NONE)
+        install_drop(io);
+    install_begin(io, from, m, &f);
+}
+
+static void on_frame(void *ctx, uint64_t from, const struct frame *f)
+{
+    struct raftio *io = ctx;
+    struct raft_message m = {0};
+    struct err err = {0};
+    if (f->type > FRAME_TIMEOUT_NOW) {
+        io->events->on_frame(io->ctx, from, f);
+        return;
+    }
+    if (!message_decode(f, &m, &err))
+        LOG_WARN("registry.peer.protocol", F_U64("from", from), F_ERR(&err));
+    else if (m.type == RAFT_IO_INSTALL_SNAPSHOT)
+        on_install(io, from, &m);
+    else
+        deliver(io, from, &m);
+}
+
+static void on_up(void *ctx, uint64_t id)
+{
+    struct raftio *io = ctx;
+    io->events->on_up(io->ctx, id);
+}
+
+static void on_down(void *ctx, uint64_t id)
+{
+    struct raftio *io = ctx;
+    io->events->on_down(io->ctx, id);
+}
+
+static void on_gone(void *ctx, uint64_t id)
+{
+    struct raftio *io = ctx;
+    io->events->on_gone(io->ctx, id);
+}
+
+static void on_bulk(void *ctx, uint64_t from, struct env_stream *s)
+{
+    struct raftio *io = ctx;
+    bulk_server_adopt(io->bulk, from, s);
+}
+
+static const struct peers_events peers_events = {.on_frame = on_frame,
+                                                 .on_up = on_up,
+                                                 .on_down = on_down,
+                                                 .on_gone = on_gone,
+                                                 .on_bulk = on_bulk};
+
+/* ---- time, work ---- */
+
+static void on_tick(struct env_timer *t)
+{
+    struct raftio *io = container_of(t, struct raftio, tick_timer);
+    env_timer_start(io->env, t, io->tick_ms);
+    install_try(io);
+    io->tick(&io->io);
+}
+
+static raft_time io_time(struct raft_io *rio)
+{
+    return (raft_time)env_now(self_of(rio)->env);
+}
+
+static int io_random(struct raft_io *rio, int min, int max)
+{
+    wf_assert(min <= max);
+    return min + (int)env_random_below(self_of(rio)->env, (uint64_t)(max - min) + 1);
+}
+
+struct work {
+    struct env_work w;
+    struct raftio *io;
+    struct raft_io_async_work *req;
+    int status;
+};
+
+static void work_run(struct env_work *w)
+{
+    struct work *work = container_of(w, struct work, w);
+    work->status = work->req->work(work->req);
+}
+
+static void work_done(struct env_work *w)
+{
+    struct work *work = container_of(w, struct work, w);
+    struct raft_io_async_work *req = work->req;
+    int status = work->status;
+    work->io->works--;
+    mem_free(work);
+    req->cb(req, status);
+}
+
+static int io_async_work(struct raft_io *rio, struct raft_io_async_work *req,
+                         raft_io_async_work_cb cb)
+{
+    struct raftio *io = self_of(rio);
+    struct work *work = MEM_NEW(struct work);
+    req->cb = cb;
+    work->w = (struct env_work){.work = work_run, .done = work_done};
+    work->io = io;
+    work->req = req;
+    io->works++;
+    env_work(io->env, &work->w);
+    return 0;
+}
+
+/* ---- life ---- */
+
+static int io_start(struct raft_io *rio, unsigned msecs, raft_io_tick_cb tick, raft_io_recv_cb recv)
+{
+    struct raftio *io = self_of(rio);
+    struct err err = {0};
+    io->tick = tick;
+    io->recv = recv;
+    io->tick_ms = msecs;
+    io->bulk = bulk_server_new(io->env, io->self, io->cluster, io->dir);
+    io->peers = peers_open(&(struct peers_options){.env = io->env,
+                                                   .self = io->self,
+                                                   .cluster = io->cluster,
+                                                   .incarnation = io->meta.incarnation,
+                                                   .members = io->members,
+                                                   .member_count = io->member_count,
+                                                   .user_timeout = io->user_timeout,
+                                                   .events = &peers_events,
+                                                   .ctx = io},
+                           &err);
+    if (!io->peers)
+        return fail(io, &err);
+    env_timer_start(io->env, &io->tick_timer, msecs);
+    return 0;
+}
+
+void raftio_disconnect(struct raftio *io)
+{
+    peers_close(io->peers);
+    io->peers = NULL;
+    bulk_server_free(io->bulk);
+    io->bulk = NULL;
+    if (io->install.phase == INSTALL_FETCH || io->install.phase == INSTALL_READY)
+        install_drop(io);
+}
+
+static void io_close(struct raft_io *rio, raft_io_close_cb cb)
+{
+    struct raftio *io = self_of(rio);
+    wf_assert(raftio_idle(io));
+    env_timer_stop(io->env, &io->tick_timer);
+    raftio_disconnect(io);
+    env_defer_cancel(&io->complete);
+    run_completions(io);
+    cb(rio);
+}
+
+bool raftio_idle(const struct raftio *io)
+{
+    return io->works == 0 && !log_busy(io->log);
+}
+
+bool raftio_serving_checkpoint(const struct raftio *io)
+{
+    return io->bulk && bulk_server_busy(io->bulk);
+}
+
+uint64_t raftio_recovered_index(const struct raftio *io)
+{
+    uint64_t last = io->next_index - 1;
+    return io->has_manifest && io->manifest.index > last ? io->manifest.index : last;
+}
+
+uint64_t raftio_log_bytes(const struct raftio *io)
+{
+    return log_appended_bytes(io->log) - io->bytes_at_snapshot;
+}
+
+static bool meta_open(struct raftio *io, struct err *err)
+{
+    struct err e = {0};
+    if (meta_load(io->env, io->dir, &io->meta, &e)) {
+        io->cluster = io->meta.cluster; /* of the first start; addresses may have changed since */
+        return io->meta.node == io->self ||
+               err_set(err, ERR_INVALID, "%s belongs to node %llu, this is node %llu", io->dir,
+                       (unsigned long long)io->meta.node, (unsigned long long)io->self);
+    }
+    if (e.code != ERR_NOT_FOUND)
+        return err_set(err, e.code, "%s", e.msg);
+    io->fresh = true;
+    io->meta = (struct meta){.cluster = io->cluster, .node = io->self};
+    env_random(io->env, &io->meta.incarnation, sizeof(io->meta.incarnation));
+    return true;
+}
+
+static bool manifest_open(struct raftio *io, struct err *err)
+{
+    struct err e = {0};
+    io->has_manifest = snapshot_manifest_load(io->env, io->dir, &io->manifest, &e);
+    return io->has_manifest || e.code == ERR_NOT_FOUND || err_set(err, e.code, "%s", e.msg);
+}
+
+/* Do the parts of the directory fit together? */
+static bool contents_fit(struct raftio *io, struct err *err)
+{
+    const struct log_contents *c = &io->contents;
+    bool empty = c->entries.n == 0 && !io->has_manifest;
+    if (io->fresh && !empty)
+        return err_set(err, ERR_CORRUPT,
+                       "%s holds a log, but term and vote are missing: the node must not vote",
+                       io->dir);
+    if (!io->fresh && empty && io->meta.started)
+        return err_set(err, ERR_CORRUPT, "%s: the log is gone: the node must not vote", io->dir);
+    if (empty)
+        io->fresh = true;
+    if (c->first > (io->has_manifest ? io->manifest.index + 1 : 1))
+        return err_set(err, ERR_CORRUPT,
+                       "%s: the log begins at %llu, and no checkpoint holds what is before",
+                       io->dir, (unsigned long long)c->first);
+    return true;
+}
+
+static uint64_t bytes_after(const struct log_contents *c, uint64_t index)
+{
+    uint64_t n = 0;
+    for (size_t i = 0; i < c->entries.n; i++)
+        if (c->first + i > index)
+            n += log_record_bytes(c->entries.p[i].payload.n);
+    return n;
+}
+
+static bool open_parts(struct raftio *io, const struct raftio_options *opt, struct err *err)
+{
+    char path[PATH_BYTES];
+    snprintf(path, sizeof(path), "%s/log", io->dir);
+    if (!env_dir_make(io->env, io->dir, err) || !meta_open(io, err) || !manifest_open(io, err) ||
+        !snapshot_sweep(io->env, io->dir, io->has_manifest ? &io->manifest.file : NULL, err))
+        return false;
+    io->log = log_open(&(struct log_options){.env = io->env,
+                                             .dir = path,
+                                             .cluster = io->cluster,
+                                             .node = io->self,
+                                             .segment_bytes = opt->segment_bytes},
+                       &io->contents, err);
+    if (!io->log || !contents_fit(io, err))
+        return false;
+    if (io->has_manifest)
+        drop_outrun_log(io);
+    io->next_index = io->contents.first + io->contents.entries.n;
+    io->bytes_at_snapshot =
+        0 - bytes_after(&io->contents, io->has_manifest ? io->manifest.index : 0);
+    return true;
+}
+
+bool raftio_open(struct raftio *io, const struct raftio_options *opt, struct err *err)
+{
+    wf_assert(opt->member_count > 0 && opt->member_count <= RAFT_MEMBERS_MAX);
+    *io = (struct raftio){.env = opt->env,
+                          .self = opt->self,
+                          .cluster = opt->cluster,
+                          .member_count = opt->member_count,
+                          .user_timeout = opt->user_timeout,
+                          .raft = opt->raft,
+                          .events = opt->events,
+                          .ctx = opt->ctx,
+                          .tick_timer.fn = on_tick,
+                          .complete.fn = on_complete};
+    io->io = (struct raft_io){.version = 2,
+                              .impl = io,
+                              .init = io_init,
+                              .close = io_close,
+                              .load = io_load,
+                              .start = io_start,
+                              .bootstrap = io_bootstrap,
+                              .recover = io_recover,
+                              .set_term = io_set_term,
+                              .set_vote = io_set_vote,
+                              .send = io_send,
+                              .append = io_append,
+                              .truncate = io_truncate,
+                              .snapshot_put = io_snapshot_put,
+                              .snapshot_get = io_snapshot_get,
+                              .time = io_time,
+                              .random = io_random,
+                              .async_work = io_async_work};
+    list_init(&io->completions);
+    io->dir = mem_new(strlen(opt->dir) + 1);
+    memcpy(io->dir, opt->dir, strlen(opt->dir) + 1);
+    for (size_t i = 0; i < opt->member_count; i++) {
+        io->members[i] = opt->members[i];
+        env_addr_format(&opt->members[i].addr, io->addresses[i]);
+    }
+    if (open_parts(io, opt, err))
+        return true;
+    raftio_fini(io);
+    return false;
+}
+
+void raftio_fini(struct raftio *io)
+{
+    if (!io->dir)
+        return;
+    env_timer_stop(io->env, &io->tick_timer);
+    env_defer_cancel(&io->complete);
+    run_completions(io);
+    raftio_disconnect(io);
+    log_contents_fini(&io->contents);
+    log_close(io->log);
+    snapshot_manifest_fini(&io->manifest);
+    mem_free(io->dir);
+    *io = (struct raftio){0};
+}

@@ -1,0 +1,117 @@
+/* struct raft_io over env: the log, term and vote on disk, the peers' connections, checkpoints
+ * beside.
+ *
+ *   raftio_open(&io, &(struct raftio_options){…}, &err);    reads and checks the directory
+ *   guard_init(&guard, &io.io, &raft, …); raft_init(&raft, &guard.io, …);
+ *   if (io.fresh) raft_bootstrap(&raft, &conf);
+ *   raft_start(&raft);                                      listens, connects
+ *   … raft_close(&raft, cb);                                closes all that start opened
+ *   raftio_fini(&io);
+ *
+ * Sends never fail by a return code; what cannot be sent completes with RAFT_NOCONNECTION.
+ */
+#ifndef WEFT_REGISTRY_RAFT_RAFT_IO_H
+#define WEFT_REGISTRY_RAFT_RAFT_IO_H
+
+#include <raft.h>
+
+#include "registry/raft/bulk.h"
+#include "registry/raft/log.h"
+#include "registry/raft/meta.h"
+#include "registry/raft/peers.h"
+#include "registry/raft/snapshot.h"
+
+struct raftio_events {
+    /* A frame that is not Raft's own (FRAME_READ_PING … FRAME_CHANNEL). */
+    void (*on_frame)(void *ctx, uint64_t from, const struct frame *f);
+    void (*on_up)(void *ctx, uint64_t id);
+    void (*on_down)(void *ctx, uint64_t id);
+    void (*on_gone)(void *ctx, uint64_t id); /* peers.h */
+    /* Does the file have the hash of its description? On a helper thread. */
+    bool (*verify)(void *ctx, const char *path, const struct snapshot_file *f, struct err *err);
+};
+
+struct raftio_options {
+    struct env *env;
+    const char *dir; /* of the node; made if absent; copied */
+    uint64_t self, cluster;
+    const struct peer_member *members;
+    size_t member_count;
+    wf_ms user_timeout;
+    uint64_t segment_bytes;
+    const struct raft *raft; /* to be, of this I/O */
+    const struct raftio_events *events;
+    void *ctx;
+};
+
+/* A checkpoint that a leader offered, on its way. */
+enum install_phase { INSTALL_NONE, INSTALL_FETCH, INSTALL_VERIFY, INSTALL_READY };
+
+struct raftio_install {
+    enum install_phase phase;
+    struct raft_message message; /* held back until its file is here */
+    uint64_t from;
+    struct snapshot_file file;
+    struct bulk_fetch fetch;
+    struct env_work work;
+    struct err err;
+    char part[SNAPSHOT_PATH_BYTES];
+};
+
+struct raftio {
+    struct raft_io io;
+    struct env *env;
+    char *dir;
+    uint64_t self, cluster;
+    struct peer_member members[RAFT_MEMBERS_MAX];
+    char addresses[RAFT_MEMBERS_MAX][ENV_ADDR_TEXT];
+    size_t member_count;
+    wf_ms user_timeout;
+    const struct raft *raft;
+    const struct raftio_events *events;
+    void *ctx;
+
+    bool fresh; /* nothing was there: bootstrap */
+    struct meta meta;
+    struct log *log;
+    struct log_contents contents; /* until load */
+    raft_index next_index;
+    struct log_append boot_append; /* of bootstrap, or of a reset at load */
+    bool has_manifest;
+    struct snapshot_manifest manifest;
+    uint64_t bytes_at_snapshot; /* log_appended_bytes then; less what was loaded */
+
+    struct peers *peers;
+    struct bulk_server *bulk;
+    struct raftio_install install;
+
+    raft_io_tick_cb tick;
+    raft_io_recv_cb recv;
+    unsigned tick_ms;
+    struct env_timer tick_timer;
+
+    struct list completions;
+    struct env_task complete;
+    unsigned works; /* on helper threads */
+};
+
+/* ERR_INVALID: the directory is another node's. ERR_CORRUPT: what was acknowledged is damaged. */
+bool raftio_open(struct raftio *io, const struct raftio_options *opt, struct err *err);
+void raftio_fini(struct raftio *io);
+
+/* Index of the last entry that is on disk or in a checkpoint: what this node has acknowledged at
+ * most. Before raft_start. */
+uint64_t raftio_recovered_index(const struct raftio *io);
+/* Bytes of log since the last checkpoint. */
+uint64_t raftio_log_bytes(const struct raftio *io);
+/* Nothing of ours is on a helper thread or on its way to the disk: raft_close may be called. */
+bool raftio_idle(const struct raftio *io);
+/* Cuts all connections now, as a death of the process would. */
+void raftio_disconnect(struct raftio *io);
+bool raftio_serving_checkpoint(const struct raftio *io);
+
+bool raftio_send(struct raftio *io, uint64_t to, enum frame_type type, uint64_t term,
+                 const struct iovec *payload, int n);
+const char *raftio_address(const struct raftio *io, uint64_t id);
+
+#endif
