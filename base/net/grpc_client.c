@@ -129,7 +129,7 @@ void grpc_client_free(struct grpc_client *c)
     if (!c)
         return;
     c->events = NULL;
-    LIST_EACH(&c->conn.streams, n)
-    grpc_stream_detach(container_of(n, struct grpc_stream, node));
+    LIST_EACH (&c->conn.streams, n)
+        grpc_stream_detach(container_of(n, struct grpc_stream, node));
     env_defer(c->conn.env, &c->free_task);
 }

@@ -245,8 +245,7 @@ static bool fail_on_time(struct grpc_conn *c, const char *what)
 /* Streams whose messages wait for a reader that gives no window. */
 static void reset_stalled(struct grpc_conn *c, wf_ms now)
 {
-    LIST_EACH(&c->streams, n)
-    {
+    LIST_EACH (&c->streams, n) {
         struct grpc_stream *s = container_of(n, struct grpc_stream, node);
         if (grpc_stream_stalled(s, now, c->opt.stall)) {
             h2_reset(c->h2, s->id, H2_ENHANCE_YOUR_CALM);

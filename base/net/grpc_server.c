@@ -232,8 +232,7 @@ void grpc_server_drain(struct grpc_server *srv, wf_ms timeout, void (*on_drained
     srv->on_drained = on_drained;
     srv->drained_ctx = ctx;
     stop_listening(srv);
-    LIST_EACH(&srv->conns, n)
-    {
+    LIST_EACH (&srv->conns, n) {
         struct grpc_conn *c = &container_of(n, struct server_conn, node)->conn;
         h2_drain(c->h2);
         grpc_conn_wake(c);
@@ -249,8 +248,8 @@ void grpc_server_free(struct grpc_server *srv)
     stop_listening(srv);
     abort_all(srv);
     env_timer_stop(srv->env, &srv->drain_timer);
-    MAP_EACH(&srv->handlers, e)
-    mem_free(e->value);
+    MAP_EACH (&srv->handlers, e)
+        mem_free(e->value);
     map_fini(&srv->handlers);
     h2_pool_free(srv->pool);
     buf_fini(&srv->out);

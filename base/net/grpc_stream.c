@@ -189,7 +189,8 @@ enum h2_read grpc_stream_on_read(struct grpc_stream *s, char *dst, size_t n, siz
 
 bool grpc_stream_stalled(const struct grpc_stream *s, wf_ms now, wf_ms limit)
 {
-    return s->id && s->source_n && now - s->progress_at >= limit;
+    bool waiting = s->source_n || s->send.now == SEND_ENDING;
+    return s->id && waiting && now - s->progress_at >= limit;
 }
 
 /* ---- status ---- */
@@ -443,13 +444,21 @@ static void send_trailers_only(struct grpc_stream *s)
     arena_fini(&scratch);
 }
 
+/* Trailers wait for window like a message does (nghttp2 asks for them as the end of the body). */
+static void begin_ending(struct grpc_stream *s)
+{
+    if (!s->source_n)
+        s->progress_at = env_now(s->conn->env);
+    sm_move(&send_table, &s->send, SEND_ENDING, s);
+}
+
 void grpc_stream_finish(struct grpc_stream *s, int status, struct slice message)
 {
     wf_assert(is_server(s));
     if (s->send.now != SEND_OPEN || !s->id)
         return;
     replace_status(s, status, message);
-    sm_move(&send_table, &s->send, SEND_ENDING, s);
+    begin_ending(s);
     if (!s->head_sent && !s->source_n)
         send_trailers_only(s);
     wake(s);
@@ -465,7 +474,7 @@ void grpc_stream_half_close(struct grpc_stream *s)
     wf_assert(!is_server(s));
     if (s->send.now != SEND_OPEN)
         return;
-    sm_move(&send_table, &s->send, SEND_ENDING, s);
+    begin_ending(s);
     wake(s);
 }
 

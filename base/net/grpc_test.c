@@ -557,6 +557,30 @@ static void test_stalled_reader_is_dropped(void **state)
     world_fini(&w);
 }
 
+/* Wrong: a stream whose window is full to the byte keeps its status here for ever. */
+static void test_stalled_status_is_dropped(void **state)
+{
+    (void)state;
+    struct world w;
+    struct call c = {0};
+    static char bytes[256 * 1024 - GRPC_FRAME_HEAD]; /* the client's window of a stream */
+    const struct slice part = slice_mem(bytes, sizeof(bytes));
+    struct push p = {0};
+    const struct grpc_server_options srv = {.stall_timeout = 40};
+    world_init(&w, &srv, NULL);
+    call_open(&w, &c, 0);
+    grpc_stream_pause(c.s);
+    UNTIL(&w, w.call_n == 1);
+    grpc_parts_init(&p.parts, &part, 1, push_done);
+    assert_true(grpc_stream_send(w.calls[0].s, &p.parts.src));
+    UNTIL(&w, p.sent);
+    grpc_stream_finish(w.calls[0].s, GRPC_OK, S(""));
+    UNTIL(&w, c.closed && w.calls[0].closed);
+    assert_int_equal(w.calls[0].status, GRPC_CANCELLED);
+    call_fini(&c);
+    world_fini(&w);
+}
+
 /* ---- peers that do not answer ---- */
 
 struct mute {
@@ -696,6 +720,7 @@ int main(void)
         cmocka_unit_test(test_drain),
         cmocka_unit_test(test_drain_timeout),
         cmocka_unit_test(test_stalled_reader_is_dropped),
+        cmocka_unit_test(test_stalled_status_is_dropped),
         cmocka_unit_test(test_mute_peers),
         cmocka_unit_test(test_handshake_timeout),
         cmocka_unit_test(test_connections_bound),
