@@ -1,0 +1,73 @@
+#include "registry/apiserver/apiserver.h"
+
+#include "registry/apiserver/internal.h"
+
+static void on_request(void *ctx, struct http_request *req)
+{
+    api_dispatch(ctx, req);
+}
+
+static void on_applied(void *ctx, reg_rev revision)
+{
+    struct apiserver *s = ctx;
+    api_waiters_wake(s, revision);
+    api_watches_wake(s);
+}
+
+struct apiserver *apiserver_new(const struct apiserver_options *opt, struct err *err)
+{
+    if (!env_addr_loopback(&opt->at)) {
+        char text[ENV_ADDR_TEXT];
+        err_set(err, ERR_FORBIDDEN,
+                "--api %.*s: plain HTTP is served on loopback only, until the API has TLS",
+                SLICE(env_addr_format(&opt->at, text)));
+        return NULL;
+    }
+    struct apiserver *s = MEM_NEW(struct apiserver);
+    s->opt = *opt;
+    s->env = opt->env;
+    s->store = reg_node_store(opt->node);
+    if (opt->mesh)
+        s->mesh = *opt->mesh;
+    if (!s->opt.write_timeout)
+        s->opt.write_timeout = 5000;
+    list_init(&s->watches);
+    list_init(&s->waiters);
+    s->started_wall_ms = env_wall_ms(s->env);
+    s->metrics = metric_set_new(1000);
+    s->http = http_server_new(s->env,
+                              &(struct http_server_options){.body_bytes_max = REG_REQUEST_BYTES_MAX,
+                                                            .connections_max = API_CONNECTIONS_MAX},
+                              on_request, s);
+    if (!http_server_listen(s->http, &opt->at, NULL, err)) {
+        apiserver_free(s);
+        return NULL;
+    }
+    s->notify = reg_notify_open(s->store, s->env, on_applied, s);
+    return s;
+}
+
+const struct env_addr *apiserver_addr(const struct apiserver *s)
+{
+    return http_server_addr(s->http, 0);
+}
+
+struct metric_set *apiserver_metrics(struct apiserver *s)
+{
+    return s->metrics;
+}
+
+void apiserver_close(struct apiserver *s, wf_ms grace, void (*on_closed)(void *ctx), void *ctx)
+{
+    http_server_close(s->http, grace, on_closed, ctx);
+}
+
+void apiserver_free(struct apiserver *s)
+{
+    if (!s)
+        return;
+    http_server_free(s->http);
+    reg_notify_close(s->notify);
+    metric_set_free(s->metrics);
+    mem_free(s);
+}

@@ -1,0 +1,111 @@
+/* Shared by the files of the API server only.
+ *
+ *   call.c       path and query -> struct api_call, dispatch
+ *   respond.c    objects, lists, Table, Status
+ *   read.c       get and list          watch.c    watch
+ *   write.c      one object            batch.c    many in one entry
+ *   discovery.c  what there is         mesh.c     /weft/v1, weft.dev
+ */
+#ifndef WEFT_REGISTRY_APISERVER_INTERNAL_H
+#define WEFT_REGISTRY_APISERVER_INTERNAL_H
+
+#include <jansson.h>
+
+#include "api/kind.h"
+#include "base/net/http_server.h"
+#include "base/net/uri.h"
+#include "base/wire/json.h"
+#include "registry/apiserver/apiserver.h"
+#include "registry/apiserver/select.h"
+
+#define API_CONNECTIONS_MAX 2048
+#define API_WATCHES_MAX 1024
+#define API_WATCH_QUEUED_MAX (256u * 1024) /* bytes unsent: the watch waits, the history keeps */
+#define API_BOOKMARK_MS 30000
+#define API_LIST_MAX 5000 /* objects of one answer; more by limit and continue */
+#define API_WRITE_RETRIES 8
+#define API_WARNINGS_MAX 16
+
+struct apiserver {
+    struct apiserver_options opt;
+    struct api_mesh mesh;
+    struct env *env;
+    struct reg_store *store;
+    struct http_server *http;
+    struct reg_notify *notify;
+    struct list watches, waiters; /* struct api_watch; reads that wait for a revision */
+    size_t watch_count;
+    struct metric_set *metrics;
+    int64_t started_wall_ms;
+};
+
+enum api_sub { API_SUB_NONE, API_SUB_STATUS };
+enum api_dry { API_DRY_NONE, API_DRY_ALL };
+
+/* A request on objects, decoded. Lives in the request's arena. */
+struct api_call {
+    struct apiserver *srv;
+    struct http_request *req;
+    const struct kind *kind;
+    struct slice version, ns, name; /* ns empty: all namespaces, or a kind without */
+    enum api_sub sub;
+    bool watch, table, dry_run, bookmarks, initial_events;
+    int unknown_fields; /* enum of struct kind_check */
+    reg_rev at;         /* resourceVersion; 0 = any */
+    bool at_given;
+    uint64_t limit;
+    struct slice cont;
+    wf_ms timeout;
+    struct selector selector;
+};
+
+/* ---- respond.c ---- */
+
+/* The object as clients see it: resourceVersion from mod_rev, apiVersion as asked. New reference; NULL = the stored
+ * bytes are no JSON, which ends the process: they were ours. */
+json_t *api_object(const struct api_call *c, const struct reg_object *o);
+json_t *api_object_as(const struct kind *k, struct slice version, const struct reg_object *o);
+/* Answers; the request is gone after it. */
+void api_respond_json(struct http_request *req, int status, const json_t *body);
+void api_respond_text(struct http_request *req, int status, struct slice json);
+void api_respond_object(const struct api_call *c, int status, const json_t *object);
+/* A Kubernetes Status; code from the err table, details from the call (may be NULL). */
+void api_respond_err(struct http_request *req, const struct api_call *c, const struct err *err);
+/* 422 with a cause a problem. */
+void api_respond_invalid(struct http_request *req, const struct kind *k, struct slice name,
+                         const struct kind_report *report);
+/* Status of a deletion. */
+void api_respond_deleted(const struct api_call *c);
+json_t *api_status(const struct api_call *c, const struct err *err);
+void api_warn(struct http_request *req, struct slice text);
+void api_report_warnings(struct http_request *req, const struct kind_report *report);
+
+/* ---- read.c ---- */
+
+/* Of the keys of the collection: kind, and namespace where one is named. */
+struct slice api_prefix(const struct api_call *c);
+bool api_key(const struct api_call *c, struct slice *ret_key, struct err *err);
+/* Fills err with Kubernetes' sentence. */
+void api_not_found(const struct api_call *c, struct err *err);
+
+/* ---- the parts ---- */
+
+void api_read_get(struct api_call *c);
+void api_read_list(struct api_call *c);
+void api_watch_open(struct api_call *c);
+void api_watches_wake(struct apiserver *s);
+void api_write_create(struct api_call *c);
+void api_write_update(struct api_call *c);
+void api_write_patch(struct api_call *c);
+void api_write_delete(struct api_call *c);
+void api_delete_collection(struct api_call *c);
+void api_batch(struct apiserver *s, struct http_request *req);
+/* true when the path was one of discovery's. */
+bool api_discovery(struct apiserver *s, struct http_request *req);
+bool api_mesh_request(struct apiserver *s, struct http_request *req);
+void api_dispatch(struct apiserver *s, struct http_request *req);
+/* Runs fn(call) when this node has applied `at`, or answers 504 after a while. */
+void api_when_applied(struct api_call *c, void (*fn)(struct api_call *c));
+void api_waiters_wake(struct apiserver *s, reg_rev revision);
+
+#endif

@@ -1,0 +1,229 @@
+/* From what a client sent and what there is to what there shall be. Pure but for reads of one transaction. */
+#include "registry/apiserver/write.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "api/status.h"
+
+static bool item_read(struct item *it, struct arena *arena, struct reg_txn *txn, struct err *err)
+{
+    struct reg_object o;
+    json_decref(it->before);
+    it->before = NULL;
+    it->before_rev = 0;
+    if (!kind_key(it->kind, it->ns, it->name, arena, &it->key, err))
+        return false;
+    if (!reg_get(txn, it->key, &o))
+        return true;
+    it->before = api_object_as(it->kind, S(""), &o);
+    it->before_rev = o.mod_rev;
+    return true;
+}
+
+static bool missing(const struct item *it, struct err *err)
+{
+    const char *dot = it->kind->group[0] ? "." : "";
+    return err_set(err, ERR_NOT_FOUND, "%s%s%s \"%.*s\" not found", it->kind->plural, dot, it->kind->group,
+                   SLICE(it->name));
+}
+
+static bool expectation(const struct item *it, struct err *err)
+{
+    const char *dot = it->kind->group[0] ? "." : "";
+    if (it->verb == ITEM_CREATE && it->before)
+        return err_set(err, ERR_EXISTS, "%s%s%s \"%.*s\" already exists", it->kind->plural, dot,
+                       it->kind->group, SLICE(it->name));
+    if (it->verb != ITEM_CREATE && it->verb != ITEM_APPLY && !it->before)
+        return missing(it, err);
+    if (it->expected && it->expected != it->before_rev)
+        return err_set(err, ERR_CONFLICT,
+                       "Operation cannot be fulfilled on %s%s%s \"%.*s\": the object has been modified (it is at "
+                       "%llu, you changed %llu); read it again and repeat the change",
+                       it->kind->plural, dot, it->kind->group, SLICE(it->name),
+                       (unsigned long long)it->before_rev, (unsigned long long)it->expected);
+    return true;
+}
+
+/* Apply keeps what others put into annotations; everything else is as given. */
+static json_t *applied(const struct item *it)
+{
+    json_t *o = json_deep_copy(it->input);
+    json_t *had = json_at(it->before, "metadata.annotations");
+    json_t *gives = json_at(o, "metadata.annotations");
+    if (had) {
+        json_t *merged = json_deep_copy(had);
+        json_object_update(merged, gives);
+        json_object_set_new(json_object_child(o, "metadata"), "annotations", merged);
+    }
+    return o;
+}
+
+static json_t *item_next(const struct item *it, struct err *err)
+{
+    switch (it->verb) {
+    case ITEM_APPLY:
+        return it->before ? applied(it) : json_deep_copy(it->input);
+    case ITEM_PATCH:
+        return patch_apply(it->kind, it->patch, it->before, it->input, err);
+    default:
+        return json_deep_copy(it->input);
+    }
+}
+
+/* The status subresource changes the status and nothing else, the object itself everything but the status. */
+static json_t *only_status(const struct item *it, json_t *take_next)
+{
+    json_t *o = json_deep_copy(it->before);
+    json_t *status = json_object_get(take_next, "status");
+    if (status)
+        json_object_set(o, "status", status);
+    json_decref(take_next);
+    return o;
+}
+
+static void keep_status(const struct item *it, json_t *next)
+{
+    json_t *status = it->before ? json_object_get(it->before, "status") : NULL;
+    json_object_del(next, "status");
+    if (status)
+        json_object_set(next, "status", status);
+}
+
+static bool same_place(const struct item *it, const json_t *next, struct err *err)
+{
+    struct slice name = json_str(next, "metadata.name"), ns = json_str(next, "metadata.namespace");
+    if (name.n && !slice_eq(name, it->name))
+        return err_set(err, ERR_INVALID,
+                       "the name of the object (%.*s) does not match the name on the URL (%.*s)", SLICE(name),
+                       SLICE(it->name));
+    if (ns.n && it->kind->namespaced && !slice_eq(ns, it->ns))
+        return err_set(err, ERR_INVALID,
+                       "the namespace of the object (%.*s) does not match the namespace of the request (%.*s)",
+                       SLICE(ns), SLICE(it->ns));
+    return true;
+}
+
+static void uid_new(struct env *env, char dst[40])
+{
+    unsigned char b[16];
+    env_random(env, b, sizeof(b));
+    b[6] = (unsigned char)((b[6] & 0x0f) | 0x40);
+    b[8] = (unsigned char)((b[8] & 0x3f) | 0x80);
+    char hex[33];
+    hex_encode(hex, b, 16);
+    snprintf(dst, 40, "%.8s-%.4s-%.4s-%.4s-%.12s", hex, hex + 8, hex + 12, hex + 16, hex + 20);
+}
+
+static void copy_field(json_t *to, const json_t *from, const char *key)
+{
+    json_t *v = json_object_get(from, key);
+    if (v)
+        json_object_set(to, key, v);
+    else
+        json_object_del(to, key);
+}
+
+/* What the server owns in metadata. */
+static void stamp(struct write *w, const struct item *it, json_t *next)
+{
+    char text[40];
+    json_t *meta = json_object_child(next, "metadata");
+    const json_t *old = it->before ? json_object_get(it->before, "metadata") : NULL;
+    json_object_set_new(meta, "name", json_string_of(it->name));
+    if (it->kind->namespaced)
+        json_object_set_new(meta, "namespace", json_string_of(it->ns));
+    else
+        json_object_del(meta, "namespace");
+    if (old) {
+        copy_field(meta, old, "uid");
+        copy_field(meta, old, "creationTimestamp");
+    } else {
+        uid_new(w->srv->env, text);
+        json_object_set_new(meta, "uid", json_string(text));
+        json_object_set_new(meta, "creationTimestamp",
+                            json_string(status_time(env_wall_ms(w->srv->env), text)));
+    }
+    int64_t generation = old ? json_int(it->before, "metadata.generation", 1) : 1;
+    if (it->before && !kind_same_spec(it->before, next))
+        generation++;
+    json_object_set_new(meta, "generation", json_integer(generation));
+    json_object_del(meta, "resourceVersion");
+}
+
+/* A new generation is accepted (it is being committed) and on its way. */
+static void begin_conditions(struct write *w, const struct item *it, json_t *next)
+{
+    int64_t generation = json_int(next, "metadata.generation", 1);
+    if (!it->kind->distributed || (it->before && kind_same_spec(it->before, next)))
+        return;
+    condition_set(next, &(struct condition){.type = "Accepted",
+                                            .status = "True",
+                                            .reason = "Accepted",
+                                            .observed_generation = generation,
+                                            .wall_ms = env_wall_ms(w->srv->env)});
+    condition_set(next, &(struct condition){.type = "Distributed",
+                                            .status = "False",
+                                            .reason = "Distributing",
+                                            .observed_generation = generation,
+                                            .wall_ms = env_wall_ms(w->srv->env)});
+}
+
+static bool item_validate(struct write *w, struct item *it, const json_t *next)
+{
+    struct kind_check check = {.unknown_fields = (__typeof__(check.unknown_fields))w->unknown_fields,
+                               .old = it->before};
+    w->refused = it;
+    if (!kind_validate(it->kind, next, &check, &w->report))
+        return false;
+    w->refused = NULL;
+    return true;
+}
+
+static bool namespace_there(struct write *w, const struct item *it, struct reg_txn *txn)
+{
+    struct reg_object o;
+    struct slice key;
+    if (!it->kind->namespaced)
+        return true;
+    for (size_t i = 0; i < w->items.n; i++)
+        if (w->items.p[i].kind->id == KIND_NAMESPACE && slice_eq(w->items.p[i].name, it->ns) &&
+            w->items.p[i].verb != ITEM_DELETE)
+            return true;
+    return kind_key(&kinds[KIND_NAMESPACE], S(""), it->ns, &w->arena, &key, NULL) &&
+           reg_get(txn, key, &o);
+}
+
+bool item_prepare(struct write *w, struct item *it, struct reg_txn *txn, struct err *err)
+{
+    json_decref(it->after);
+    it->after = NULL;
+    if (!item_read(it, &w->arena, txn, err) || !expectation(it, err))
+        return false;
+    if (it->verb == ITEM_DELETE) {
+        it->result = ITEM_DELETED;
+        return true;
+    }
+    if (!it->before && !namespace_there(w, it, txn))
+        return err_set(err, ERR_NOT_FOUND, "namespaces \"%.*s\" not found: create it first", SLICE(it->ns));
+    json_t *next = item_next(it, err);
+    if (!next)
+        return false;
+    if (it->sub == API_SUB_STATUS)
+        next = only_status(it, next);
+    else
+        keep_status(it, next);
+    it->after = next;
+    if (!same_place(it, next, err))
+        return false;
+    stamp(w, it, next);
+    kind_default(it->kind, next);
+    if (it->sub == API_SUB_NONE && !item_validate(w, it, next))
+        return err_set(err, ERR_INVALID, "invalid");
+    begin_conditions(w, it, next);
+    it->result = !it->before                              ? ITEM_CREATED
+                 : kind_same_content(it->before, it->after) ? ITEM_UNCHANGED
+                                                            : ITEM_CONFIGURED;
+    return true;
+}

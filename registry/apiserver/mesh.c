@@ -1,0 +1,227 @@
+/* /weft/v1: what Kubernetes' shape has no place for. */
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "registry/apiserver/internal.h"
+
+static const char *role_name(enum reg_role role)
+{
+    static const char *const names[] = {"follower", "candidate", "leader", "unavailable"};
+    return (size_t)role < ARRAY_LEN(names) ? names[role] : "unknown";
+}
+
+static json_t *member_json(const struct reg_status *st, const struct reg_member_status *m)
+{
+    char addr[ENV_ADDR_TEXT];
+    struct slice at = env_addr_format(&m->member.addr, addr);
+    const char *role = m->self                          ? role_name(st->role)
+                       : m->member.id == st->leader_id  ? "leader"
+                       : m->connected                   ? "follower"
+                                                        : "unknown";
+    json_t *o = json_pack("{s:I,s:s,s:s,s:b,s:b,s:I,s:I}", "id", (json_int_t)m->member.id, "name",
+                          m->member.name, "role", role, "self", m->self, "connected",
+                          m->self || m->connected, "matchIndex", (json_int_t)m->match_index,
+                          "lastContactMs", (json_int_t)m->last_contact);
+    json_object_set_new(o, "address", json_string_of(at));
+    return o;
+}
+
+static json_t *members_json(const struct reg_status *st)
+{
+    json_t *list = json_array();
+    for (size_t i = 0; i < st->member_count; i++)
+        json_array_append_new(list, member_json(st, &st->members[i]));
+    return list;
+}
+
+static const char *member_name(const struct reg_status *st, uint64_t id)
+{
+    for (size_t i = 0; i < st->member_count; i++)
+        if (st->members[i].member.id == id)
+            return st->members[i].member.name;
+    return "";
+}
+
+static reg_rev head_revision(struct apiserver *s)
+{
+    struct reg_txn txn;
+    struct err err = {0};
+    if (!reg_txn_begin(s->store, &txn, &err))
+        return 0;
+    reg_rev revision = txn.revision;
+    reg_txn_end(&txn);
+    return revision;
+}
+
+static void mesh_status(struct apiserver *s, struct http_request *req)
+{
+    struct reg_status st;
+    struct buf summary = {0};
+    struct err err = {0};
+    reg_node_status(s->opt.node, &st);
+    uint64_t self = reg_node_id(s->opt.node);
+    json_t *proxies = NULL;
+    if (s->mesh.summary) {
+        s->mesh.summary(s->mesh.ctx, &summary);
+        proxies = json_parse(buf_slice(&summary), &err);
+    }
+    buf_fini(&summary);
+    json_t *body = json_pack(
+        "{s:s,s:I,s:{s:I,s:s,s:s},s:b,s:s,s:I,s:o,s:{s:I,s:I},s:{s:I,s:I,s:I},s:I,s:I,s:o}",
+        "version", WEFT_VERSION, "revision", (json_int_t)head_revision(s), "node", "id",
+        (json_int_t)self, "name", member_name(&st, self), "role", role_name(st.role), "quorum",
+        st.quorum, "leader", member_name(&st, st.leader_id), "term", (json_int_t)st.term, "members",
+        members_json(&st), "store", "usedBytes", (json_int_t)st.store_bytes_used, "mapBytes",
+        (json_int_t)st.store_bytes_map, "log", "bytes", (json_int_t)st.log_bytes, "lastIndex",
+        (json_int_t)st.last_index, "appliedIndex", (json_int_t)st.applied_index, "leaderChanges",
+        (json_int_t)st.leader_changes, "uptimeMs",
+        (json_int_t)(env_wall_ms(s->env) - s->started_wall_ms), "proxies",
+        proxies ? proxies : json_object());
+    char hash[32];
+    snprintf(hash, sizeof(hash), "%016llx", (unsigned long long)st.state_hash);
+    json_object_set_new(body, "stateHash", json_string(hash));
+    api_respond_json(req, 200, body);
+    json_decref(body);
+}
+
+static void mesh_members(struct apiserver *s, struct http_request *req)
+{
+    struct reg_status st;
+    reg_node_status(s->opt.node, &st);
+    json_t *body = json_pack("{s:o}", "items", members_json(&st));
+    api_respond_json(req, 200, body);
+    json_decref(body);
+}
+
+static void mesh_proxies(struct apiserver *s, struct http_request *req)
+{
+    struct buf out = {0};
+    if (s->mesh.proxies)
+        s->mesh.proxies(s->mesh.ctx, &out);
+    else
+        buf_append(&out, S("{\"items\":[]}"));
+    buf_append_byte(&out, '\n');
+    api_respond_text(req, 200, buf_slice(&out));
+    buf_fini(&out);
+}
+
+/* ---- questions that take a while ---- */
+
+struct question {
+    struct apiserver *srv;
+    struct http_request *req; /* NULL: the client is gone */
+    void *handle;
+};
+
+static void question_gone(struct http_request *req)
+{
+    struct question *q = req->user;
+    q->req = NULL;
+    if (q->handle && q->srv->mesh.wait_cancel) {
+        q->srv->mesh.wait_cancel(q->srv->mesh.ctx, q->handle);
+        mem_free(q);
+    }
+}
+
+static void question_answered(void *arg, int status, struct slice json)
+{
+    struct question *q = arg;
+    if (q->req)
+        api_respond_text(q->req, status, json);
+    mem_free(q);
+}
+
+static struct question *question_new(struct apiserver *s, struct http_request *req)
+{
+    struct question *q = MEM_NEW(struct question);
+    *q = (struct question){.srv = s, .req = req};
+    req->user = q;
+    req->on_close = question_gone;
+    return q;
+}
+
+/* "10s", "500ms", "2m" or a bare number of seconds. */
+static bool duration(struct slice text, wf_ms *ret)
+{
+    uint64_t n;
+    wf_ms unit = 1000;
+    if (slice_ends(text, S("ms"))) {
+        unit = 1;
+        text.n -= 2;
+    } else if (slice_ends(text, S("s"))) {
+        text.n -= 1;
+    } else if (slice_ends(text, S("m"))) {
+        unit = 60000;
+        text.n -= 1;
+    }
+    if (!slice_u64(text, &n) || n > 86400)
+        return false;
+    *ret = (wf_ms)n * unit;
+    return true;
+}
+
+#define WAIT_DEFAULT_MS 30000
+
+static void mesh_wait(struct apiserver *s, struct http_request *req)
+{
+    struct err err = {0};
+    struct slice text = S("");
+    uint64_t revision = head_revision(s);
+    wf_ms timeout = WAIT_DEFAULT_MS;
+    if (uri_query_get(req->query, S("revision"), req->arena, &text) && !slice_u64(text, &revision))
+        err_set(&err, ERR_INVALID, "revision=%.*s: must be a number", SLICE(text));
+    text = S("");
+    if (uri_query_get(req->query, S("timeout"), req->arena, &text) && !duration(text, &timeout))
+        err_set(&err, ERR_INVALID, "timeout=%.*s: write 10s or 500ms", SLICE(text));
+    if (!err.code && !s->mesh.wait)
+        err_set(&err, ERR_UNAVAILABLE, "this node serves no proxies");
+    if (err.code) {
+        api_respond_err(req, NULL, &err);
+        return;
+    }
+    struct question *q = question_new(s, req);
+    void *handle = s->mesh.wait(s->mesh.ctx, revision, timeout, question_answered, q);
+    if (handle)
+        q->handle = handle;
+}
+
+static void mesh_config(struct apiserver *s, struct http_request *req, struct slice proxy)
+{
+    struct err err = {0};
+    struct slice name;
+    if (!s->mesh.proxy_config || !uri_decode(proxy, req->arena, &name)) {
+        err_set(&err, ERR_NOT_FOUND, "proxy \"%.*s\" not found", SLICE(proxy));
+        api_respond_err(req, NULL, &err);
+        return;
+    }
+    struct question *q = question_new(s, req);
+    s->mesh.proxy_config(s->mesh.ctx, name, question_answered, q);
+}
+
+bool api_mesh_request(struct apiserver *s, struct http_request *req)
+{
+    struct slice path = req->path, tail = {0};
+    if (!slice_starts(path, S("/weft/v1/")))
+        return false;
+    path = slice_skip(path, 9);
+    if (slice_eq(path, S("batch")) && req->method_id == HTTP_POST) {
+        api_batch(s, req);
+        return true;
+    }
+    if (req->method_id != HTTP_GET)
+        return false;
+    if (slice_eq(path, S("status")))
+        mesh_status(s, req);
+    else if (slice_eq(path, S("members")))
+        mesh_members(s, req);
+    else if (slice_eq(path, S("wait")))
+        mesh_wait(s, req);
+    else if (slice_eq(path, S("proxies")))
+        mesh_proxies(s, req);
+    else if (slice_starts(path, S("proxies/")) && slice_ends(path, S("/config"))) {
+        tail = slice_sub(path, 8, path.n - 8 - 7);
+        mesh_config(s, req, tail);
+    } else
+        return false;
+    return true;
+}

@@ -1,0 +1,444 @@
+#include "registry/apiserver/write.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/core/assert.h"
+
+/* ---- life ---- */
+
+static void write_fini(struct write *w)
+{
+    for (size_t i = 0; i < w->items.n; i++) {
+        json_decref(w->items.p[i].input);
+        json_decref(w->items.p[i].before);
+        json_decref(w->items.p[i].after);
+    }
+    vec_fini(&w->items);
+    kind_report_fini(&w->report);
+    buf_fini(&w->values);
+    arena_fini(&w->arena);
+    mem_free(w);
+}
+
+/* The registry still works for us: it answers into the void. */
+static void write_gone(struct http_request *req)
+{
+    struct write *w = req->user;
+    w->req = NULL;
+}
+
+struct write *write_new(struct apiserver *s, struct http_request *req)
+{
+    struct write *w = MEM_NEW(struct write);
+    w->srv = s;
+    w->req = req;
+    req->user = w;
+    req->on_close = write_gone;
+    return w;
+}
+
+struct item *write_item(struct write *w)
+{
+    return vec_push(&w->items);
+}
+
+/* ---- refusals ---- */
+
+void write_refuse(struct write *w, const struct err *err)
+{
+    struct api_call c = {.srv = w->srv, .req = w->req};
+    if (w->req) {
+        api_report_warnings(w->req, &w->report);
+        if (w->refused) {
+            api_respond_invalid(w->req, w->refused->kind, w->refused->name, &w->report);
+        } else {
+            if (w->items.n == 1) {
+                c.kind = w->items.p[0].kind;
+                c.name = w->items.p[0].name;
+            }
+            api_respond_err(w->req, &c, err);
+        }
+    }
+    write_fini(w);
+}
+
+static void write_finish(struct write *w, reg_rev revision)
+{
+    if (w->req) {
+        api_report_warnings(w->req, &w->report);
+        w->done(w, revision);
+    }
+    write_fini(w);
+}
+
+/* ---- proposing ---- */
+
+static bool op_value(struct write *w, const struct item *it, struct reg_op *op, struct err *err)
+{
+    size_t from = w->values.n;
+    if (it->verb == ITEM_DELETE)
+        return true;
+    if (!kind_encode(it->after, &w->values, err))
+        return false;
+    op->value.n = w->values.n - from; /* the address follows when the buffer has stopped moving */
+    if (op->value.n > REG_VALUE_BYTES_MAX)
+        return err_set(err, ERR_LIMIT, "%s \"%.*s\": %zu bytes, at most %u", it->kind->plural,
+                       SLICE(it->name), op->value.n, REG_VALUE_BYTES_MAX);
+    return true;
+}
+
+static bool write_ops(struct write *w, struct err *err)
+{
+    buf_clear(&w->values);
+    w->ops = ARENA_ARRAY(&w->arena, struct reg_op, w->items.n + 1);
+    w->op_count = 0;
+    for (size_t i = 0; i < w->items.n; i++) {
+        struct item *it = &w->items.p[i];
+        if (it->result == ITEM_UNCHANGED)
+            continue;
+        struct reg_op *op = &w->ops[w->op_count++];
+        *op = (struct reg_op){
+            .del = it->verb == ITEM_DELETE,
+            .key = it->key,
+            .expect = it->before ? REG_EXPECT_REV : REG_EXPECT_ABSENT,
+            .expected = it->before_rev,
+        };
+        if (!op_value(w, it, op, err))
+            return false;
+    }
+    const char *at = buf_slice(&w->values).p;
+    for (size_t i = 0; i < w->op_count; i++) {
+        w->ops[i].value.p = at;
+        at += w->ops[i].value.n;
+    }
+    return w->values.n <= REG_REQUEST_BYTES_MAX
+               ? true
+               : err_set(err, ERR_LIMIT, "the request changes %zu bytes, at most %u: split it", w->values.n,
+                         REG_REQUEST_BYTES_MAX);
+}
+
+static bool lost_a_race(const struct write *w)
+{
+    bool race = w->reg.err.code == ERR_CONFLICT || w->reg.err.code == ERR_EXISTS ||
+                w->reg.err.code == ERR_NOT_FOUND;
+    return race && w->tries < API_WRITE_RETRIES;
+}
+
+static void write_committed(struct reg_write *r)
+{
+    struct write *w = container_of(r, struct write, reg);
+    if (r->err.code == ERR_NONE)
+        write_finish(w, r->revision);
+    else if (lost_a_race(w))
+        write_run(w); /* somebody was faster: read again; a client's own expectation fails then */
+    else
+        write_refuse(w, &r->err);
+}
+
+static bool write_prepare(struct write *w, reg_rev *ret_revision, struct err *err)
+{
+    struct reg_txn txn;
+    bool ok = true;
+    kind_report_fini(&w->report);
+    w->refused = NULL;
+    if (!reg_txn_begin(w->srv->store, &txn, err))
+        return false;
+    for (size_t i = 0; i < w->items.n && ok; i++)
+        ok = item_prepare(w, &w->items.p[i], &txn, err);
+    *ret_revision = txn.revision;
+    reg_txn_end(&txn);
+    return ok;
+}
+
+void write_run(struct write *w)
+{
+    struct err err = {0};
+    reg_rev revision;
+    w->tries++;
+    if (!write_prepare(w, &revision, &err) || !write_ops(w, &err)) {
+        write_refuse(w, &err);
+        return;
+    }
+    if (w->dry_run || w->op_count == 0) {
+        write_finish(w, revision);
+        return;
+    }
+    w->reg = (struct reg_write){.ops = w->ops,
+                                .op_count = w->op_count,
+                                .timeout = w->srv->opt.write_timeout,
+                                .env = w->srv->env,
+                                .fn = write_committed};
+    reg_write(w->srv->opt.node, &w->reg);
+}
+
+/* ---- one object ---- */
+
+static void done_object(struct write *w, reg_rev revision)
+{
+    struct item *it = &w->items.p[0];
+    struct api_call c = {
+        .srv = w->srv, .req = w->req, .kind = it->kind, .name = it->name, .table = w->table};
+    char rv[32];
+    if (it->verb == ITEM_DELETE) {
+        api_respond_deleted(&c);
+        return;
+    }
+    bool wrote = it->result != ITEM_UNCHANGED && !w->dry_run;
+    snprintf(rv, sizeof(rv), "%llu", (unsigned long long)(wrote ? revision : it->before_rev));
+    if (wrote || it->before_rev)
+        json_object_set_new(json_object_child(it->after, "metadata"), "resourceVersion",
+                            json_string(rv));
+    if (w->version.n && !slice_eq(w->version, slice_of(it->kind->versions[0]))) {
+        char av[160];
+        snprintf(av, sizeof(av), "%s/%.*s", it->kind->group, SLICE(w->version));
+        json_object_set_new(it->after, "apiVersion", json_string(av));
+    }
+    api_respond_object(&c, it->result == ITEM_CREATED ? 201 : 200, it->after);
+}
+
+static struct write *write_of_call(const struct api_call *c)
+{
+    struct write *w = write_new(c->srv, c->req);
+    w->unknown_fields = c->unknown_fields;
+    w->dry_run = c->dry_run;
+    w->table = c->table;
+    w->version = arena_dup(&w->arena, c->version);
+    w->done = done_object;
+    return w;
+}
+
+static struct item *item_of_call(struct write *w, const struct api_call *c, enum item_verb verb)
+{
+    struct item *it = write_item(w);
+    *it = (struct item){
+        .verb = verb,
+        .sub = c->sub,
+        .kind = c->kind,
+        .ns = c->kind->namespaced ? arena_dup(&w->arena, c->ns) : S(""),
+        .name = arena_dup(&w->arena, c->name),
+    };
+    return it;
+}
+
+static void refuse_call(struct api_call *c, struct err *err)
+{
+    c->req->on_close = NULL;
+    api_respond_err(c->req, c, err);
+}
+
+/* The body as an object of the call's kind. */
+static json_t *call_body(struct api_call *c, struct err *err)
+{
+    json_t *o = json_parse(c->req->body, err);
+    if (!o)
+        return NULL;
+    const struct kind *k = kind_of_object(o, err);
+    if (k && k != c->kind)
+        err_set(err, ERR_INVALID, "the body is a %s, the path is of %s", k->kind, c->kind->plural);
+    if (k == c->kind)
+        return o;
+    json_decref(o);
+    return NULL;
+}
+
+static bool body_revision(const json_t *o, reg_rev *ret, struct err *err)
+{
+    struct slice rv = json_str(o, "metadata.resourceVersion");
+    *ret = 0;
+    if (rv.n && !slice_u64(rv, ret))
+        return err_set(err, ERR_INVALID, "metadata.resourceVersion: \"%.*s\" is no revision", SLICE(rv));
+    return true;
+}
+
+/* metadata.generateName: a name that nobody has, five letters behind it. */
+static struct slice generated_name(struct api_call *c, const json_t *o)
+{
+    static const char letters[] = "bcdfghjklmnpqrstvwxz2456789";
+    char tail[6] = {0};
+    for (size_t i = 0; i < 5; i++)
+        tail[i] = letters[env_random_below(c->srv->env, sizeof(letters) - 1)];
+    struct slice prefix = json_str(o, "metadata.generateName");
+    return prefix.n ? arena_printf(c->req->arena, "%.*s%s", SLICE(prefix), tail) : S("");
+}
+
+void api_write_create(struct api_call *c)
+{
+    struct err err = {0};
+    json_t *o = call_body(c, &err);
+    if (!o) {
+        refuse_call(c, &err);
+        return;
+    }
+    c->name = arena_dup(c->req->arena, json_str(o, "metadata.name"));
+    if (!c->name.n)
+        c->name = generated_name(c, o);
+    if (c->kind->namespaced && !c->ns.n)
+        c->ns = arena_dup(c->req->arena, json_str(o, "metadata.namespace"));
+    if (c->kind->namespaced && !c->ns.n)
+        c->ns = S("default");
+    if (!c->name.n) {
+        json_decref(o);
+        err_set(&err, ERR_INVALID, "metadata.name: is required (or metadata.generateName)");
+        refuse_call(c, &err);
+        return;
+    }
+    struct write *w = write_of_call(c);
+    item_of_call(w, c, ITEM_CREATE)->input = o;
+    write_run(w);
+}
+
+void api_write_update(struct api_call *c)
+{
+    struct err err = {0};
+    reg_rev expected = 0;
+    json_t *o = call_body(c, &err);
+    if (!o || !body_revision(o, &expected, &err)) {
+        json_decref(o);
+        refuse_call(c, &err);
+        return;
+    }
+    struct write *w = write_of_call(c);
+    struct item *it = item_of_call(w, c, ITEM_UPDATE);
+    it->input = o;
+    it->expected = expected;
+    write_run(w);
+}
+
+/* Kubernetes answers 415 for a kind of patch that it does not take. */
+static void refuse_media_type(struct api_call *c)
+{
+    struct err err = {0};
+    err_set(&err, ERR_UNSUPPORTED,
+            "patch of type %.*s: use merge-patch+json, json-patch+json or, for Services, EndpointSlices and "
+            "Namespaces, strategic-merge-patch+json",
+            SLICE(headers_value(c->req->headers, HDR_CONTENT_TYPE)));
+    json_t *status = api_status(c, &err);
+    json_object_set_new(status, "code", json_integer(415));
+    json_object_set_new(status, "reason", json_string("UnsupportedMediaType"));
+    api_respond_json(c->req, 415, status);
+    json_decref(status);
+}
+
+void api_write_patch(struct api_call *c)
+{
+    struct err err = {0};
+    reg_rev expected = 0;
+    enum patch_type type = patch_type_of(headers_value(c->req->headers, HDR_CONTENT_TYPE));
+    if (type == PATCH_UNKNOWN || type == PATCH_SERVER_SIDE ||
+        (type == PATCH_STRATEGIC && c->kind->group[0] && !slice_ends(slice_of(c->kind->group), S("k8s.io")))) {
+        refuse_media_type(c);
+        return;
+    }
+    json_t *patch = json_parse(c->req->body, &err);
+    if (!patch || (type != PATCH_JSON && !body_revision(patch, &expected, &err))) {
+        json_decref(patch);
+        refuse_call(c, &err);
+        return;
+    }
+    struct write *w = write_of_call(c);
+    struct item *it = item_of_call(w, c, ITEM_PATCH);
+    it->patch = type;
+    it->input = patch;
+    it->expected = expected;
+    write_run(w);
+}
+
+/* ---- deletion ---- */
+
+/* DeleteOptions in the body: dryRun and a precondition. */
+static bool delete_options(struct api_call *c, struct write *w, struct item *it, struct err *err)
+{
+    if (!c->req->body.n)
+        return true;
+    json_t *o = json_parse(c->req->body, err);
+    if (!o)
+        return false;
+    struct slice rv = json_str(o, "preconditions.resourceVersion");
+    w->dry_run = w->dry_run || slice_eq(json_str(o, "dryRun[0]"), S("All"));
+    bool ok = !rv.n || !it || slice_u64(rv, &it->expected);
+    json_decref(o);
+    return ok ? true : err_set(err, ERR_INVALID, "preconditions.resourceVersion: no revision");
+}
+
+struct gather {
+    struct write *w;
+    const struct kind *kind;
+    const struct selector *selector;
+};
+
+static bool gather_one(void *ctx, const struct reg_object *o)
+{
+    struct gather *g = ctx;
+    const struct kind *k;
+    struct slice ns, name;
+    json_t *object = api_object_as(g->kind, S(""), o);
+    bool match = !g->selector || selector_match(g->selector, object);
+    json_decref(object);
+    if (!match || !kind_key_parse(o->key, &k, &ns, &name))
+        return true;
+    struct item *it = write_item(g->w);
+    *it = (struct item){.verb = ITEM_DELETE,
+                        .kind = k,
+                        .ns = arena_dup(&g->w->arena, ns),
+                        .name = arena_dup(&g->w->arena, name)};
+    return g->w->items.n <= WRITE_ITEMS_MAX;
+}
+
+/* What lives in a namespace goes with it. */
+static void gather_namespace(struct write *w, struct reg_txn *txn, struct slice ns)
+{
+    for (size_t i = 0; i < KIND_COUNT; i++) {
+        struct gather g = {.w = w, .kind = &kinds[i]};
+        if (!kinds[i].namespaced)
+            continue;
+        struct slice prefix = arena_printf(&w->arena, "%s%s%s/%.*s/", kinds[i].plural,
+                                           kinds[i].group[0] ? "." : "", kinds[i].group, SLICE(ns));
+        reg_scan(txn, prefix, S(""), gather_one, &g);
+    }
+}
+
+static void delete_run(struct api_call *c, struct write *w, struct err *err)
+{
+    if (w->items.n > WRITE_ITEMS_MAX)
+        err_set(err, ERR_LIMIT, "more than %d objects at once: narrow it by a selector", WRITE_ITEMS_MAX);
+    if (err->code) {
+        api_respond_err(c->req, c, err);
+        write_fini(w);
+        return;
+    }
+    write_run(w);
+}
+
+void api_write_delete(struct api_call *c)
+{
+    struct err err = {0};
+    struct reg_txn txn;
+    struct write *w = write_of_call(c);
+    struct item *it = item_of_call(w, c, ITEM_DELETE);
+    if (delete_options(c, w, it, &err) && c->kind->id == KIND_NAMESPACE &&
+        reg_txn_begin(c->srv->store, &txn, &err)) {
+        gather_namespace(w, &txn, c->name);
+        reg_txn_end(&txn);
+    }
+    delete_run(c, w, &err);
+}
+
+void api_delete_collection(struct api_call *c)
+{
+    struct err err = {0};
+    struct reg_txn txn;
+    struct write *w = write_of_call(c);
+    if (delete_options(c, w, NULL, &err) && reg_txn_begin(c->srv->store, &txn, &err)) {
+        struct gather g = {.w = w, .kind = c->kind, .selector = &c->selector};
+        reg_scan(&txn, api_prefix(c), S(""), gather_one, &g);
+        reg_txn_end(&txn);
+    }
+    if (!err.code && w->items.n == 0) {
+        api_respond_deleted(c);
+        write_fini(w);
+        return;
+    }
+    delete_run(c, w, &err);
+}

@@ -1,0 +1,65 @@
+/* Changes on their way: one object or many, always one registry write, so all or nothing. */
+#ifndef WEFT_REGISTRY_APISERVER_WRITE_H
+#define WEFT_REGISTRY_APISERVER_WRITE_H
+
+#include "api/patch.h"
+#include "registry/apiserver/internal.h"
+
+enum item_verb {
+    ITEM_CREATE,
+    ITEM_UPDATE, /* replace; of what was read, when it names a resourceVersion */
+    ITEM_APPLY,  /* create or replace spec, labels and annotations */
+    ITEM_PATCH,
+    ITEM_DELETE,
+    ITEM_VERB_COUNT,
+};
+
+enum item_result { ITEM_CREATED, ITEM_CONFIGURED, ITEM_UNCHANGED, ITEM_DELETED };
+
+struct item {
+    enum item_verb verb;
+    enum patch_type patch;
+    enum api_sub sub;
+    const struct kind *kind;
+    struct slice ns, name;
+    json_t *input; /* object or patch; owned */
+    reg_rev expected; /* by the client; 0 = none */
+    /* Filled by item_prepare. */
+    struct slice key;
+    json_t *before, *after; /* owned; NULL = not there */
+    reg_rev before_rev;
+    enum item_result result;
+};
+
+#define WRITE_ITEMS_MAX REG_REQUEST_OPS_MAX
+
+struct write {
+    struct apiserver *srv;
+    struct http_request *req; /* NULL: the client is gone */
+    struct arena arena;       /* of texts that outlive the request */
+    VEC(struct item) items;
+    struct kind_report report;
+    struct item *refused; /* whose report it is */
+    int unknown_fields;
+    bool dry_run, table, batch;
+    struct slice version; /* of the answer's apiVersion */
+    unsigned tries;
+    struct reg_write reg;
+    struct reg_op *ops;
+    size_t op_count;
+    struct buf values;
+    /* Answers when everything is done. */
+    void (*done)(struct write *w, reg_rev revision);
+};
+
+/* Bound to the request: freed when it is answered and the registry is through with it. */
+struct write *write_new(struct apiserver *s, struct http_request *req);
+struct item *write_item(struct write *w);
+/* Reads, merges, defaults, validates, proposes; answers in the end. */
+void write_run(struct write *w);
+/* Answers with the failure (or with w->report, when an object was refused) and ends the write. */
+void write_refuse(struct write *w, const struct err *err);
+/* Reads the object's present state and makes the next one. false and err (or w->report). */
+bool item_prepare(struct write *w, struct item *it, struct reg_txn *txn, struct err *err);
+
+#endif
