@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "api/status.h"
+#include "base/core/map.h"
 #include "registry/apiserver/write.h"
 
 static const char *const result_names[] = {

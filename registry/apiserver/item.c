@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "api/status.h"
+#include "base/core/hash.h"
 
 static bool item_read(struct item *it, struct arena *arena, struct reg_txn *txn, struct err *err)
 {
@@ -66,7 +67,11 @@ static json_t *item_next(const struct item *it, struct err *err)
     case ITEM_APPLY:
         return it->before ? applied(it) : json_deep_copy(it->input);
     case ITEM_PATCH:
-        return patch_apply(it->kind, it->patch, it->before, it->input, err);
+        if (it->patch == ITEM_PATCH_JSON)
+            return patch_json(it->before, it->input, err);
+        if (it->patch == ITEM_PATCH_STRATEGIC)
+            return patch_strategic(it->kind, it->before, it->input, err);
+        return patch_merge(it->before, it->input, err);
     default:
         return json_deep_copy(it->input);
     }

@@ -321,18 +321,38 @@ static void refuse_media_type(struct api_call *c)
     json_decref(status);
 }
 
+static bool patch_type(const struct api_call *c, enum item_patch *ret)
+{
+    static const struct {
+        struct slice type;
+        enum item_patch patch;
+    } rows[] = {
+        {S_INIT("application/merge-patch+json"), ITEM_PATCH_MERGE},
+        {S_INIT("application/json-patch+json"), ITEM_PATCH_JSON},
+        {S_INIT("application/strategic-merge-patch+json"), ITEM_PATCH_STRATEGIC},
+    };
+    struct slice type = headers_value(c->req->headers, HDR_CONTENT_TYPE), rest;
+    slice_cut(type, ';', &type, &rest);
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++)
+        if (slice_eq_nocase(slice_trim(type), rows[i].type)) {
+            *ret = rows[i].patch;
+            return *ret != ITEM_PATCH_STRATEGIC || !c->kind->group[0] ||
+                   slice_ends(slice_of(c->kind->group), S("k8s.io"));
+        }
+    return false;
+}
+
 void api_write_patch(struct api_call *c)
 {
     struct err err = {0};
     reg_rev expected = 0;
-    enum patch_type type = patch_type_of(headers_value(c->req->headers, HDR_CONTENT_TYPE));
-    if (type == PATCH_UNKNOWN || type == PATCH_SERVER_SIDE ||
-        (type == PATCH_STRATEGIC && c->kind->group[0] && !slice_ends(slice_of(c->kind->group), S("k8s.io")))) {
+    enum item_patch type;
+    if (!patch_type(c, &type)) {
         refuse_media_type(c);
         return;
     }
     json_t *patch = json_parse(c->req->body, &err);
-    if (!patch || (type != PATCH_JSON && !body_revision(patch, &expected, &err))) {
+    if (!patch || (type != ITEM_PATCH_JSON && !body_revision(patch, &expected, &err))) {
         json_decref(patch);
         refuse_call(c, &err);
         return;

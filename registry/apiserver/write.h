@@ -14,11 +14,13 @@ enum item_verb {
     ITEM_VERB_COUNT,
 };
 
+/* Content types of PATCH that are taken. */
+enum item_patch { ITEM_PATCH_MERGE, ITEM_PATCH_JSON, ITEM_PATCH_STRATEGIC };
 enum item_result { ITEM_CREATED, ITEM_CONFIGURED, ITEM_UNCHANGED, ITEM_DELETED };
 
 struct item {
     enum item_verb verb;
-    enum patch_type patch;
+    enum item_patch patch;
     enum api_sub sub;
     const struct kind *kind;
     struct slice ns, name;
