@@ -7,6 +7,7 @@
 #include "api/status.h"
 #include "base/core/assert.h"
 #include "base/core/log.h"
+#include "base/core/map.h"
 #include "base/wire/json.h"
 
 /* An object that waits for its proxies, or that one refuses. */

@@ -1,15 +1,14 @@
-/* The public API: the Kubernetes API's shape over the registry, so that kubectl, GitOps tools and our own CLI
- * are all the same kind of client. Plain HTTP, loopback only, until identity lands.
+/* The public API: the Kubernetes API's shape over the registry, so that kubectl, GitOps tools and
+ * our own CLI are all the same kind of client. Plain HTTP, loopback only, until identity lands.
  *
- *   struct apiserver *s = apiserver_new(&(struct apiserver_options){.env = env, .node = node, …}, &err);
- *   …
- *   apiserver_close(s, 2000, on_closed, ctx);  apiserver_free(s);
+ *   struct apiserver *s = apiserver_new(&(struct apiserver_options){.env = env, .node = node, …},
+ * &err); … apiserver_close(s, 2000, on_closed, ctx);  apiserver_free(s);
  *
- * What it serves (research/ux.md §1.7): discovery, OpenAPI v3, get, list, watch, create, update, merge, JSON and
- * strategic merge patch, delete, status subresource, Table, dry run, field validation, Warning headers, Status
- * errors; resourceVersion is the revision. Beside it, /weft/v1: status, wait, batch, proxies' configuration.
- * Reads are answered from this node's state and say at which revision; a write goes to the leader and is answered
- * when it is applied here.
+ * What it serves (research/ux.md §1.7): discovery, OpenAPI v3, get, list, watch, create, update,
+ * merge, JSON and strategic merge patch, delete, status subresource, Table, dry run, field
+ * validation, Warning headers, Status errors; resourceVersion is the revision. Beside it, /weft/v1:
+ * status, wait, batch, proxies' configuration. Reads are answered from this node's state and say at
+ * which revision; a write goes to the leader and is answered when it is applied here.
  */
 #ifndef WEFT_REGISTRY_APISERVER_APISERVER_H
 #define WEFT_REGISTRY_APISERVER_APISERVER_H
@@ -19,19 +18,20 @@
 
 struct apiserver;
 
-/* What the mesh knows and the registry does not: who has which revision. Supplied by weftd. All functions are
- * called on the server's env; answers are JSON texts, borrowed until the callback returns. */
+/* What the mesh knows and the registry does not: who has which revision. Supplied by weftd. All
+ * functions are called on the server's env; answers are JSON texts, borrowed until the callback
+ * returns. */
 struct api_mesh {
     void *ctx;
-    /* Answers when every proxy has `revision`, or at the timeout with what is missing: status 200 or 504. NULL
-     * handle = answered already. cancel: the client is gone. */
+    /* Answers when every proxy has `revision`, or at the timeout with what is missing: status 200
+     * or 504. NULL handle = answered already. cancel: the client is gone. */
     void *(*wait)(void *ctx, reg_rev revision, wf_ms timeout,
                   void (*fn)(void *arg, int status, struct slice json), void *arg);
     void (*wait_cancel)(void *ctx, void *handle);
     /* {"items":[…]}: every proxy of the mesh with its state. */
-    void (*proxies)(void *ctx, struct buf *out);
+    void (*proxies)(void *ctx, void (*fn)(void *arg, int status, struct slice json), void *arg);
     /* Names, versions, states and bodies of what a proxy was given; it may hang on another node. */
-    void (*proxy_config)(void *ctx, struct slice proxy,
+    void (*proxy_config)(void *ctx, struct slice proxy, struct slice type,
                          void (*fn)(void *arg, int status, struct slice json), void *arg);
     /* {"live":6,"total":6,"revision":41,…} for /weft/v1/status. */
     void (*summary)(void *ctx, struct buf *out);

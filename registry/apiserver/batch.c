@@ -1,7 +1,8 @@
 /* POST /weft/v1/batch: many objects in one entry.
  *
  *   {"items":[{"verb":"apply","object":{…}}, …]}   verbs apply, create, delete
- *   -> {"revision":41,"dryRun":false,"items":[{"verb":"apply","result":"configured","kind":…,"name":…}]}
+ *   ->
+ * {"revision":41,"dryRun":false,"items":[{"verb":"apply","result":"configured","kind":…,"name":…}]}
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -26,8 +27,9 @@ static_assert(ARRAY_LEN(verb_names) == ITEM_VERB_COUNT, "a name for each verb");
 
 static json_t *item_json(const struct item *it)
 {
-    json_t *o = json_pack("{s:s,s:s,s:s,s:s}", "verb", verb_names[it->verb], "result",
-                          result_names[it->result], "kind", it->kind->kind, "group", it->kind->group);
+    json_t *o =
+        json_pack("{s:s,s:s,s:s,s:s}", "verb", verb_names[it->verb], "result",
+                  result_names[it->result], "kind", it->kind->kind, "group", it->kind->group);
     if (it->ns.n)
         json_object_set_new(o, "namespace", json_string_of(it->ns));
     json_object_set_new(o, "name", json_string_of(it->name));
@@ -103,7 +105,8 @@ static bool unique(const struct write *w, struct err *err)
         const struct item *it = &w->items.p[i];
         int n = snprintf(key, sizeof(key), "%s.%s/%.*s/%.*s", it->kind->plural, it->kind->group,
                          SLICE(it->ns), SLICE(it->name));
-        if (map_put(&seen, slice_mem(key, (size_t)n < sizeof(key) ? (size_t)n : sizeof(key) - 1), &seen))
+        if (map_put(&seen, slice_mem(key, (size_t)n < sizeof(key) ? (size_t)n : sizeof(key) - 1),
+                    &seen))
             ok = err_set(err, ERR_INVALID, "items[%zu]: %s \"%.*s\" is in the request twice", i,
                          it->kind->kind, SLICE(it->name));
     }
@@ -118,8 +121,8 @@ static bool batch_parse(struct write *w, const json_t *body, struct err *err)
     if (!json_is_array(items) || json_array_size(items) == 0)
         return err_set(err, ERR_INVALID, "items: must be a list with at least one item");
     if (json_array_size(items) > WRITE_ITEMS_MAX)
-        return err_set(err, ERR_LIMIT, "items: %zu, at most %d in one request", json_array_size(items),
-                       WRITE_ITEMS_MAX);
+        return err_set(err, ERR_LIMIT, "items: %zu, at most %d in one request",
+                       json_array_size(items), WRITE_ITEMS_MAX);
     json_array_foreach(items, i, in) if (!item_parse(w, in, i, err)) return false;
     return unique(w, err);
 }

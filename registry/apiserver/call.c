@@ -18,8 +18,8 @@ static size_t path_split(struct http_request *req, struct slice *parts)
     return rest.n ? 0 : n;
 }
 
-/* What stands behind group and version: [namespaces/NS/]RESOURCE[/NAME[/SUB]]. A namespace itself is
- * namespaces/NAME. */
+/* What stands behind group and version: [namespaces/NS/]RESOURCE[/NAME[/SUB]]. A namespace itself
+ * is namespaces/NAME. */
 static bool call_target(struct api_call *c, struct slice group, struct slice version,
                         const struct slice *p, size_t n)
 {

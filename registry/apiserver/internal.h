@@ -61,8 +61,8 @@ struct api_call {
 
 /* ---- respond.c ---- */
 
-/* The object as clients see it: resourceVersion from mod_rev, apiVersion as asked. New reference; NULL = the stored
- * bytes are no JSON, which ends the process: they were ours. */
+/* The object as clients see it: resourceVersion from mod_rev, apiVersion as asked. New reference;
+ * NULL = the stored bytes are no JSON, which ends the process: they were ours. */
 json_t *api_object(const struct api_call *c, const struct reg_object *o);
 json_t *api_object_as(const struct kind *k, struct slice version, const struct reg_object *o);
 /* Answers; the request is gone after it. */

@@ -1,4 +1,5 @@
-/* From what a client sent and what there is to what there shall be. Pure but for reads of one transaction. */
+/* From what a client sent and what there is to what there shall be. Pure but for reads of one
+ * transaction. */
 #include "registry/apiserver/write.h"
 
 #include <stdio.h>
@@ -26,8 +27,8 @@ static bool item_read(struct item *it, struct arena *arena, struct reg_txn *txn,
 static bool missing(const struct item *it, struct err *err)
 {
     const char *dot = it->kind->group[0] ? "." : "";
-    return err_set(err, ERR_NOT_FOUND, "%s%s%s \"%.*s\" not found", it->kind->plural, dot, it->kind->group,
-                   SLICE(it->name));
+    return err_set(err, ERR_NOT_FOUND, "%s%s%s \"%.*s\" not found", it->kind->plural, dot,
+                   it->kind->group, SLICE(it->name));
 }
 
 static bool expectation(const struct item *it, struct err *err)
@@ -40,7 +41,8 @@ static bool expectation(const struct item *it, struct err *err)
         return missing(it, err);
     if (it->expected && it->expected != it->before_rev)
         return err_set(err, ERR_CONFLICT,
-                       "Operation cannot be fulfilled on %s%s%s \"%.*s\": the object has been modified (it is at "
+                       "Operation cannot be fulfilled on %s%s%s \"%.*s\": the object has been "
+                       "modified (it is at "
                        "%llu, you changed %llu); read it again and repeat the change",
                        it->kind->plural, dot, it->kind->group, SLICE(it->name),
                        (unsigned long long)it->before_rev, (unsigned long long)it->expected);
@@ -77,7 +79,8 @@ static json_t *item_next(const struct item *it, struct err *err)
     }
 }
 
-/* The status subresource changes the status and nothing else, the object itself everything but the status. */
+/* The status subresource changes the status and nothing else, the object itself everything but the
+ * status. */
 static json_t *only_status(const struct item *it, json_t *take_next)
 {
     json_t *o = json_deep_copy(it->before);
@@ -101,12 +104,13 @@ static bool same_place(const struct item *it, const json_t *next, struct err *er
     struct slice name = json_str(next, "metadata.name"), ns = json_str(next, "metadata.namespace");
     if (name.n && !slice_eq(name, it->name))
         return err_set(err, ERR_INVALID,
-                       "the name of the object (%.*s) does not match the name on the URL (%.*s)", SLICE(name),
-                       SLICE(it->name));
+                       "the name of the object (%.*s) does not match the name on the URL (%.*s)",
+                       SLICE(name), SLICE(it->name));
     if (ns.n && it->kind->namespaced && !slice_eq(ns, it->ns))
-        return err_set(err, ERR_INVALID,
-                       "the namespace of the object (%.*s) does not match the namespace of the request (%.*s)",
-                       SLICE(ns), SLICE(it->ns));
+        return err_set(
+            err, ERR_INVALID,
+            "the namespace of the object (%.*s) does not match the namespace of the request (%.*s)",
+            SLICE(ns), SLICE(it->ns));
     return true;
 }
 
@@ -177,8 +181,8 @@ static void begin_conditions(struct write *w, const struct item *it, json_t *nex
 
 static bool item_validate(struct write *w, struct item *it, const json_t *next)
 {
-    struct kind_check check = {.unknown_fields = (__typeof__(check.unknown_fields))w->unknown_fields,
-                               .old = it->before};
+    struct kind_check check = {
+        .unknown_fields = (__typeof__(check.unknown_fields))w->unknown_fields, .old = it->before};
     w->refused = it;
     if (!kind_validate(it->kind, next, &check, &w->report))
         return false;
@@ -211,7 +215,8 @@ bool item_prepare(struct write *w, struct item *it, struct reg_txn *txn, struct 
         return true;
     }
     if (!it->before && !namespace_there(w, it, txn))
-        return err_set(err, ERR_NOT_FOUND, "namespaces \"%.*s\" not found: create it first", SLICE(it->ns));
+        return err_set(err, ERR_NOT_FOUND, "namespaces \"%.*s\" not found: create it first",
+                       SLICE(it->ns));
     json_t *next = item_next(it, err);
     if (!next)
         return false;
@@ -227,7 +232,7 @@ bool item_prepare(struct write *w, struct item *it, struct reg_txn *txn, struct 
     if (it->sub == API_SUB_NONE && !item_validate(w, it, next))
         return err_set(err, ERR_INVALID, "invalid");
     begin_conditions(w, it, next);
-    it->result = !it->before                              ? ITEM_CREATED
+    it->result = !it->before                                ? ITEM_CREATED
                  : kind_same_content(it->before, it->after) ? ITEM_UNCHANGED
                                                             : ITEM_CONFIGURED;
     return true;

@@ -14,10 +14,10 @@ static json_t *member_json(const struct reg_status *st, const struct reg_member_
 {
     char addr[ENV_ADDR_TEXT];
     struct slice at = env_addr_format(&m->member.addr, addr);
-    const char *role = m->self                          ? role_name(st->role)
-                       : m->member.id == st->leader_id  ? "leader"
-                       : m->connected                   ? "follower"
-                                                        : "unknown";
+    const char *role = m->self                         ? role_name(st->role)
+                       : m->member.id == st->leader_id ? "leader"
+                       : m->connected                  ? "follower"
+                                                       : "unknown";
     json_t *o = json_pack("{s:I,s:s,s:s,s:b,s:b,s:I,s:I}", "id", (json_int_t)m->member.id, "name",
                           m->member.name, "role", role, "self", m->self, "connected",
                           m->self || m->connected, "matchIndex", (json_int_t)m->match_index,
@@ -91,18 +91,6 @@ static void mesh_members(struct apiserver *s, struct http_request *req)
     json_t *body = json_pack("{s:o}", "items", members_json(&st));
     api_respond_json(req, 200, body);
     json_decref(body);
-}
-
-static void mesh_proxies(struct apiserver *s, struct http_request *req)
-{
-    struct buf out = {0};
-    if (s->mesh.proxies)
-        s->mesh.proxies(s->mesh.ctx, &out);
-    else
-        buf_append(&out, S("{\"items\":[]}"));
-    buf_append_byte(&out, '\n');
-    api_respond_text(req, 200, buf_slice(&out));
-    buf_fini(&out);
 }
 
 /* ---- questions that take a while ---- */
@@ -185,17 +173,26 @@ static void mesh_wait(struct apiserver *s, struct http_request *req)
         q->handle = handle;
 }
 
+static void mesh_proxies(struct apiserver *s, struct http_request *req)
+{
+    if (s->mesh.proxies)
+        s->mesh.proxies(s->mesh.ctx, question_answered, question_new(s, req));
+    else
+        api_respond_text(req, 200, S("{\"items\":[]}\n"));
+}
+
 static void mesh_config(struct apiserver *s, struct http_request *req, struct slice proxy)
 {
     struct err err = {0};
-    struct slice name;
+    struct slice name, type = S("");
+    uri_query_get(req->query, S("type"), req->arena, &type);
     if (!s->mesh.proxy_config || !uri_decode(proxy, req->arena, &name)) {
         err_set(&err, ERR_NOT_FOUND, "proxy \"%.*s\" not found", SLICE(proxy));
         api_respond_err(req, NULL, &err);
         return;
     }
     struct question *q = question_new(s, req);
-    s->mesh.proxy_config(s->mesh.ctx, name, question_answered, q);
+    s->mesh.proxy_config(s->mesh.ctx, name, type, question_answered, q);
 }
 
 bool api_mesh_request(struct apiserver *s, struct http_request *req)

@@ -79,8 +79,8 @@ static bool list_one(void *ctx, const struct reg_object *o)
     return true;
 }
 
-/* A continue token is the key behind which the next page begins; it names no snapshot: pages are read from the
- * state of their moment, and each says its revision. */
+/* A continue token is the key behind which the next page begins; it names no snapshot: pages are
+ * read from the state of their moment, and each says its revision. */
 static bool list_after(const struct api_call *c, struct slice *ret_after, struct err *err)
 {
     *ret_after = S("");
@@ -213,8 +213,7 @@ void api_when_applied(struct api_call *c, void (*fn)(struct api_call *c))
 
 void api_waiters_wake(struct apiserver *s, reg_rev revision)
 {
-    LIST_EACH(&s->waiters, node)
-    {
+    LIST_EACH (&s->waiters, node) {
         struct waiter *w = container_of(node, struct waiter, node);
         if (w->call->at > revision)
             continue;

@@ -16,7 +16,8 @@ json_t *api_object_as(const struct kind *k, struct slice version, const struct r
     if (!object)
         wf_die("stored object %.*s: %s", SLICE(o->key), err.msg);
     snprintf(text, sizeof(text), "%llu", (unsigned long long)o->mod_rev);
-    json_object_set_new(json_object_child(object, "metadata"), "resourceVersion", json_string(text));
+    json_object_set_new(json_object_child(object, "metadata"), "resourceVersion",
+                        json_string(text));
     if (version.n && !slice_eq(version, slice_of(k->versions[0]))) {
         char av[128];
         snprintf(av, sizeof(av), "%s/%.*s", k->group, SLICE(version));

@@ -5,7 +5,8 @@
 static bool bad(struct err *err, struct slice text)
 {
     return err_set(err, ERR_INVALID,
-                   "selector \"%.*s\": write a=b, a!=b, a in (b,c), a notin (b,c), a or !a", SLICE(text));
+                   "selector \"%.*s\": write a=b, a!=b, a in (b,c), a notin (b,c), a or !a",
+                   SLICE(text));
 }
 
 static struct selector_term *term_add(struct selector *sel, struct err *err)
@@ -85,7 +86,8 @@ static struct slice term_next(struct slice *rest)
     return slice_trim(term);
 }
 
-bool selector_parse_labels(struct selector *sel, struct slice text, struct arena *arena, struct err *err)
+bool selector_parse_labels(struct selector *sel, struct slice text, struct arena *arena,
+                           struct err *err)
 {
     struct slice rest = text;
     while (rest.n) {
@@ -99,7 +101,8 @@ bool selector_parse_labels(struct selector *sel, struct slice text, struct arena
     return true;
 }
 
-bool selector_parse_fields(struct selector *sel, struct slice text, struct arena *arena, struct err *err)
+bool selector_parse_fields(struct selector *sel, struct slice text, struct arena *arena,
+                           struct err *err)
 {
     struct slice rest = text;
     while (rest.n) {
@@ -111,9 +114,10 @@ bool selector_parse_fields(struct selector *sel, struct slice text, struct arena
             return bad(err, text);
         t->field = true;
         if (!slice_eq(t->key, S("metadata.name")) && !slice_eq(t->key, S("metadata.namespace")))
-            return err_set(err, ERR_INVALID,
-                           "fieldSelector \"%.*s\": only metadata.name and metadata.namespace are known",
-                           SLICE(text));
+            return err_set(
+                err, ERR_INVALID,
+                "fieldSelector \"%.*s\": only metadata.name and metadata.namespace are known",
+                SLICE(text));
     }
     return true;
 }

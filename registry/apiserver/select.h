@@ -4,7 +4,8 @@
  *   if (!selector_parse_labels(&sel, S("app=reviews,version in (v1,v2)"), arena, &err)) …
  *   if (selector_match(&sel, object)) …
  *
- * Labels: a, !a, a=b, a==b, a!=b, a in (b,c), a notin (b,c). Fields: metadata.name and metadata.namespace, = == !=.
+ * Labels: a, !a, a=b, a==b, a!=b, a in (b,c), a notin (b,c). Fields: metadata.name and
+ * metadata.namespace, = == !=.
  */
 #ifndef WEFT_REGISTRY_APISERVER_SELECT_H
 #define WEFT_REGISTRY_APISERVER_SELECT_H

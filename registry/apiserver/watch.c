@@ -1,5 +1,5 @@
-/* Watches: a cursor into the history, and nothing else. A watcher that does not read stands still at its cursor; when
- * the history has moved past it, it is told 410 Gone and lists again. */
+/* Watches: a cursor into the history, and nothing else. A watcher that does not read stands still
+ * at its cursor; when the history has moved past it, it is told 410 Gone and lists again. */
 #include "registry/apiserver/internal.h"
 
 #include <stdio.h>
@@ -75,18 +75,21 @@ static void watch_bookmark(struct api_watch *w, bool initial_end)
     if (initial_end)
         json_object_set_new(meta, "annotations",
                             json_pack("{s:s}", "k8s.io/initial-events-end", "true"));
-    watch_line(w, "BOOKMARK", json_pack("{s:s,s:s,s:o}", "kind", c->kind->kind, "apiVersion", version,
-                                        "metadata", meta));
+    watch_line(
+        w, "BOOKMARK",
+        json_pack("{s:s,s:s,s:o}", "kind", c->kind->kind, "apiVersion", version, "metadata", meta));
 }
 
-static json_t *event_object(const struct api_watch *w, const struct reg_event *e, struct slice value)
+static json_t *event_object(const struct api_watch *w, const struct reg_event *e,
+                            struct slice value)
 {
     struct reg_object o = e->object;
     o.value = value;
     return api_object(w->call, &o);
 }
 
-/* A selector looks at the object before and after: leaving the selection is a deletion, entering it an addition. */
+/* A selector looks at the object before and after: leaving the selection is a deletion, entering it
+ * an addition. */
 static void watch_event(struct api_watch *w, const struct reg_event *e)
 {
     const struct selector *sel = &w->call->selector;
@@ -124,7 +127,8 @@ static void watch_expired(struct api_watch *w)
 {
     struct err err = {0};
     struct http_request *req = w->call->req;
-    err_set(&err, ERR_GONE, "too old resource version: %llu: list again", (unsigned long long)w->at);
+    err_set(&err, ERR_GONE, "too old resource version: %llu: list again",
+            (unsigned long long)w->at);
     watch_line(w, "ERROR", api_status(w->call, &err));
     watch_fini(w);
     http_respond_end(req);
@@ -146,7 +150,7 @@ static void watch_pump(struct api_watch *w)
 
 void api_watches_wake(struct apiserver *s)
 {
-    LIST_EACH(&s->watches, node)
+    LIST_EACH (&s->watches, node)
         watch_pump(container_of(node, struct api_watch, node));
 }
 
@@ -217,7 +221,8 @@ void api_watch_open(struct api_call *c)
     *w = (struct api_watch){
         .call = c, .bookmark.fn = watch_tick, .end.fn = watch_time_is_up, .first_row = true};
     if (s->watch_count >= API_WATCHES_MAX)
-        err_set(&err, ERR_LIMIT, "too many watches on this node (%d): use another", API_WATCHES_MAX);
+        err_set(&err, ERR_LIMIT, "too many watches on this node (%d): use another",
+                API_WATCHES_MAX);
     if (err.code || !watch_begin(w, &err)) {
         api_respond_err(c->req, c, &err);
         return;

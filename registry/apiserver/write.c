@@ -115,8 +115,8 @@ static bool write_ops(struct write *w, struct err *err)
     }
     return w->values.n <= REG_REQUEST_BYTES_MAX
                ? true
-               : err_set(err, ERR_LIMIT, "the request changes %zu bytes, at most %u: split it", w->values.n,
-                         REG_REQUEST_BYTES_MAX);
+               : err_set(err, ERR_LIMIT, "the request changes %zu bytes, at most %u: split it",
+                         w->values.n, REG_REQUEST_BYTES_MAX);
 }
 
 static bool lost_a_race(const struct write *w)
@@ -248,7 +248,8 @@ static bool body_revision(const json_t *o, reg_rev *ret, struct err *err)
     struct slice rv = json_str(o, "metadata.resourceVersion");
     *ret = 0;
     if (rv.n && !slice_u64(rv, ret))
-        return err_set(err, ERR_INVALID, "metadata.resourceVersion: \"%.*s\" is no revision", SLICE(rv));
+        return err_set(err, ERR_INVALID, "metadata.resourceVersion: \"%.*s\" is no revision",
+                       SLICE(rv));
     return true;
 }
 
@@ -311,7 +312,8 @@ static void refuse_media_type(struct api_call *c)
 {
     struct err err = {0};
     err_set(&err, ERR_UNSUPPORTED,
-            "patch of type %.*s: use merge-patch+json, json-patch+json or, for Services, EndpointSlices and "
+            "patch of type %.*s: use merge-patch+json, json-patch+json or, for Services, "
+            "EndpointSlices and "
             "Namespaces, strategic-merge-patch+json",
             SLICE(headers_value(c->req->headers, HDR_CONTENT_TYPE)));
     json_t *status = api_status(c, &err);
@@ -422,7 +424,8 @@ static void gather_namespace(struct write *w, struct reg_txn *txn, struct slice 
 static void delete_run(struct api_call *c, struct write *w, struct err *err)
 {
     if (w->items.n > WRITE_ITEMS_MAX)
-        err_set(err, ERR_LIMIT, "more than %d objects at once: narrow it by a selector", WRITE_ITEMS_MAX);
+        err_set(err, ERR_LIMIT, "more than %d objects at once: narrow it by a selector",
+                WRITE_ITEMS_MAX);
     if (err->code) {
         api_respond_err(c->req, c, err);
         write_fini(w);

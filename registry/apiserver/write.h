@@ -24,7 +24,7 @@ struct item {
     enum api_sub sub;
     const struct kind *kind;
     struct slice ns, name;
-    json_t *input; /* object or patch; owned */
+    json_t *input;    /* object or patch; owned */
     reg_rev expected; /* by the client; 0 = none */
     /* Filled by item_prepare. */
     struct slice key;

@@ -1,0 +1,85 @@
+/* 15014: Prometheus text, readiness, version. */
+#include "weftd/weftd.h"
+
+#define METRIC_SETS_MAX 64
+
+static const struct metric_def def_leader = {"weft_raft_is_leader", METRIC_GAUGE,
+                                             "1 on the node that leads", NULL, 0};
+static const struct metric_def def_term = {"weft_raft_term", METRIC_GAUGE, "Raft term", NULL, 0};
+static const struct metric_def def_commit = {"weft_raft_commit_index", METRIC_GAUGE,
+                                             "highest committed log index", NULL, 0};
+static const struct metric_def def_applied = {"weft_raft_applied_index", METRIC_GAUGE,
+                                              "highest applied log index", NULL, 0};
+static const struct metric_def def_peers = {"weft_raft_peers", METRIC_GAUGE,
+                                            "voters of the cluster, this one included", NULL, 0};
+static const struct metric_def def_changes = {"weft_raft_leader_changes_total", METRIC_COUNTER,
+                                              "changes of leader seen by this node", NULL, 0};
+static const struct metric_def def_used = {"weft_store_used_bytes", METRIC_GAUGE,
+                                           "bytes of the store in use", NULL, 0};
+static const struct metric_def def_map = {"weft_store_map_bytes", METRIC_GAUGE,
+                                          "bytes of address space of the store", NULL, 0};
+
+static void gauge(struct weftd *d, const struct metric_def *def, uint64_t v)
+{
+    metric_set_value(metric_get(d->own, def, 0, NULL), (int64_t)v);
+}
+
+static void refresh(struct weftd *d)
+{
+    struct reg_status st;
+    reg_node_status(d->node, &st);
+    gauge(d, &def_leader, st.role == REG_LEADER);
+    gauge(d, &def_term, st.term);
+    gauge(d, &def_commit, st.commit_index);
+    gauge(d, &def_applied, st.applied_index);
+    gauge(d, &def_peers, st.member_count);
+    gauge(d, &def_used, st.store_bytes_used);
+    gauge(d, &def_map, st.store_bytes_map);
+    struct metric *changes = metric_get(d->own, &def_changes, 0, NULL);
+    if (st.leader_changes > metric_value(changes))
+        metric_add(changes, st.leader_changes - metric_value(changes));
+}
+
+static void respond_metrics(struct weftd *d, struct http_request *req)
+{
+    struct metric_set *sets[METRIC_SETS_MAX];
+    struct buf out = {0};
+    size_t n = 0;
+    refresh(d);
+    sets[n++] = d->own;
+    sets[n++] = compiler_metrics(d->compiler);
+    sets[n++] = convergence_metrics(d->convergence);
+    sets[n++] = apiserver_metrics(d->api);
+    n += ads_server_metrics(d->xds, sets + n, METRIC_SETS_MAX - n);
+    metric_write_text(sets, n, &out);
+    http_respond(req, 200, S("text/plain; version=0.0.4"), buf_slice(&out));
+    buf_fini(&out);
+}
+
+static void on_request(void *ctx, struct http_request *req)
+{
+    struct weftd *d = ctx;
+    struct reg_status st;
+    if (slice_eq(req->path, S("/metrics"))) {
+        respond_metrics(d, req);
+    } else if (slice_eq(req->path, S("/ready"))) {
+        reg_node_status(d->node, &st);
+        http_respond(req, st.quorum ? 200 : 503, S("text/plain"),
+                     st.quorum ? S("ready\n") : S("no quorum\n"));
+    } else if (slice_eq(req->path, S("/version"))) {
+        http_respond(req, 200, S("text/plain"), S(WEFT_VERSION "\n"));
+    } else {
+        http_respond(req, 404, S("text/plain"), S("/metrics, /ready, /version\n"));
+    }
+}
+
+bool weftd_metrics_start(struct weftd *d, struct err *err)
+{
+    if (!d->opt.metrics.len)
+        return true;
+    if (!env_addr_loopback(&d->opt.metrics))
+        return err_set(err, ERR_FORBIDDEN, "--metrics: loopback only, until identity lands");
+    d->metrics = http_server_new(d->env, &(struct http_server_options){.connections_max = 64},
+                                 on_request, d);
+    return http_server_listen(d->metrics, &d->opt.metrics, NULL, err);
+}

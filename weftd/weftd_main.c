@@ -1,0 +1,221 @@
+/* weftd: the control plane's program. Flags, signals and nothing else. */
+#include <getopt.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/core/log.h"
+#include "base/env/env_uv.h"
+#include "weftd/weftd.h"
+
+static const char usage_text[] =
+    "weftd --name NAME --data DIR (--init | --cluster NAME=ADDR,…) [flags]\n"
+    "\n"
+    "  --name NAME           of this node, one of the cluster's\n"
+    "  --data DIR            log, checkpoints and state of this node\n"
+    "  --init                a cluster of this node alone\n"
+    "  --cluster N=ADDR,…    all voters and their peer addresses, the same on every node\n"
+    "  --peer ADDR           with --init: this node's peer address; default 127.0.0.1:7444\n"
+    "  --api ADDR            default 127.0.0.1:7443\n"
+    "  --xds ADDR            default 127.0.0.1:15012\n"
+    "  --metrics ADDR        default 127.0.0.1:15014; \"none\" for no metrics\n"
+    "  --election-timeout MS default 300; heartbeats go six times as often\n"
+    "  --xds-workers N       threads that serve proxies; default 2\n"
+    "  --cluster-id ID       of the endpoints in metrics; default Kubernetes\n"
+    "  --snapshot-log-mib N  checkpoint after so much log; default 64\n"
+    "  --history N           changes that watches can resume from; default 100000\n"
+    "  --log-level LEVEL     debug, info (default), warning, error\n"
+    "  --log-format FORMAT   logfmt (default), json\n"
+    "  --version, --help\n";
+
+struct flags {
+    struct weftd_options o;
+    bool init;
+    const char *cluster, *peer;
+};
+
+static _Noreturn void refuse(const char *flag, const char *why)
+{
+    fprintf(stderr, "weftd: %s: %s\nTry: weftd --help\n", flag, why);
+    exit(64);
+}
+
+static void parse_addr(const char *flag, const char *text, struct env_addr *ret)
+{
+    struct err err = {0};
+    if (!env_addr_parse(ret, slice_of(text), &err))
+        refuse(flag, err.msg);
+}
+
+static void add_member(struct reg_node_options *o, struct slice name, struct slice addr)
+{
+    struct err err = {0};
+    struct reg_member *m = &o->members[o->member_count];
+    if (o->member_count == REG_NODES_MAX)
+        refuse("--cluster", "at most 7 nodes");
+    if (!slice_cstr(name, m->name, sizeof(m->name)) || !name.n)
+        refuse("--cluster", "a name is empty or too long");
+    if (!env_addr_parse(&m->addr, addr, &err))
+        refuse("--cluster", err.msg);
+    m->id = ++o->member_count;
+}
+
+static void parse_cluster(struct flags *f)
+{
+    struct reg_node_options *o = &f->o.node;
+    struct slice rest = slice_of(f->cluster), one, name, addr;
+    if (f->init) {
+        add_member(o, slice_of(f->o.name), slice_of(f->peer ? f->peer : "127.0.0.1:7444"));
+    } else {
+        while (rest.n) {
+            slice_cut(rest, ',', &one, &rest);
+            if (!slice_cut(slice_trim(one), '=', &name, &addr))
+                refuse("--cluster", "wants NAME=ADDR,NAME=ADDR,…");
+            add_member(o, name, addr);
+        }
+    }
+    for (size_t i = 0; i < o->member_count; i++)
+        if (strcmp(o->members[i].name, f->o.name) == 0)
+            o->id = o->members[i].id;
+    if (!o->id)
+        refuse("--cluster", "does not name this node (--name)");
+    if (o->member_count % 2 == 0)
+        fprintf(stderr, "weftd: an even number of voters survives no more than one less would\n");
+}
+
+static void parse_one(struct flags *f, int opt, const char *arg)
+{
+    enum log_level level;
+    switch (opt) {
+    case 'n':
+        if (!slice_cstr(slice_of(arg), f->o.name, sizeof(f->o.name)))
+            refuse("--name", "too long");
+        break;
+    case 'd':
+        f->o.node.dir = arg;
+        break;
+    case 'i':
+        f->init = true;
+        break;
+    case 'c':
+        f->cluster = arg;
+        break;
+    case 'p':
+        f->peer = arg;
+        break;
+    case 'a':
+        parse_addr("--api", arg, &f->o.api);
+        break;
+    case 'x':
+        parse_addr("--xds", arg, &f->o.xds);
+        break;
+    case 'm':
+        if (strcmp(arg, "none") == 0)
+            f->o.metrics.len = 0;
+        else
+            parse_addr("--metrics", arg, &f->o.metrics);
+        break;
+    case 'e':
+        f->o.node.election_timeout = strtol(arg, NULL, 10);
+        break;
+    case 'w':
+        f->o.xds_workers = (unsigned)strtoul(arg, NULL, 10);
+        break;
+    case 'C':
+        f->o.cluster_id = slice_of(arg);
+        break;
+    case 's':
+        f->o.node.snapshot_log_bytes = strtoull(arg, NULL, 10) << 20;
+        break;
+    case 'H':
+        f->o.node.history_revisions = strtoull(arg, NULL, 10);
+        break;
+    case 'v':
+        if (!log_level_parse(slice_of(arg), &level))
+            refuse("--log-level", "debug, info, warning or error");
+        log_set_level(level);
+        break;
+    case 'F':
+        log_set_format(strcmp(arg, "json") == 0 ? LOG_FORMAT_JSON : LOG_FORMAT_LOGFMT);
+        break;
+    case 'V':
+        puts("weftd " WEFT_VERSION);
+        exit(0);
+    case 'h':
+        fputs(usage_text, stdout);
+        exit(0);
+    default:
+        exit(64);
+    }
+}
+
+static void parse(struct flags *f, int argc, char **argv)
+{
+    static const struct option longs[] = {
+        {"name", 1, NULL, 'n'},
+        {"data", 1, NULL, 'd'},
+        {"init", 0, NULL, 'i'},
+        {"cluster", 1, NULL, 'c'},
+        {"peer", 1, NULL, 'p'},
+        {"api", 1, NULL, 'a'},
+        {"xds", 1, NULL, 'x'},
+        {"metrics", 1, NULL, 'm'},
+        {"election-timeout", 1, NULL, 'e'},
+        {"xds-workers", 1, NULL, 'w'},
+        {"cluster-id", 1, NULL, 'C'},
+        {"snapshot-log-mib", 1, NULL, 's'},
+        {"history", 1, NULL, 'H'},
+        {"log-level", 1, NULL, 'v'},
+        {"log-format", 1, NULL, 'F'},
+        {"version", 0, NULL, 'V'},
+        {"help", 0, NULL, 'h'},
+        {NULL, 0, NULL, 0},
+    };
+    int opt;
+    while ((opt = getopt_long(argc, argv, "", longs, NULL)) != -1)
+        parse_one(f, opt, optarg);
+    if (!f->o.name[0])
+        refuse("--name", "is needed");
+    if (!f->o.node.dir)
+        refuse("--data", "is needed: where does this node keep its log?");
+    if (f->init == (f->cluster != NULL))
+        refuse("--init, --cluster", "exactly one of them says what the cluster is");
+    if (f->o.node.election_timeout < 50)
+        refuse("--election-timeout", "at least 50 ms");
+    f->o.node.heartbeat_timeout = f->o.node.election_timeout / 6;
+    parse_cluster(f);
+}
+
+static void on_signal(void *ctx, int signum)
+{
+    (void)signum;
+    env_uv_stop(ctx);
+}
+
+int main(int argc, char **argv)
+{
+    struct err err = {0};
+    struct flags f = {.o = {.node.election_timeout = 300}};
+    parse_addr("--api", "127.0.0.1:7443", &f.o.api);
+    parse_addr("--xds", "127.0.0.1:15012", &f.o.xds);
+    parse_addr("--metrics", "127.0.0.1:15014", &f.o.metrics);
+    parse(&f, argc, argv);
+    log_set_component(f.o.name);
+    struct env *env = env_uv_new(&err);
+    struct weftd *d = MEM_NEW(struct weftd);
+    bool ok = env && weftd_start(d, env, &f.o, &err);
+    if (ok) {
+        env_uv_on_signal(env, SIGTERM, on_signal, env);
+        env_uv_on_signal(env, SIGINT, on_signal, env);
+        env_uv_run(env);
+    } else {
+        fprintf(stderr, "weftd: %s\n", err.msg);
+    }
+    if (env) {
+        weftd_stop(d);
+        env_uv_free(env);
+    }
+    mem_free(d);
+    return ok ? 0 : 1;
+}
