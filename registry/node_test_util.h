@@ -58,7 +58,7 @@ static inline void client_start(void *ctx, struct env *env)
     (void)env;
 }
 
-static inline void cluster_init(struct cluster *c, size_t n)
+static inline void cluster_init_dirs(struct cluster *c, size_t n)
 {
     struct err err = {0};
     *c = (struct cluster){.n = n};
@@ -74,6 +74,12 @@ static inline void cluster_init(struct cluster *c, size_t n)
         snprintf(c->dir[i], sizeof(c->dir[i]), "/tmp/weft-node-test-XXXXXX");
         wf_assert(mkdtemp(c->dir[i]));
     }
+}
+
+static inline void cluster_init(struct cluster *c, size_t n)
+{
+    struct err err = {0};
+    cluster_init_dirs(c, n);
     c->client = env_thread_start("client", client_start, NULL, &err);
     wf_assert(c->client);
 }
