@@ -51,8 +51,8 @@ static void test_refuses(void **state)
                                       "Zg==Zg==",
                                       "Z=g=",
                                       "Zm9vY",
-                                      "\xc3\xa9"
-                                      "aa"};
+                                      ("\xc3\xa9"
+                                       "aa")};
     for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
         struct buf b = {0};
         if (base64_decode(&b, slice_of(bad[i])))

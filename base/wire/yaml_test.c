@@ -256,8 +256,8 @@ static const char *const nasty[] = {
     "a\r\nb",
     "\xc2\x85",
     "\xe2\x80\xa8",
-    "\xef\xbb\xbf"
-    "a",
+    ("\xef\xbb\xbf"
+     "a"),
     "\xc3\xa9",
     "\xf0\x9f\x98\x80",
     "\x7f",
