@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "api/status.h"
 #include "base/core/log.h"
 #include "base/env/env_uv.h"
 
@@ -23,13 +24,14 @@ static void seed_done(struct reg_write *w)
 static void seed_run(struct env_timer *t)
 {
     struct weftd *d = container_of(t, struct weftd, seed);
+    char now[STATUS_TIME_BYTES];
     for (size_t i = 0; i < ARRAY_LEN(seed_names); i++) {
         int n = snprintf(d->seed_values[i], sizeof(d->seed_values[i]),
                          "{\"apiVersion\":\"v1\",\"kind\":\"Namespace\",\"metadata\":{"
-                         "\"creationTimestamp\":\"2020-01-01T00:00:00Z\",\"generation\":1,"
+                         "\"creationTimestamp\":\"%s\",\"generation\":1,"
                          "\"name\":\"%s\",\"uid\":\"00000000-0000-4000-8000-00000000000%zu\"},"
                          "\"status\":{\"phase\":\"Active\"}}",
-                         seed_names[i], i);
+                         status_time(env_wall_ms(d->env), now), seed_names[i], i);
         d->seed_ops[i].value = slice_mem(d->seed_values[i], (size_t)n);
     }
     d->seed_ops[0].key = S("namespaces//default");

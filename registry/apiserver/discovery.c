@@ -1,4 +1,6 @@
-/* What there is: health, version. */
+/* What there is: health, discovery, OpenAPI. */
+#include "api/discovery.h"
+#include "api/openapi.h"
 #include "registry/apiserver/internal.h"
 
 static void respond_health(struct apiserver *s, struct http_request *req, bool ready)
@@ -12,14 +14,20 @@ static void respond_health(struct apiserver *s, struct http_request *req, bool r
                      S("no quorum: reads and traffic go on, writes are refused\n"));
 }
 
-/* A version that kubectl can compare; the rest of the sentence is ours. */
-static void respond_version(struct http_request *req)
+static bool respond_document(struct http_request *req)
 {
-    json_t *v =
-        json_pack("{s:s,s:s,s:s,s:s,s:s}", "major", "1", "minor", "32", "gitVersion",
-                  "v1.32.0+weft-" WEFT_VERSION, "platform", "linux", "weftVersion", WEFT_VERSION);
-    api_respond_json(req, 200, v);
-    json_decref(v);
+    struct buf out = {0};
+    const struct header *accept = headers_get(req->headers, HDR_ACCEPT);
+    bool aggregated = accept && discovery_wants_aggregated(accept->value) &&
+                      (slice_eq(req->path, S("/api")) || slice_eq(req->path, S("/apis")));
+    bool there = slice_starts(req->path, S("/openapi/v3"))
+                     ? openapi_write(req->path, &out)
+                     : discovery_write(req->path, aggregated, NULL, 0, &out);
+    if (there)
+        http_respond(req, 200, aggregated ? S(DISCOVERY_AGGREGATED_TYPE) : S("application/json"),
+                     buf_slice(&out));
+    buf_fini(&out);
+    return there;
 }
 
 bool api_discovery(struct apiserver *s, struct http_request *req)
@@ -30,9 +38,7 @@ bool api_discovery(struct apiserver *s, struct http_request *req)
         respond_health(s, req, false);
     else if (slice_eq(req->path, S("/readyz")))
         respond_health(s, req, true);
-    else if (slice_eq(req->path, S("/version")))
-        respond_version(req);
     else
-        return false;
+        return respond_document(req);
     return true;
 }
