@@ -1,0 +1,49 @@
+/* What an object breaks or leaves dangling, seen against the rest of the state: the checks that one
+ * object alone cannot answer. Pure but for the reads that the caller lends.
+ *
+ *   struct analyze_lookup l = {.ctx = txn, .get = get, .each = each};
+ *   kind_analyze(k, next, &l, &report);        after kind_validate(), into the same report
+ *
+ * Codes are Istio's numbers (research: 0101, 0109, 0112, 0132, 0173, 0174 …) as WFT0101 …; each
+ * message names the object, says why, and the way out. An error is given only for what breaks
+ * traffic by this very change:
+ *
+ *   WFT0173 error    a route's subset is in none of the DestinationRules that there are for its
+ * host WFT0101 warning  host, gateway, port or subset that nothing defines (yet) WFT0109 warning
+ * another VirtualService has the host for the mesh: the older one counts WFT0111 warning  a second
+ * Sidecar without selector in the namespace WFT0112 warning  a destination of a service with
+ * several ports names none WFT0132 warning  the gateway does not serve the host WFT0174 warning  a
+ * DestinationRule for a host that is unknown WFT0173 warning  a DestinationRule drops a subset that
+ * routes use (a warning, so that two files that rename a subset can be applied one after the other)
+ */
+#ifndef WEFT_API_ANALYZE_H
+#define WEFT_API_ANALYZE_H
+
+#include "api/kind.h"
+
+#define ANALYZE_OBJECTS_MAX 50000 /* of a kind; what is beyond is not looked at */
+#define ANALYZE_DOMAIN "svc.cluster.local"
+
+struct analyze_lookup {
+    void *ctx;
+    /* The object, borrowed until kind_analyze() returns or the next get or each; NULL when there is
+     * none. */
+    const json_t *(*get)(void *ctx, enum kind_id kind, struct slice ns, struct slice name);
+    /* fn for each object of a kind, in one namespace or (ns empty) in all, in key order, until fn
+     * returns false; objects are borrowed for the call. Both see the objects of the same batch as
+     * if they were stored. */
+    void (*each)(void *ctx, enum kind_id kind, struct slice ns,
+                 bool (*fn)(void *arg, const json_t *object), void *arg);
+};
+
+/* object: as it would be stored, with metadata.namespace. Returns false when it added an error. */
+bool kind_analyze(const struct kind *k, const json_t *object, const struct analyze_lookup *lookup,
+                  struct kind_report *report);
+
+/* "reviews" in a namespace is reviews.NS.svc.cluster.local; names with dots stay. In the arena or s
+ * itself. */
+struct slice analyze_full_host(struct slice host, struct slice ns, struct arena *arena);
+/* Is an object with this exportTo list (NULL = all) of namespace `owner` seen from `from`? */
+bool analyze_is_visible(const json_t *export_to, struct slice owner, struct slice from);
+
+#endif
