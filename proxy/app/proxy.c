@@ -122,7 +122,7 @@ bool proxy_ready(const struct proxy *p)
 static bool workers_start(struct proxy *p, struct err *err)
 {
     for (size_t i = 0; i < p->opt.workers; i++) {
-        char name[16];
+        char name[32];
         snprintf(name, sizeof(name), "worker%zu", i);
         struct worker *w =
             worker_start(&(struct worker_options){.name = name, .hostname = p->opt.name}, err);
