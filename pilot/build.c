@@ -238,17 +238,44 @@ struct list_cell {
     uint64_t services_changed; /* when the rows were made */
     size_t row_count;
     struct list_row *rows;
-    struct xds_list *list;
+    struct list_state state;
 };
 
-/* The rows outlive a computation: their cells are still read by this one. */
+static struct slice row_host(const struct list_row *row)
+{
+    return ((const struct unit_cell *)row->unit)->host;
+}
+
+static struct slice row_service(const struct list_row *row)
+{
+    return ((const struct unit_cell *)row->unit)->service;
+}
+
+static struct list_row row_new(struct build *b, const struct list_cell *c,
+                               const struct scope_service *svc)
+{
+    struct list_row row = {0};
+    if (!units[c->what].by_scope)
+        row.rule = rule_cell(b, c->scope, svc->host, svc->ns);
+    return row;
+}
+
+/* The rows of services that stayed are kept: their cells are still read by this one. Both are in
+ * the order of hosts. */
 static void rows_make(struct build *b, struct list_cell *c, struct scope_services services)
 {
+    struct list_row *rows = mem_array(services.n + 1, sizeof(*rows));
+    for (size_t i = 0, j = 0; i < services.n; i++) {
+        const struct scope_service *svc = &services.p[i];
+        int d = -1;
+        while (j < c->row_count && (d = slice_cmp(row_host(&c->rows[j]), svc->host)) < 0)
+            j++;
+        bool stays = j < c->row_count && d == 0 && slice_eq(row_service(&c->rows[j]), svc->key);
+        rows[i] = stays ? c->rows[j] : row_new(b, c, svc);
+    }
     mem_free(c->rows);
-    c->rows = mem_array(services.n + 1, sizeof(*c->rows));
+    c->rows = rows;
     c->row_count = services.n;
-    for (size_t i = 0; i < services.n && !units[c->what].by_scope; i++)
-        c->rows[i].rule = rule_cell(b, c->scope, services.p[i].host, services.p[i].ns);
 }
 
 static struct unit_cell *row_get(struct build *b, struct list_cell *c, struct list_row *row,
@@ -277,57 +304,118 @@ static bool list_same(const struct xds_list *l, struct xds_resource *const *p, s
     return true;
 }
 
-/* Two services may want one name (a ServiceEntry with another's host and port): the first keeps it.
- */
-static size_t drop_repeated(struct xds_resource **p, size_t n)
-{
-    size_t kept = 0;
-    for (size_t i = 0; i < n; i++)
-        if (kept == 0 || !slice_eq(p[kept - 1]->name, p[i]->name))
-            p[kept++] = p[i];
-    return kept;
-}
-
-static bool is_sorted(struct xds_resource *const *p, size_t n)
-{
-    for (size_t i = 1; i < n; i++)
-        if (slice_cmp(p[i - 1]->name, p[i]->name) > 0)
-            return false;
-    return true;
-}
-
 /* Where a new resource says what the last list's said under that name, the last one stays: another
  * cell may have made it, but there is nothing to send. */
+static bool says_same(const struct xds_resource *a, const struct xds_resource *b)
+{
+    return slice_eq(a->body, b->body) && slice_eq(a->follows, b->follows);
+}
+
 static void keep_equal(const struct xds_list *was, struct xds_resource **p, size_t n)
 {
     for (size_t i = 0, j = 0; was && i < n && j < was->n;) {
-        int c = slice_cmp(p[i]->name, was->items[j]->name);
-        if (c == 0 && slice_eq(p[i]->body, was->items[j]->body) &&
-            slice_eq(p[i]->follows, was->items[j]->follows))
+        int c = p[i] == was->items[j] ? 0 : slice_cmp(p[i]->name, was->items[j]->name);
+        if (c == 0 && p[i] != was->items[j] && says_same(p[i], was->items[j]))
             p[i] = was->items[j];
         i += c <= 0;
         j += c >= 0;
     }
 }
 
-/* Makes *list of resources that are borrowed; true if it is another list. */
-bool list_set(struct xds_list **list, struct unit_out *borrowed)
+bool list_same_names(const struct list_state *s, const struct unit_out *given)
 {
-    if (!is_sorted(borrowed->p, borrowed->n))
-        qsort(borrowed->p, borrowed->n, sizeof(*borrowed->p), cmp_resource);
-    size_t n = drop_repeated(borrowed->p, borrowed->n);
-    bool same = list_same(*list, borrowed->p, n);
-    if (!same) {
-        keep_equal(*list, borrowed->p, n);
-        same = list_same(*list, borrowed->p, n);
+    if (!s->order || s->n != given->n)
+        return false;
+    for (size_t i = 0; i < s->n; i++) {
+        const struct xds_resource *was = s->list->items[s->order[i]];
+        if (was != given->p[i] && !slice_eq(was->name, given->p[i]->name))
+            return false;
     }
-    if (!same) {
-        struct xds_list *was = *list;
-        *list = xds_list_new(NULL, borrowed->p, n);
+    return true;
+}
+
+/* Only contents differ: the places are known. */
+static bool list_patch(struct list_state *s, const struct unit_out *given)
+{
+    VEC(struct xds_list_patch) patches = {0};
+    for (size_t i = 0; i < s->n; i++) {
+        const struct xds_resource *was = s->list->items[s->order[i]];
+        if (was != given->p[i] && !says_same(was, given->p[i]))
+            *vec_push(&patches) = (struct xds_list_patch){s->order[i], given->p[i]};
+    }
+    bool changed = patches.n > 0;
+    if (changed) {
+        struct xds_list *was = s->list;
+        s->list = xds_list_patched(was, patches.p, patches.n);
         xds_list_unref(was);
     }
-    vec_fini(borrowed);
-    return !same;
+    vec_fini(&patches);
+    return changed;
+}
+
+struct placed {
+    struct xds_resource *resource;
+    size_t from; /* in the order in which it was given */
+};
+
+/* By name; of a repeated name the first that was given is first. */
+static int cmp_placed(const void *va, const void *vb)
+{
+    const struct placed *a = va, *b = vb;
+    int c = slice_cmp(a->resource->name, b->resource->name);
+    return c ? c : (a->from > b->from) - (a->from < b->from);
+}
+
+/* Sorts, drops repetitions and remembers who went where (only where none was dropped). */
+static size_t list_place(struct list_state *s, struct unit_out *given)
+{
+    struct placed *p = mem_array(given->n + 1, sizeof(*p));
+    size_t n = 0;
+    for (size_t i = 0; i < given->n; i++)
+        p[i] = (struct placed){given->p[i], i};
+    if (given->n)
+        qsort(p, given->n, sizeof(*p), cmp_placed);
+    mem_free(s->order);
+    s->order = mem_array(given->n + 1, sizeof(*s->order));
+    s->n = given->n;
+    for (size_t i = 0; i < given->n; i++) {
+        if (n && slice_eq(given->p[n - 1]->name, p[i].resource->name))
+            continue;
+        s->order[p[i].from] = (uint32_t)n;
+        given->p[n++] = p[i].resource;
+    }
+    if (n != given->n) {
+        mem_free(s->order);
+        s->order = NULL;
+    }
+    mem_free(p);
+    return n;
+}
+
+bool list_set(struct list_state *s, struct unit_out *given)
+{
+    bool changed;
+    if (s->list && list_same_names(s, given)) {
+        changed = list_patch(s, given);
+    } else {
+        size_t n = list_place(s, given);
+        keep_equal(s->list, given->p, n);
+        changed = !list_same(s->list, given->p, n);
+        if (changed) {
+            struct xds_list *was = s->list;
+            s->list = xds_list_new(NULL, given->p, n);
+            xds_list_unref(was);
+        }
+    }
+    vec_fini(given);
+    return changed;
+}
+
+void list_state_fini(struct list_state *s)
+{
+    xds_list_unref(s->list);
+    mem_free(s->order);
+    *s = (struct list_state){0};
 }
 
 static bool list_compute(struct graph *g, struct graph_cell *cell)
@@ -349,7 +437,7 @@ static bool list_compute(struct graph *g, struct graph_cell *cell)
         clusters_builtin(b, &builtin);
     for (size_t i = 0; i < builtin.n; i++)
         *vec_push(&all) = builtin.p[i];
-    bool is_other = list_set(&c->list, &all);
+    bool is_other = list_set(&c->state, &all);
     for (size_t i = 0; i < builtin.n; i++)
         xds_resource_unref(builtin.p[i]);
     vec_fini(&builtin);
@@ -360,7 +448,7 @@ static void list_fini(struct graph_cell *cell)
 {
     struct list_cell *c = (struct list_cell *)cell;
     mem_free(c->rows);
-    xds_list_unref(c->list);
+    list_state_fini(&c->state);
 }
 
 static const struct graph_cell_kind list_kind = {"list", sizeof(struct list_cell), list_compute,
@@ -381,17 +469,39 @@ struct xds_list *list_get(struct build *b, enum list_what what, struct scope *s,
     graph_get(&b->graph, cell);
     if (ret_changed)
         *ret_changed = cell->node.changed;
-    return c->list;
+    return c->state.list;
 }
 
 /* ---- classes ---- */
+
+/* The scope of a class. Apart from the view, which changes with every endpoint. */
+struct place_cell {
+    struct graph_cell cell;
+    const struct proxy_class_input *in; /* of the class cell, the only reader */
+    struct scope *scope;                /* held */
+};
+
+static bool place_compute(struct graph *g, struct graph_cell *cell)
+{
+    struct build *b = build_of(g);
+    struct place_cell *c = (struct place_cell *)cell;
+    struct scope *was = c->scope;
+    c->scope = scope_of_class(b, c->in);
+    /* The old scope goes when its cells have gone: old edges still lead to them. */
+    if (was)
+        *vec_push(&b->scopes_old) = was;
+    return c->scope != was;
+}
+
+static const struct graph_cell_kind place_kind = {"place", sizeof(struct place_cell), place_compute,
+                                                  NULL};
 
 struct class_cell {
     struct graph_cell cell;
     uint64_t id;
     struct proxy_class_input in;
-    struct arena arena;   /* of in */
-    struct scope *scope;  /* held */
+    struct arena arena; /* of in */
+    struct place_cell *place;
     struct own_cell *own; /* of that scope */
     struct xds_list *own_lists[XDS_TYPE_COUNT];
     struct xds_view *view;
@@ -400,7 +510,7 @@ struct class_cell {
 /* Borrowed shared layers of a view. */
 static void shared_lists(struct build *b, const struct class_cell *c, struct xds_list *shared[])
 {
-    struct scope *s = c->scope;
+    struct scope *s = c->place->scope;
     shared[XDS_CDS] = list_get(b, LIST_CLUSTERS, s, NULL);
     shared[XDS_EDS] = list_get(b, LIST_ENDPOINTS, s, NULL);
     if (s->flavor == FLAVOR_GRPC) {
@@ -410,23 +520,26 @@ static void shared_lists(struct build *b, const struct class_cell *c, struct xds
     }
     if (c->in.type == PROXY_ROUTER)
         return;
-    const struct tables *t = tables_get(b, s, c->in.capture);
-    bool vhds = c->in.dialect == DIALECT_WEFT;
     shared[XDS_LDS] = listeners_get(b, s, c->in.capture);
-    shared[XDS_RDS] = vhds ? t->vhds : t->inside;
-    shared[XDS_VHDS] = vhds ? t->vhosts : NULL;
+    if (c->in.dialect != DIALECT_WEFT) {
+        shared[XDS_RDS] = tables_inside(b, s, c->in.capture);
+        return;
+    }
+    const struct tables *t = tables_get(b, s, c->in.capture);
+    shared[XDS_RDS] = t->vhds.list;
+    shared[XDS_VHDS] = t->vhosts.list;
 }
 
 static struct own_cell *own_get(struct build *b, struct class_cell *c)
 {
-    uint64_t key[] = {c->id, c->scope->id};
+    uint64_t key[] = {c->id, c->place->scope->id};
     bool is_new;
     struct graph_cell *cell =
         graph_cell(&b->graph, &own_kind, slice_mem(key, sizeof(key)), &is_new);
     struct own_cell *own = (struct own_cell *)cell;
     if (is_new) {
         own->in = &c->in;
-        own->scope = c->scope;
+        own->scope = c->place->scope;
     }
     return (struct own_cell *)graph_get(&b->graph, cell);
 }
@@ -472,11 +585,7 @@ static bool class_compute(struct graph *g, struct graph_cell *cell)
     struct class_cell *c = (struct class_cell *)cell;
     struct xds_list *shared[XDS_TYPE_COUNT] = {0};
     struct xds_view *was = c->view;
-    struct scope *old = c->scope;
-    c->scope = scope_of_class(b, &c->in);
-    /* The old scope goes when its cells have gone: they are still read by the old edges. */
-    if (old)
-        *vec_push(&b->scopes_old) = old;
+    graph_get(g, &c->place->cell);
     shared_lists(b, c, shared);
     c->own = own_get(b, c);
     class_view(c, shared);
@@ -523,6 +632,8 @@ struct xds_view *build_view(struct build *b, uint64_t class_id, const struct pro
         c->id = class_id;
         input_copy(c, in);
         graph_pin(cell);
+        c->place = (struct place_cell *)graph_cell(&b->graph, &place_kind, c->cell.key, NULL);
+        c->place->in = &c->in;
         map_put(&b->classes, slice_mem(&c->id, sizeof(c->id)), c);
     }
     graph_get(&b->graph, cell);
@@ -534,7 +645,7 @@ void build_forget(struct build *b, uint64_t class_id)
     struct class_cell *c = map_del(&b->classes, slice_mem(&class_id, sizeof(class_id)));
     if (!c)
         return;
-    *vec_push(&b->scopes_old) = c->scope;
+    *vec_push(&b->scopes_old) = c->place->scope;
     graph_unpin(&b->graph, &c->cell);
 }
 
@@ -585,8 +696,7 @@ void build_fini(struct build *b)
 {
     MAP_EACH (&b->classes, e) {
         struct class_cell *c = e->value;
-        if (c->scope)
-            *vec_push(&b->scopes_old) = c->scope;
+        *vec_push(&b->scopes_old) = c->place->scope;
         graph_unpin(&b->graph, &c->cell);
     }
     graph_fini(&b->graph);

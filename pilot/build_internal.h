@@ -162,9 +162,19 @@ bool unit_grpc_routes_compute(struct graph *g, struct graph_cell *cell);
 /* Virtual hosts of a host that has no service; not computed yet. */
 struct unit_cell *unit_host_cell(struct build *b, struct scope *s, struct slice host, char variant);
 
-/* Makes *list of borrowed resources (sorts and empties `borrowed`; of a repeated name the first
- * counts); true if it is another list than before. */
-bool list_set(struct xds_list **list, struct unit_out *borrowed);
+/* A list, and where in it stands what is given in one order again and again. */
+struct list_state {
+    struct xds_list *list;
+    uint32_t *order; /* given -> place; NULL: unknown */
+    size_t n;        /* given */
+};
+/* Makes s->list of borrowed resources (empties `given`; of a repeated name the first counts); true
+ * if it is another list than before. */
+bool list_set(struct list_state *s, struct unit_out *given);
+void list_state_fini(struct list_state *s);
+/* Would the next list have the same names as this one? */
+bool list_same_names(const struct list_state *s, const struct unit_out *given);
+
 /* The list of a scope; borrowed. Recorded. */
 struct xds_list *list_get(struct build *b, enum list_what what, struct scope *s,
                           uint64_t *ret_changed);
@@ -220,12 +230,14 @@ void host_domains(struct arena *a, struct slice host, struct slice ns, uint32_t 
 
 /* How the proxies of a scope that capture in one way find their routes. */
 struct tables {
-    struct xds_list *vhosts; /* named TABLE/VHOST */
-    struct xds_list *inside; /* RouteConfigurations with virtual hosts inside */
-    struct xds_list *vhds;   /* RouteConfigurations that point to VHDS */
+    struct list_state vhosts; /* named TABLE/VHOST */
+    struct list_state vhds;   /* RouteConfigurations that point to them */
 };
 /* Borrowed; recorded. */
 const struct tables *tables_get(struct build *b, struct scope *s, enum proxy_capture capture);
+/* RouteConfigurations with the virtual hosts inside, for whoever takes no VHDS. Borrowed; recorded.
+ */
+struct xds_list *tables_inside(struct build *b, struct scope *s, enum proxy_capture capture);
 
 /* ---- listeners (build_listener.c, build_own.c) ---- */
 

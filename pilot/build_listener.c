@@ -229,7 +229,7 @@ struct wild_port {
 struct listeners_cell {
     struct graph_cell cell;
     struct scope *scope;
-    struct xds_list *list;
+    struct list_state state;
 };
 
 struct listeners_job {
@@ -244,8 +244,8 @@ static void listener_keep(struct listeners_job *j, const LISTENER(Listener) * l,
                           const struct sources *s)
 {
     struct slice name = pb_slice(l->name);
-    *vec_push(&j->out) = build_resource(j->b, xds_list_find(j->cell->list, name), XDS_LDS, name,
-                                        &l->base, s, (struct slice){0});
+    *vec_push(&j->out) = build_resource(j->b, xds_list_find(j->cell->state.list, name), XDS_LDS,
+                                        name, &l->base, s, (struct slice){0});
 }
 
 static bool is_tls(enum model_protocol p)
@@ -395,7 +395,7 @@ static bool listeners_compute(struct graph *g, struct graph_cell *cell)
     struct unit_out all = {0};
     for (size_t i = 0; i < j.out.n; i++)
         *vec_push(&all) = j.out.p[i];
-    bool changed = list_set(&c->list, &all);
+    bool changed = list_set(&c->state, &all);
     for (size_t i = 0; i < j.out.n; i++)
         xds_resource_unref(j.out.p[i]);
     vec_fini(&j.out);
@@ -405,7 +405,7 @@ static bool listeners_compute(struct graph *g, struct graph_cell *cell)
 
 static void listeners_fini(struct graph_cell *cell)
 {
-    xds_list_unref(((struct listeners_cell *)cell)->list);
+    list_state_fini(&((struct listeners_cell *)cell)->state);
 }
 
 static const struct graph_cell_kind listeners_kind = {"listeners", sizeof(struct listeners_cell),
@@ -421,7 +421,7 @@ struct xds_list *listeners_get(struct build *b, struct scope *s, enum proxy_capt
     if (is_new)
         ((struct listeners_cell *)cell)->scope = s;
     graph_get(&b->graph, cell);
-    return ((struct listeners_cell *)cell)->list;
+    return ((struct listeners_cell *)cell)->state.list;
 }
 
 /* ---- proxyless gRPC: one API listener for each name under which a client may dial ---- */

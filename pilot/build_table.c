@@ -21,8 +21,7 @@ struct tables_cell {
     struct scope *scope;
     enum proxy_capture capture;
     struct tables value;
-    struct xds_list *given; /* the virtual hosts before repeated domains were dropped */
-    bool repeated;          /* were any dropped? */
+    bool repeated; /* did a domain stand twice and was dropped? */
 };
 
 struct table_job {
@@ -32,6 +31,7 @@ struct table_job {
     struct unit_out vhosts; /* borrowed */
     struct unit_out owned;  /* to give back */
     struct scope_services services;
+    struct sources tables; /* their names */
 };
 
 /* ---- which virtual hosts ---- */
@@ -60,6 +60,11 @@ static void vhost_parts(struct slice name, struct slice *ret_table, struct slice
 static void take(struct table_job *j, const struct xds_list *from, struct slice table,
                  const json_t *egress)
 {
+    if (!table.n && !egress) {
+        for (size_t i = 0; i < from->n; i++)
+            *vec_push(&j->vhosts) = from->items[i];
+        return;
+    }
     for (size_t i = 0; i < from->n; i++) {
         struct slice in, host;
         vhost_parts(from->items[i]->name, &in, &host);
@@ -73,36 +78,106 @@ static void take(struct table_job *j, const struct xds_list *from, struct slice 
 
 /* ---- hosts without a service ---- */
 
-static bool wildcard_has_service(const struct table_job *j, struct slice pattern)
+static bool wildcard_has_service(const struct scope_services *all, struct slice pattern)
 {
-    for (size_t i = 0; i < j->services.n; i++)
-        if (model_host_match(pattern, j->services.p[i].host))
+    for (size_t i = 0; i < all->n; i++)
+        if (model_host_match(pattern, all->p[i].host))
             return true;
     return false;
 }
 
-static void take_unit(struct table_job *j, struct slice host, char variant)
+static bool has_service(const struct scope_services *all, struct slice host)
 {
-    struct unit_cell *u = unit_host_cell(j->b, j->cell->scope, host, variant);
-    graph_get(&j->b->graph, &u->cell);
-    for (size_t i = 0; i < u->n; i++)
-        *vec_push(&j->vhosts) = u->resources[i];
+    if (host.p[0] == '*')
+        return wildcard_has_service(all, host);
+    return all->n && bsearch(&host, all->p, all->n, sizeof(*all->p), cmp_host);
 }
 
-static void take_rule_hosts(struct table_job *j, char variant)
+/* Hosts of the mesh's VirtualServices that no service of the scope has: changes with the hosts of
+ * rules, not with what the rules say. */
+struct rule_hosts_cell {
+    struct graph_cell cell;
+    struct scope *scope;
+    struct arena arena;
+    size_t n;
+    struct slice *hosts; /* sorted, unique */
+};
+
+static int cmp_slice(const void *a, const void *b)
 {
-    const struct scope *s = j->cell->scope;
-    const struct model_fact *f = model_index(&j->b->model, MODEL_ROUTES, S(""));
+    return slice_cmp(*(const struct slice *)a, *(const struct slice *)b);
+}
+
+static void rule_hosts_find(struct build *b, const struct scope *s, struct scope_services services,
+                            struct arena *a, struct sources *out)
+{
+    const struct model_fact *f = model_index(&b->model, MODEL_ROUTES, S(""));
     for (size_t i = 0; i < f->n; i++) {
         const struct model_object *vs = f->members[i];
         if (!model_exported(vs->export_to, vs->ns, s->ns))
             continue;
         JR_EACH (jr_get(vs->spec, "hosts"), k, v) {
-            struct slice host = model_host_resolve(jr_slice(v), vs->ns, j->a);
-            bool wild = host.n && host.p[0] == '*';
-            if (host.n && !(wild ? wildcard_has_service(j, host) : service_of(j, host) != NULL))
-                take_unit(j, host, variant);
+            struct slice host = model_host_resolve(jr_slice(v), vs->ns, a);
+            if (host.n && !has_service(&services, host))
+                sources_add(out, host);
         }
+    }
+    if (out->n)
+        qsort(out->p, out->n, sizeof(*out->p), cmp_slice);
+}
+
+static bool rule_hosts_compute(struct graph *g, struct graph_cell *cell)
+{
+    struct build *b = build_of(g);
+    struct rule_hosts_cell *c = (struct rule_hosts_cell *)cell;
+    struct arena scratch = {0}, arena = {0};
+    struct sources found = {0};
+    rule_hosts_find(b, c->scope, scope_services(b, c->scope, NULL), &scratch, &found);
+    struct slice *hosts = ARENA_ARRAY(&arena, struct slice, found.n + 1);
+    size_t n = 0;
+    for (size_t i = 0; i < found.n; i++)
+        if (n == 0 || !slice_eq(hosts[n - 1], found.p[i]))
+            hosts[n++] = arena_dup(&arena, found.p[i]);
+    bool same = c->hosts && n == c->n;
+    for (size_t i = 0; same && i < n; i++)
+        same = slice_eq(hosts[i], c->hosts[i]);
+    arena_fini(same ? &arena : &c->arena);
+    if (!same) {
+        c->arena = arena;
+        c->hosts = hosts;
+        c->n = n;
+    }
+    vec_fini(&found);
+    arena_fini(&scratch);
+    return !same;
+}
+
+static void rule_hosts_fini(struct graph_cell *cell)
+{
+    arena_fini(&((struct rule_hosts_cell *)cell)->arena);
+}
+
+static const struct graph_cell_kind rule_hosts_kind = {"rule_hosts", sizeof(struct rule_hosts_cell),
+                                                       rule_hosts_compute, rule_hosts_fini};
+
+static const struct rule_hosts_cell *rule_hosts_get(struct build *b, struct scope *s)
+{
+    bool is_new;
+    struct graph_cell *cell =
+        graph_cell(&b->graph, &rule_hosts_kind, slice_mem(&s->id, sizeof(s->id)), &is_new);
+    if (is_new)
+        ((struct rule_hosts_cell *)cell)->scope = s;
+    return (const struct rule_hosts_cell *)graph_get(&b->graph, cell);
+}
+
+static void take_rule_hosts(struct table_job *j, char variant)
+{
+    const struct rule_hosts_cell *hosts = rule_hosts_get(j->b, j->cell->scope);
+    for (size_t i = 0; i < hosts->n; i++) {
+        struct unit_cell *u = unit_host_cell(j->b, j->cell->scope, hosts->hosts[i], variant);
+        graph_get(&j->b->graph, &u->cell);
+        for (size_t k = 0; k < u->n; k++)
+            *vec_push(&j->vhosts) = u->resources[k];
     }
 }
 
@@ -150,7 +225,7 @@ static void take_catch_all(struct table_job *j, struct slice table)
     buf_clear(&j->b->packed);
     pb_pack(&v->base, &j->b->packed);
     struct xds_resource *res =
-        build_resource_bytes(j->b, xds_list_find(j->cell->value.vhosts, name),
+        build_resource_bytes(j->b, xds_list_find(j->cell->value.vhosts.list, name),
                              &(struct xds_resource_parts){.type = XDS_VHDS,
                                                           .name = name,
                                                           .body = buf_slice(&j->b->packed),
@@ -163,61 +238,94 @@ static void take_catch_all(struct table_job *j, struct slice table)
 
 /* ---- no domain twice in a table (Envoy refuses the table) ---- */
 
-/* The bytes up to the routes: name and domains. */
+/* Walks the fields in front of the routes: the name (1) and the domains (2). false at their end.
+ * The bytes are our own. */
+static bool next_field(struct slice body, size_t *at, unsigned *ret_field, struct slice *ret_value)
+{
+    size_t len = 0, i = *at + 1;
+    if (*at >= body.n || ((unsigned char)body.p[*at] >> 3) > 2)
+        return false;
+    for (unsigned shift = 0;; shift += 7) {
+        unsigned char c = (unsigned char)body.p[i++];
+        len |= (size_t)(c & 0x7f) << shift;
+        if (!(c & 0x80))
+            break;
+    }
+    *ret_field = (unsigned char)body.p[*at] >> 3;
+    *ret_value = slice_sub(body, i, len);
+    *at = i + len;
+    wf_assert(*at <= body.n);
+    return true;
+}
+
 static struct slice domain_bytes(const struct xds_resource *r)
 {
     size_t at = 0;
-    while (at < r->body.n && ((unsigned char)r->body.p[at] >> 3) <= 2) {
-        size_t len = 0, shift = 0, i = at + 1;
-        do
-            len |= (size_t)((unsigned char)r->body.p[i] & 0x7f) << shift, shift += 7;
-        while ((unsigned char)r->body.p[i++] & 0x80);
-        at = i + len;
-    }
-    wf_assert(at <= r->body.n);
+    unsigned field;
+    struct slice value;
+    while (next_field(r->body, &at, &field, &value))
+        continue;
     return slice_sub(r->body, 0, at);
 }
 
 /* Nothing that could make a domain stand twice has changed since it was last looked at. */
-static bool same_domains(const struct xds_list *was, const struct unit_out *is)
+static bool same_domains(const struct list_state *s, const struct unit_out *is)
 {
-    if (!was || was->n != is->n)
+    if (!s->list || !list_same_names(s, is))
         return false;
-    for (size_t i = 0; i < is->n; i++)
-        if (was->items[i] != is->p[i] &&
-            (!slice_eq(was->items[i]->name, is->p[i]->name) ||
-             !slice_eq(domain_bytes(was->items[i]), domain_bytes(is->p[i]))))
+    for (size_t i = 0; i < is->n; i++) {
+        const struct xds_resource *was = s->list->items[s->order[i]];
+        if (was != is->p[i] && !slice_eq(domain_bytes(was), domain_bytes(is->p[i])))
             return false;
+    }
     return true;
 }
 
-/* Without the domains that stand in `seen` (table and domain); the same resource when there is none
- * of them; NULL when no domain is left. Adds its own. */
-static struct xds_resource *drop_seen(struct table_job *j, struct xds_resource *r, struct map *seen)
+/* Hashes of table and domain; open addressing, 0 = free. */
+struct seen {
+    uint64_t *slots;
+    size_t mask;
+};
+
+static void seen_init(struct seen *s, size_t n)
 {
-    struct slice table, host;
+    size_t cap = 64;
+    while (cap < n * 2)
+        cap *= 2;
+    *s = (struct seen){mem_array(cap, sizeof(uint64_t)), cap - 1};
+}
+
+/* true: it is new. */
+static bool seen_add(struct seen *s, struct slice table, struct slice domain)
+{
+    uint64_t h = hash_bytes_seed(domain, hash_bytes(table)) | 1;
+    size_t i = (size_t)(h >> 8) & s->mask;
+    for (; s->slots[i]; i = (i + 1) & s->mask)
+        if (s->slots[i] == h)
+            return false;
+    s->slots[i] = h;
+    return true;
+}
+
+/* Without the domains that `drop` marks among the first ones; NULL when none is left. */
+static struct xds_resource *without_domains(struct table_job *j, struct xds_resource *r,
+                                            const bool *drop, size_t looked)
+{
     struct err err = {0};
     ROUTE(VirtualHost) *v =
         pb_unpack(&envoy__config__route__v3__virtual_host__descriptor, r->body, j->a, &err);
-    wf_assert(v);
     size_t n = 0;
-    vhost_parts(r->name, &table, &host);
-    for (size_t i = 0; i < v->n_domains; i++) {
-        struct slice key = arena_printf(j->a, "%.*s/%s", SLICE(table), v->domains[i]);
-        if (map_get(seen, key))
-            continue;
-        map_put(seen, key, r);
-        v->domains[n++] = v->domains[i];
-    }
-    if (n == v->n_domains)
-        return r;
+    wf_assert(v);
+    for (size_t i = 0; i < v->n_domains; i++)
+        if (i >= looked || !drop[i])
+            v->domains[n++] = v->domains[i];
     v->n_domains = n;
     if (n == 0)
         return NULL;
     buf_clear(&j->b->packed);
     pb_pack(&v->base, &j->b->packed);
     struct xds_resource *less = build_resource_bytes(
-        j->b, xds_list_find(j->cell->value.vhosts, r->name),
+        j->b, xds_list_find(j->cell->value.vhosts.list, r->name),
         &(struct xds_resource_parts){.type = XDS_VHDS,
                                      .name = r->name,
                                      .body = buf_slice(&j->b->packed),
@@ -228,44 +336,89 @@ static struct xds_resource *drop_seen(struct table_job *j, struct xds_resource *
     return less;
 }
 
-static int cmp_resource(const void *a, const void *b)
+/* Domains of one virtual host: names of a service in five forms, twice, and its addresses. */
+#define DOMAINS_LOOK_MAX 4096
+
+static struct xds_resource *drop_seen(struct table_job *j, struct xds_resource *r,
+                                      struct seen *seen)
 {
-    const struct xds_resource *const *x = a, *const *y = b;
-    return slice_cmp((*x)->name, (*y)->name);
+    struct slice table, host, value;
+    size_t at = 0, n = 0;
+    unsigned field;
+    bool drop[DOMAINS_LOOK_MAX], any = false;
+    vhost_parts(r->name, &table, &host);
+    while (n < DOMAINS_LOOK_MAX && next_field(r->body, &at, &field, &value))
+        if (field == 2) {
+            drop[n] = !seen_add(seen, table, value);
+            any = any || drop[n];
+            n++;
+        }
+    return any ? without_domains(j, r, drop, n) : r;
 }
 
+static size_t count_domains(const struct unit_out *v)
+{
+    size_t n = 0, at;
+    unsigned field;
+    struct slice value;
+    for (size_t i = 0; i < v->n; i++)
+        for (at = 0; next_field(v->p[i]->body, &at, &field, &value);)
+            n++;
+    return n;
+}
+
+struct placed {
+    struct xds_resource *resource;
+    size_t from;
+};
+
+static int cmp_placed(const void *va, const void *vb)
+{
+    const struct placed *a = va, *b = vb;
+    int c = slice_cmp(a->resource->name, b->resource->name);
+    return c ? c : (a->from > b->from) - (a->from < b->from);
+}
+
+/* Of two virtual hosts with one domain the first by name keeps it. The order of what is given
+ * stays, so that the next time it can be seen that nothing new is among it. */
 static void unique_domains(struct table_job *j)
 {
     struct unit_out *v = &j->vhosts;
     struct tables_cell *c = j->cell;
-    size_t n = 0;
-    qsort(v->p, v->n, sizeof(*v->p), cmp_resource);
+    struct seen seen;
+    if (!c->repeated && same_domains(&c->value.vhosts, v))
+        return;
+    struct placed *order = mem_array(v->n + 1, sizeof(*order));
     for (size_t i = 0; i < v->n; i++)
-        if (n == 0 || !slice_eq(v->p[n - 1]->name, v->p[i]->name))
+        order[i] = (struct placed){v->p[i], i};
+    qsort(order, v->n, sizeof(*order), cmp_placed);
+    seen_init(&seen, count_domains(v));
+    c->repeated = false;
+    for (size_t i = 0; i < v->n; i++) {
+        bool again = i && slice_eq(order[i - 1].resource->name, order[i].resource->name);
+        struct xds_resource *r = again ? NULL : drop_seen(j, order[i].resource, &seen);
+        c->repeated = c->repeated || r != order[i].resource;
+        v->p[order[i].from] = r;
+    }
+    size_t n = 0;
+    for (size_t i = 0; i < v->n; i++)
+        if (v->p[i])
             v->p[n++] = v->p[i];
     v->n = n;
-    bool look = c->repeated || !same_domains(c->given, v);
-    xds_list_unref(c->given);
-    c->given = xds_list_new(NULL, v->p, v->n);
-    if (!look)
-        return;
-    struct map seen = {0};
-    c->repeated = false;
-    n = 0;
-    for (size_t i = 0; i < v->n; i++) {
-        struct xds_resource *r = drop_seen(j, v->p[i], &seen);
-        c->repeated = c->repeated || r != v->p[i];
-        if (r)
-            v->p[n++] = r;
-    }
-    v->n = n;
-    map_fini(&seen);
+    mem_free(seen.slots);
+    mem_free(order);
 }
 
 /* ---- route configurations ---- */
 
+/* Under http_proxy the port of an authority tells services apart. */
+static bool ignores_port(struct slice table)
+{
+    return !slice_eq(table, S("http_proxy"));
+}
+
 /* One that asks for its virtual hosts. */
-static struct xds_resource *table_vhds(struct table_job *j, struct slice table, bool ignore_port)
+static struct xds_resource *table_vhds(struct table_job *j, struct slice table)
 {
     ROUTE(RouteConfiguration) *rc = NEW_ROUTE(j->a, route_configuration);
     rc->name = pb_str(j->a, table);
@@ -273,102 +426,58 @@ static struct xds_resource *table_vhds(struct table_job *j, struct slice table, 
     rc->vhds->config_source = pbx_ads(j->a);
     rc->validate_clusters = wkt_bool(j->a, false);
     rc->max_direct_response_body_size_bytes = wkt_u32(j->a, DIRECT_BODY_BYTES_MAX);
-    rc->ignore_port_in_host_matching = ignore_port;
+    rc->ignore_port_in_host_matching = ignores_port(table);
     buf_clear(&j->b->packed);
     pb_pack(&rc->base, &j->b->packed);
     return build_resource_constant(j->b, XDS_RDS, table, buf_slice(&j->b->packed));
 }
 
-static reg_rev max_rev(reg_rev a, reg_rev b)
-{
-    return a > b ? a : b;
-}
-
-/* Changes with what is in it, and with what could be in it. */
-static reg_rev table_revision(struct table_job *j, struct xds_resource *const *p, size_t n)
-{
-    reg_rev rev = model_index(&j->b->model, MODEL_SERVICES, S(""))->node.revision;
-    rev = max_rev(rev, model_index(&j->b->model, MODEL_ROUTES, S(""))->node.revision);
-    for (size_t i = 0; i < n; i++)
-        rev = max_rev(rev, p[i]->version.revision);
-    return rev;
-}
-
-/* One with its virtual hosts inside: their bytes are copied, not encoded again. */
-static struct xds_resource *table_inside(struct table_job *j, struct slice table, bool ignore_port,
-                                         struct xds_resource *const *p, size_t n)
-{
-    struct buf body = {0};
-    struct sources sources = {0};
-    pbw_bytes(&body, 1, table);
-    for (size_t i = 0; i < n; i++) {
-        pbw_bytes(&body, 2, p[i]->body);
-        for (size_t k = 0; k < p[i]->source_count; k++)
-            sources_add(&sources, p[i]->sources[k]);
-    }
-    pbw_len(&body, 7, 0); /* validate_clusters: a wrapper with false */
-    pbw_len(&body, 11, 1 + pbw_varint_size(DIRECT_BODY_BYTES_MAX));
-    pbw_u64(&body, 1, DIRECT_BODY_BYTES_MAX);
-    pbw_u64(&body, 14, ignore_port ? 1 : 0);
-    struct xds_resource *r =
-        build_resource_bytes(j->b, xds_list_find(j->cell->value.inside, table),
-                             &(struct xds_resource_parts){.type = XDS_RDS,
-                                                          .name = table,
-                                                          .body = buf_slice(&body),
-                                                          .revision = table_revision(j, p, n),
-                                                          .sources = sources.p,
-                                                          .source_count = sources.n});
-    vec_fini(&sources);
-    buf_fini(&body);
-    return r;
-}
-
 static bool make_configurations(struct table_job *j)
 {
-    struct unit_out inside = {0}, vhds = {0};
-    const struct unit_out *v = &j->vhosts;
-    for (size_t i = 0, end; i < v->n; i = end) {
-        struct slice table, host, other;
-        vhost_parts(v->p[i]->name, &table, &host);
-        for (end = i + 1; end < v->n; end++) {
-            vhost_parts(v->p[end]->name, &other, &host);
-            if (!slice_eq(other, table))
-                break;
-        }
-        bool ignore_port = !slice_eq(table, S("http_proxy"));
-        *vec_push(&inside) = table_inside(j, table, ignore_port, v->p + i, end - i);
-        *vec_push(&vhds) = table_vhds(j, table, ignore_port);
-        *vec_push(&j->owned) = inside.p[inside.n - 1];
-        *vec_push(&j->owned) = vhds.p[vhds.n - 1];
+    struct unit_out vhds = {0};
+    for (size_t i = 0; i < j->tables.n; i++) {
+        struct xds_resource *was = xds_list_find(j->cell->value.vhds.list, j->tables.p[i]);
+        struct xds_resource *r = was ? xds_resource_ref(was) : table_vhds(j, j->tables.p[i]);
+        *vec_push(&vhds) = r;
+        *vec_push(&j->owned) = r;
     }
-    bool changed = list_set(&j->cell->value.inside, &inside);
-    return list_set(&j->cell->value.vhds, &vhds) || changed;
+    return list_set(&j->cell->value.vhds, &vhds);
 }
 
 /* ---- tables of a scope ---- */
 
+/* A table ends with what no host matches. */
+static void table_end(struct table_job *j, struct slice table)
+{
+    sources_add(&j->tables, table);
+    take_catch_all(j, table);
+}
+
 static void tables_by_port(struct table_job *j)
 {
-    struct slice last = {0};
-    take(j, list_get(j->b, LIST_VHOSTS_PORTS, j->cell->scope, NULL), (struct slice){0}, NULL);
+    const struct xds_list *all = list_get(j->b, LIST_VHOSTS_PORTS, j->cell->scope, NULL);
+    struct slice last = {0}, table, host;
+    bool has_80 = false;
+    take(j, all, (struct slice){0}, NULL);
     take_rule_hosts(j, 'p');
-    if (j->vhosts.n)
-        qsort(j->vhosts.p, j->vhosts.n, sizeof(*j->vhosts.p), cmp_resource);
-    size_t n = j->vhosts.n;
-    for (size_t i = 0; i < n; i++) {
-        struct slice table, host;
-        vhost_parts(j->vhosts.p[i]->name, &table, &host);
-        if (!slice_eq(table, last))
-            take_catch_all(j, table);
+    bool needs_80 = j->vhosts.n > all->n;
+    for (size_t i = 0; i < all->n; i++) {
+        vhost_parts(all->items[i]->name, &table, &host);
+        if (slice_eq(table, last))
+            continue;
         last = table;
+        has_80 = has_80 || slice_eq(table, S("80"));
+        table_end(j, table);
     }
+    if (needs_80 && !has_80)
+        table_end(j, S("80"));
 }
 
 static void table_proxy(struct table_job *j, const json_t *egress)
 {
     take(j, list_get(j->b, LIST_VHOSTS_PROXY, j->cell->scope, NULL), (struct slice){0}, egress);
     take_rule_hosts(j, 'x');
-    take_catch_all(j, S("http_proxy"));
+    table_end(j, S("http_proxy"));
 }
 
 static bool is_http(struct slice protocol)
@@ -389,7 +498,7 @@ static void tables_by_listener(struct table_job *j)
         } else if (is_http(protocol) && number) {
             struct slice table = arena_printf(j->a, "%u", number);
             take(j, list_get(j->b, LIST_VHOSTS_PORTS, j->cell->scope, NULL), table, v);
-            take_catch_all(j, table);
+            table_end(j, table);
             any = true;
         } else if (number) {
             any = true; /* a TCP listener needs no table */
@@ -415,6 +524,7 @@ static bool tables_compute(struct graph *g, struct graph_cell *cell)
     for (size_t i = 0; i < j.owned.n; i++)
         xds_resource_unref(j.owned.p[i]);
     vec_fini(&j.owned);
+    vec_fini(&j.tables);
     arena_fini(&a);
     return changed;
 }
@@ -422,10 +532,8 @@ static bool tables_compute(struct graph *g, struct graph_cell *cell)
 static void tables_fini(struct graph_cell *cell)
 {
     struct tables_cell *c = (struct tables_cell *)cell;
-    xds_list_unref(c->given);
-    xds_list_unref(c->value.vhosts);
-    xds_list_unref(c->value.inside);
-    xds_list_unref(c->value.vhds);
+    list_state_fini(&c->value.vhosts);
+    list_state_fini(&c->value.vhds);
 }
 
 static const struct graph_cell_kind tables_kind = {"tables", sizeof(struct tables_cell),
@@ -444,4 +552,118 @@ const struct tables *tables_get(struct build *b, struct scope *s, enum proxy_cap
     }
     graph_get(&b->graph, cell);
     return &c->value;
+}
+
+/* ---- the same with the virtual hosts inside ---- */
+
+struct inside_cell {
+    struct graph_cell cell;
+    struct scope *scope;
+    enum proxy_capture capture;
+    struct list_state state;
+};
+
+static reg_rev max_rev(reg_rev a, reg_rev b)
+{
+    return a > b ? a : b;
+}
+
+/* Changes with what is in it, and with what could be in it. */
+static reg_rev table_revision(struct build *b, struct xds_resource *const *p, size_t n)
+{
+    reg_rev rev = model_index(&b->model, MODEL_SERVICES, S(""))->node.revision;
+    rev = max_rev(rev, model_index(&b->model, MODEL_ROUTES, S(""))->node.revision);
+    for (size_t i = 0; i < n; i++)
+        rev = max_rev(rev, p[i]->version.revision);
+    return rev;
+}
+
+/* A table is refused for a rule, never for a service: naming a thousand services would help nobody.
+ */
+static void sources_of_rules(const struct xds_resource *r, struct sources *out)
+{
+    for (size_t i = 0; i < r->source_count; i++)
+        if (!slice_starts(r->sources[i], S("services/")))
+            sources_add(out, r->sources[i]);
+}
+
+/* The bytes of virtual hosts are copied, not encoded again. */
+static void table_bytes(struct buf *body, struct slice table, struct xds_resource *const *p,
+                        size_t n)
+{
+    pbw_bytes(body, 1, table);
+    for (size_t i = 0; i < n; i++)
+        pbw_bytes(body, 2, p[i]->body);
+    pbw_len(body, 7, 0); /* validate_clusters: a wrapper with false */
+    pbw_len(body, 11, 1 + pbw_varint_size(DIRECT_BODY_BYTES_MAX));
+    pbw_u64(body, 1, DIRECT_BODY_BYTES_MAX);
+    pbw_u64(body, 14, ignores_port(table) ? 1 : 0);
+}
+
+static struct xds_resource *table_inside(struct build *b, const struct inside_cell *c,
+                                         struct slice table, struct xds_resource *const *p,
+                                         size_t n)
+{
+    struct sources sources = {0};
+    buf_clear(&b->packed);
+    table_bytes(&b->packed, table, p, n);
+    for (size_t i = 0; i < n; i++)
+        sources_of_rules(p[i], &sources);
+    struct xds_resource *r =
+        build_resource_bytes(b, xds_list_find(c->state.list, table),
+                             &(struct xds_resource_parts){.type = XDS_RDS,
+                                                          .name = table,
+                                                          .body = buf_slice(&b->packed),
+                                                          .revision = table_revision(b, p, n),
+                                                          .sources = sources.p,
+                                                          .source_count = sources.n});
+    vec_fini(&sources);
+    return r;
+}
+
+static bool inside_compute(struct graph *g, struct graph_cell *cell)
+{
+    struct build *b = build_of(g);
+    struct inside_cell *c = (struct inside_cell *)cell;
+    const struct xds_list *v = tables_get(b, c->scope, c->capture)->vhosts.list;
+    struct unit_out made = {0}, all = {0};
+    for (size_t i = 0, end; i < v->n; i = end) {
+        struct slice table, host, other;
+        vhost_parts(v->items[i]->name, &table, &host);
+        for (end = i + 1; end < v->n; end++) {
+            vhost_parts(v->items[end]->name, &other, &host);
+            if (!slice_eq(other, table))
+                break;
+        }
+        *vec_push(&made) = table_inside(b, c, table, v->items + i, end - i);
+        *vec_push(&all) = made.p[made.n - 1];
+    }
+    bool changed = list_set(&c->state, &all);
+    for (size_t i = 0; i < made.n; i++)
+        xds_resource_unref(made.p[i]);
+    vec_fini(&made);
+    return changed;
+}
+
+static void inside_fini(struct graph_cell *cell)
+{
+    list_state_fini(&((struct inside_cell *)cell)->state);
+}
+
+static const struct graph_cell_kind inside_kind = {"inside", sizeof(struct inside_cell),
+                                                   inside_compute, inside_fini};
+
+struct xds_list *tables_inside(struct build *b, struct scope *s, enum proxy_capture capture)
+{
+    uint64_t key[] = {s->id, (uint64_t)capture};
+    bool is_new;
+    struct graph_cell *cell =
+        graph_cell(&b->graph, &inside_kind, slice_mem(key, sizeof(key)), &is_new);
+    struct inside_cell *c = (struct inside_cell *)cell;
+    if (is_new) {
+        c->scope = s;
+        c->capture = capture;
+    }
+    graph_get(&b->graph, cell);
+    return c->state.list;
 }

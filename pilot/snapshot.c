@@ -76,7 +76,7 @@ struct xds_resource *xds_resource_new(const struct xds_resource_parts *p)
     for (size_t i = 0; i < p->source_count; i++)
         text += p->sources[i].n;
 
-    struct xds_resource *r = mem_new(bytes + text);
+    struct xds_resource *r = mem_resize(NULL, bytes + text); /* half a megabyte: not zeroed first */
     struct slice *sources = (struct slice *)(void *)(r + 1);
     char *at = (char *)(sources + p->source_count);
     *r = (struct xds_resource){.type = p->type, .version = {p->revision, hash_bytes(p->body)}};
@@ -139,6 +139,20 @@ static struct xds_resource *find_in(const struct xds_list *l, struct slice name)
     return NULL;
 }
 
+/* What an item adds to its list's hash: a sum, so that a change costs the same in a long list. */
+static uint64_t item_hash(const struct xds_resource *r)
+{
+    return hash_bytes_seed(r->name, r->version.hash ^ hash_u64(r->version.revision));
+}
+
+static bool in_order(struct xds_resource *const *items, size_t n)
+{
+    for (size_t i = 1; i < n; i++)
+        if (slice_cmp(items[i - 1]->name, items[i]->name) >= 0)
+            return false;
+    return true;
+}
+
 struct xds_list *xds_list_new(struct xds_list *base, struct xds_resource *const *items, size_t n)
 {
     wf_assert(!base || !base->base);
@@ -150,18 +164,53 @@ struct xds_list *xds_list_new(struct xds_list *base, struct xds_resource *const 
         l->revision = base->revision;
         l->hash = hash_u64(base->hash);
     }
-    for (size_t i = 0; i < n; i++)
-        l->items[i] = xds_resource_ref(items[i]);
     if (n)
+        memcpy(l->items, items, n * sizeof(l->items[0]));
+    if (!in_order(l->items, n)) {
         qsort(l->items, n, sizeof(l->items[0]), cmp_resource);
+        wf_assert(in_order(l->items, n)); /* names are unique */
+    }
     for (size_t i = 0; i < n; i++) {
-        const struct xds_resource *r = l->items[i];
-        wf_assert(i == 0 || slice_cmp(l->items[i - 1]->name, r->name) < 0);
+        struct xds_resource *r = xds_resource_ref(l->items[i]);
         wf_assert(!base || !find_in(base, r->name));
         l->revision = r->version.revision > l->revision ? r->version.revision : l->revision;
-        l->hash =
-            hash_bytes_seed(r->name, l->hash ^ hash_u64(r->version.hash ^ r->version.revision));
+        l->hash += item_hash(r);
     }
+    return l;
+}
+
+static reg_rev list_revision(const struct xds_list *l)
+{
+    reg_rev rev = l->base ? l->base->revision : 0;
+    for (size_t i = 0; i < l->n; i++)
+        rev = l->items[i]->version.revision > rev ? l->items[i]->version.revision : rev;
+    return rev;
+}
+
+struct xds_list *xds_list_patched(const struct xds_list *was, const struct xds_list_patch *p,
+                                  size_t n)
+{
+    size_t bytes = sizeof(*was) + was->n * sizeof(was->items[0]);
+    struct xds_list *l = mem_new(bytes);
+    *l = (struct xds_list){.revision = was->revision, .hash = was->hash, .n = was->n};
+    atomic_init(&l->refs, 1);
+    l->base = was->base ? xds_list_ref(was->base) : NULL;
+    memcpy(l->items, was->items, was->n * sizeof(was->items[0]));
+    bool lower = false;
+    for (size_t i = 0; i < n; i++) {
+        struct xds_resource **item = &l->items[p[i].at];
+        wf_assert(p[i].at < l->n && slice_eq((*item)->name, p[i].is->name));
+        lower = lower || ((*item)->version.revision == l->revision &&
+                          p[i].is->version.revision < l->revision);
+        l->hash += item_hash(p[i].is) - item_hash(*item);
+        if (p[i].is->version.revision > l->revision)
+            l->revision = p[i].is->version.revision;
+        *item = p[i].is;
+    }
+    for (size_t i = 0; i < l->n; i++)
+        xds_resource_ref(l->items[i]);
+    if (lower)
+        l->revision = list_revision(l);
     return l;
 }
 

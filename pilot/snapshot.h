@@ -128,6 +128,13 @@ struct xds_resource *xds_resource_new(const struct xds_resource_parts *p);
 /* One reference; sorts a copy of items, takes a reference on each and on base. Names must be
  * unique. */
 struct xds_list *xds_list_new(struct xds_list *base, struct xds_resource *const *items, size_t n);
+/* The same list with other resources of the same names at some places. One reference. */
+struct xds_list_patch {
+    size_t at; /* in items */
+    struct xds_resource *is;
+};
+struct xds_list *xds_list_patched(const struct xds_list *l, const struct xds_list_patch *p,
+                                  size_t n);
 /* One reference; takes a reference on each list. */
 struct xds_view *xds_view_new(uint64_t class_id, struct xds_list *const lists[XDS_TYPE_COUNT]);
 /* One reference; sorts a copy of views, takes a reference on each. */

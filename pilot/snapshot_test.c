@@ -112,6 +112,34 @@ static void lists_in_layers(void **state)
     buf_fini(&seen);
 }
 
+/* A patched list is the list that would have been made anew: workers compare hashes of both. */
+static void patched_is_as_new(void **state)
+{
+    (void)state;
+    struct xds_list *base = letters(NULL, "xy", 2), *was = letters(base, "abc", 7);
+    struct xds_resource *b = res("b", "other", 9), *c = res("c", "lower", 3);
+    struct xds_resource *now[] = {was->items[0], b, c};
+    struct xds_list_patch p[] = {{2, c}, {1, b}};
+    struct xds_list *patched = xds_list_patched(was, p, 2), *fresh = xds_list_new(base, now, 3);
+    assert_true(patched->hash == fresh->hash && patched->revision == fresh->revision);
+    assert_ptr_equal(xds_list_find(patched, S("b")), b);
+
+    struct xds_list *down = xds_list_patched(was, &(struct xds_list_patch){2, c}, 1);
+    assert_int_equal(down->revision, 7);
+    struct xds_list *only = letters(NULL, "c", 8);
+    struct xds_list *lower = xds_list_patched(only, &(struct xds_list_patch){0, c}, 1);
+    assert_int_equal(lower->revision, 3); /* a rollback may lower it */
+    xds_list_unref(lower);
+    xds_list_unref(only);
+    xds_list_unref(down);
+    xds_list_unref(fresh);
+    xds_list_unref(patched);
+    xds_list_unref(was);
+    xds_list_unref(base);
+    xds_resource_unref(b);
+    xds_resource_unref(c);
+}
+
 static void note(void *ctx, struct xds_resource *was, struct xds_resource *is)
 {
     buf_printf(ctx, "%c%.*s", !was ? '+' : !is ? '-' : '~', SLICE((was ? was : is)->name));
@@ -199,6 +227,7 @@ int main(void)
         cmocka_unit_test(resource_parts),
         cmocka_unit_test(lists_in_layers),
         cmocka_unit_test(differences),
+        cmocka_unit_test(patched_is_as_new),
         cmocka_unit_test(snapshots_find_views),
         cmocka_unit_test(classes_by_equal_input),
     };

@@ -1,0 +1,178 @@
+/* How long the compiler takes and how much memory it holds: `compile_bench [services] [classes]`,
+ * default 1,000 and 1,000. Each service has two endpoints, all listen on one port; the classes
+ * differ by address, in ten namespaces, half of them weft-proxy and half Envoy.
+ */
+#include <inttypes.h>
+#include <malloc.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "pilot/build.h"
+
+#define NAMESPACES 10
+#define ROUNDS 40
+
+struct bench {
+    struct build build;
+    reg_rev revision;
+    size_t services, classes;
+};
+
+static double now_ms(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec * 1e3 + (double)t.tv_nsec / 1e6;
+}
+
+static void put(struct bench *b, const char *key, const char *json)
+{
+    b->revision++;
+    model_apply(&b->build.model, slice_of(key), slice_of(json), 1, b->revision);
+}
+
+static void put_service(struct bench *b, size_t i)
+{
+    char key[200], json[1000];
+    snprintf(key, sizeof(key), "services/ns%zu/svc-%zu", i % NAMESPACES, i);
+    snprintf(
+        json, sizeof(json),
+        "{\"metadata\":{\"name\":\"svc-%zu\",\"namespace\":\"ns%zu\"},\"spec\":{\"clusterIP\":\"10."
+        "1.%zu.%zu\","
+        "\"ports\":[{\"name\":\"http\",\"port\":80,\"protocol\":\"TCP\",\"targetPort\":8080}]}}",
+        i, i % NAMESPACES, i / 250, i % 250);
+    put(b, key, json);
+}
+
+static void put_slice(struct bench *b, size_t i, unsigned salt)
+{
+    char key[200], json[1000];
+    snprintf(key, sizeof(key), "endpointslices.discovery.k8s.io/ns%zu/svc-%zu-1", i % NAMESPACES,
+             i);
+    snprintf(json, sizeof(json),
+             "{\"metadata\":{\"name\":\"svc-%zu-1\",\"namespace\":\"ns%zu\",\"labels\":{\"app\":"
+             "\"svc-%zu\","
+             "\"kubernetes.io/"
+             "service-name\":\"svc-%zu\"}},\"addressType\":\"IPv4\",\"ports\":[{\"name\":\"http\","
+             "\"port\":8080}],\"endpoints\":[{\"addresses\":[\"10.2.%zu.%zu\"]},{\"addresses\":["
+             "\"10.%u.%zu.%zu\"]}]}",
+             i, i % NAMESPACES, i, i, i / 250, i % 250, 3 + salt, i / 250, i % 250);
+    put(b, key, json);
+}
+
+static void put_rule(struct bench *b, size_t i, unsigned weight)
+{
+    char key[200], json[1000];
+    snprintf(key, sizeof(key), "virtualservices.networking.istio.io/ns%zu/svc-%zu", i % NAMESPACES,
+             i);
+    snprintf(json, sizeof(json),
+             "{\"metadata\":{\"name\":\"svc-%zu\",\"namespace\":\"ns%zu\"},\"spec\":{\"hosts\":["
+             "\"svc-%zu\"],"
+             "\"http\":[{\"route\":[{\"destination\":{\"host\":\"svc-%zu\",\"subset\":\"v1\"},"
+             "\"weight\":%u},"
+             "{\"destination\":{\"host\":\"svc-%zu\",\"subset\":\"v2\"},\"weight\":%u}]}]}}",
+             i, i % NAMESPACES, i, i, weight, i, 100 - weight);
+    put(b, key, json);
+}
+
+/* The views of all classes, as a snapshot needs them. */
+static double compile(struct bench *b)
+{
+    double began = now_ms();
+    struct xds_view **views = mem_array(b->classes + 1, sizeof(*views));
+    for (size_t i = 0; i < b->classes; i++) {
+        char ns[16], ip[32];
+        snprintf(ns, sizeof(ns), "ns%zu", i % NAMESPACES);
+        snprintf(ip, sizeof(ip), "10.2.%zu.%zu", i / 250, i % 250);
+        struct proxy_class_input in = {.dialect = i % 2 ? DIALECT_WEFT : DIALECT_ENVOY,
+                                       .capture = i % 2 ? CAPTURE_NONE : CAPTURE_REDIRECT,
+                                       .ns = slice_of(ns),
+                                       .address = slice_of(ip)};
+        views[i] = build_view(&b->build, i + 1, &in);
+    }
+    struct xds_snapshot *s = xds_snapshot_new(b->revision, views, b->classes);
+    double took = now_ms() - began;
+    xds_snapshot_unref(s);
+    mem_free(views);
+    build_collect(&b->build);
+    return took;
+}
+
+static size_t heap_bytes(void)
+{
+    struct mallinfo2 m = mallinfo2();
+    return m.uordblks + m.hblkhd;
+}
+
+static int cmp_double(const void *a, const void *b)
+{
+    double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+static void report(struct bench *b, const char *what,
+                   void (*change)(struct bench *b, unsigned round))
+{
+    double ms[ROUNDS], apply = 0;
+    uint64_t encoded = b->build.encoded, computed = b->build.graph.computed;
+    for (unsigned i = 0; i < ROUNDS; i++) {
+        double began = now_ms();
+        change(b, i);
+        double model = now_ms() - began;
+        apply += model;
+        ms[i] = model + compile(b);
+    }
+    qsort(ms, ROUNDS, sizeof(*ms), cmp_double);
+    printf("%-24s p50 %.3f ms  max %.3f ms  (model %.3f)  encoded %" PRIu64 "  cells %" PRIu64 "\n",
+           what, ms[ROUNDS / 2], ms[ROUNDS - 1], apply / ROUNDS,
+           (b->build.encoded - encoded) / ROUNDS, (b->build.graph.computed - computed) / ROUNDS);
+}
+
+static void change_endpoint(struct bench *b, unsigned round)
+{
+    put_slice(b, 7, 1 + round % 100);
+}
+
+static void change_weight(struct bench *b, unsigned round)
+{
+    put_rule(b, 7, round % 90 + 1);
+}
+
+static void change_service(struct bench *b, unsigned round)
+{
+    put_service(b, b->services + round);
+}
+
+static void change_nothing(struct bench *b, unsigned round)
+{
+    put(b, "configmaps/ns0/unrelated", round % 2 ? "{\"spec\":{}}" : "{\"spec\":{\"a\":1}}");
+}
+
+int main(int argc, char **argv)
+{
+    struct bench b = {.services = argc > 1 ? (size_t)atol(argv[1]) : 1000,
+                      .classes = argc > 2 ? (size_t)atol(argv[2]) : 1000};
+    build_init(&b.build, S("istio-system"), S("Kubernetes"));
+    double began = now_ms();
+    for (size_t i = 0; i < b.services; i++) {
+        put_service(&b, i);
+        put_slice(&b, i, 0);
+        put_rule(&b, i, 50);
+    }
+    size_t model = heap_bytes();
+    printf("model of %zu services    %.1f ms, %.1f MB\n", b.services, now_ms() - began,
+           (double)model / 1e6);
+    double first = compile(&b);
+    size_t all = heap_bytes();
+    printf("first compile, %zu classes  %.1f ms, %.1f MB, %.1f KB a class\n", b.classes, first,
+           (double)all / 1e6, (double)(all - model) / 1e3 / (double)b.classes);
+    report(&b, "no relevant change", change_nothing);
+    report(&b, "one endpoint", change_endpoint);
+    report(&b, "one weight", change_weight);
+    if (argc <= 3)
+        report(&b, "one more service", change_service);
+    build_fini(&b.build);
+    return 0;
+}
