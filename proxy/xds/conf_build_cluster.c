@@ -313,9 +313,8 @@ static bool cluster_fill(struct cluster *c, const MSG(Cluster) * in, struct err 
     build_service(c, in);
     if (!build_kind(c, in, err) || !build_lb(c, in, err) || !build_protocol(c, in, err))
         return false;
-    if (c->kind == CLUSTER_STATIC || c->kind == CLUSTER_DNS) {
-        if (!in->load_assignment)
-            return err_set(err, ERR_INVALID, "load_assignment: missing");
+    /* Without an assignment a cluster has no endpoints: that is how a black hole is written. */
+    if ((c->kind == CLUSTER_STATIC || c->kind == CLUSTER_DNS) && in->load_assignment) {
         c->endpoints = endpoints_of(in->load_assignment, c->name, c->version, err);
         return c->endpoints != NULL;
     }
