@@ -148,8 +148,7 @@ void reg_receive(struct reg_node *node, enum reg_channel channel, struct env *en
 /* News that a peer is gone are never dropped: there is one a peer and loss. */
 static struct node_message *oldest_message(struct node_receiver *r)
 {
-    LIST_EACH(&r->queue, node)
-    {
+    LIST_EACH (&r->queue, node) {
         struct node_message *m = container_of(node, struct node_message, node);
         if (!m->down)
             return m;

@@ -50,9 +50,9 @@ struct pending {
 struct foreign {
     struct list_node node;
     uint64_t from;
-    struct arena arena;
-    struct reg_request request;
     size_t bytes;
+    struct reg_request request;
+    struct reg_op ops[]; /* and behind them their keys and values */
 };
 
 /* An entry of ours that is not committed yet. */

@@ -6,7 +6,7 @@
 #define NODE_ENTRIES_IN_FLIGHT_MAX 2       /* guard G9 */
 #define NODE_FOREIGN_BYTES_MAX (32u << 20) /* requests of other nodes that wait for an entry */
 #define NODE_PACK_LOOK_MAX 4096            /* requests looked at for one entry */
-#define NODE_FORWARD_PER_TURN_MAX 512
+#define NODE_PARCEL_BYTES (256u << 10)     /* a frame of forwarded requests ends beyond this */
 #define NODE_RETRY_MS 10
 #define NODE_STOP_POLL_MS 2
 #define NODE_STOP_DRAIN_MS 10000

@@ -37,8 +37,8 @@ static void move_all(struct list *from, struct list *to)
 
 static void give_index(struct reg_node *n, struct node_read *r, reg_rev index)
 {
-    LIST_EACH(&r->waiters, node)
-    container_of(node, struct pending, node)->index = index;
+    LIST_EACH (&r->waiters, node)
+        container_of(node, struct pending, node)->index = index;
     move_all(&r->waiters, &n->reads_apply);
     mem_free(r);
 }
@@ -101,8 +101,8 @@ static void round_begin(struct reg_node *n)
     if (n->read_busy || list_empty(&n->reads_next))
         return;
     move_all(&n->reads_next, &n->reads_round);
-    LIST_EACH(&n->reads_round, node)
-    container_of(node, struct node_read, node)->index = n->raft.commit_index;
+    LIST_EACH (&n->reads_round, node)
+        container_of(node, struct node_read, node)->index = n->raft.commit_index;
     n->read_round++;
     n->read_pongs = 0;
     n->read_busy = true;
@@ -165,8 +165,7 @@ static void on_index(struct reg_node *n, const struct frame *f)
     uint64_t id = reader_u64le(&r), index = reader_u64le(&r);
     if (!reader_done(&r))
         return;
-    LIST_EACH(&n->reads_asked, node)
-    {
+    LIST_EACH (&n->reads_asked, node) {
         struct node_read *asked = container_of(node, struct node_read, node);
         if (asked->id != id)
             continue;
@@ -226,8 +225,7 @@ void node_read_recall(struct reg_node *n)
 
 static void answer_applied(struct reg_node *n)
 {
-    LIST_EACH(&n->reads_apply, node)
-    {
+    LIST_EACH (&n->reads_apply, node) {
         struct pending *p = container_of(node, struct pending, node);
         if (p->index > n->committed)
             continue;
@@ -257,8 +255,7 @@ void node_read_advance(struct reg_node *n)
 
 static void expire(struct reg_node *n, struct list *l, bool no_quorum)
 {
-    LIST_EACH(l, node)
-    {
+    LIST_EACH (l, node) {
         struct pending *p = container_of(node, struct pending, node);
         if (no_quorum)
             node_no_quorum(n, &p->w->err);
@@ -271,8 +268,8 @@ static void expire(struct reg_node *n, struct list *l, bool no_quorum)
 
 static void expire_reads(struct reg_node *n, struct list *reads)
 {
-    LIST_EACH(reads, node)
-    expire(n, &container_of(node, struct node_read, node)->waiters, false);
+    LIST_EACH (reads, node)
+        expire(n, &container_of(node, struct node_read, node)->waiters, false);
 }
 
 void node_read_tick(struct reg_node *n)
@@ -291,8 +288,7 @@ void node_read_fail_all(struct reg_node *n)
 {
     node_read_recall(n);
     move_all(&n->reads_apply, &n->reads_waiting);
-    LIST_EACH(&n->reads_waiting, node)
-    {
+    LIST_EACH (&n->reads_waiting, node) {
         struct pending *p = container_of(node, struct pending, node);
         err_set(&p->w->err, ERR_UNAVAILABLE, "this node is stopping");
         list_remove(&p->node);

@@ -50,8 +50,7 @@ void reg_leader_watch_close(struct reg_leader_watch *w)
 static void watches_wake(struct reg_node *n)
 {
     pthread_mutex_lock(&n->lock);
-    LIST_EACH(&n->watches, node)
-    {
+    LIST_EACH (&n->watches, node) {
         struct reg_leader_watch *w = container_of(node, struct reg_leader_watch, node);
         if (w->posted)
             continue;

@@ -335,8 +335,7 @@ static bool pack_add(struct pack *k, const struct reg_request *r)
 static void pack_own(struct pack *k)
 {
     struct reg_node *n = k->n;
-    LIST_EACH(&n->queue, node)
-    {
+    LIST_EACH (&n->queue, node) {
         struct pending *p = container_of(node, struct pending, node);
         struct reg_request r = request_of(n, p);
         if (k->full || k->looked == NODE_PACK_LOOK_MAX)
@@ -354,14 +353,12 @@ static void foreign_free(struct reg_node *n, struct foreign *f)
 {
     list_remove(&f->node);
     n->foreign_bytes -= f->bytes;
-    arena_fini(&f->arena);
     mem_free(f);
 }
 
 static void pack_foreign(struct pack *k, struct list *packed)
 {
-    LIST_EACH(&k->n->foreigns, node)
-    {
+    LIST_EACH (&k->n->foreigns, node) {
         struct foreign *f = container_of(node, struct foreign, node);
         if (k->full || k->looked == NODE_PACK_LOOK_MAX)
             return;
@@ -426,40 +423,61 @@ static void pack_all(struct reg_node *n)
 
 /* ---- follower: to the leader ---- */
 
-static bool forward(struct reg_node *n, struct pending *p, uint64_t leader)
+/* Many requests in one frame. */
+struct parcel {
+    struct buf bytes;
+    struct list items;
+};
+
+static bool parcel_send(struct reg_node *n, struct parcel *l, uint64_t leader)
 {
-    struct buf b = {0};
-    struct reg_request r = request_of(n, p);
-    reg_request_encode(&b, &r);
-    struct slice s = buf_slice(&b);
+    struct slice s = buf_slice(&l->bytes);
+    struct list_node *node;
     bool sent = raftio_send(&n->io, leader, FRAME_FORWARD, n->raft.current_term,
                             &(struct iovec){(void *)(uintptr_t)s.p, s.n}, 1);
-    buf_fini(&b);
+    while ((node = list_pop(&l->items))) {
+        struct pending *p = container_of(node, struct pending, node);
+        p->handed++;
+        sm_move(&pending_table, &p->sm, PENDING_FORWARDED, p);
+        if (sent)
+            continue;
+        p->handed--;
+        requeue(n, p);
+    }
+    buf_clear(&l->bytes);
     return sent;
 }
 
 static void forward_all(struct reg_node *n, uint64_t leader)
 {
-    LIST_EACH(&n->queue, node)
-    {
-        struct pending *p = container_of(node, struct pending, node);
-        if (!forward(n, p, leader)) {
-            retry_soon(n);
-            return;
-        }
-        list_remove(&p->node);
-        p->handed++;
-        sm_move(&pending_table, &p->sm, PENDING_FORWARDED, p);
+    struct parcel l = {0};
+    bool sent = true;
+    list_init(&l.items);
+    while (sent && !list_empty(&n->queue)) {
+        struct pending *p = container_of(list_pop(&n->queue), struct pending, node);
+        struct reg_request r = request_of(n, p);
+        reg_request_encode(&l.bytes, &r);
+        list_push(&l.items, &p->node);
+        if (l.bytes.n >= NODE_PARCEL_BYTES || list_empty(&n->queue))
+            sent = parcel_send(n, &l, leader);
     }
+    if (!sent)
+        retry_soon(n);
+    buf_fini(&l.bytes);
+}
+
+static void refuse_foreign(struct reg_node *n, uint64_t to, const struct reg_request *r)
+{
+    uint64_t ids[] = {r->client, r->sequence};
+    raftio_send(&n->io, to, FRAME_FORWARD_REFUSED, n->raft.current_term,
+                &(struct iovec){ids, sizeof(ids)}, 1);
 }
 
 static void refuse_foreigns(struct reg_node *n)
 {
     while (!list_empty(&n->foreigns)) {
         struct foreign *f = container_of(list_first(&n->foreigns), struct foreign, node);
-        uint64_t ids[] = {f->request.client, f->request.sequence};
-        raftio_send(&n->io, f->from, FRAME_FORWARD_REFUSED, n->raft.current_term,
-                    &(struct iovec){ids, sizeof(ids)}, 1);
+        refuse_foreign(n, f->from, &f->request);
         foreign_free(n, f);
     }
 }
@@ -479,28 +497,62 @@ void node_write_advance(struct reg_node *n)
         forward_all(n, leader);
 }
 
+static char *put_bytes(char *at, struct slice *s)
+{
+    if (s->n)
+        memcpy(at, s->p, s->n);
+    s->p = at;
+    return at + s->n;
+}
+
+/* One block: the struct, its operations, their bytes. */
+static struct foreign *foreign_new(uint64_t from, const struct reg_request *r)
+{
+    size_t bytes = sizeof(struct foreign) + r->op_count * sizeof(struct reg_op);
+    char *at;
+    for (size_t i = 0; i < r->op_count; i++)
+        bytes += r->ops[i].key.n + r->ops[i].value.n;
+    struct foreign *f = mem_new(bytes);
+    f->from = from;
+    f->bytes = bytes;
+    f->request = *r;
+    memcpy(f->ops, r->ops, r->op_count * sizeof(struct reg_op));
+    f->request.ops = f->ops;
+    at = (char *)(f->ops + r->op_count);
+    for (size_t i = 0; i < r->op_count; i++) {
+        at = put_bytes(at, &f->ops[i].key);
+        at = put_bytes(at, &f->ops[i].value);
+    }
+    wf_assert(at == (char *)f + bytes);
+    return f;
+}
+
+static void take_foreign(struct reg_node *n, uint64_t from, const struct reg_request *r)
+{
+    if (!node_leads(n) || n->foreign_bytes > NODE_FOREIGN_BYTES_MAX) {
+        refuse_foreign(n, from, r);
+        return;
+    }
+    struct foreign *f = foreign_new(from, r);
+    list_push(&n->foreigns, &f->node);
+    n->foreign_bytes += f->bytes;
+}
+
 void node_write_on_forward(struct reg_node *n, uint64_t from, const struct frame *f)
 {
-    struct foreign *fo = MEM_NEW(struct foreign);
-    struct err err = {0};
-    fo->from = from;
-    fo->bytes = f->payload.n;
-    struct reader r = reader_of(arena_dup(&fo->arena, f->payload));
-    if (!reg_request_decode(&r, &fo->arena, &fo->request, &err) || !reader_done(&r)) {
-        LOG_WARN("registry.forward.invalid", F_U64("from", from), F_ERR(&err));
-        arena_fini(&fo->arena);
-        mem_free(fo);
-        return;
+    struct arena scratch = {0};
+    struct reader in = reader_of(f->payload);
+    while (reader_ok(&in) && reader_left(&in) > 0) {
+        struct reg_request r;
+        struct err err = {0};
+        if (!reg_request_decode(&in, &scratch, &r, &err)) {
+            LOG_WARN("registry.forward.invalid", F_U64("from", from), F_ERR(&err));
+            break;
+        }
+        take_foreign(n, from, &r);
+        arena_reset(&scratch);
     }
-    list_push(&n->foreigns, &fo->node);
-    n->foreign_bytes += fo->bytes;
-    if (!node_leads(n) || n->foreign_bytes > NODE_FOREIGN_BYTES_MAX) {
-        uint64_t ids[] = {fo->request.client, fo->request.sequence};
-        raftio_send(&n->io, from, FRAME_FORWARD_REFUSED, n->raft.current_term,
-                    &(struct iovec){ids, sizeof(ids)}, 1);
-        foreign_free(n, fo);
-        return;
-    }
+    arena_fini(&scratch);
     node_turn(n);
 }
 
@@ -521,8 +573,7 @@ void node_write_on_refused(struct reg_node *n, const struct frame *f)
 
 static void expire_list(struct reg_node *n, struct list *l, bool no_quorum)
 {
-    LIST_EACH(l, node)
-    {
+    LIST_EACH (l, node) {
         struct pending *p = container_of(node, struct pending, node);
         if (no_quorum && !p->handed)
             node_no_quorum(n, &p->w->err);
