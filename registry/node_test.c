@@ -288,6 +288,234 @@ static void a_directory_serves_one_node_only(void **state)
     cluster_fini(&c);
 }
 
+/* ---- damaged directories ---- */
+
+static void damage(const char *dir, const char *name, off_t at, size_t n)
+{
+    char path[256], junk[4096];
+    memset(junk, 0xA5, sizeof(junk));
+    snprintf(path, sizeof(path), "%s/%s", dir, name);
+    FILE *f = fopen(path, "r+");
+    wf_assert(f && n <= sizeof(junk));
+    wf_assert(fseek(f, at, SEEK_SET) == 0 && fwrite(junk, 1, n, f) == n);
+    fclose(f);
+}
+
+static void a_damaged_store_is_rebuilt_from_the_log(void **state)
+{
+    (void)state;
+    struct cluster c;
+    cluster_init(&c, 1);
+    cluster_up(&c);
+    for (int i = 0; i < 50; i++) {
+        char key[64];
+        snprintf(key, sizeof(key), "services/default/k%d", i);
+        must_put(&c, 0, key, "v");
+    }
+    node_down(&c, 0, false);
+    damage(c.dir[0], "store/data.mdb", 0, 4096);
+    damage(c.dir[0], "store/data.mdb", 4096, 4096);
+    must_up(&c, 0);
+    WAIT_FOR(value_is(&c, 0, "services/default/k49", "v"));
+    assert_true(value_is(&c, 0, "services/default/k0", "v"));
+    cluster_fini(&c);
+}
+
+static void a_damaged_store_is_rebuilt_from_the_checkpoint(void **state)
+{
+    (void)state;
+    struct cluster c;
+    struct reg_status s;
+    char *big = malloc(50001);
+    memset(big, 'b', 50000);
+    big[50000] = 0;
+    cluster_init(&c, 1);
+    c.opt.snapshot_log_bytes = 512u << 10;
+    c.opt.segment_bytes = 128u << 10;
+    cluster_up(&c);
+    must_put(&c, 0, "services/default/first", "1");
+    do {
+        must_put(&c, 0, "services/default/big", big);
+        reg_node_status(c.node[0], &s);
+    } while (s.applied_index < 200);
+    must_put(&c, 0, "services/default/last", "2");
+    assert_true(s.log_bytes < 4u << 20); /* what is before was cut away */
+    node_down(&c, 0, false);
+    damage(c.dir[0], "store/data.mdb", 0, 4096);
+    damage(c.dir[0], "store/data.mdb", 4096, 4096);
+    must_up(&c, 0);
+    WAIT_FOR(value_is(&c, 0, "services/default/last", "2"));
+    assert_true(value_is(&c, 0, "services/default/first", "1"));
+    free(big);
+    cluster_fini(&c);
+}
+
+static void must_not_start(struct cluster *c, const char *why)
+{
+    struct err err = {0};
+    assert_false(node_up(c, 0, &err));
+    if (!strstr(err.msg, why))
+        fail_msg("%s", err.msg);
+    assert_int_equal(err.code, ERR_CORRUPT);
+}
+
+static off_t last_byte_of(const char *path)
+{
+    off_t at = 0, last = 0;
+    FILE *f = fopen(path, "r");
+    wf_assert(f);
+    for (int c; (c = getc(f)) != EOF; at++)
+        if (c)
+            last = at;
+    fclose(f);
+    return last;
+}
+
+#define FIRST_SEGMENT "log/0000000000000001.log"
+
+/* What a voter has acknowledged and forgotten makes a majority into none. */
+static void a_node_that_forgot_does_not_start(void **state)
+{
+    (void)state;
+    struct cluster c;
+    char path[256];
+    cluster_init(&c, 1);
+    cluster_up(&c);
+    must_put(&c, 0, "services/default/a", "1");
+    must_put(&c, 0, "services/default/a", "2");
+    node_down(&c, 0, false);
+    snprintf(path, sizeof(path), "%s/%s", c.dir[0], FIRST_SEGMENT);
+    /* The last group could be a torn tail, if the store had not applied it. */
+    damage(c.dir[0], FIRST_SEGMENT, last_byte_of(path) - 8, 8);
+    must_not_start(&c, "acknowledged entries are lost");
+    damage(c.dir[0], FIRST_SEGMENT, 64 + 60, 8);
+    must_not_start(&c, "is damaged");
+    assert_int_equal(unlink(path), 0);
+    must_not_start(&c, "the log is gone");
+    damage(c.dir[0], "meta", 20, 4);
+    must_not_start(&c, "term and vote are damaged");
+    cluster_fini(&c);
+}
+
+/* ---- messages, watches ---- */
+
+struct inbox {
+    pthread_mutex_t lock;
+    int from[4], down[4];
+    char last[64];
+};
+
+static void on_message(void *ctx, uint64_t from, struct slice bytes)
+{
+    struct inbox *in = ctx;
+    pthread_mutex_lock(&in->lock);
+    in->from[from]++;
+    slice_cstr(bytes, in->last, sizeof(in->last));
+    pthread_mutex_unlock(&in->lock);
+}
+
+static void on_peer_down(void *ctx, uint64_t peer)
+{
+    struct inbox *in = ctx;
+    __atomic_add_fetch(&in->down[peer], 1, __ATOMIC_RELAXED);
+}
+
+static void on_leader(void *ctx)
+{
+    __atomic_add_fetch((int *)ctx, 1, __ATOMIC_RELAXED);
+}
+
+static int inbox_from(struct inbox *in, int from)
+{
+    pthread_mutex_lock(&in->lock);
+    int n = in->from[from];
+    pthread_mutex_unlock(&in->lock);
+    return n;
+}
+
+static void messages_reach_the_others_and_a_loss_is_told(void **state)
+{
+    (void)state;
+    struct cluster c;
+    struct inbox in[3] = {0};
+    struct reg_status s;
+    cluster_init(&c, 3);
+    cluster_up(&c);
+    for (size_t i = 0; i < 3; i++) {
+        pthread_mutex_init(&in[i].lock, NULL);
+        reg_receive(c.node[i], REG_CHANNEL_CONVERGENCE, env_thread_env(c.client), on_message,
+                    on_peer_down, &in[i]);
+    }
+    wait_leader(&c);
+    for (size_t i = 0; i < 3; i++)
+        WAIT_FOR((reg_node_status(c.node[i], &s),
+                  s.members[0].connected && s.members[1].connected && s.members[2].connected));
+    reg_send(c.node[0], 0, REG_CHANNEL_CONVERGENCE, S("to all"));
+    reg_send(c.node[0], 3, REG_CHANNEL_CONVERGENCE, S("to the third"));
+    reg_send(c.node[0], 3, REG_CHANNEL_CALL, S("nobody listens"));
+    WAIT_FOR(inbox_from(&in[1], 1) == 1 && inbox_from(&in[2], 1) == 2);
+    assert_string_equal(in[2].last, "to the third");
+    assert_int_equal(inbox_from(&in[0], 1), 0);
+    node_down(&c, 0, true);
+    WAIT_FOR(__atomic_load_n(&in[2].down[1], __ATOMIC_RELAXED) > 0);
+    cluster_fini(&c);
+    for (size_t i = 0; i < 3; i++)
+        pthread_mutex_destroy(&in[i].lock);
+}
+
+struct watch_arg {
+    struct reg_leader_watch *w;
+};
+
+static void close_watch(void *ctx)
+{
+    struct watch_arg *a = ctx;
+    reg_leader_watch_close(a->w);
+}
+
+struct posted {
+    struct env_post post;
+    void (*fn)(void *ctx);
+    void *ctx;
+    int done;
+};
+
+static void on_posted(struct env_post *p)
+{
+    struct posted *x = container_of(p, struct posted, post);
+    x->fn(x->ctx);
+    __atomic_store_n(&x->done, 1, __ATOMIC_RELEASE);
+}
+
+/* Runs fn on the client's thread. */
+static void *client_call(struct cluster *c, void (*fn)(void *), void *ctx)
+{
+    struct posted x = {.post.fn = on_posted, .fn = fn, .ctx = ctx};
+    env_post(env_thread_env(c->client), &x.post);
+    WAIT_FOR(__atomic_load_n(&x.done, __ATOMIC_ACQUIRE));
+    return ctx;
+}
+
+static void a_watch_tells_of_new_leaders(void **state)
+{
+    (void)state;
+    struct cluster c;
+    struct reg_status s;
+    int changes = 0;
+    cluster_init(&c, 3);
+    cluster_up(&c);
+    size_t leader = wait_leader(&c), other = (leader + 1) % 3;
+    WAIT_FOR((reg_node_status(c.node[other], &s), s.leader_id == leader + 1));
+    struct watch_arg a = {
+        .w = reg_leader_watch_open(c.node[other], env_thread_env(c.client), on_leader, &changes)};
+    uint64_t before = s.leader_changes;
+    node_down(&c, leader, true);
+    WAIT_FOR(__atomic_load_n(&changes, __ATOMIC_RELAXED) > 0);
+    WAIT_FOR((reg_node_status(c.node[other], &s), s.leader_changes > before && s.quorum));
+    client_call(&c, close_watch, &a);
+    cluster_fini(&c);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -301,6 +529,11 @@ int main(void)
         cmocka_unit_test(a_late_node_catches_up_by_checkpoint),
         cmocka_unit_test(a_leader_hands_over_when_it_stops),
         cmocka_unit_test(a_directory_serves_one_node_only),
+        cmocka_unit_test(a_damaged_store_is_rebuilt_from_the_log),
+        cmocka_unit_test(a_damaged_store_is_rebuilt_from_the_checkpoint),
+        cmocka_unit_test(a_node_that_forgot_does_not_start),
+        cmocka_unit_test(messages_reach_the_others_and_a_loss_is_told),
+        cmocka_unit_test(a_watch_tells_of_new_leaders),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
