@@ -150,6 +150,7 @@ static bool upgrade_allowed(struct stream *s)
         return true;
     if (!slice_eq_nocase(s->upgrade, S("websocket"))) {
         s->upgrade = (struct slice){0}; /* RFC 9110 §7.8: a server may ignore it */
+        s->request_end = true;          /* then it is a request without a body like others */
         return true;
     }
     return s->route->websocket_set ? s->route->websocket : s->chain->websocket;
