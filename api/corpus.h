@@ -49,11 +49,13 @@ static inline void corpus_each(const char *dir, void (*fn)(void *ctx, const char
 {
     DIR *d = opendir(dir);
     for (struct dirent *e; d && (e = readdir(d));) {
-        char path[1024];
+        char path[4096];
         size_t n = strlen(e->d_name);
         if (e->d_name[0] == '.')
             continue;
-        snprintf(path, sizeof(path), "%s/%s", dir, e->d_name);
+        int len = snprintf(path, sizeof(path), "%s/%s", dir, e->d_name);
+        if (len < 0 || (size_t)len >= sizeof(path))
+            continue;
         if (n > 5 && strcmp(e->d_name + n - 5, ".yaml") == 0)
             fn(ctx, path);
         else

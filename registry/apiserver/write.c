@@ -46,9 +46,20 @@ struct item *write_item(struct write *w)
 
 /* ---- refusals ---- */
 
+static void name_the_item(struct write *w)
+{
+    size_t index = (size_t)(w->refused - w->items.p);
+    for (size_t i = 0; i < w->report.count; i++)
+        if (!w->report.items[i].warning)
+            w->report.items[i].field = arena_printf(&w->report.arena, "items[%zu].%.*s", index,
+                                                    SLICE(w->report.items[i].field));
+}
+
 void write_refuse(struct write *w, const struct err *err)
 {
     struct api_call c = {.srv = w->srv, .req = w->req};
+    if (w->batch && w->refused)
+        name_the_item(w);
     if (w->req) {
         api_report_warnings(w->req, &w->report);
         if (w->refused) {
@@ -147,6 +158,8 @@ static bool write_prepare(struct write *w, reg_rev *ret_revision, struct err *er
         return false;
     for (size_t i = 0; i < w->items.n && ok; i++)
         ok = item_prepare(w, &w->items.p[i], &txn, err);
+    for (size_t i = 0; i < w->items.n && ok; i++)
+        ok = item_analyze(w, &w->items.p[i], &txn);
     *ret_revision = txn.revision;
     reg_txn_end(&txn);
     return ok;
