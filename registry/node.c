@@ -141,6 +141,9 @@ static int fsm_restore(struct raft_fsm *fsm, struct raft_buffer *buf)
             wf_die("registry %s: %s", n->dir, err.msg);
         LOG_INFO("registry.restored", F_U64("node", n->opt.id), F_U64("index", f.index));
         applied = f.index;
+        /* Writes of ours may be in what was skipped: sent again, they are answered from memory. */
+        if (n->raft_started)
+            node_write_recall(n);
     }
     n->committed = applied;
     raft_free(buf->base);
@@ -238,7 +241,7 @@ static void on_frame(void *ctx, uint64_t from, const struct frame *f)
 static void on_up(void *ctx, uint64_t id)
 {
     struct reg_node *n = ctx;
-    (void)id;
+    guard_peer_up(&n->guard, id);
     node_turn(n);
 }
 
@@ -457,6 +460,7 @@ static bool raft_begin(struct reg_node *n, struct err *err)
                            raftio_address(&n->io, n->opt.id)),
                  "raft", err))
         return false;
+    n->raft_inited = true;
     raft_set_election_timeout(&n->raft, (unsigned)n->opt.election_timeout);
     raft_set_heartbeat_timeout(&n->raft, (unsigned)n->opt.heartbeat_timeout);
     raft_set_install_snapshot_timeout(&n->raft, INSTALL_TIMEOUT_MS);
@@ -493,8 +497,16 @@ bool node_open(struct reg_node *n, struct env *env, struct err *err)
     return true;
 }
 
+static void on_raft_closed(struct raft *r)
+{
+    struct reg_node *n = container_of(r, struct reg_node, raft);
+    n->raft_closed = true;
+}
+
 static void node_shut(struct reg_node *n)
 {
+    if (n->raft_inited && !n->raft_closed)
+        raft_close(&n->raft, on_raft_closed);
     env_defer_cancel(&n->turn);
     env_timer_stop(n->env, &n->tick);
     env_timer_stop(n->env, &n->retry);
@@ -589,12 +601,6 @@ uint64_t reg_node_id(const struct reg_node *node)
  * STOPPED
  */
 
-static void on_raft_closed(struct raft *r)
-{
-    struct reg_node *n = container_of(r, struct reg_node, raft);
-    n->raft_closed = true;
-}
-
 static void stop_close(struct reg_node *n)
 {
     n->stop = NODE_CLOSES;
@@ -612,7 +618,8 @@ static void stop_close(struct reg_node *n)
 static void stop_advance(struct reg_node *n)
 {
     wf_ms now = env_now(n->env);
-    if (n->stop == NODE_TRANSFERS && (!node_leads(n) || now >= n->stop_deadline)) {
+    bool handed_over = !node_leads(n) && !__atomic_load_n(&n->outstanding, __ATOMIC_RELAXED);
+    if (n->stop == NODE_TRANSFERS && (n->abrupt || handed_over || now >= n->stop_deadline)) {
         n->stop = NODE_DRAINS;
         n->stop_deadline = now + NODE_STOP_DRAIN_MS;
         raftio_disconnect(&n->io);
@@ -635,10 +642,10 @@ static void on_stop(struct env_post *post)
 {
     struct reg_node *n = container_of(post, struct reg_node, stop_post);
     n->stop = NODE_TRANSFERS;
-    n->stop_deadline = env_now(n->env);
+    n->stop_deadline = env_now(n->env) + n->opt.election_timeout;
     if (!n->abrupt && node_leads(n) &&
-        raft_transfer(&n->raft, &n->transfer, 0, on_transferred) == 0)
-        n->stop_deadline += n->opt.election_timeout;
+        raft_transfer(&n->raft, &n->transfer, 0, on_transferred) != 0)
+        n->stop_deadline = 0; /* nobody to hand over to */
     stop_advance(n);
 }
 

@@ -119,7 +119,7 @@ struct reg_node {
     struct raft_fsm fsm;
     struct raftio io;
     struct guard guard;
-    bool raft_started, raft_closed;
+    bool raft_inited, raft_started, raft_closed;
     struct reg_store *store;
     reg_rev committed; /* what the store was last told */
 

@@ -397,6 +397,59 @@ static void a_node_that_forgot_does_not_start(void **state)
     cluster_fini(&c);
 }
 
+static void a_port_in_use_is_named(void **state)
+{
+    (void)state;
+    struct cluster c;
+    struct err err = {0};
+    cluster_init(&c, 3);
+    cluster_up(&c);
+    struct reg_node_options opt = c.opt;
+    char dir[] = "/tmp/weft-node-test-XXXXXX";
+    wf_assert(mkdtemp(dir));
+    opt.dir = dir;
+    opt.id = 1;
+    assert_null(reg_node_start(&opt, &err));
+    assert_non_null(strstr(err.msg, "Address already in use"));
+    dir_remove(dir);
+    cluster_fini(&c);
+}
+
+/* The leader believes that a checkpoint is on its way; the receiver has died with it. */
+static void a_node_that_dies_while_it_fetches_gets_it_again(void **state)
+{
+    (void)state;
+    struct cluster c;
+    struct reg_status s;
+    char *big = malloc(400001);
+    memset(big, 'b', 400000);
+    big[400000] = 0;
+    cluster_init(&c, 3);
+    c.opt.snapshot_log_bytes = 4u << 20;
+    c.opt.segment_bytes = 1u << 20;
+    cluster_up(&c);
+    size_t leader = wait_leader(&c), late = (leader + 1) % 3;
+    must_put(&c, leader, "services/default/first", "1");
+    node_down(&c, late, true);
+    for (int i = 0; i < 100; i++) {
+        char key[64];
+        snprintf(key, sizeof(key), "services/default/k%d", i);
+        must_put(&c, leader, key, big);
+    }
+    for (int k = 0; k < 3; k++) { /* dies at different points of the transfer */
+        must_up(&c, late);
+        WAIT_FOR((reg_node_status(c.node[late], &s), s.members[leader].connected));
+        usleep((useconds_t)(k * 40000));
+        node_down(&c, late, true);
+    }
+    must_up(&c, late);
+    reg_rev last = must_put(&c, leader, "services/default/last", "2");
+    WAIT_FOR(applied_of(&c, late) >= last);
+    assert_true(value_is(&c, late, "services/default/k99", big));
+    free(big);
+    cluster_fini(&c);
+}
+
 /* ---- messages, watches ---- */
 
 struct inbox {
@@ -532,6 +585,8 @@ int main(void)
         cmocka_unit_test(a_damaged_store_is_rebuilt_from_the_log),
         cmocka_unit_test(a_damaged_store_is_rebuilt_from_the_checkpoint),
         cmocka_unit_test(a_node_that_forgot_does_not_start),
+        cmocka_unit_test(a_port_in_use_is_named),
+        cmocka_unit_test(a_node_that_dies_while_it_fetches_gets_it_again),
         cmocka_unit_test(messages_reach_the_others_and_a_loss_is_told),
         cmocka_unit_test(a_watch_tells_of_new_leaders),
     };

@@ -24,7 +24,9 @@ static size_t take_frames(struct conn *c, struct slice bytes)
         struct frame f;
         size_t n;
         struct err err = {0};
-        enum frame_status st = frame_decode(slice_skip(bytes, taken), c->opt.cluster, &f, &n, &err);
+        enum frame_status st = frame_decode(
+            slice_skip(bytes, taken), c->opt.cluster,
+            c->opt.payload_max ? c->opt.payload_max : FRAME_PAYLOAD_BYTES_MAX, &f, &n, &err);
         if (st == FRAME_MORE)
             break;
         if (st == FRAME_BAD) {

@@ -25,6 +25,7 @@ struct conn_options {
     uint64_t self, cluster;
     wf_ms user_timeout, connect_timeout;
     size_t low_water;
+    size_t payload_max; /* of a frame; default FRAME_PAYLOAD_BYTES_MAX */
 };
 
 /* Zeroed is valid and closed. */

@@ -28,9 +28,10 @@ static uint32_t frame_crc(const char *head, const struct iovec *payload, int n)
     return crc;
 }
 
-enum frame_status frame_decode(struct slice bytes, uint64_t cluster, struct frame *ret_frame,
-                               size_t *ret_n, struct err *err)
+enum frame_status frame_decode(struct slice bytes, uint64_t cluster, size_t payload_max,
+                               struct frame *ret_frame, size_t *ret_n, struct err *err)
 {
+    wf_assert(payload_max <= FRAME_PAYLOAD_BYTES_MAX);
     if (bytes.n < FRAME_HEAD_BYTES)
         return FRAME_MORE;
     struct reader r = reader_of(bytes);
@@ -56,7 +57,7 @@ enum frame_status frame_decode(struct slice bytes, uint64_t cluster, struct fram
                 (unsigned long long)f.cluster, (unsigned long long)cluster);
         return FRAME_BAD;
     }
-    if (length > FRAME_PAYLOAD_BYTES_MAX || !type_known(type) || f.from == 0) {
+    if (length > payload_max || !type_known(type) || f.from == 0) {
         err_set(err, ERR_INVALID, "frame of type %u with %u bytes from node %llu", type, length,
                 (unsigned long long)f.from);
         return FRAME_BAD;

@@ -50,9 +50,10 @@ struct frame {
 enum frame_status { FRAME_MORE, FRAME_OK, FRAME_BAD };
 
 /* One frame from the start of `bytes`. MORE: not all there yet. BAD and err: close the connection.
+ * payload_max: at most FRAME_PAYLOAD_BYTES_MAX; less for a peer that has not said who it is.
  * The head is judged as soon as it is there, so that a wrong peer makes us buffer nothing. */
-enum frame_status frame_decode(struct slice bytes, uint64_t cluster, struct frame *ret_frame,
-                               size_t *ret_n, struct err *err);
+enum frame_status frame_decode(struct slice bytes, uint64_t cluster, size_t payload_max,
+                               struct frame *ret_frame, size_t *ret_n, struct err *err);
 /* The head for a payload that lies in pieces. */
 void frame_encode_head(char dst[FRAME_HEAD_BYTES], enum frame_type type, uint64_t cluster,
                        uint64_t from, uint64_t term, const struct iovec *payload, int n);

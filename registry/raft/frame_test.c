@@ -12,6 +12,7 @@
 #include "registry/raft/raft_limits.h"
 
 #define CLUSTER 42u
+#define MAX FRAME_PAYLOAD_BYTES_MAX
 
 static void put_frame(struct buf *b, enum frame_type type, uint64_t term, struct slice payload)
 {
@@ -32,8 +33,9 @@ static void frames_come_back_from_any_cut(void **state)
     put_frame(&b, FRAME_FORWARD, 5, S("payload of a frame"));
     struct slice all = buf_slice(&b);
     for (size_t cut = 0; cut < all.n; cut++)
-        assert_int_equal(frame_decode(slice_sub(all, 0, cut), CLUSTER, &f, &n, &err), FRAME_MORE);
-    assert_int_equal(frame_decode(all, CLUSTER, &f, &n, &err), FRAME_OK);
+        assert_int_equal(frame_decode(slice_sub(all, 0, cut), CLUSTER, MAX, &f, &n, &err),
+                         FRAME_MORE);
+    assert_int_equal(frame_decode(all, CLUSTER, MAX, &f, &n, &err), FRAME_OK);
     assert_int_equal(n, all.n);
     assert_int_equal(f.type, FRAME_FORWARD);
     assert_int_equal(f.from, 3);
@@ -52,7 +54,7 @@ static void a_flipped_bit_is_never_a_frame(void **state)
         struct err err = {0};
         size_t n;
         b.p[b.at + bit / 8] ^= (char)(1 << bit % 8);
-        assert_int_not_equal(frame_decode(buf_slice(&b), CLUSTER, &f, &n, &err), FRAME_OK);
+        assert_int_not_equal(frame_decode(buf_slice(&b), CLUSTER, MAX, &f, &n, &err), FRAME_OK);
         b.p[b.at + bit / 8] ^= (char)(1 << bit % 8);
     }
     buf_fini(&b);
@@ -69,13 +71,15 @@ static void heads_are_judged_before_payloads(void **state)
     put_frame(&b, FRAME_CHANNEL, 0, S("x"));
     struct slice head = slice_sub(buf_slice(&b), 0, FRAME_HEAD_BYTES);
     struct err err = {0};
-    assert_int_equal(frame_decode(head, CLUSTER + 1, &f, &n, &err), FRAME_BAD);
+    assert_int_equal(frame_decode(head, CLUSTER + 1, MAX, &f, &n, &err), FRAME_BAD);
     assert_int_equal(err.code, ERR_FORBIDDEN);
+    assert_int_equal(frame_decode(head, CLUSTER, 1, &f, &n, &err), FRAME_MORE);
+    assert_int_equal(frame_decode(head, CLUSTER, 0, &f, &n, &err), FRAME_BAD);
     memcpy(b.p + b.at + 4, &huge, sizeof(huge));
-    assert_int_equal(frame_decode(head, CLUSTER, &f, &n, &err), FRAME_BAD);
-    assert_int_equal(
-        frame_decode(S("GET / HTTP/1.1\r\nHost: a-registry-peer\r\n\r\n"), CLUSTER, &f, &n, &err),
-        FRAME_BAD);
+    assert_int_equal(frame_decode(head, CLUSTER, MAX, &f, &n, &err), FRAME_BAD);
+    assert_int_equal(frame_decode(S("GET / HTTP/1.1\r\nHost: a-registry-peer\r\n\r\n"), CLUSTER,
+                                  MAX, &f, &n, &err),
+                     FRAME_BAD);
     buf_fini(&b);
 }
 

@@ -493,6 +493,24 @@ bool guard_can_install(const struct guard *g)
     return g->raft->snapshot.pending.term == 0 && g->raft->snapshot.put.data == NULL;
 }
 
+/* libraft's own numbers (progress.h is not installed). */
+enum { PROGRESS_PROBE, PROGRESS_PIPELINE, PROGRESS_SNAPSHOT };
+
+void guard_peer_up(struct guard *g, raft_id id)
+{
+    struct raft *r = g->raft;
+    if (r->state != RAFT_LEADER)
+        return;
+    for (unsigned i = 0; i < r->configuration.n; i++) {
+        struct raft_progress *p = &r->leader_state.progress[i];
+        if (r->configuration.servers[i].id != id || p->state != PROGRESS_SNAPSHOT)
+            continue;
+        p->state = PROGRESS_PROBE;
+        p->snapshot_index = 0;
+        p->next_index = p->match_index + 1;
+    }
+}
+
 void guard_forget_leader(struct guard *g, raft_id leader)
 {
     struct raft *r = g->raft;

@@ -114,6 +114,10 @@ bool guard_idle(const struct guard *g);
  * silently). */
 bool guard_can_install(const struct guard *g);
 
+/* A connection to a peer stands again: a snapshot that was on its way may be lost, and libraft
+ * would wait for its answer until install_snapshot_timeout. */
+void guard_peer_up(struct guard *g, raft_id id);
+
 /* The leader's process is gone (its connection was reset and a new one refused): forget it, so that
  * votes are granted, … */
 void guard_forget_leader(struct guard *g, raft_id leader);

@@ -221,8 +221,7 @@ static int io_send(struct raft_io *io, struct raft_io_send *req, const struct ra
     p->to = (int)m->server_id - 1;
     p->m = *m;
     p->due = x->w->now + 1 + rnd(x->w) % 5;
-    LIST_EACH(&x->w->packets, n)
-    {
+    LIST_EACH (&x->w->packets, n) {
         struct packet *q = container_of(n, struct packet, node);
         if (q->from == p->from && q->to == p->to && q->due > p->due)
             p->due = q->due; /* TCP keeps the order */
@@ -402,8 +401,7 @@ static void crash(struct world *w, int i)
     run_disk(x, UINT64_MAX);
     run_sends(x);
     x->alive = false;
-    LIST_EACH(&w->packets, n)
-    {
+    LIST_EACH (&w->packets, n) {
         struct packet *p = container_of(n, struct packet, node);
         if (p->to == i || p->from == i)
             packet_free(p);
@@ -428,8 +426,7 @@ static void deliver(struct world *w, struct packet *p)
 
 static bool deliver_one(struct world *w)
 {
-    LIST_EACH(&w->packets, n)
-    {
+    LIST_EACH (&w->packets, n) {
         struct packet *p = container_of(n, struct packet, node);
         if (p->due > w->now || p->to == w->hold_to)
             continue;
@@ -498,8 +495,8 @@ static void join_only(struct world *w, int a, int b)
 
 static void drop_packets(struct world *w)
 {
-    LIST_EACH(&w->packets, n)
-    packet_free(container_of(n, struct packet, node));
+    LIST_EACH (&w->packets, n)
+        packet_free(container_of(n, struct packet, node));
 }
 
 static void on_put(struct raft_apply *req, int status, void *result)

@@ -447,8 +447,8 @@ static void on_flush(struct env_task *t)
                                                            .node = log->node,
                                                            .chain = log->chain});
     uint64_t batch = log->offset + log->group.n;
-    LIST_EACH(&log->writing, w)
-    put_records(log, container_of(w, struct log_append, node), batch);
+    LIST_EACH (&log->writing, w)
+        put_records(log, container_of(w, struct log_append, node), batch);
     log->appended_bytes += need;
     group_write(log);
     spare_advance(log);

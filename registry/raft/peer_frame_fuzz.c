@@ -5,6 +5,7 @@
 
 #include "base/core/assert.h"
 #include "registry/raft/message.h"
+#include "registry/raft/raft_limits.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -35,7 +36,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     struct err err = {0};
     struct frame f;
     size_t n;
-    while (frame_decode(in, 1, &f, &n, &err) == FRAME_OK) {
+    while (frame_decode(in, 1, FRAME_PAYLOAD_BYTES_MAX, &f, &n, &err) == FRAME_OK) {
         struct hello h;
         wf_assert(n <= in.n);
         hello_decode(f.payload, &h, &err);

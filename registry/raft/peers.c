@@ -317,6 +317,7 @@ static void on_accept(void *ctx, struct env_stream *s)
 {
     struct peers *p = ctx;
     struct conn_options opt = conn_options(p);
+    opt.payload_max = PEER_GREETING_BYTES_MAX;
     if (p->guest_count == PEER_HALF_OPEN_MAX) {
         struct guest *oldest = container_of(list_first(&p->guests), struct guest, node);
         conn_close(&oldest->conn);

@@ -717,7 +717,7 @@ void raftio_disconnect(struct raftio *io)
 static void io_close(struct raft_io *rio, raft_io_close_cb cb)
 {
     struct raftio *io = self_of(rio);
-    wf_assert(raftio_idle(io));
+    wf_assert(io->works == 0);
     env_timer_stop(io->env, &io->tick_timer);
     raftio_disconnect(io);
     env_defer_cancel(&io->complete);
