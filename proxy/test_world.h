@@ -391,14 +391,20 @@ static inline void world_listen_addr(struct world *w)
     w->proxy = *env_listener_addr(container_of(n, struct wlistener, node)->socket);
 }
 
-static inline void world_begin(struct world *w, size_t fakes)
+static inline void world_begin_with(struct world *w, size_t fakes,
+                                    void (*accept_fn)(void *ctx, struct env_stream *es))
 {
     *w = (struct world){.fake_n = fakes};
     list_init(&w->clients);
     w->env = env_uv_new(NULL);
     assert_non_null(w->env);
     for (size_t i = 0; i < fakes; i++)
-        fake_listen(w, &w->fakes[i], fake_accept);
+        fake_listen(w, &w->fakes[i], accept_fn);
+}
+
+static inline void world_begin(struct world *w, size_t fakes)
+{
+    world_begin_with(w, fakes, fake_accept);
 }
 
 static inline void world_run(struct world *w, void (*tune)(struct parts *p))
@@ -539,7 +545,8 @@ static inline bool flag_seen(struct world *w, const char *flags)
 
 static inline void world_end(struct world *w)
 {
-    LIST_EACH(&w->clients, n) client_close(container_of(n, struct client, node));
+    LIST_EACH (&w->clients, n)
+        client_close(container_of(n, struct client, node));
     worker_close(w->worker);
     UNTIL(w, worker_idle(w->worker));
     worker_free(w->worker);

@@ -219,6 +219,8 @@ static void on_stream_close(void *ctx, int32_t id, void *user, uint32_t code)
     if (!s)
         return;
     unlink_stream(c, s);
+    if (code == H2_NO_ERROR && s->tunnel_up_end) /* both directions of a tunnel have ended */
+        return;
     stream_up_failed(s, code == H2_REFUSED_STREAM ? TRY_REFUSED_STREAM : TRY_REMOTE_RESET,
                      slice_of(h2_error_name(code)));
 }
