@@ -21,7 +21,7 @@ struct slice cluster_name(struct arena *a, struct slice direction, uint32_t port
 }
 
 /* No limits unless asked for: Envoy's own 1,024 and 3 retries would surprise (istio.md §1.1). */
-static CLUSTER(CircuitBreakers__Thresholds) * thresholds(struct arena *a, CLUSTER(Cluster) * c)
+static CLUSTER(CircuitBreakers__Thresholds) *thresholds(struct arena *a, CLUSTER(Cluster) *c)
 {
     CLUSTER(CircuitBreakers__Thresholds) *t = NEW_CLUSTER(a, circuit_breakers__thresholds);
     t->max_connections = wkt_u32(a, UINT32_MAX);
@@ -34,7 +34,7 @@ static CLUSTER(CircuitBreakers__Thresholds) * thresholds(struct arena *a, CLUSTE
     return t;
 }
 
-CLUSTER(Cluster) * cluster_new(struct arena *a, struct slice name)
+CLUSTER(Cluster) *cluster_new(struct arena *a, struct slice name)
 {
     CLUSTER(Cluster) *c = NEW_CLUSTER(a, cluster);
     c->name = pb_str(a, name);
@@ -43,7 +43,7 @@ CLUSTER(Cluster) * cluster_new(struct arena *a, struct slice name)
     return c;
 }
 
-static void cluster_type(CLUSTER(Cluster) * c, CLUSTER(Cluster__DiscoveryType) type)
+static void cluster_type(CLUSTER(Cluster) *c, CLUSTER(Cluster__DiscoveryType) type)
 {
     c->cluster_discovery_type_case =
         ENVOY__CONFIG__CLUSTER__V3__CLUSTER__CLUSTER_DISCOVERY_TYPE_TYPE;
@@ -68,7 +68,7 @@ static void set_duration(struct arena *a, Google__Protobuf__Duration **field, co
         *field = pbx_duration_ns(a, ns);
 }
 
-static void apply_pool(struct arena *a, CLUSTER(Cluster) * c, const json_t *pool)
+static void apply_pool(struct arena *a, CLUSTER(Cluster) *c, const json_t *pool)
 {
     const json_t *tcp = jr_get(pool, "tcp"), *http = jr_get(pool, "http");
     CLUSTER(CircuitBreakers__Thresholds) *t = c->circuit_breakers->thresholds[0];
@@ -91,7 +91,7 @@ static void apply_pool(struct arena *a, CLUSTER(Cluster) * c, const json_t *pool
     c->upstream_connection_options->tcp_keepalive = k;
 }
 
-static CORE(HttpProtocolOptions) * pool_common(struct arena *a, const json_t *pool)
+static CORE(HttpProtocolOptions) *pool_common(struct arena *a, const json_t *pool)
 {
     const json_t *http = jr_get(pool, "http"), *tcp = jr_get(pool, "tcp");
     CORE(HttpProtocolOptions) *o = NEW_CORE(a, http_protocol_options);
@@ -102,14 +102,14 @@ static CORE(HttpProtocolOptions) * pool_common(struct arena *a, const json_t *po
     return used ? o : NULL;
 }
 
-static CORE(Http2ProtocolOptions) * http2_options(struct arena *a, const json_t *pool)
+static CORE(Http2ProtocolOptions) *http2_options(struct arena *a, const json_t *pool)
 {
     CORE(Http2ProtocolOptions) *o = NEW_CORE(a, http2_protocol_options);
     set_u32(a, &o->max_concurrent_streams, jr_get(pool, "http"), "maxConcurrentStreams");
     return o;
 }
 
-static void protocol_explicit(struct arena *a, UPSTREAM(HttpProtocolOptions) * o, bool http2,
+static void protocol_explicit(struct arena *a, UPSTREAM(HttpProtocolOptions) *o, bool http2,
                               const json_t *pool)
 {
     o->upstream_protocol_options_case =
@@ -127,7 +127,7 @@ static void protocol_explicit(struct arena *a, UPSTREAM(HttpProtocolOptions) * o
     }
 }
 
-static void protocol_downstream(struct arena *a, UPSTREAM(HttpProtocolOptions) * o,
+static void protocol_downstream(struct arena *a, UPSTREAM(HttpProtocolOptions) *o,
                                 const json_t *pool)
 {
     o->upstream_protocol_options_case =
@@ -138,7 +138,7 @@ static void protocol_downstream(struct arena *a, UPSTREAM(HttpProtocolOptions) *
     o->use_downstream_protocol_config->http2_protocol_options = http2_options(a, pool);
 }
 
-void cluster_protocol(struct arena *a, CLUSTER(Cluster) * c, enum model_protocol protocol,
+void cluster_protocol(struct arena *a, CLUSTER(Cluster) *c, enum model_protocol protocol,
                       const json_t *pool)
 {
     const json_t *http = jr_get(pool, "http");
@@ -170,7 +170,7 @@ static uint64_t clamp(uint64_t v, uint64_t lo, uint64_t hi)
     return v < lo ? lo : v > hi ? hi : v;
 }
 
-static void ring_hash(struct arena *a, CLUSTER(Cluster) * c, uint64_t minimum)
+static void ring_hash(struct arena *a, CLUSTER(Cluster) *c, uint64_t minimum)
 {
     c->lb_policy = ENVOY__CONFIG__CLUSTER__V3__CLUSTER__LB_POLICY__RING_HASH;
     c->lb_config_case = ENVOY__CONFIG__CLUSTER__V3__CLUSTER__LB_CONFIG_RING_HASH_LB_CONFIG;
@@ -178,7 +178,7 @@ static void ring_hash(struct arena *a, CLUSTER(Cluster) * c, uint64_t minimum)
     c->ring_hash_lb_config->minimum_ring_size = wkt_u64(a, clamp(minimum, 1, RING_SIZE_MAX));
 }
 
-static void consistent_hash(struct arena *a, CLUSTER(Cluster) * c, const json_t *hash,
+static void consistent_hash(struct arena *a, CLUSTER(Cluster) *c, const json_t *hash,
                             enum flavor flavor)
 {
     const json_t *maglev = jr_get(hash, "maglev");
@@ -194,7 +194,7 @@ static void consistent_hash(struct arena *a, CLUSTER(Cluster) * c, const json_t 
     c->maglev_lb_config->table_size = wkt_u64(a, jr_u64(maglev, "tableSize", MAGLEV_TABLE));
 }
 
-static CLUSTER(Cluster__SlowStartConfig) * slow_start(struct arena *a, const json_t *lb)
+static CLUSTER(Cluster__SlowStartConfig) *slow_start(struct arena *a, const json_t *lb)
 {
     const json_t *warmup = jr_get(lb, "warmup");
     int64_t ns;
@@ -210,7 +210,7 @@ static CLUSTER(Cluster__SlowStartConfig) * slow_start(struct arena *a, const jso
     return s;
 }
 
-static void round_robin(struct arena *a, CLUSTER(Cluster) * c, const json_t *lb)
+static void round_robin(struct arena *a, CLUSTER(Cluster) *c, const json_t *lb)
 {
     CLUSTER(Cluster__SlowStartConfig) *s = slow_start(a, lb);
     c->lb_policy = ENVOY__CONFIG__CLUSTER__V3__CLUSTER__LB_POLICY__ROUND_ROBIN;
@@ -221,7 +221,7 @@ static void round_robin(struct arena *a, CLUSTER(Cluster) * c, const json_t *lb)
     c->round_robin_lb_config->slow_start_config = s;
 }
 
-static void least_request(struct arena *a, CLUSTER(Cluster) * c, const json_t *lb)
+static void least_request(struct arena *a, CLUSTER(Cluster) *c, const json_t *lb)
 {
     CLUSTER(Cluster__SlowStartConfig) *s = slow_start(a, lb);
     c->lb_policy = ENVOY__CONFIG__CLUSTER__V3__CLUSTER__LB_POLICY__LEAST_REQUEST;
@@ -233,7 +233,7 @@ static void least_request(struct arena *a, CLUSTER(Cluster) * c, const json_t *l
 }
 
 /* gRPC knows round robin and ring hash; Envoy and weft-proxy all. */
-static void apply_balancing(struct arena *a, CLUSTER(Cluster) * c, const json_t *lb,
+static void apply_balancing(struct arena *a, CLUSTER(Cluster) *c, const json_t *lb,
                             enum flavor flavor)
 {
     struct slice simple = jr_str(lb, "simple");
@@ -263,7 +263,7 @@ static void consecutive(struct arena *a, const json_t *o, const char *name,
     *enforcing = wkt_u32(a, v ? 100 : 0);
 }
 
-static void apply_outlier(struct arena *a, CLUSTER(Cluster) * c, const json_t *o)
+static void apply_outlier(struct arena *a, CLUSTER(Cluster) *c, const json_t *o)
 {
     if (!json_is_object(o))
         return;
@@ -297,7 +297,7 @@ static Google__Protobuf__Value *service_value(struct arena *a, const struct mode
 }
 
 /* What telemetry needs to name the destination (Istio's layout). */
-static void apply_metadata(struct arena *a, CLUSTER(Cluster) * c, const struct model_service *s,
+static void apply_metadata(struct arena *a, CLUSTER(Cluster) *c, const struct model_service *s,
                            uint32_t port, struct slice subset)
 {
     Google__Protobuf__Struct *istio = wkt_struct(a);
@@ -322,7 +322,7 @@ struct cluster_job {
     struct arena *a;
 };
 
-static void apply_discovery(struct cluster_job *j, CLUSTER(Cluster) * c,
+static void apply_discovery(struct cluster_job *j, CLUSTER(Cluster) *c,
                             const struct model_port *port, const struct rule_subset *subset)
 {
     struct jr_pairs labels = subset ? subset->labels : (struct jr_pairs){0};
@@ -411,7 +411,7 @@ void clusters_builtin(struct build *b, struct unit_out *out)
     cluster_protocol(&a, pass, PROTOCOL_AUTO, NULL);
     CLUSTER(Cluster) *hole = cluster_new(&a, S("BlackHoleCluster"));
     cluster_type(hole, ENVOY__CONFIG__CLUSTER__V3__CLUSTER__DISCOVERY_TYPE__STATIC);
-    CLUSTER(Cluster) * both[] = {hole, pass};
+    CLUSTER(Cluster) *both[] = {hole, pass};
     for (size_t i = 0; i < ARRAY_LEN(both); i++) {
         buf_clear(&b->packed);
         pb_pack(&both[i]->base, &b->packed);

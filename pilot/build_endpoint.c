@@ -20,8 +20,8 @@ static struct slice workload_text(struct build *b, const struct model_endpoint *
                         SLICE(version), SLICE(b->cluster_id));
 }
 
-static ENDPOINT(LbEndpoint) * endpoint_make(struct build *b, const struct model_endpoint *e,
-                                            enum flavor flavor, struct arena *a)
+static ENDPOINT(LbEndpoint) *endpoint_make(struct build *b, const struct model_endpoint *e,
+                                           enum flavor flavor, struct arena *a)
 {
     ENDPOINT(LbEndpoint) *out = NEW_ENDPOINT(a, lb_endpoint);
     out->host_identifier_case = ENVOY__CONFIG__ENDPOINT__V3__LB_ENDPOINT__HOST_IDENTIFIER_ENDPOINT;
@@ -38,7 +38,7 @@ static ENDPOINT(LbEndpoint) * endpoint_make(struct build *b, const struct model_
     return out;
 }
 
-static CORE(Locality) * locality_make(const struct model_locality *l, struct arena *a)
+static CORE(Locality) *locality_make(const struct model_locality *l, struct arena *a)
 {
     CORE(Locality) *out = NEW_CORE(a, locality);
     out->region = pb_str(a, l->region);
@@ -58,7 +58,7 @@ static uint32_t distance(const struct model_locality *a, const struct model_loca
 }
 
 /* Nearer places first; priorities without gaps, which gRPC and Envoy ask for. */
-static void set_priorities(ENDPOINT(ClusterLoadAssignment) * cla, const struct model_locality *near)
+static void set_priorities(ENDPOINT(ClusterLoadAssignment) *cla, const struct model_locality *near)
 {
     uint32_t rank[4] = {0}, next = 0;
     bool used[4] = {false};
@@ -90,7 +90,7 @@ static void own_name(const struct model_service *s, const struct model_port *por
                                              .object = s->object};
 }
 
-static void add_endpoints(struct build *b, ENDPOINT(ClusterLoadAssignment) * cla,
+static void add_endpoints(struct build *b, ENDPOINT(ClusterLoadAssignment) *cla,
                           const struct model_endpoints *all, struct jr_pairs subset,
                           enum flavor flavor, struct arena *a, struct sources *sources)
 {
@@ -117,9 +117,9 @@ static void add_endpoints(struct build *b, ENDPOINT(ClusterLoadAssignment) * cla
 }
 
 ENDPOINT(ClusterLoadAssignment) *
-    assignment_make(struct build *b, const struct model_service *s, const struct model_port *port,
-                    struct jr_pairs subset, struct slice name, const struct model_locality *near,
-                    bool failover, enum flavor flavor, struct arena *a, struct sources *sources)
+assignment_make(struct build *b, const struct model_service *s, const struct model_port *port,
+                struct jr_pairs subset, struct slice name, const struct model_locality *near,
+                bool failover, enum flavor flavor, struct arena *a, struct sources *sources)
 {
     ENDPOINT(ClusterLoadAssignment) *cla = NEW_ENDPOINT(a, cluster_load_assignment);
     struct model_endpoints all = {0};

@@ -184,8 +184,8 @@ struct xds_list *list_get(struct build *b, enum list_what what, struct scope *s,
 struct slice cluster_name(struct arena *a, struct slice direction, uint32_t port,
                           struct slice subset, struct slice host);
 /* connect timeout, breakers without limits: what every cluster has. */
-CLUSTER(Cluster) * cluster_new(struct arena *a, struct slice name);
-void cluster_protocol(struct arena *a, CLUSTER(Cluster) * c, enum model_protocol protocol,
+CLUSTER(Cluster) *cluster_new(struct arena *a, struct slice name);
+void cluster_protocol(struct arena *a, CLUSTER(Cluster) *c, enum model_protocol protocol,
                       const json_t *pool);
 /* PassthroughCluster and BlackHoleCluster. */
 void clusters_builtin(struct build *b, struct unit_out *out);
@@ -194,9 +194,9 @@ void clusters_builtin(struct build *b, struct unit_out *out);
 
 /* One CLA; endpoints that the subset does not select are left out. */
 ENDPOINT(ClusterLoadAssignment) *
-    assignment_make(struct build *b, const struct model_service *s, const struct model_port *port,
-                    struct jr_pairs subset, struct slice name, const struct model_locality *near,
-                    bool failover, enum flavor flavor, struct arena *a, struct sources *sources);
+assignment_make(struct build *b, const struct model_service *s, const struct model_port *port,
+                struct jr_pairs subset, struct slice name, const struct model_locality *near,
+                bool failover, enum flavor flavor, struct arena *a, struct sources *sources);
 
 /* ---- routes (build_route.c, build_vhost.c) ---- */
 
@@ -212,10 +212,11 @@ struct route_context {
 };
 
 /* Appends the routes of a VirtualService's http rules, catch-all ones last. false: none matched. */
-bool routes_http(struct route_context *rc, ROUTE(VirtualHost) * vhost);
+bool routes_http(struct route_context *rc, ROUTE(VirtualHost) *vhost);
+/* Where the routes of several rules are joined: what catches all stands behind the rest. */
+void routes_catch_all_last(ROUTE(VirtualHost) *vhost);
 /* Everything to one cluster. */
-ROUTE(Route) *
-    route_default(struct route_context *rc, const struct model_service *s, uint32_t port);
+ROUTE(Route) *route_default(struct route_context *rc, const struct model_service *s, uint32_t port);
 /* The cluster that a destination means. */
 struct slice route_cluster(struct route_context *rc, const json_t *destination);
 /* Oldest VirtualService of the mesh for a host that the scope sees, the most specific host first.
@@ -226,7 +227,7 @@ const struct model_object *route_rule(struct build *b, const struct scope *s, st
 bool route_match_applies(struct route_context *rc, const json_t *match);
 /* Names under which a client of ns may call a host; with ":port" if port is not 0. */
 void host_domains(struct arena *a, struct slice host, struct slice ns, uint32_t port,
-                  ROUTE(VirtualHost) * vhost);
+                  ROUTE(VirtualHost) *vhost);
 
 /* How the proxies of a scope that capture in one way find their routes. */
 struct tables {
@@ -254,24 +255,38 @@ struct own_cell {
 };
 extern const struct graph_cell_kind own_kind;
 
+struct own_job {
+    struct build *b;
+    struct own_cell *own;
+    struct arena *a;
+    const json_t *sidecar; /* NULL: none */
+    struct unit_out types[XDS_TYPE_COUNT];
+};
+/* Of two with one name the first counts. */
+void own_add_sources(struct own_job *j, enum xds_type type, struct slice name,
+                     const ProtobufCMessage *msg, const struct sources *sources);
+void own_gateway(struct own_job *j); /* build_gateway.c */
+
 /* Takes what out holds into (*p, *n), sorted; true if it differs. */
 bool resources_take(struct unit_out *out, struct xds_resource ***p, size_t *n);
 
 /* HCM with Istio's settings: routes by RDS name, or inside. */
-HCM(HttpConnectionManager) * hcm_new(struct arena *a, struct slice stat_prefix,
-                                     struct slice rds_name, ROUTE(RouteConfiguration) * inside);
-LISTENER(FilterChain) * chain_http(struct arena *a, const HCM(HttpConnectionManager) * hcm);
-LISTENER(FilterChain) * chain_tcp(struct arena *a, struct slice stat_prefix, struct slice cluster);
+HCM(HttpConnectionManager) *hcm_new(struct arena *a, struct slice stat_prefix,
+                                    struct slice rds_name, ROUTE(RouteConfiguration) *inside);
+LISTENER(FilterChain) *chain_http(struct arena *a, const HCM(HttpConnectionManager) *hcm);
+LISTENER(FilterChain) *chain_tcp(struct arena *a, struct slice stat_prefix, struct slice cluster);
 /* To a service's cluster, or where the tcp (tls) rules of its VirtualService say. */
-LISTENER(FilterChain) * chain_service(struct build *b, struct scope *s, struct slice host,
-                                      uint32_t port, bool tls, struct arena *a,
-                                      struct sources *sources);
+LISTENER(FilterChain) *chain_service(struct build *b, struct scope *s, struct slice host,
+                                     uint32_t port, bool tls, struct arena *a,
+                                     struct sources *sources);
+/* By the tcp or tls rules ("tcp", "tls") of rc->vs; NULL when none holds. */
+LISTENER(FilterChain) *chain_rule(struct route_context *rc, const char *kind);
 /* Makes the match on demand. */
-LISTENER(FilterChainMatch) * chain_match(struct arena *a, LISTENER(FilterChain) * c);
+LISTENER(FilterChainMatch) *chain_match(struct arena *a, LISTENER(FilterChain) *c);
 /* Plain HTTP, as http_inspector reports it. */
-void chain_match_http(struct arena *a, LISTENER(FilterChain) * c);
-LISTENER(Listener) *
-    listener_new(struct arena *a, struct slice name, struct slice ip, uint32_t port, bool outbound);
-void listener_inspect(struct arena *a, LISTENER(Listener) * l, bool tls, bool http);
+void chain_match_http(struct arena *a, LISTENER(FilterChain) *c);
+LISTENER(Listener) *listener_new(struct arena *a, struct slice name, struct slice ip, uint32_t port,
+                                 bool outbound);
+void listener_inspect(struct arena *a, LISTENER(Listener) *l, bool tls, bool http);
 
 #endif

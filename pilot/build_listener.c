@@ -33,7 +33,7 @@ static Envoy__Config__Accesslog__V3__AccessLog *access_log(struct arena *a)
     return log;
 }
 
-static void http_filters(struct arena *a, HCM(HttpConnectionManager) * hcm)
+static void http_filters(struct arena *a, HCM(HttpConnectionManager) *hcm)
 {
     ProtobufCMessage *fault = PB_NEW(a, envoy__extensions__filters__http__fault__v3__httpfault);
     ProtobufCMessage *cors = PB_NEW(a, envoy__extensions__filters__http__cors__v3__cors);
@@ -43,8 +43,8 @@ static void http_filters(struct arena *a, HCM(HttpConnectionManager) * hcm)
     PB_PUSH(a, hcm, http_filters, pbx_http_filter(a, "envoy.filters.http.router", router));
 }
 
-HCM(HttpConnectionManager) * hcm_new(struct arena *a, struct slice stat_prefix,
-                                     struct slice rds_name, ROUTE(RouteConfiguration) * inside)
+HCM(HttpConnectionManager) *hcm_new(struct arena *a, struct slice stat_prefix,
+                                    struct slice rds_name, ROUTE(RouteConfiguration) *inside)
 {
     HCM(HttpConnectionManager) *h = NEW_HCM(a, http_connection_manager);
     h->stat_prefix = pb_str(a, stat_prefix);
@@ -73,7 +73,7 @@ HCM(HttpConnectionManager) * hcm_new(struct arena *a, struct slice stat_prefix,
     return h;
 }
 
-LISTENER(FilterChain) * chain_http(struct arena *a, const HCM(HttpConnectionManager) * hcm)
+LISTENER(FilterChain) *chain_http(struct arena *a, const HCM(HttpConnectionManager) *hcm)
 {
     LISTENER(FilterChain) *c = NEW_LISTENER(a, filter_chain);
     PB_PUSH(a, c, filters,
@@ -81,7 +81,7 @@ LISTENER(FilterChain) * chain_http(struct arena *a, const HCM(HttpConnectionMana
     return c;
 }
 
-static LISTENER(FilterChain) * chain_proxy(struct arena *a, TCP_PROXY(TcpProxy) * p)
+static LISTENER(FilterChain) *chain_proxy(struct arena *a, TCP_PROXY(TcpProxy) *p)
 {
     LISTENER(FilterChain) *c = NEW_LISTENER(a, filter_chain);
     PB_PUSH(a, p, access_log, access_log(a));
@@ -89,7 +89,7 @@ static LISTENER(FilterChain) * chain_proxy(struct arena *a, TCP_PROXY(TcpProxy) 
     return c;
 }
 
-LISTENER(FilterChain) * chain_tcp(struct arena *a, struct slice stat_prefix, struct slice cluster)
+LISTENER(FilterChain) *chain_tcp(struct arena *a, struct slice stat_prefix, struct slice cluster)
 {
     TCP_PROXY(TcpProxy) *p = NEW_TCP_PROXY(a, tcp_proxy);
     p->stat_prefix = pb_str(a, stat_prefix);
@@ -99,14 +99,14 @@ LISTENER(FilterChain) * chain_tcp(struct arena *a, struct slice stat_prefix, str
     return chain_proxy(a, p);
 }
 
-LISTENER(FilterChainMatch) * chain_match(struct arena *a, LISTENER(FilterChain) * c)
+LISTENER(FilterChainMatch) *chain_match(struct arena *a, LISTENER(FilterChain) *c)
 {
     if (!c->filter_chain_match)
         c->filter_chain_match = NEW_LISTENER(a, filter_chain_match);
     return c->filter_chain_match;
 }
 
-void chain_match_http(struct arena *a, LISTENER(FilterChain) * c)
+void chain_match_http(struct arena *a, LISTENER(FilterChain) *c)
 {
     LISTENER(FilterChainMatch) *m = chain_match(a, c);
     PB_PUSH(a, m, application_protocols, pb_str(a, S("http/1.0")));
@@ -114,8 +114,8 @@ void chain_match_http(struct arena *a, LISTENER(FilterChain) * c)
     PB_PUSH(a, m, application_protocols, pb_str(a, S("h2c")));
 }
 
-LISTENER(Listener) *
-    listener_new(struct arena *a, struct slice name, struct slice ip, uint32_t port, bool outbound)
+LISTENER(Listener) *listener_new(struct arena *a, struct slice name, struct slice ip, uint32_t port,
+                                 bool outbound)
 {
     LISTENER(Listener) *l = NEW_LISTENER(a, listener);
     l->name = pb_str(a, name);
@@ -125,7 +125,7 @@ LISTENER(Listener) *
     return l;
 }
 
-void listener_inspect(struct arena *a, LISTENER(Listener) * l, bool tls, bool http)
+void listener_inspect(struct arena *a, LISTENER(Listener) *l, bool tls, bool http)
 {
     ProtobufCMessage *t =
         PB_NEW(a, envoy__extensions__filters__listener__tls_inspector__v3__tls_inspector);
@@ -144,7 +144,7 @@ void listener_inspect(struct arena *a, LISTENER(Listener) * l, bool tls, bool ht
 
 /* ---- tcp and tls rules ---- */
 
-static void weights_add(struct route_context *rc, TCP_PROXY(TcpProxy) * p, const json_t *routes)
+static void weights_add(struct route_context *rc, TCP_PROXY(TcpProxy) *p, const json_t *routes)
 {
     p->weighted_clusters = NEW_TCP_PROXY(rc->a, tcp_proxy__weighted_cluster);
     p->cluster_specifier_case =
@@ -161,8 +161,8 @@ static void weights_add(struct route_context *rc, TCP_PROXY(TcpProxy) * p, const
 }
 
 /* The chain to a rule's destinations; NULL when they get no traffic. */
-static LISTENER(FilterChain) *
-    chain_weights(struct route_context *rc, struct slice stat_prefix, const json_t *routes)
+static LISTENER(FilterChain) *chain_weights(struct route_context *rc, struct slice stat_prefix,
+                                            const json_t *routes)
 {
     if (jr_len(routes) == 1)
         return chain_tcp(rc->a, stat_prefix,
@@ -197,9 +197,15 @@ static const json_t *rule_routes(struct route_context *rc, const char *kind)
     return NULL;
 }
 
-LISTENER(FilterChain) * chain_service(struct build *b, struct scope *s, struct slice host,
-                                      uint32_t port, bool tls, struct arena *a,
-                                      struct sources *sources)
+LISTENER(FilterChain) *chain_rule(struct route_context *rc, const char *kind)
+{
+    const json_t *routes = rule_routes(rc, kind);
+    return routes ? chain_weights(rc, rc->host, routes) : NULL;
+}
+
+LISTENER(FilterChain) *chain_service(struct build *b, struct scope *s, struct slice host,
+                                     uint32_t port, bool tls, struct arena *a,
+                                     struct sources *sources)
 {
     struct slice cluster = cluster_name(a, S("outbound"), port, (struct slice){0}, host);
     struct route_context rc = {.b = b,
@@ -240,7 +246,7 @@ struct listeners_job {
     struct arena *a;
 };
 
-static void listener_keep(struct listeners_job *j, const LISTENER(Listener) * l,
+static void listener_keep(struct listeners_job *j, const LISTENER(Listener) *l,
                           const struct sources *s)
 {
     struct slice name = pb_slice(l->name);
@@ -284,7 +290,7 @@ static struct slice passthrough(struct listeners_job *j)
 }
 
 /* TLS services without an address are told apart by the name that the client asks for. */
-static bool add_sni_chains(struct listeners_job *j, LISTENER(Listener) * l, uint32_t port,
+static bool add_sni_chains(struct listeners_job *j, LISTENER(Listener) *l, uint32_t port,
                            struct sources *sources)
 {
     bool any = false;

@@ -12,14 +12,6 @@
 #define PORT_OUTBOUND 15001
 #define PORT_INBOUND 15006
 
-struct own_job {
-    struct build *b;
-    struct own_cell *own;
-    struct arena *a;
-    const json_t *sidecar; /* NULL: none */
-    struct unit_out types[XDS_TYPE_COUNT];
-};
-
 static struct xds_resource *own_find(const struct own_cell *o, enum xds_type type,
                                      struct slice name)
 {
@@ -29,25 +21,31 @@ static struct xds_resource *own_find(const struct own_cell *o, enum xds_type typ
     return NULL;
 }
 
-/* Of two with one name the first counts: whoever adds the older first. */
-static void own_add(struct own_job *j, enum xds_type type, struct slice name,
-                    const ProtobufCMessage *msg, struct slice source)
+void own_add_sources(struct own_job *j, enum xds_type type, struct slice name,
+                     const ProtobufCMessage *msg, const struct sources *sources)
 {
     struct unit_out *out = &j->types[type];
-    struct slice sources[2];
-    struct sources s = {.p = sources, .cap = 2};
     for (size_t i = 0; i < out->n; i++)
         if (slice_eq(out->p[i]->name, name))
             return;
-    if (source.n)
-        sources[s.n++] = source;
-    if (j->own->scope->sidecar.n)
-        sources[s.n++] = j->own->scope->sidecar;
-    *vec_push(out) =
-        build_resource(j->b, own_find(j->own, type, name), type, name, msg, &s, (struct slice){0});
+    *vec_push(out) = build_resource(j->b, own_find(j->own, type, name), type, name, msg, sources,
+                                    (struct slice){0});
 }
 
-static void add_listener(struct own_job *j, const LISTENER(Listener) * l, struct slice source)
+/* Made by one object (empty: none) and the Sidecar. */
+static void own_add(struct own_job *j, enum xds_type type, struct slice name,
+                    const ProtobufCMessage *msg, struct slice source)
+{
+    struct slice p[2];
+    struct sources s = {.p = p, .cap = 2};
+    if (source.n)
+        p[s.n++] = source;
+    if (j->own->scope->sidecar.n)
+        p[s.n++] = j->own->scope->sidecar;
+    own_add_sources(j, type, name, msg, &s);
+}
+
+static void add_listener(struct own_job *j, const LISTENER(Listener) *l, struct slice source)
 {
     own_add(j, XDS_LDS, pb_slice(l->name), &l->base, source);
 }
@@ -76,7 +74,7 @@ static void cluster_original(struct own_job *j, struct slice name, enum model_pr
     own_add(j, XDS_CDS, name, &c->base, source);
 }
 
-static void endpoint_set(struct own_job *j, CLUSTER(Cluster) * c, CORE(Address) * address)
+static void endpoint_set(struct own_job *j, CLUSTER(Cluster) *c, CORE(Address) *address)
 {
     struct arena *a = j->a;
     ENDPOINT(LbEndpoint) *e = NEW_ENDPOINT(a, lb_endpoint);
@@ -90,7 +88,7 @@ static void endpoint_set(struct own_job *j, CLUSTER(Cluster) * c, CORE(Address) 
     PB_PUSH(a, c->load_assignment, endpoints, group);
 }
 
-static void cluster_static(struct own_job *j, struct slice name, CORE(Address) * address,
+static void cluster_static(struct own_job *j, struct slice name, CORE(Address) *address,
                            enum model_protocol protocol, struct slice source)
 {
     CLUSTER(Cluster) *c = cluster_new(j->a, name);
@@ -115,8 +113,8 @@ struct inbound {
     struct slice source;
 };
 
-static ROUTE(RouteConfiguration) *
-    inbound_routes(struct arena *a, struct slice cluster, uint32_t port)
+static ROUTE(RouteConfiguration) *inbound_routes(struct arena *a, struct slice cluster,
+                                                 uint32_t port)
 {
     ROUTE(RouteConfiguration) *rc = NEW_ROUTE(a, route_configuration);
     ROUTE(VirtualHost) *v = NEW_ROUTE(a, virtual_host);
@@ -142,7 +140,7 @@ static ROUTE(RouteConfiguration) *
     return rc;
 }
 
-static LISTENER(FilterChain) * inbound_http(struct own_job *j, const struct inbound *in)
+static LISTENER(FilterChain) *inbound_http(struct own_job *j, const struct inbound *in)
 {
     struct slice cluster = inbound_name(j, in->port);
     struct slice stat = arena_printf(j->a, "inbound_0.0.0.0_%u", in->port);
@@ -150,20 +148,20 @@ static LISTENER(FilterChain) * inbound_http(struct own_job *j, const struct inbo
         j->a, hcm_new(j->a, stat, (struct slice){0}, inbound_routes(j->a, cluster, in->port)));
 }
 
-static LISTENER(FilterChain) * inbound_tcp(struct own_job *j, const struct inbound *in)
+static LISTENER(FilterChain) *inbound_tcp(struct own_job *j, const struct inbound *in)
 {
     struct slice cluster = inbound_name(j, in->port);
     return chain_tcp(j->a, cluster, cluster);
 }
 
-static void set_destination_port(struct own_job *j, LISTENER(FilterChain) * c, uint32_t port)
+static void set_destination_port(struct own_job *j, LISTENER(FilterChain) *c, uint32_t port)
 {
     if (port)
         chain_match(j->a, c)->destination_port = wkt_u32(j->a, port);
 }
 
 /* The chains for one port; match_port: of a listener that serves several. */
-static void inbound_chains(struct own_job *j, LISTENER(Listener) * l, const struct inbound *in,
+static void inbound_chains(struct own_job *j, LISTENER(Listener) *l, const struct inbound *in,
                            uint32_t match_port)
 {
     bool sniff = in->protocol == PROTOCOL_AUTO;
@@ -216,7 +214,7 @@ static bool any_sniffed(const struct inbounds *in)
 /* ---- Sidecar's ingress ---- */
 
 /* "127.0.0.1:8080", ":8080", "0.0.0.0:8080" (the workload's own address), "unix:///path". */
-static CORE(Address) * ingress_target(struct own_job *j, struct slice text)
+static CORE(Address) *ingress_target(struct own_job *j, struct slice text)
 {
     struct slice host, port_text;
     uint32_t port;
@@ -351,7 +349,7 @@ static void none_outbound(struct own_job *j)
 /* ---- REDIRECT: the two listeners that capture leads to ---- */
 
 /* Somebody who dials the capture port itself would go round in circles. */
-static LISTENER(FilterChain) * chain_hole(struct own_job *j, const char *name, uint32_t port)
+static LISTENER(FilterChain) *chain_hole(struct own_job *j, const char *name, uint32_t port)
 {
     LISTENER(FilterChain) *c = chain_tcp(j->a, S("BlackHoleCluster"), S("BlackHoleCluster"));
     c->name = pb_str(j->a, slice_of(name));
@@ -436,8 +434,10 @@ static bool own_compute(struct graph *g, struct graph_cell *cell)
     struct own_job j = {.b = build_of(g), .own = (struct own_cell *)cell, .a = &a};
     const struct proxy_class_input *in = j.own->in;
     j.sidecar = scope_sidecar(j.b, j.own->scope);
-    if (in->dialect == DIALECT_GRPC || in->type == PROXY_ROUTER) {
-        /* all shared */
+    if (in->dialect == DIALECT_GRPC) {
+        /* all of it is shared */
+    } else if (in->type == PROXY_ROUTER) {
+        own_gateway(&j);
     } else if (in->capture == CAPTURE_NONE) {
         none_outbound(&j);
         none_inbound(&j);

@@ -13,7 +13,7 @@
 
 /* ---- matching ---- */
 
-static MATCHER(StringMatcher) * string_matcher(struct arena *a, const json_t *m)
+static MATCHER(StringMatcher) *string_matcher(struct arena *a, const json_t *m)
 {
     MATCHER(StringMatcher) *out = NEW_MATCHER(a, string_matcher);
     struct slice exact = jr_str(m, "exact"), prefix = jr_str(m, "prefix"),
@@ -37,8 +37,8 @@ static bool is_empty_match(const json_t *m)
     return !jr_get(m, "exact") && !jr_get(m, "prefix") && !jr_get(m, "regex");
 }
 
-static void match_header(struct arena *a, ROUTE(RouteMatch) * rm, struct slice name,
-                         const json_t *m, bool invert)
+static void match_header(struct arena *a, ROUTE(RouteMatch) *rm, struct slice name, const json_t *m,
+                         bool invert)
 {
     ROUTE(HeaderMatcher) *h = NEW_ROUTE(a, header_matcher);
     h->name = pb_str(a, name);
@@ -83,7 +83,7 @@ static size_t named_sorted(const json_t *o, struct arena *a, struct named **ret)
     return n;
 }
 
-static void match_headers(struct arena *a, ROUTE(RouteMatch) * rm, const json_t *headers,
+static void match_headers(struct arena *a, ROUTE(RouteMatch) *rm, const json_t *headers,
                           bool invert)
 {
     struct named *p;
@@ -92,7 +92,7 @@ static void match_headers(struct arena *a, ROUTE(RouteMatch) * rm, const json_t 
         match_header(a, rm, p[i].name, p[i].value, invert);
 }
 
-static void match_query(struct arena *a, ROUTE(RouteMatch) * rm, const json_t *params)
+static void match_query(struct arena *a, ROUTE(RouteMatch) *rm, const json_t *params)
 {
     struct named *p;
     size_t n = named_sorted(params, a, &p);
@@ -112,13 +112,13 @@ static void match_query(struct arena *a, ROUTE(RouteMatch) * rm, const json_t *p
     }
 }
 
-static void match_prefix(ROUTE(RouteMatch) * rm, char *prefix)
+static void match_prefix(ROUTE(RouteMatch) *rm, char *prefix)
 {
     rm->path_specifier_case = ENVOY__CONFIG__ROUTE__V3__ROUTE_MATCH__PATH_SPECIFIER_PREFIX;
     rm->prefix = prefix;
 }
 
-static void match_uri(struct arena *a, ROUTE(RouteMatch) * rm, const json_t *uri, bool ignore_case)
+static void match_uri(struct arena *a, ROUTE(RouteMatch) *rm, const json_t *uri, bool ignore_case)
 {
     struct slice exact = jr_str(uri, "exact"), prefix = jr_str(uri, "prefix"),
                  regex = jr_str(uri, "regex");
@@ -135,7 +135,7 @@ static void match_uri(struct arena *a, ROUTE(RouteMatch) * rm, const json_t *uri
         rm->case_sensitive = wkt_bool(a, false);
 }
 
-static ROUTE(RouteMatch) * match_make(struct arena *a, const json_t *m)
+static ROUTE(RouteMatch) *match_make(struct arena *a, const json_t *m)
 {
     static const struct {
         const char *field;
@@ -154,7 +154,7 @@ static ROUTE(RouteMatch) * match_make(struct arena *a, const json_t *m)
     return rm;
 }
 
-static bool is_catch_all(const ROUTE(RouteMatch) * m)
+static bool is_catch_all(const ROUTE(RouteMatch) *m)
 {
     return m->path_specifier_case == ENVOY__CONFIG__ROUTE__V3__ROUTE_MATCH__PATH_SPECIFIER_PREFIX &&
            strcmp(m->prefix, "/") == 0 && m->n_headers == 0 && m->n_query_parameters == 0;
@@ -219,7 +219,7 @@ struct slice route_cluster(struct route_context *rc, const json_t *d)
 /* ---- headers ---- */
 
 static void header_option(struct arena *a, struct slice name, struct slice value, bool append,
-                          CORE(HeaderValueOption) * *ret)
+                          CORE(HeaderValueOption) **ret)
 {
     CORE(HeaderValueOption) *o = NEW_CORE(a, header_value_option);
     o->header = NEW_CORE(a, header_value);
@@ -238,7 +238,7 @@ static bool is_host(struct slice name)
 }
 
 struct header_list {
-    CORE(HeaderValueOption) * *p;
+    CORE(HeaderValueOption) **p;
     size_t n, cap;
 };
 
@@ -262,7 +262,7 @@ static void header_options(struct arena *a, const json_t *ops, struct header_lis
 /* The fields that Route and ClusterWeight have in common. */
 struct header_fields {
     size_t *n_request_add, *n_response_add, *n_request_remove, *n_response_remove;
-    CORE(HeaderValueOption) * **request_add, ***response_add;
+    CORE(HeaderValueOption) ***request_add, ***response_add;
     char ***request_remove, ***response_remove;
 };
 
@@ -276,8 +276,8 @@ static void remove_list(struct arena *a, const json_t *list, size_t *n, char ***
     }
 }
 
-static void option_list(struct arena *a, const json_t *ops, size_t *n,
-                        CORE(HeaderValueOption) * **p, struct slice *ret_host)
+static void option_list(struct arena *a, const json_t *ops, size_t *n, CORE(HeaderValueOption) ***p,
+                        struct slice *ret_host)
 {
     struct header_list list = {0};
     header_options(a, ops, &list, ret_host);
@@ -301,7 +301,7 @@ static struct slice apply_headers(struct arena *a, const json_t *headers,
     return host;
 }
 
-static void host_rewrite(struct arena *a, ROUTE(RouteAction) * act, struct slice host)
+static void host_rewrite(struct arena *a, ROUTE(RouteAction) *act, struct slice host)
 {
     if (!host.n)
         return;
@@ -310,7 +310,7 @@ static void host_rewrite(struct arena *a, ROUTE(RouteAction) * act, struct slice
     act->host_rewrite_literal = pb_str(a, host);
 }
 
-static void route_headers(struct arena *a, ROUTE(Route) * r, const json_t *headers)
+static void route_headers(struct arena *a, ROUTE(Route) *r, const json_t *headers)
 {
     if (!headers)
         return;
@@ -326,8 +326,7 @@ static void route_headers(struct arena *a, ROUTE(Route) * r, const json_t *heade
 
 /* ---- clusters and weights ---- */
 
-static ROUTE(WeightedCluster__ClusterWeight) *
-    weight_make(struct route_context *rc, const json_t *r)
+static ROUTE(WeightedCluster__ClusterWeight) *weight_make(struct route_context *rc, const json_t *r)
 {
     struct arena *a = rc->a;
     ROUTE(WeightedCluster__ClusterWeight) *w = NEW_ROUTE(a, weighted_cluster__cluster_weight);
@@ -349,7 +348,7 @@ static ROUTE(WeightedCluster__ClusterWeight) *
     return w;
 }
 
-static void to_weights(struct route_context *rc, ROUTE(RouteAction) * act, const json_t *routes)
+static void to_weights(struct route_context *rc, ROUTE(RouteAction) *act, const json_t *routes)
 {
     act->cluster_specifier_case =
         ENVOY__CONFIG__ROUTE__V3__ROUTE_ACTION__CLUSTER_SPECIFIER_WEIGHTED_CLUSTERS;
@@ -360,7 +359,7 @@ static void to_weights(struct route_context *rc, ROUTE(RouteAction) * act, const
     }
 }
 
-static void to_cluster(struct arena *a, ROUTE(RouteAction) * act, struct slice name)
+static void to_cluster(struct arena *a, ROUTE(RouteAction) *act, struct slice name)
 {
     act->cluster_specifier_case = ENVOY__CONFIG__ROUTE__V3__ROUTE_ACTION__CLUSTER_SPECIFIER_CLUSTER;
     act->cluster = pb_str(a, name);
@@ -385,7 +384,7 @@ static size_t weighted_count(const json_t *routes, const json_t **ret_only)
 
 /* ---- hash policies ---- */
 
-static void hash_cookie(struct arena *a, ROUTE(RouteAction__HashPolicy) * p, const json_t *cookie)
+static void hash_cookie(struct arena *a, ROUTE(RouteAction__HashPolicy) *p, const json_t *cookie)
 {
     int64_t ns;
     p->policy_specifier_case =
@@ -397,7 +396,7 @@ static void hash_cookie(struct arena *a, ROUTE(RouteAction__HashPolicy) * p, con
         p->cookie->ttl = pbx_duration_ns(a, ns);
 }
 
-static ROUTE(RouteAction__HashPolicy) * hash_policy(struct arena *a, const json_t *hash)
+static ROUTE(RouteAction__HashPolicy) *hash_policy(struct arena *a, const json_t *hash)
 {
     ROUTE(RouteAction__HashPolicy) *p = NEW_ROUTE(a, route_action__hash_policy);
     struct slice header = jr_str(hash, "httpHeaderName"),
@@ -436,7 +435,7 @@ static const struct rule_subset *subset_find(const struct rules *r, struct slice
 
 /* The hash of a destination's rule is taken from the request, so it belongs to the route. true:
  * hashes. */
-static bool apply_hash(struct route_context *rc, ROUTE(RouteAction) * act,
+static bool apply_hash(struct route_context *rc, ROUTE(RouteAction) *act,
                        const struct model_service *s, uint32_t port, struct slice subset)
 {
     if (!s)
@@ -451,7 +450,7 @@ static bool apply_hash(struct route_context *rc, ROUTE(RouteAction) * act,
     return p != NULL;
 }
 
-static bool apply_hash_of(struct route_context *rc, ROUTE(RouteAction) * act,
+static bool apply_hash_of(struct route_context *rc, ROUTE(RouteAction) *act,
                           const json_t *destination)
 {
     const struct model_service *s = scope_pick(rc->b, rc->scope, destination_host(rc, destination));
@@ -467,7 +466,7 @@ static bool apply_hash_of(struct route_context *rc, ROUTE(RouteAction) * act,
 #define PREVIOUS_HOSTS_URL                                                                         \
     "type.googleapis.com/envoy.extensions.retry.host.previous_hosts.v3.PreviousHostsPredicate"
 
-static void other_hosts(struct arena *a, ROUTE(RetryPolicy) * p)
+static void other_hosts(struct arena *a, ROUTE(RetryPolicy) *p)
 {
     ROUTE(RetryPolicy__RetryHostPredicate) *h = NEW_ROUTE(a, retry_policy__retry_host_predicate);
     h->name = pb_str(a, S("envoy.retry_host_predicates.previous_hosts"));
@@ -479,7 +478,7 @@ static void other_hosts(struct arena *a, ROUTE(RetryPolicy) * p)
 }
 
 /* Numbers in retryOn are status codes. */
-static void retry_on(struct arena *a, ROUTE(RetryPolicy) * p, struct slice text)
+static void retry_on(struct arena *a, ROUTE(RetryPolicy) *p, struct slice text)
 {
     struct buf words = {0};
     struct slice word;
@@ -500,7 +499,7 @@ static void retry_on(struct arena *a, ROUTE(RetryPolicy) * p, struct slice text)
     buf_fini(&words);
 }
 
-static ROUTE(RetryPolicy) * retry_policy(struct arena *a, const json_t *retries, bool hashed)
+static ROUTE(RetryPolicy) *retry_policy(struct arena *a, const json_t *retries, bool hashed)
 {
     int64_t ns;
     uint32_t attempts = jr_u32(retries, "attempts", retries ? 0 : 2);
@@ -523,7 +522,7 @@ static ROUTE(RetryPolicy) * retry_policy(struct arena *a, const json_t *retries,
 }
 
 /* None by default. For gRPC's own clients the limit is that of the stream. */
-static void apply_timeout(struct route_context *rc, ROUTE(RouteAction) * act, const json_t *http)
+static void apply_timeout(struct route_context *rc, ROUTE(RouteAction) *act, const json_t *http)
 {
     int64_t ns = 0;
     jr_duration(http, "timeout", &ns);
@@ -536,7 +535,7 @@ static void apply_timeout(struct route_context *rc, ROUTE(RouteAction) * act, co
 
 /* ---- rewrite, mirror ---- */
 
-static void apply_rewrite(struct arena *a, ROUTE(RouteAction) * act, const json_t *rewrite)
+static void apply_rewrite(struct arena *a, ROUTE(RouteAction) *act, const json_t *rewrite)
 {
     const json_t *regex = jr_get(rewrite, "uriRegexRewrite");
     struct slice uri = jr_str(rewrite, "uri");
@@ -550,8 +549,8 @@ static void apply_rewrite(struct arena *a, ROUTE(RouteAction) * act, const json_
     host_rewrite(a, act, jr_str(rewrite, "authority"));
 }
 
-static void add_mirror(struct route_context *rc, ROUTE(RouteAction) * act,
-                       const json_t *destination, double percent)
+static void add_mirror(struct route_context *rc, ROUTE(RouteAction) *act, const json_t *destination,
+                       double percent)
 {
     if (percent <= 0)
         return;
@@ -563,7 +562,7 @@ static void add_mirror(struct route_context *rc, ROUTE(RouteAction) * act,
     PB_PUSH(rc->a, act, request_mirror_policies, m);
 }
 
-static void apply_mirrors(struct route_context *rc, ROUTE(RouteAction) * act, const json_t *http)
+static void apply_mirrors(struct route_context *rc, ROUTE(RouteAction) *act, const json_t *http)
 {
     const json_t *one = jr_get(http, "mirror");
     double old = jr_double(http, "mirrorPercent", 100);
@@ -577,7 +576,7 @@ static void apply_mirrors(struct route_context *rc, ROUTE(RouteAction) * act, co
 
 /* ---- per-route filter settings ---- */
 
-static void per_filter(struct arena *a, ROUTE(Route) * r, const char *name,
+static void per_filter(struct arena *a, ROUTE(Route) *r, const char *name,
                        const ProtobufCMessage *config)
 {
     ROUTE(Route__TypedPerFilterConfigEntry) *e = NEW_ROUTE(a, route__typed_per_filter_config_entry);
@@ -633,7 +632,7 @@ static bool grpc_status(struct slice name, uint32_t *ret)
     return slice_u32(name, ret) && *ret < ARRAY_LEN(names);
 }
 
-static FAULT(FaultAbort) * fault_abort(struct arena *a, const json_t *abort)
+static FAULT(FaultAbort) *fault_abort(struct arena *a, const json_t *abort)
 {
     uint32_t status = jr_u32(abort, "httpStatus", 0), grpc = 0;
     bool is_grpc = grpc_status(jr_str(abort, "grpcStatus"), &grpc);
@@ -651,7 +650,7 @@ static FAULT(FaultAbort) * fault_abort(struct arena *a, const json_t *abort)
     return f;
 }
 
-static void apply_fault(struct arena *a, ROUTE(Route) * r, const json_t *fault)
+static void apply_fault(struct arena *a, ROUTE(Route) *r, const json_t *fault)
 {
     FAULT(HTTPFault) *f = PB_NEW(a, envoy__extensions__filters__http__fault__v3__httpfault);
     f->delay = fault_delay(a, jr_get(fault, "delay"));
@@ -671,7 +670,7 @@ static char *joined(struct arena *a, const json_t *list)
     return out;
 }
 
-static void apply_cors(struct arena *a, ROUTE(Route) * r, const json_t *cors)
+static void apply_cors(struct arena *a, ROUTE(Route) *r, const json_t *cors)
 {
     int64_t ns;
     if (!cors)
@@ -697,8 +696,7 @@ static void apply_cors(struct arena *a, ROUTE(Route) * r, const json_t *cors)
 
 /* ---- actions ---- */
 
-static void action_redirect(struct arena *a, ROUTE(Route) * r, const json_t *redirect,
-                            uint32_t port)
+static void action_redirect(struct arena *a, ROUTE(Route) *r, const json_t *redirect, uint32_t port)
 {
     static const struct {
         uint32_t status;
@@ -739,7 +737,7 @@ static void action_redirect(struct arena *a, ROUTE(Route) * r, const json_t *red
             d->response_code = codes[i].code;
 }
 
-static void action_direct(struct arena *a, ROUTE(Route) * r, const json_t *direct)
+static void action_direct(struct arena *a, ROUTE(Route) *r, const json_t *direct)
 {
     ROUTE(DirectResponseAction) *d = NEW_ROUTE(a, direct_response_action);
     struct slice text = jr_str(jr_get(direct, "body"), "string");
@@ -753,14 +751,14 @@ static void action_direct(struct arena *a, ROUTE(Route) * r, const json_t *direc
     d->body->inline_string = pb_str(a, text);
 }
 
-static ROUTE(RouteAction) * action_route(struct arena *a, ROUTE(Route) * r)
+static ROUTE(RouteAction) *action_route(struct arena *a, ROUTE(Route) *r)
 {
     r->action_case = ENVOY__CONFIG__ROUTE__V3__ROUTE__ACTION_ROUTE;
     r->route = NEW_ROUTE(a, route_action);
     return r->route;
 }
 
-static void action_forward(struct route_context *rc, ROUTE(Route) * r, const json_t *http)
+static void action_forward(struct route_context *rc, ROUTE(Route) *r, const json_t *http)
 {
     const json_t *routes = jr_get(http, "route"), *only = NULL;
     size_t n = weighted_count(routes, &only);
@@ -780,7 +778,7 @@ static void action_forward(struct route_context *rc, ROUTE(Route) * r, const jso
     route_headers(rc->a, r, jr_get(http, "headers"));
 }
 
-static void decorate(struct route_context *rc, ROUTE(Route) * r)
+static void decorate(struct route_context *rc, ROUTE(Route) *r)
 {
     const ROUTE(RouteMatch) *m = r->match;
     const char *path = "/*";
@@ -799,7 +797,7 @@ static void decorate(struct route_context *rc, ROUTE(Route) * r)
 }
 
 /* Where the rule stands, as Istio's tools show it. */
-static void name_config(struct route_context *rc, ROUTE(Route) * r)
+static void name_config(struct route_context *rc, ROUTE(Route) *r)
 {
     Google__Protobuf__Struct *istio = wkt_struct(rc->a);
     struct slice config =
@@ -818,7 +816,7 @@ static char *route_name(struct arena *a, const json_t *http, const json_t *match
     return pb_str(a, name);
 }
 
-static ROUTE(Route) * route_make(struct route_context *rc, const json_t *http, const json_t *match)
+static ROUTE(Route) *route_make(struct route_context *rc, const json_t *http, const json_t *match)
 {
     ROUTE(Route) *r = NEW_ROUTE(rc->a, route);
     r->name = route_name(rc->a, http, match);
@@ -841,7 +839,7 @@ static ROUTE(Route) * route_make(struct route_context *rc, const json_t *http, c
     return r;
 }
 
-bool routes_http(struct route_context *rc, ROUTE(VirtualHost) * vhost)
+bool routes_http(struct route_context *rc, ROUTE(VirtualHost) *vhost)
 {
     ROUTE(Route) *catch_all = NULL;
     sources_add(rc->sources, rc->vs->key);
@@ -864,7 +862,23 @@ bool routes_http(struct route_context *rc, ROUTE(VirtualHost) * vhost)
     return vhost->n_routes > 0;
 }
 
-ROUTE(Route) * route_default(struct route_context *rc, const struct model_service *s, uint32_t port)
+void routes_catch_all_last(ROUTE(VirtualHost) *vhost)
+{
+    size_t n = 0;
+    ROUTE(Route) *first = NULL; /* what follows it is never reached */
+    for (size_t i = 0; i < vhost->n_routes; i++) {
+        bool all = is_catch_all(vhost->routes[i]->match);
+        if (!all)
+            vhost->routes[n++] = vhost->routes[i];
+        else if (!first)
+            first = vhost->routes[i];
+    }
+    if (first)
+        vhost->routes[n++] = first;
+    vhost->n_routes = n;
+}
+
+ROUTE(Route) *route_default(struct route_context *rc, const struct model_service *s, uint32_t port)
 {
     ROUTE(Route) *r = NEW_ROUTE(rc->a, route);
     r->name = pb_str(rc->a, S("default"));

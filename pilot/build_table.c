@@ -183,7 +183,7 @@ static void take_rule_hosts(struct table_job *j, char variant)
 
 /* ---- the last one: what no host matches ---- */
 
-static ROUTE(Route) * allow_route(struct arena *a)
+static ROUTE(Route) *allow_route(struct arena *a)
 {
     ROUTE(Route) *r = NEW_ROUTE(a, route);
     r->name = pb_str(a, S("allow_any"));
@@ -196,7 +196,7 @@ static ROUTE(Route) * allow_route(struct arena *a)
     return r;
 }
 
-static ROUTE(Route) * block_route(struct arena *a)
+static ROUTE(Route) *block_route(struct arena *a)
 {
     ROUTE(Route) *r = NEW_ROUTE(a, route);
     r->name = pb_str(a, S("block_all"));

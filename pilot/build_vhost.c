@@ -5,7 +5,7 @@
 
 /* ---- names ---- */
 
-static void add_domain(struct arena *a, ROUTE(VirtualHost) * v, struct slice host, uint32_t port)
+static void add_domain(struct arena *a, ROUTE(VirtualHost) *v, struct slice host, uint32_t port)
 {
     if (port)
         PB_PUSH(a, v, domains, pbx_printf(a, "%.*s:%u", SLICE(host), port));
@@ -27,7 +27,7 @@ static bool cluster_host(struct slice host, struct slice *ret_name, struct slice
 }
 
 void host_domains(struct arena *a, struct slice host, struct slice ns, uint32_t port,
-                  ROUTE(VirtualHost) * v)
+                  ROUTE(VirtualHost) *v)
 {
     struct slice name, host_ns;
     add_domain(a, v, host, port);
@@ -42,7 +42,7 @@ void host_domains(struct arena *a, struct slice host, struct slice ns, uint32_t 
 /* Under http_proxy the port of the authority tells services of one host apart; without one it
  * is 80. In a table that is named by a port the authority's port is ignored. */
 static void all_domains(struct unit_cell *u, const struct model_service *s, uint32_t port,
-                        struct arena *a, ROUTE(VirtualHost) * v)
+                        struct arena *a, ROUTE(VirtualHost) *v)
 {
     bool proxy = u->variant == 'x';
     uint32_t suffix = proxy ? port : 0;
@@ -98,7 +98,7 @@ struct vhost_job {
 };
 
 /* The routes of one port, or false when there is nothing to route to. */
-static bool fill_routes(struct vhost_job *j, uint32_t port, ROUTE(VirtualHost) * v,
+static bool fill_routes(struct vhost_job *j, uint32_t port, ROUTE(VirtualHost) *v,
                         struct sources *sources)
 {
     struct route_context rc = {.b = j->b,
@@ -119,7 +119,7 @@ static bool fill_routes(struct vhost_job *j, uint32_t port, ROUTE(VirtualHost) *
     return true;
 }
 
-static ROUTE(VirtualHost) * vhost_make(struct vhost_job *j, uint32_t port, struct sources *sources)
+static ROUTE(VirtualHost) *vhost_make(struct vhost_job *j, uint32_t port, struct sources *sources)
 {
     ROUTE(VirtualHost) *v = NEW_ROUTE(j->a, virtual_host);
     v->name = pbx_printf(j->a, "%.*s:%u", SLICE(j->unit->host), port);

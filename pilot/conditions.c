@@ -59,8 +59,8 @@ static void pending_del(struct map *m, struct slice key)
 
 static void pending_clear(struct map *m)
 {
-    MAP_EACH(m, e)
-    mem_free(e->value);
+    MAP_EACH (m, e)
+        mem_free(e->value);
     map_clear(m);
 }
 
@@ -217,12 +217,12 @@ static void judge_all(struct conditions *c, struct reg_txn *txn)
                 !map_get(&c->refused, s->rejections[i].sources[k]))
                 pending_put(&c->refused, s->rejections[i].sources[k], 0);
     reg_rev lowest = summary_dist_lowest(&s->converged);
-    MAP_EACH(&c->waiting, e)
-    if (((struct pending *)e->value)->revision <= lowest)
-        judge(c, txn, s, e->key);
-    MAP_EACH(&c->refused, e)
-    if (!map_get(&c->waiting, e->key))
-        judge(c, txn, s, e->key);
+    MAP_EACH (&c->waiting, e)
+        if (((struct pending *)e->value)->revision <= lowest)
+            judge(c, txn, s, e->key);
+    MAP_EACH (&c->refused, e)
+        if (!map_get(&c->waiting, e->key))
+            judge(c, txn, s, e->key);
 }
 
 /* ---- writing ---- */

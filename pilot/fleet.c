@@ -366,8 +366,7 @@ static void on_answer(struct fleet *f, uint64_t from, uint64_t id, struct reader
     struct slice json = reader_bytes(r, reader_u32le(r));
     if (!reader_done(r))
         return;
-    LIST_EACH(&f->calls, n)
-    {
+    LIST_EACH (&f->calls, n) {
         struct fleet_call *c = container_of(n, struct fleet_call, node);
         if (c->id == id && !has_answered(c, from)) {
             call_part(c, from, found != 0, json);
@@ -404,8 +403,8 @@ void fleet_free(struct fleet *f)
     if (!f)
         return;
     f->closing = true;
-    LIST_EACH(&f->calls, n)
-    call_end(container_of(n, struct fleet_call, node));
+    LIST_EACH (&f->calls, n)
+        call_end(container_of(n, struct fleet_call, node));
     wf_assert(f->call_count == 0);
     mem_free(f);
 }

@@ -11,7 +11,7 @@ char *pbx_printf(struct arena *a, const char *fmt, ...)
     return (char *)s.p;
 }
 
-CORE(ConfigSource) * pbx_ads(struct arena *a)
+CORE(ConfigSource) *pbx_ads(struct arena *a)
 {
     CORE(ConfigSource) *c = NEW_CORE(a, config_source);
     c->config_source_specifier_case =
@@ -21,14 +21,14 @@ CORE(ConfigSource) * pbx_ads(struct arena *a)
     return c;
 }
 
-CORE(ConfigSource) * pbx_ads_no_timeout(struct arena *a)
+CORE(ConfigSource) *pbx_ads_no_timeout(struct arena *a)
 {
     CORE(ConfigSource) *c = pbx_ads(a);
     c->initial_fetch_timeout = wkt_duration(a, 0);
     return c;
 }
 
-CORE(Address) * pbx_address(struct arena *a, struct slice ip, uint32_t port)
+CORE(Address) *pbx_address(struct arena *a, struct slice ip, uint32_t port)
 {
     CORE(SocketAddress) *sa = NEW_CORE(a, socket_address);
     sa->address = pb_str(a, ip);
@@ -48,14 +48,14 @@ Google__Protobuf__Duration *pbx_duration_ns(struct arena *a, int64_t ns)
     return d;
 }
 
-TYPE(Percent) * pbx_percent(struct arena *a, double v)
+TYPE(Percent) *pbx_percent(struct arena *a, double v)
 {
     TYPE(Percent) *p = NEW_TYPE(a, percent);
     p->value = v;
     return p;
 }
 
-TYPE(FractionalPercent) * pbx_fraction(struct arena *a, double percent)
+TYPE(FractionalPercent) *pbx_fraction(struct arena *a, double percent)
 {
     TYPE(FractionalPercent) *f = NEW_TYPE(a, fractional_percent);
     percent = percent < 0 ? 0 : percent > 100 ? 100 : percent;
@@ -64,14 +64,14 @@ TYPE(FractionalPercent) * pbx_fraction(struct arena *a, double percent)
     return f;
 }
 
-MATCHER(RegexMatcher) * pbx_regex(struct arena *a, struct slice re)
+MATCHER(RegexMatcher) *pbx_regex(struct arena *a, struct slice re)
 {
     MATCHER(RegexMatcher) *m = NEW_MATCHER(a, regex_matcher);
     m->regex = pb_str(a, re);
     return m;
 }
 
-void pbx_metadata_set(struct arena *a, CORE(Metadata) * m, struct slice filter,
+void pbx_metadata_set(struct arena *a, CORE(Metadata) *m, struct slice filter,
                       Google__Protobuf__Struct *s)
 {
     CORE(Metadata__FilterMetadataEntry) *e = NEW_CORE(a, metadata__filter_metadata_entry);
@@ -109,7 +109,7 @@ Google__Protobuf__Value *pbx_string_value(struct arena *a, struct slice s)
     return v;
 }
 
-HCM(HttpFilter) * pbx_http_filter(struct arena *a, const char *name, const ProtobufCMessage *config)
+HCM(HttpFilter) *pbx_http_filter(struct arena *a, const char *name, const ProtobufCMessage *config)
 {
     HCM(HttpFilter) *f = NEW_HCM(a, http_filter);
     f->name = pb_str(a, slice_of(name));
@@ -119,7 +119,7 @@ HCM(HttpFilter) * pbx_http_filter(struct arena *a, const char *name, const Proto
     return f;
 }
 
-LISTENER(Filter) * pbx_filter(struct arena *a, const char *name, const ProtobufCMessage *config)
+LISTENER(Filter) *pbx_filter(struct arena *a, const char *name, const ProtobufCMessage *config)
 {
     LISTENER(Filter) *f = NEW_LISTENER(a, filter);
     f->name = pb_str(a, slice_of(name));
@@ -128,8 +128,8 @@ LISTENER(Filter) * pbx_filter(struct arena *a, const char *name, const ProtobufC
     return f;
 }
 
-LISTENER(ListenerFilter) *
-    pbx_listener_filter(struct arena *a, const char *name, const ProtobufCMessage *config)
+LISTENER(ListenerFilter) *pbx_listener_filter(struct arena *a, const char *name,
+                                              const ProtobufCMessage *config)
 {
     LISTENER(ListenerFilter) *f = NEW_LISTENER(a, listener_filter);
     f->name = pb_str(a, slice_of(name));

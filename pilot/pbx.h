@@ -40,18 +40,18 @@
 char *pbx_printf(struct arena *a, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
 /* ads {} with V3: the same bytes wherever a resource names its source (Envoy #47309). */
-CORE(ConfigSource) * pbx_ads(struct arena *a);
+CORE(ConfigSource) *pbx_ads(struct arena *a);
 /* The same for RDS, which waits for its routes as long as it takes (Istio). */
-CORE(ConfigSource) * pbx_ads_no_timeout(struct arena *a);
-CORE(Address) * pbx_address(struct arena *a, struct slice ip, uint32_t port);
+CORE(ConfigSource) *pbx_ads_no_timeout(struct arena *a);
+CORE(Address) *pbx_address(struct arena *a, struct slice ip, uint32_t port);
 Google__Protobuf__Duration *pbx_duration_ns(struct arena *a, int64_t ns);
-TYPE(Percent) * pbx_percent(struct arena *a, double v);
+TYPE(Percent) *pbx_percent(struct arena *a, double v);
 /* Of a percentage 0..100 with millionths. */
-TYPE(FractionalPercent) * pbx_fraction(struct arena *a, double percent);
-MATCHER(RegexMatcher) * pbx_regex(struct arena *a, struct slice re);
+TYPE(FractionalPercent) *pbx_fraction(struct arena *a, double percent);
+MATCHER(RegexMatcher) *pbx_regex(struct arena *a, struct slice re);
 
 /* Adds one entry to metadata.filter_metadata[filter]; filters must come in order of their names. */
-void pbx_metadata_set(struct arena *a, CORE(Metadata) * m, struct slice filter,
+void pbx_metadata_set(struct arena *a, CORE(Metadata) *m, struct slice filter,
                       Google__Protobuf__Struct *s);
 Google__Protobuf__Value *pbx_list_value(struct arena *a, Google__Protobuf__Value *const *items,
                                         size_t n);
@@ -59,10 +59,9 @@ Google__Protobuf__Value *pbx_struct_value(struct arena *a, Google__Protobuf__Str
 Google__Protobuf__Value *pbx_string_value(struct arena *a, struct slice s);
 
 /* typed_per_filter_config and the like: sort with pb_sort_map when there are several. */
-HCM(HttpFilter) *
-    pbx_http_filter(struct arena *a, const char *name, const ProtobufCMessage *config);
-LISTENER(Filter) * pbx_filter(struct arena *a, const char *name, const ProtobufCMessage *config);
-LISTENER(ListenerFilter) *
-    pbx_listener_filter(struct arena *a, const char *name, const ProtobufCMessage *config);
+HCM(HttpFilter) *pbx_http_filter(struct arena *a, const char *name, const ProtobufCMessage *config);
+LISTENER(Filter) *pbx_filter(struct arena *a, const char *name, const ProtobufCMessage *config);
+LISTENER(ListenerFilter) *pbx_listener_filter(struct arena *a, const char *name,
+                                              const ProtobufCMessage *config);
 
 #endif

@@ -222,14 +222,10 @@ static void classes_by_equal_input(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(version_text),
-        cmocka_unit_test(in_sync),
-        cmocka_unit_test(resource_parts),
-        cmocka_unit_test(lists_in_layers),
-        cmocka_unit_test(differences),
-        cmocka_unit_test(patched_is_as_new),
-        cmocka_unit_test(snapshots_find_views),
-        cmocka_unit_test(classes_by_equal_input),
+        cmocka_unit_test(version_text),         cmocka_unit_test(in_sync),
+        cmocka_unit_test(resource_parts),       cmocka_unit_test(lists_in_layers),
+        cmocka_unit_test(differences),          cmocka_unit_test(patched_is_as_new),
+        cmocka_unit_test(snapshots_find_views), cmocka_unit_test(classes_by_equal_input),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
