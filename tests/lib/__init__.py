@@ -1,0 +1,1 @@
+"""What the tests with real processes share: processes, HTTP, clusters, meshes, foreign peers."""
