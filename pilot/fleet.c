@@ -403,6 +403,7 @@ void fleet_free(struct fleet *f)
     if (!f)
         return;
     f->closing = true;
+    reg_receive(f->node, REG_CHANNEL_CALL, f->env, NULL, NULL, NULL);
     LIST_EACH (&f->calls, n)
         call_end(container_of(n, struct fleet_call, node));
     wf_assert(f->call_count == 0);

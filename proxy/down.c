@@ -4,6 +4,13 @@
 
 #define IDLE_TIMEOUT_DEFAULT 3600000 /* Envoy: an hour */
 
+static void remember_chain(struct down_conn *c, const struct filter_chain *chain)
+{
+    c->idle_timeout = chain->idle_timeout;
+    c->headers_timeout = chain->headers_timeout;
+    c->codec = chain->codec;
+}
+
 void down_conn_init(struct down_conn *c, struct worker *w, struct wlistener *wl,
                     const struct filter_chain *chain, const struct down_conn_ops *ops,
                     struct env_stream *es)
@@ -11,7 +18,7 @@ void down_conn_init(struct down_conn *c, struct worker *w, struct wlistener *wl,
     c->w = w;
     c->wl = wlistener_ref(wl);
     c->es = es;
-    c->chain = chain;
+    remember_chain(c, chain);
     c->ops = ops;
     c->id = ++w->conn_id;
     c->active = env_now(w->env);
@@ -41,12 +48,12 @@ const struct filter_chain *down_conn_chain(struct down_conn *c)
         l->chain_count == 1 ? &l->chains[0] : listener_chain(l, env_stream_local(c->es));
     if (!chain || chain->kind != CHAIN_HTTP)
         return NULL;
-    c->chain = chain;
+    remember_chain(c, chain);
     return chain;
 }
 
 bool down_conn_idle(const struct down_conn *c, wf_ms now)
 {
-    wf_ms limit = c->chain->idle_timeout > 0 ? c->chain->idle_timeout : IDLE_TIMEOUT_DEFAULT;
+    wf_ms limit = c->idle_timeout > 0 ? c->idle_timeout : IDLE_TIMEOUT_DEFAULT;
     return now - c->active >= limit;
 }

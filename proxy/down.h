@@ -19,7 +19,9 @@ struct down_conn {
     struct worker *w;
     struct wlistener *wl; /* referenced */
     struct env_stream *es;
-    const struct filter_chain *chain; /* of the listener as it was when the last stream began */
+    /* Of the chain as it was when the last stream began; the chain itself may go with its tree. */
+    wf_ms idle_timeout, headers_timeout;
+    enum codec_kind codec;
     const struct down_conn_ops *ops;
     uint64_t id;
     wf_ms active; /* a byte moved, or a stream ended */

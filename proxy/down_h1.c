@@ -442,7 +442,7 @@ static const struct env_stream_events events;
 /* The first bytes are the preface of HTTP/2: another codec takes the connection. */
 static bool hand_over(struct down_h1 *c, struct slice bytes)
 {
-    if (c->requests || c->stream || c->c.chain->codec == CODEC_HTTP1)
+    if (c->requests || c->stream || c->c.codec == CODEC_HTTP1)
         return false;
     if (c->in.n)
         buf_append(&c->in, bytes);
@@ -458,9 +458,12 @@ static bool hand_over(struct down_h1 *c, struct slice bytes)
             c->in.n -= bytes.n; /* take_all appends them again */
         return false;
     }
+    const struct filter_chain *chain = down_conn_chain(&c->c);
+    if (!chain)
+        return false;
     struct env_stream *es = c->c.es;
     c->c.es = NULL;
-    down_h2_accept(c->c.w, c->c.wl, c->c.chain, es, all);
+    down_h2_accept(c->c.w, c->c.wl, chain, es, all);
     on_close(c, NULL);
     return true;
 }
@@ -501,7 +504,7 @@ static const struct env_stream_events events = {
 
 static wf_ms head_limit(const struct down_h1 *c)
 {
-    return c->c.chain->headers_timeout > 0 ? c->c.chain->headers_timeout : PROXY_HEADERS_TIMEOUT;
+    return c->c.headers_timeout > 0 ? c->c.headers_timeout : PROXY_HEADERS_TIMEOUT;
 }
 
 static void sweep(struct down_conn *conn, wf_ms now)

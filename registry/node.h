@@ -23,11 +23,12 @@ struct reg_member {
 struct reg_node_options {
     const char *dir; /* data directory */
     uint64_t id;     /* of this node; one of members */
-    struct reg_member members[REG_NODES_MAX]; /* the initial cluster (`--cluster`); used when dir is new */
+    struct reg_member
+        members[REG_NODES_MAX]; /* the initial cluster (`--cluster`); used when dir is new */
     size_t member_count;
-    wf_ms election_timeout;  /* default 300 */
-    wf_ms heartbeat_timeout; /* default 50 */
-    uint64_t segment_bytes;  /* of the log; default 16 MiB */
+    wf_ms election_timeout;      /* default 300 */
+    wf_ms heartbeat_timeout;     /* default 50 */
+    uint64_t segment_bytes;      /* of the log; default 16 MiB */
     uint64_t snapshot_log_bytes; /* checkpoint after so much log; default 64 MiB */
     uint64_t history_revisions;  /* watch window; default 100,000 */
     uint64_t store_bytes;        /* LMDB map to begin with; default 1 GiB, grows by itself */
@@ -35,9 +36,9 @@ struct reg_node_options {
 
 struct reg_node;
 
-/* Opens or creates the data directory, recovers, starts the raft thread. NULL and err: the directory is
- * another node's, is in use, is damaged beyond what log and checkpoint can rebuild, or an address that
- * is not loopback (peers have no TLS yet). */
+/* Opens or creates the data directory, recovers, starts the raft thread. NULL and err: the
+ * directory is another node's, is in use, is damaged beyond what log and checkpoint can rebuild, or
+ * an address that is not loopback (peers have no TLS yet). */
 struct reg_node *reg_node_start(const struct reg_node_options *opt, struct err *err);
 /* Hands leadership over when it can, stops the thread, closes. */
 void reg_node_stop(struct reg_node *node);
@@ -64,23 +65,24 @@ struct reg_op {
 struct reg_write {
     const struct reg_op *ops; /* borrowed until fn */
     size_t op_count;
-    wf_ms timeout;     /* default 5,000 */
-    struct env *env;   /* where fn runs */
+    wf_ms timeout;   /* default 5,000 */
+    struct env *env; /* where fn runs */
     void (*fn)(struct reg_write *w);
 
     /* Filled before fn. */
-    struct err err;      /* ERR_NONE: durable on a quorum and applied on this node.
-                            CONFLICT, EXISTS, NOT_FOUND: op `failed_op`, nothing was done.
-                            UNAVAILABLE: no quorum, nothing was done; the message says how many voters
-                            answer. UNKNOWN_OUTCOME: timed out after it was handed over. */
-    reg_rev revision;    /* of the commit; for a write that changed nothing (equal values) that of the object */
+    struct err err;   /* ERR_NONE: durable on a quorum and applied on this node.
+                         CONFLICT, EXISTS, NOT_FOUND: op `failed_op`, nothing was done.
+                         UNAVAILABLE: no quorum, nothing was done; the message says how many voters
+                         answer. UNKNOWN_OUTCOME: timed out after it was handed over. */
+    reg_rev revision; /* of the commit; for a write that changed nothing (equal values) that of the
+                         object */
     size_t failed_op;
-    reg_rev failed_rev;  /* current mod_rev of the object that refused */
+    reg_rev failed_rev; /* current mod_rev of the object that refused */
     void *impl;
 };
 
-/* Goes to the leader from any node, retried across a change of leader exactly once in effect (client id
- * and sequence in the entry) until the timeout. */
+/* Goes to the leader from any node, retried across a change of leader exactly once in effect
+ * (client id and sequence in the entry) until the timeout. */
 void reg_write(struct reg_node *node, struct reg_write *w);
 
 /* Completes (same fields) when everything committed before the call is applied here: the start of a
@@ -118,10 +120,10 @@ struct reg_leader_watch *reg_leader_watch_open(struct reg_node *node, struct env
 void reg_leader_watch_close(struct reg_leader_watch *w);
 
 /* ---- messages between nodes ----
- * For what belongs to a connection and is not in the log: convergence of the proxies that hang on each
- * node, questions about them. A channel is a small number known to both sides. Best effort, ordered per
- * pair of nodes while the connection lives; at most REG_MESSAGE_BYTES_MAX; beyond REG_MESSAGES_QUEUED_MAX
- * the oldest of the same channel is dropped. */
+ * For what belongs to a connection and is not in the log: convergence of the proxies that hang on
+ * each node, questions about them. A channel is a small number known to both sides. Best effort,
+ * ordered per pair of nodes while the connection lives; at most REG_MESSAGE_BYTES_MAX; beyond
+ * REG_MESSAGES_QUEUED_MAX the oldest of the same channel is dropped. */
 #define REG_MESSAGE_BYTES_MAX (4u * 1024u * 1024u)
 #define REG_MESSAGES_QUEUED_MAX 256
 
@@ -132,8 +134,9 @@ enum reg_channel {
 };
 /* to = 0: all other nodes. bytes are copied. */
 void reg_send(struct reg_node *node, uint64_t to, enum reg_channel channel, struct slice bytes);
-/* One receiver a channel. fn on env's thread; bytes borrowed until it returns. peer_down (may be NULL)
- * when a node's connection is lost: forget what it said. */
+/* One receiver a channel. fn on env's thread; bytes borrowed until it returns. peer_down (may be
+ * NULL) when a node's connection is lost: forget what it said. fn NULL, on env's thread: the
+ * receiver goes, nothing comes after. */
 void reg_receive(struct reg_node *node, enum reg_channel channel, struct env *env,
                  void (*fn)(void *ctx, uint64_t from, struct slice bytes),
                  void (*peer_down)(void *ctx, uint64_t peer), void *ctx);

@@ -129,11 +129,35 @@ static void on_receiver(struct env_post *post)
         receiver_free(r);
 }
 
+static void receiver_close(struct node_receiver *r)
+{
+    pthread_mutex_lock(&r->lock);
+    bool posted = r->posted;
+    r->closed = true;
+    pthread_mutex_unlock(&r->lock);
+    if (!posted)
+        receiver_free(r);
+}
+
+static void receiver_end(struct reg_node *node, enum reg_channel channel)
+{
+    pthread_mutex_lock(&node->lock);
+    struct node_receiver *r = node->receivers[channel];
+    node->receivers[channel] = NULL;
+    pthread_mutex_unlock(&node->lock);
+    if (r)
+        receiver_close(r);
+}
+
 void reg_receive(struct reg_node *node, enum reg_channel channel, struct env *env,
                  void (*fn)(void *ctx, uint64_t from, struct slice bytes),
                  void (*peer_down)(void *ctx, uint64_t peer), void *ctx)
 {
     wf_assert(channel > 0 && channel < REG_CHANNEL_COUNT);
+    if (!fn) {
+        receiver_end(node, channel);
+        return;
+    }
     struct node_receiver *r = MEM_NEW(struct node_receiver);
     *r = (struct node_receiver){
         .env = env, .fn = fn, .peer_down = peer_down, .ctx = ctx, .post.fn = on_receiver};
@@ -161,12 +185,13 @@ static void receiver_put(struct reg_node *n, enum reg_channel channel, struct no
     struct node_message *dropped = NULL;
     pthread_mutex_lock(&n->lock);
     struct node_receiver *r = n->receivers[channel];
+    if (r) /* before the node's lock goes: reg_receive may be taking it away */
+        pthread_mutex_lock(&r->lock);
     pthread_mutex_unlock(&n->lock);
     if (!r) {
         mem_free(m);
         return;
     }
-    pthread_mutex_lock(&r->lock);
     if (r->count >= REG_MESSAGES_QUEUED_MAX && (dropped = oldest_message(r))) {
         list_remove(&dropped->node);
         r->count--;
@@ -207,16 +232,6 @@ void node_channel_init(struct reg_node *n)
     for (int c = 0; c < REG_CHANNEL_COUNT; c++)
         list_init(&n->outbox[c]);
     n->outbox_post.fn = on_outbox;
-}
-
-static void receiver_close(struct node_receiver *r)
-{
-    pthread_mutex_lock(&r->lock);
-    bool posted = r->posted;
-    r->closed = true;
-    pthread_mutex_unlock(&r->lock);
-    if (!posted)
-        receiver_free(r);
 }
 
 void node_channel_fini(struct reg_node *n)
