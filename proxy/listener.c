@@ -77,8 +77,7 @@ struct log_slot {
 
 static struct log_file *log_find(struct worker *w, struct slice path, struct err *err)
 {
-    LIST_EACH(&w->log_files, n)
-    {
+    LIST_EACH (&w->log_files, n) {
         struct log_slot *slot = container_of(n, struct log_slot, node);
         if (slice_eq(log_file_path(slot->file), path))
             return slot->file;
@@ -133,8 +132,7 @@ static struct wlistener *wlistener_new(struct worker *w, struct wconf *conf,
 
 static struct wlistener *find(struct worker *w, const struct listener *l)
 {
-    LIST_EACH(&w->listeners, n)
-    {
+    LIST_EACH (&w->listeners, n) {
         struct wlistener *wl = container_of(n, struct wlistener, node);
         if (slice_eq(wl->listener->name, l->name) &&
             env_addr_equal(&wl->listener->addr, &l->addr) && wl->listener->bind == l->bind)
@@ -160,23 +158,29 @@ static void close_socket(struct wlistener *wl)
     wl->socket = NULL;
 }
 
-/* Binds what is new in `next` into `fresh`; on failure everything is as it was. */
+/* Binds what is new in `next` into `fresh`. One that cannot be bound is left out and tried again
+ * with the next tree: it must not keep the others from changing. false: err has the first of them.
+ */
 static bool bind_new(struct worker *w, struct wconf *next, struct list *fresh, struct err *err)
 {
     const struct conf *conf = next->conf;
+    bool all = true;
     for (size_t i = 0; i < conf->listener_count; i++) {
+        struct err why = {0};
         if (find(w, conf->listeners[i]))
             continue;
-        struct wlistener *wl = wlistener_new(w, next, conf->listeners[i], err);
-        if (wl && bind_one(wl, err)) {
+        struct wlistener *wl = wlistener_new(w, next, conf->listeners[i], &why);
+        if (wl && bind_one(wl, &why)) {
             list_push(fresh, &wl->node);
             continue;
         }
         if (wl)
             wlistener_unref(wl);
-        return false;
+        if (all && err)
+            *err = why;
+        all = false;
     }
-    return true;
+    return all;
 }
 
 static void drop_all(struct list *l)
@@ -215,8 +219,7 @@ static void adopt(struct wlistener *wl, struct wconf *next, const struct listene
 
 static void conns_drain(struct worker *w, const struct wlistener *wl)
 {
-    LIST_EACH(&w->conns, n)
-    {
+    LIST_EACH (&w->conns, n) {
         struct down_conn *c = container_of(n, struct down_conn, node);
         if (c->wl == wl)
             c->ops->drain(c);
@@ -247,12 +250,8 @@ bool listeners_apply(struct worker *w, struct wconf *next, struct err *err)
 {
     struct list fresh;
     list_init(&fresh);
-    if (!bind_new(w, next, &fresh, err)) {
-        drop_all(&fresh);
-        return false;
-    }
-    LIST_EACH(&w->listeners, n)
-    {
+    bool all = bind_new(w, next, &fresh, err);
+    LIST_EACH (&w->listeners, n) {
         struct wlistener *wl = container_of(n, struct wlistener, node);
         const struct listener *still = NULL;
         for (size_t i = 0; i < next->conf->listener_count && !still; i++)
@@ -266,27 +265,26 @@ bool listeners_apply(struct worker *w, struct wconf *next, struct err *err)
     struct list_node *n;
     while ((n = list_pop(&fresh)))
         list_push(&w->listeners, n);
-    return true;
+    return all;
 }
 
 void listeners_drain(struct worker *w)
 {
-    LIST_EACH(&w->listeners, n) drain(container_of(n, struct wlistener, node));
+    LIST_EACH (&w->listeners, n)
+        drain(container_of(n, struct wlistener, node));
 }
 
 /* Draining listeners stop accepting after half of their time; what is open at its end is closed. */
 void listeners_sweep(struct worker *w)
 {
     wf_ms now = env_now(w->env);
-    LIST_EACH(&w->listeners_draining, n)
-    {
+    LIST_EACH (&w->listeners_draining, n) {
         struct wlistener *wl = container_of(n, struct wlistener, node);
         if (now >= wl->drain_until - drain_time(wl->listener) / 2)
             close_socket(wl);
         if (now < wl->drain_until)
             continue;
-        LIST_EACH(&w->conns, m)
-        {
+        LIST_EACH (&w->conns, m) {
             struct down_conn *c = container_of(m, struct down_conn, node);
             if (c->wl == wl)
                 c->ops->close(c);

@@ -57,9 +57,9 @@ static void sweep(struct env_timer *t)
 {
     struct worker *w = container_of(t, struct worker, sweep);
     wf_ms now = env_now(w->env);
-    LIST_EACH(&w->streams, n) stream_sweep(container_of(n, struct stream, node), now);
-    LIST_EACH(&w->conns, n)
-    {
+    LIST_EACH (&w->streams, n)
+        stream_sweep(container_of(n, struct stream, node), now);
+    LIST_EACH (&w->conns, n) {
         struct down_conn *c = container_of(n, struct down_conn, node);
         c->ops->sweep(c, now);
     }
@@ -123,8 +123,7 @@ void worker_close(struct worker *w)
     w->closing = true;
     env_timer_stop(w->env, &w->sweep);
     listeners_close(w);
-    LIST_EACH(&w->conns, n)
-    {
+    LIST_EACH (&w->conns, n) {
         struct down_conn *c = container_of(n, struct down_conn, node);
         c->ops->close(c);
     }
@@ -160,17 +159,14 @@ bool worker_apply(struct worker *w, struct conf *conf, struct err *err)
 {
     struct wconf *next = wconf_new(conf), *old = w->conf;
     struct metrics_party self = party_of(conf);
-    if (!listeners_apply(w, next, err)) {
-        wconf_unref(next);
-        return false;
-    }
+    bool bound = listeners_apply(w, next, err);
     w->conf = next;
     metrics_set_self(w->metrics, &self);
     metrics_cache_clear(&w->no_host);
     clusters_update(w);
     if (old)
         wconf_unref(old);
-    return true;
+    return bound;
 }
 
 static void update_done(struct env_post *p)
@@ -307,11 +303,9 @@ size_t worker_connections(const struct worker *w)
 void worker_hosts(const struct worker *w, void (*fn)(void *ctx, const struct worker_host *h),
                   void *ctx)
 {
-    MAP_EACH(&w->clusters, ce)
-    {
+    MAP_EACH (&w->clusters, ce) {
         const struct up_cluster *c = ce->value;
-        MAP_EACH(&c->hosts, he)
-        {
+        MAP_EACH (&c->hosts, he) {
             const struct up_host *h = he->value;
             struct worker_host out = {.cluster = c->name,
                                       .address = h->key,

@@ -38,8 +38,8 @@ bool worker_idle(const struct worker *w);
 void worker_free(struct worker *w);
 
 /* A new tree, from any thread. The struct is the worker's until done is called, on reply_to's
- * thread. err.code ERR_NONE: listeners are bound and new requests use the tree. Else: an address
- * could not be bound, and everything is as it was. */
+ * thread. New requests use the tree then. err.code ERR_NONE: all its listeners are bound. Else: err
+ * names the first that is not; the others are, and it is tried again with the next tree. */
 struct worker_update {
     struct env_post post;
     struct worker *worker;
