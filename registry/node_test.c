@@ -439,8 +439,9 @@ static void a_node_that_dies_while_it_fetches_gets_it_again(void **state)
     for (int k = 0; k < 3; k++) { /* dies at different points of the transfer */
         must_up(&c, late);
         WAIT_FOR((reg_node_status(c.node[late], &s), s.members[leader].connected));
-        usleep((useconds_t)(k * 40000));
+        usleep((useconds_t)(k * 20000));
         node_down(&c, late, true);
+        must_put(&c, leader, "services/default/between", "x");
     }
     must_up(&c, late);
     reg_rev last = must_put(&c, leader, "services/default/last", "2");
