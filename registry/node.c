@@ -210,7 +210,14 @@ static void on_step(void *ctx)
         node_turn(n);
 }
 
-static const struct guard_events guard_events = {.on_step = on_step};
+static void on_joined(void *ctx)
+{
+    struct reg_node *n = ctx;
+    LOG_INFO("registry.joined", F_U64("node", n->opt.id), F_U64("term", n->raft.current_term));
+    raftio_set_joined(&n->io);
+}
+
+static const struct guard_events guard_events = {.on_step = on_step, .on_joined = on_joined};
 
 /* ---- frames that are not Raft's ---- */
 
@@ -230,6 +237,12 @@ static void on_frame(void *ctx, uint64_t from, const struct frame *f)
     case FRAME_FORWARD_REFUSED:
         node_write_on_refused(n, f);
         break;
+    case FRAME_JOIN_ASK:
+        node_join_on_ask(n, from);
+        break;
+    case FRAME_JOIN_STATE:
+        node_join_on_state(n, from, f);
+        break;
     case FRAME_CHANNEL:
         node_channel_on_frame(n, from, f);
         break;
@@ -242,6 +255,7 @@ static void on_up(void *ctx, uint64_t id)
 {
     struct reg_node *n = ctx;
     guard_peer_up(&n->guard, id);
+    node_join_ask(n);
     node_turn(n);
 }
 
@@ -466,6 +480,8 @@ static bool raft_begin(struct reg_node *n, struct err *err)
     raft_set_install_snapshot_timeout(&n->raft, INSTALL_TIMEOUT_MS);
     raft_set_snapshot_threshold(&n->raft, UINT_MAX);
     raft_set_pre_vote(&n->raft, true);
+    if (n->io.meta.joining)
+        node_join_begin(n);
     if ((n->io.fresh && !bootstrap(n, err)) || !raft_ok(n, raft_start(&n->raft), "start", err) ||
         !members_fit(n, err))
         return false;

@@ -19,6 +19,7 @@
 #include "registry/node.h"
 #include "registry/node_limits.h"
 #include "registry/raft/guard.h"
+#include "registry/raft/join.h"
 #include "registry/raft/raft_io.h"
 
 /* ---- a write or a read index on its way ----
@@ -122,6 +123,7 @@ struct reg_node {
     bool raft_inited, raft_started, raft_closed;
     struct reg_store *store;
     reg_rev committed; /* what the store was last told */
+    struct join join;  /* while guard.standing is GUARD_ASKING */
 
     /* node_write.c */
     uint64_t client, next_sequence, oldest_sequence;
@@ -224,6 +226,12 @@ void node_no_quorum(struct reg_node *n, struct err *err);
 /* No leader, and none to be expected soon: what nobody was given is answered now. */
 bool node_hopeless(struct reg_node *n);
 void node_watch_fini(struct reg_node *n);
+
+/* node_join.c */
+void node_join_begin(struct reg_node *n);
+void node_join_ask(struct reg_node *n);
+void node_join_on_ask(struct reg_node *n, uint64_t from);
+void node_join_on_state(struct reg_node *n, uint64_t from, const struct frame *f);
 
 /* node_channel.c */
 void node_channel_init(struct reg_node *n);

@@ -278,6 +278,7 @@ static void on_tick(struct env_timer *t)
     env_timer_start(n->env, t, n->opt.heartbeat_timeout);
     node_write_tick(n);
     node_read_tick(n);
+    node_join_ask(n);
     n->status_due = true;
     node_turn(n);
 }

@@ -451,6 +451,45 @@ static void a_node_that_dies_while_it_fetches_gets_it_again(void **state)
     cluster_fini(&c);
 }
 
+static void wipe(struct cluster *c, size_t i)
+{
+    dir_remove(c->dir[i]);
+    wf_assert(mkdir(c->dir[i], 0700) == 0);
+}
+
+/* With one of the others away, nobody can say what the wiped node promised: A alone with it is no
+ * majority. */
+static void a_wiped_node_is_no_voter_until_all_have_spoken(void **state)
+{
+    (void)state;
+    struct cluster c;
+    struct reg_write w;
+    cluster_init(&c, 3);
+    cluster_up(&c);
+    size_t a = wait_leader(&c), wiped = (a + 1) % 3, away = (a + 2) % 3;
+    reg_rev rev = must_put(&c, a, "services/default/a", "1");
+    WAIT_FOR(applied_of(&c, away) >= rev && applied_of(&c, wiped) >= rev);
+    node_down(&c, wiped, true);
+    node_down(&c, away, true);
+    wipe(&c, wiped);
+    must_up(&c, wiped);
+    struct reg_status s;
+    WAIT_FOR((reg_node_status(c.node[a], &s), s.members[wiped].connected));
+    assert_int_not_equal(
+        put_expect(&c, a, S("services/default/a"), S("2"), REG_EXPECT_ANY, 0, 2000, &w), ERR_NONE);
+    must_up(&c, away);
+    must_put(&c, a, "services/default/a", "3");
+    WAIT_FOR(value_is(&c, wiped, "services/default/a", "3"));
+    /* It votes again: with it and without another the cluster goes on. */
+    WAIT_FOR(__atomic_load_n(&c.node[wiped]->guard.standing, __ATOMIC_RELAXED) == GUARD_MEMBER);
+    node_down(&c, a, true);
+    must_put(&c, wiped, "services/default/a", "4");
+    node_down(&c, wiped, false);
+    must_up(&c, wiped); /* and remembers that it does */
+    must_put(&c, wiped, "services/default/a", "5");
+    cluster_fini(&c);
+}
+
 /* ---- messages, watches ---- */
 
 struct inbox {
@@ -588,6 +627,7 @@ int main(void)
         cmocka_unit_test(a_node_that_forgot_does_not_start),
         cmocka_unit_test(a_port_in_use_is_named),
         cmocka_unit_test(a_node_that_dies_while_it_fetches_gets_it_again),
+        cmocka_unit_test(a_wiped_node_is_no_voter_until_all_have_spoken),
         cmocka_unit_test(messages_reach_the_others_and_a_loss_is_told),
         cmocka_unit_test(a_watch_tells_of_new_leaders),
     };

@@ -86,10 +86,25 @@ static void release_held(struct guard *g)
     }
 }
 
+/* G13. Every entry that was committed before this leader was elected lies before its own first one.
+ */
+static void join_when_caught_up(struct guard *g)
+{
+    struct raft *r = g->raft;
+    if (g->standing != GUARD_CATCHING || r->state != RAFT_FOLLOWER || g->installing ||
+        g->join_term == 0 || g->join_term != r->current_term || r->last_stored < g->join_index ||
+        r->commit_index == 0 || guard_term_of(r, r->commit_index) != r->current_term)
+        return;
+    g->standing = GUARD_MEMBER;
+    if (g->events.on_joined)
+        g->events.on_joined(g->ctx);
+}
+
 static void after(struct guard *g)
 {
     barrier_on_election(g);
     release_held(g);
+    join_when_caught_up(g);
     if (g->events.on_step)
         g->events.on_step(g->ctx);
 }
@@ -101,10 +116,16 @@ static bool busy(const struct guard *g)
     return g->appends_in_flight > 0 || g->installing;
 }
 
+static bool outsider(const struct guard *g)
+{
+    return rule(g, GUARD_G13_JOIN) && g->standing != GUARD_MEMBER;
+}
+
 static void on_tick(struct raft_io *inner)
 {
     struct guard *g = inner->data;
-    bool skip = rule(g, GUARD_G4_BUSY_TICK) && g->raft->state == RAFT_FOLLOWER && busy(g);
+    bool skip = g->raft->state == RAFT_FOLLOWER &&
+                ((rule(g, GUARD_G4_BUSY_TICK) && busy(g)) || outsider(g));
     if (!skip)
         g->tick(&g->io);
     after(g);
@@ -149,10 +170,30 @@ static bool second_leader(const struct guard *g, const struct raft_message *m)
     return true;
 }
 
+/* G13. */
+static bool outsider_takes(struct guard *g, const struct raft_message *m)
+{
+    raft_term term =
+        m->type == RAFT_IO_APPEND_ENTRIES ? m->append_entries.term : m->install_snapshot.term;
+    bool from_leader = m->type == RAFT_IO_APPEND_ENTRIES || m->type == RAFT_IO_INSTALL_SNAPSHOT;
+    if (g->standing == GUARD_ASKING || !from_leader)
+        return false;
+    if (m->type == RAFT_IO_APPEND_ENTRIES && term >= g->raft->current_term &&
+        term != g->join_term) {
+        g->join_term = term;
+        g->join_index = m->append_entries.leader_commit;
+    }
+    return true;
+}
+
 /* false: libraft is not to see it. */
 static bool admit(struct guard *g, struct raft_message *m)
 {
     struct raft *r = g->raft;
+    if (outsider(g) && !outsider_takes(g, m)) {
+        message_free(m);
+        return false;
+    }
     switch (m->type) {
     case RAFT_IO_APPEND_ENTRIES:
         if (second_leader(g, m)) {
@@ -493,6 +534,37 @@ bool guard_can_install(const struct guard *g)
     return g->raft->snapshot.pending.term == 0 && g->raft->snapshot.put.data == NULL;
 }
 
+void guard_join_begin(struct guard *g)
+{
+    g->standing = GUARD_ASKING;
+}
+
+void guard_join_member(struct guard *g)
+{
+    wf_assert(g->standing == GUARD_ASKING);
+    g->standing = GUARD_MEMBER;
+    if (g->events.on_joined)
+        g->events.on_joined(g->ctx);
+}
+
+/* We may have voted in any term up to this one. A vote for ourselves keeps others from getting a
+ * second one of the last. */
+void guard_join_catch_up(struct guard *g, raft_term term)
+{
+    struct raft *r = g->raft;
+    wf_assert(g->standing == GUARD_ASKING && r->state == RAFT_FOLLOWER);
+    if (term > r->current_term) {
+        pass(g, g->inner->set_term(g->inner, term), "storing the term");
+        r->current_term = term;
+        r->voted_for = 0;
+    }
+    if (r->voted_for == 0) {
+        pass(g, g->inner->set_vote(g->inner, r->id), "storing the vote");
+        r->voted_for = r->id;
+    }
+    g->standing = GUARD_CATCHING;
+}
+
 /* libraft's own numbers (progress.h is not installed). */
 enum { PROGRESS_PROBE, PROGRESS_PIPELINE, PROGRESS_SNAPSHOT };
 
@@ -511,6 +583,30 @@ void guard_peer_up(struct guard *g, raft_id id)
     }
 }
 
+void guard_peer_lost_log(struct guard *g, raft_id id)
+{
+    struct raft *r = g->raft;
+    if (r->state != RAFT_LEADER)
+        return;
+    for (unsigned i = 0; i < r->configuration.n; i++) {
+        struct raft_progress *p = &r->leader_state.progress[i];
+        if (r->configuration.servers[i].id != id)
+            continue;
+        p->state = PROGRESS_PROBE;
+        p->snapshot_index = 0;
+        p->match_index = 0;
+        p->next_index = guard_last_index(r) + 1;
+    }
+    LIST_EACH (&g->held, n) {
+        struct guard_held *h = container_of(n, struct guard_held, node);
+        if (h->message.server_id != id)
+            continue;
+        list_remove(&h->node);
+        g->held_count--;
+        mem_free(h);
+    }
+}
+
 void guard_forget_leader(struct guard *g, raft_id leader)
 {
     struct raft *r = g->raft;
@@ -524,6 +620,8 @@ void guard_forget_leader(struct guard *g, raft_id leader)
 bool guard_expedite(struct guard *g, unsigned retry)
 {
     struct raft *r = g->raft;
+    if (outsider(g))
+        return true;
     /* A higher term: we have voted for somebody meanwhile, or a leader told us. */
     if (r->state != RAFT_FOLLOWER || r->follower_state.current_leader.id != 0 ||
         r->current_term != g->forgot_term)

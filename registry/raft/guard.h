@@ -58,11 +58,18 @@ enum guard_rule {
      * when it is no follower any more. And no append is taken from a second leader of our own term.
      */
     GUARD_G12_TARGET = 1u << 11,
+    /* A node that may have lost its disk neither votes nor stands before it has asked and caught up
+     * (join.h). */
+    GUARD_G13_JOIN = 1u << 12,
 };
+
+enum guard_standing { GUARD_MEMBER, GUARD_ASKING, GUARD_CATCHING };
 
 struct guard_events {
     /* State, term or leader may have changed; called after each callback into libraft. */
     void (*on_step)(void *ctx);
+    /* Has caught up: a member from now on (G13). */
+    void (*on_joined)(void *ctx);
 };
 
 struct guard_held {
@@ -96,6 +103,10 @@ struct guard {
     bool barrier_pending;
     raft_term barrier_term, ready_term;
 
+    enum guard_standing standing;
+    raft_term join_term;   /* of the leader that is being caught up with */
+    raft_index join_index; /* what it knew to be committed when we first heard of it */
+
     raft_term forgot_term; /* our term when the leader was forgotten */
 };
 
@@ -113,6 +124,15 @@ bool guard_idle(const struct guard *g);
 /* A checkpoint that a leader sent may be handed to libraft (otherwise it would be dropped
  * silently). */
 bool guard_can_install(const struct guard *g);
+
+/* G13. Before raft_start: the directory is new. */
+void guard_join_begin(struct guard *g);
+/* A new cluster: nothing was promised. */
+void guard_join_member(struct guard *g);
+/* All have answered; `term` is the highest that they know. */
+void guard_join_catch_up(struct guard *g, raft_term term);
+/* A leader hears that a peer has lost its log: what it acknowledged counts no more. */
+void guard_peer_lost_log(struct guard *g, raft_id id);
 
 /* A connection to a peer stands again: a snapshot that was on its way may be lost, and libraft
  * would wait for its answer until install_snapshot_timeout. */

@@ -14,6 +14,7 @@
 #include "base/core/assert.h"
 #include "base/core/mem.h"
 #include "registry/raft/guard.h"
+#include "registry/raft/join.h"
 
 #define NODES 3
 #define ELECTION_MS 100
@@ -85,6 +86,7 @@ struct world {
     uint64_t applied[INDEX_MAX]; /* value that was first applied at an index */
     int conflicts;               /* another value was applied there later */
     uint64_t next_value;
+    bool joining; /* who boots now has an empty disk, and knows it */
 };
 
 static const char *const addresses[NODES] = {"1", "2", "3"};
@@ -330,6 +332,8 @@ static void boot(struct world *w, int i, bool first)
                                .restore = fsm_no_restore};
     guard_init(&x->guard, &x->io, &x->raft, &(struct guard_events){0}, NULL);
     x->guard.off = w->off;
+    if (w->joining)
+        guard_join_begin(&x->guard);
     assert_int_equal(raft_init(&x->raft, &x->guard.io, &x->fsm, (raft_id)i + 1, addresses[i]), 0);
     raft_set_election_timeout(&x->raft, ELECTION_MS);
     raft_set_heartbeat_timeout(&x->raft, HEARTBEAT_MS);
@@ -657,6 +661,75 @@ end:
     return out;
 }
 
+/* ---- a wiped voter ----
+ * A and C hold X, which is committed; B was cut off. C loses its disk. With A away, B and C are a
+ * majority by number: if C simply voted, X would be gone. */
+static void ask_around(struct world *w, int i)
+{
+    struct join j = {.count = 0};
+    uint64_t term = 0;
+    struct sim_node *x = &w->node[i];
+    if (x->guard.standing != GUARD_ASKING)
+        return;
+    for (int k = 0; k < NODES; k++) {
+        if (k == i)
+            continue;
+        join_add(&j, (uint64_t)k + 1);
+        if (!w->node[k].alive || w->cut[i][k] || w->cut[k][i])
+            continue;
+        join_answer(&j, (uint64_t)k + 1, w->node[k].raft.current_term,
+                    guard_last_index(&w->node[k].raft));
+        guard_peer_lost_log(&w->node[k].guard, (raft_id)i + 1);
+    }
+    bool virgin = join_virgin(x->raft.current_term, guard_last_index(&x->raft));
+    if (join_decide(&j, virgin, &term) == JOIN_CATCH_UP)
+        guard_join_catch_up(&x->guard, term);
+}
+
+static enum outcome wiped_voter(uint64_t seed, unsigned off)
+{
+    struct world *w = world_new(seed, off);
+    enum outcome out = NOT_REACHED;
+    run(w, 600);
+    int a = leader(w);
+    if (a < 0)
+        goto end;
+    int b = (a + 1) % NODES, c = (a + 2) % NODES;
+    join_only(w, a, c);
+    raft_index x = put(w, a);
+    run(w, 100);
+    if (!x || !w->applied[x])
+        goto end;
+    crash(w, c);
+    entries_fini(w->node[c].log.p, w->node[c].log.n);
+    memset(&w->node[c].log, 0, sizeof(w->node[c].log));
+    w->node[c].vote = 0;
+    w->joining = !(off & GUARD_G13_JOIN);
+    boot(w, c, true);
+    w->joining = false;
+    join_only(w, b, c);
+    for (int ms = 0; ms < 3000; ms++) {
+        ask_around(w, c);
+        step(w);
+        if (leader(w) == b)
+            put(w, b);
+    }
+    cut_all(w, false);
+    for (int ms = 0; ms < 1000; ms++) {
+        ask_around(w, c);
+        step(w);
+    }
+    int l = leader(w);
+    out = l < 0 || w->node[l].log.p[x - 1].value == w->applied[x] ? SAFE : LOST;
+    if (out == SAFE && off == ALL_RULES) { /* and it is a voter again */
+        assert_int_equal(w->node[c].guard.standing, GUARD_MEMBER);
+        assert_int_equal(w->node[c].raft.last_applied, w->node[a].raft.last_applied);
+    }
+end:
+    world_free(w);
+    return out;
+}
+
 /* ---- tests ---- */
 
 #define SEEDS 20
@@ -697,6 +770,21 @@ static void a_stale_suffix_is_not_counted_with_it(void **state)
     (void)state;
     assert_int_equal(count(stale_suffix, ALL_RULES, LOST), 0);
     assert_true(count(stale_suffix, ALL_RULES, SAFE) > SEEDS / 2);
+}
+
+static void a_wiped_voter_loses_entries_without_the_guard(void **state)
+{
+    (void)state;
+    int lost = count(wiped_voter, GUARD_G13_JOIN, LOST);
+    print_message("lost in %d of %d\n", lost, SEEDS);
+    assert_true(lost > SEEDS / 2);
+}
+
+static void a_wiped_voter_waits_with_it(void **state)
+{
+    (void)state;
+    assert_int_equal(count(wiped_voter, ALL_RULES, LOST), 0);
+    assert_true(count(wiped_voter, ALL_RULES, SAFE) > SEEDS / 2);
 }
 
 /* Random faults: partitions, crashes that lose nothing synced, slow packets. */
@@ -761,6 +849,8 @@ int main(void)
         cmocka_unit_test(figure_8_is_safe_with_it),
         cmocka_unit_test(a_stale_suffix_is_counted_without_the_guard),
         cmocka_unit_test(a_stale_suffix_is_not_counted_with_it),
+        cmocka_unit_test(a_wiped_voter_loses_entries_without_the_guard),
+        cmocka_unit_test(a_wiped_voter_waits_with_it),
         cmocka_unit_test(random_faults_lose_nothing),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

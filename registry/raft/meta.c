@@ -7,7 +7,7 @@
 
 #define META_MAGIC 0x314154454D464557u /* "WEFMETA1" */
 #define META_VERSION 1u
-#define META_BYTES 64
+#define META_BYTES 72
 #define PATH_BYTES 4096
 
 void meta_encode(struct buf *out, const struct meta *m)
@@ -20,6 +20,7 @@ void meta_encode(struct buf *out, const struct meta *m)
     buf_u64le(out, m->incarnation);
     buf_u64le(out, m->term);
     buf_u64le(out, m->vote);
+    buf_u64le(out, m->joining);
     buf_u64le(out, m->started);
     struct slice all = slice_skip(buf_slice(out), start);
     buf_u32le(out, crc32c(0, all.p, all.n));
@@ -35,6 +36,7 @@ bool meta_decode(struct slice bytes, struct meta *ret, struct err *err)
     m.incarnation = reader_u64le(&r);
     m.term = reader_u64le(&r);
     m.vote = reader_u64le(&r);
+    m.joining = reader_u64le(&r);
     m.started = reader_u64le(&r);
     uint32_t crc = reader_u32le(&r);
     if (!reader_done(&r) || magic != META_MAGIC || crc != crc32c(0, bytes.p, META_BYTES - 4))

@@ -12,6 +12,7 @@ struct meta {
     uint64_t cluster, node;
     uint64_t incarnation; /* random, of this data directory */
     uint64_t term, vote;
+    uint64_t joining; /* 1: has not caught up since the directory was made (join.h) */
     uint64_t started; /* 1: the log was not empty once: an empty one is a lost one */
 };
 

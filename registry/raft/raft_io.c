@@ -135,6 +135,13 @@ static int io_bootstrap(struct raft_io *rio, const struct raft_configuration *co
     return store_meta(io);
 }
 
+void raftio_set_joined(struct raftio *io)
+{
+    io->meta.joining = 0;
+    if (store_meta(io) != 0)
+        wf_die("registry %s: %s", io->dir, io->io.errmsg);
+}
+
 static int io_recover(struct raft_io *rio, const struct raft_configuration *conf)
 {
     (void)conf;
@@ -758,7 +765,8 @@ static bool meta_open(struct raftio *io, struct err *err)
     if (e.code != ERR_NOT_FOUND)
         return err_set(err, e.code, "%s", e.msg);
     io->fresh = true;
-    io->meta = (struct meta){.cluster = io->cluster, .node = io->self};
+    io->meta =
+        (struct meta){.cluster = io->cluster, .node = io->self, .joining = io->member_count > 1};
     env_random(io->env, &io->meta.incarnation, sizeof(io->meta.incarnation));
     return true;
 }

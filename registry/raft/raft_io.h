@@ -112,6 +112,8 @@ bool raftio_serving_checkpoint(const struct raftio *io);
 
 bool raftio_send(struct raftio *io, uint64_t to, enum frame_type type, uint64_t term,
                  const struct iovec *payload, int n);
+/* The node votes from now on, also after a restart (join.h). */
+void raftio_set_joined(struct raftio *io);
 const char *raftio_address(const struct raftio *io, uint64_t id);
 
 #endif

@@ -1,0 +1,50 @@
+/* A node with a new directory asks the others before it votes (raft/join.h). */
+#include "base/core/log.h"
+#include "registry/node_impl.h"
+
+void node_join_begin(struct reg_node *n)
+{
+    for (size_t i = 0; i < n->opt.member_count; i++)
+        if (n->opt.members[i].id != n->opt.id)
+            join_add(&n->join, n->opt.members[i].id);
+    guard_join_begin(&n->guard);
+}
+
+/* Again at each tick: an answer may be lost, or be out of date while the others start as well. */
+void node_join_ask(struct reg_node *n)
+{
+    if (n->guard.standing != GUARD_ASKING)
+        return;
+    for (size_t i = 0; i < n->join.count; i++)
+        raftio_send(&n->io, n->join.peer[i].id, FRAME_JOIN_ASK, n->raft.current_term, NULL, 0);
+}
+
+void node_join_on_ask(struct reg_node *n, uint64_t from)
+{
+    uint64_t last = guard_last_index(&n->raft);
+    guard_peer_lost_log(&n->guard, from);
+    raftio_send(&n->io, from, FRAME_JOIN_STATE, n->raft.current_term,
+                &(struct iovec){&last, sizeof(last)}, 1);
+}
+
+void node_join_on_state(struct reg_node *n, uint64_t from, const struct frame *f)
+{
+    struct reader r = reader_of(f->payload);
+    uint64_t last = reader_u64le(&r), term = 0;
+    if (!reader_done(&r) || n->guard.standing != GUARD_ASKING)
+        return;
+    join_answer(&n->join, from, f->term, last);
+    bool virgin = join_virgin(n->raft.current_term, guard_last_index(&n->raft));
+    switch (join_decide(&n->join, virgin, &term)) {
+    case JOIN_WAIT:
+        break;
+    case JOIN_NEW_CLUSTER:
+        LOG_INFO("registry.join.new_cluster", F_U64("node", n->opt.id));
+        guard_join_member(&n->guard);
+        break;
+    case JOIN_CATCH_UP:
+        LOG_WARN("registry.join.catch_up", F_U64("node", n->opt.id), F_U64("term", term));
+        guard_join_catch_up(&n->guard, term);
+        break;
+    }
+}
