@@ -43,12 +43,11 @@ static bool has_port(const json_t *service, int64_t number)
 /* Of a Service; what a ServiceEntry has is not looked at. */
 static void warn_port(struct check *c, const json_t *destination, struct slice full)
 {
-    struct analysis *a = analysis_of(c);
+    struct analyze_lookup const *l = analysis_of(c)->state->lookup;
     struct slice ns, name;
     int64_t number = json_int(destination, "port.number", 0);
-    const json_t *service = analysis_service_name(full, &ns, &name)
-                                ? a->lookup->get(a->lookup->ctx, KIND_SERVICE, ns, name)
-                                : NULL;
+    const json_t *service =
+        analysis_service_name(full, &ns, &name) ? l->get(l->ctx, KIND_SERVICE, ns, name) : NULL;
     if (!service)
         return;
     size_t ports = json_array_size(json_at(service, "spec.ports")), at = check_enter(c, "port");
@@ -63,7 +62,7 @@ static void warn_port(struct check *c, const json_t *destination, struct slice f
     check_leave(c, at);
 }
 
-static void list_subsets(const struct analyze_rule *r, struct buf *out)
+static void list_subsets(const struct analyze_item *r, struct buf *out)
 {
     for (size_t i = 0; i < r->subset_count && i < 8; i++)
         buf_printf(out, "%s%.*s", i ? ", " : "", CUT(r->subsets[i]));
@@ -72,7 +71,7 @@ static void list_subsets(const struct analyze_rule *r, struct buf *out)
 }
 
 static void refuse_subset(struct check *c, struct slice subset, struct slice host,
-                          const struct analyze_rule *r)
+                          const struct analyze_item *r)
 {
     struct buf has = {0};
     struct name_suggest near = {.word = subset};
@@ -92,15 +91,14 @@ static void refuse_subset(struct check *c, struct slice subset, struct slice hos
 static void check_subset(struct check *c, const json_t *destination, struct slice full)
 {
     struct slice subset = json_str(destination, "subset");
-    const struct analyze_rule *first = NULL;
     bool found;
     if (!subset.n)
         return;
-    size_t rules = analysis_rules(analysis_of(c), full, subset, &first, &found);
+    const struct analyze_item *first = analysis_rules(analysis_of(c), full, subset, &found);
     if (found)
         return;
     size_t at = check_enter(c, "subset");
-    if (rules)
+    if (first)
         refuse_subset(c, subset, json_str(destination, "host"), first);
     else
         check_warn(c,
@@ -183,6 +181,7 @@ static void warn_unserved_hosts(struct check *c, const json_t *gateway)
 static void check_gateway(struct check *c, const json_t *reference)
 {
     struct analysis *a = analysis_of(c);
+    const struct analyze_lookup *l = a->state->lookup;
     struct slice text = json_slice(reference), ns, name;
     if (slice_eq(text, S("mesh")) || !text.n)
         return;
@@ -192,7 +191,7 @@ static void check_gateway(struct check *c, const json_t *reference)
     }
     if (slice_eq(ns, S(".")))
         ns = a->ns;
-    const json_t *gateway = a->lookup->get(a->lookup->ctx, KIND_GATEWAY, ns, name);
+    const json_t *gateway = l->get(l->ctx, KIND_GATEWAY, ns, name);
     if (gateway)
         warn_unserved_hosts(c, gateway);
     else
@@ -203,63 +202,20 @@ static void check_gateway(struct check *c, const json_t *reference)
 
 /* ---- hosts of a VirtualService ---- */
 
-static bool is_for_mesh(const json_t *spec)
+static void warn_same_host(struct check *c, const json_t *host)
 {
-    const json_t *gateway;
-    size_t i;
-    if (!json_array_size(json_object_get(spec, "gateways")))
-        return true;
-    json_array_foreach(json_object_get(spec, "gateways"), i,
-                       gateway) if (slice_eq(json_slice(gateway), S("mesh"))) return true;
-    return false;
-}
-
-static bool same_object(const json_t *a, const json_t *b)
-{
-    return slice_eq(json_str(a, "metadata.name"), json_str(b, "metadata.name")) &&
-           slice_eq(json_str(a, "metadata.namespace"), json_str(b, "metadata.namespace"));
-}
-
-/* The first host of `other` that is also one of ours, in full. */
-static size_t shared_host(struct analysis *a, const json_t *other)
-{
-    const json_t *hosts = json_at(a->check.object, "spec.hosts"), *theirs;
-    struct slice ns = json_str(other, "metadata.namespace");
-    size_t i, k;
-    json_array_foreach(json_at(other, "spec.hosts"), k, theirs)
-    {
-        struct slice full = analyze_full_host(json_slice(theirs), ns, &a->arena);
-        for (i = 0; i < json_array_size(hosts); i++)
-            if (slice_eq_nocase(
-                    analyze_full_host(json_slice(json_array_get(hosts, i)), a->ns, &a->arena),
-                    full))
-                return i;
-    }
-    return SIZE_MAX;
-}
-
-static bool warn_same_host(void *arg, const json_t *other)
-{
-    struct analysis *a = arg;
-    struct check *c = &a->check;
-    const json_t *spec = json_object_get(other, "spec");
-    struct slice ns = json_str(other, "metadata.namespace");
-    if (same_object(other, c->object) || !is_for_mesh(spec) ||
-        !analyze_is_visible(json_object_get(spec, "exportTo"), ns, a->ns))
-        return true;
-    size_t i = shared_host(a, other);
-    if (i == SIZE_MAX)
-        return true;
-    size_t at = check_enter(c, "spec"), hosts = check_enter(c, "hosts"),
-           item = check_enter_index(c, i);
-    check_warn(c,
-               "WFT0109: VirtualService %.*s/%.*s has the host for the mesh too: the older one "
-               "counts, merge them",
-               CUT(ns), CUT(json_str(other, "metadata.name")));
-    check_leave(c, item);
-    check_leave(c, hosts);
-    check_leave(c, at);
-    return true;
+    struct analysis *a = analysis_of(c);
+    struct slice full = analyze_full_host(json_slice(host), a->ns, &a->arena);
+    struct slice own = json_str(c->object, "metadata.name");
+    const struct analyze_item *other = analyze_index_get(&a->state->mesh_hosts, full);
+    while (other && (analyze_item_is(other, a->ns, own) || !analyze_item_visible(other, a->ns)))
+        other = other->next;
+    if (other)
+        check_warn(c,
+                   "WFT0109: VirtualService %.*s/%.*s has the host for the mesh too: the older one "
+                   "counts, merge "
+                   "them",
+                   CUT(other->ns), CUT(other->name));
 }
 
 static void analyze_virtual_service(struct analysis *a, const json_t *spec)
@@ -270,9 +226,11 @@ static void analyze_virtual_service(struct analysis *a, const json_t *spec)
     for (size_t i = 0; i < ARRAY_LEN(routes); i++)
         check_each(c, spec, routes[i], check_route);
     check_each(c, spec, "gateways", check_gateway);
+    if (analyze_is_for_mesh(spec)) {
+        analyzer_read(a->state, KIND_VIRTUAL_SERVICE);
+        check_each(c, spec, "hosts", warn_same_host);
+    }
     check_leave(c, at);
-    if (is_for_mesh(spec))
-        a->lookup->each(a->lookup->ctx, KIND_VIRTUAL_SERVICE, S(""), warn_same_host, a);
 }
 
 /* ---- DestinationRule ---- */
@@ -286,99 +244,76 @@ static bool has_subset(const json_t *spec, struct slice name)
     return false;
 }
 
-/* Does a destination of another object's route name a subset that this rule leaves out? */
-static bool is_dropped(struct analysis *a, const json_t *user, const json_t *destination)
+/* Routes to subsets that this rule leaves out and no other one of the host defines. */
+static void warn_dropped(struct check *c, struct slice full)
 {
-    const json_t *spec = json_object_get(a->check.object, "spec");
-    struct slice subset = json_str(destination, "subset"),
-                 ns = json_str(user, "metadata.namespace");
-    struct slice host = analyze_full_host(json_str(spec, "host"), a->ns, &a->arena);
-    struct slice full = analyze_full_host(json_str(destination, "host"), ns, &a->arena);
-    const struct analyze_rule *first;
+    struct analysis *a = analysis_of(c);
+    const json_t *spec = json_object_get(c->object, "spec");
     bool found;
-    if (!subset.n || !slice_eq_nocase(host, full) || has_subset(spec, subset))
-        return false;
-    analysis_rules(a, full, subset, &first, &found); /* of the other rules */
-    return !found;
-}
-
-static void warn_dropped(struct analysis *a, const json_t *user, struct slice subset)
-{
-    size_t at = check_enter(&a->check, "spec"), field = check_enter(&a->check, "subsets");
-    check_warn(&a->check,
-               "WFT0173: VirtualService %.*s/%.*s routes to subset \"%.*s\", which no "
-               "DestinationRule defines: its "
-               "share of requests gets 503",
-               CUT(json_str(user, "metadata.namespace")), CUT(json_str(user, "metadata.name")),
-               CUT(subset));
-    check_leave(&a->check, field);
-    check_leave(&a->check, at);
-}
-
-/* One warning for a VirtualService. */
-static bool warn_user(void *arg, const json_t *user)
-{
-    static const char *const kinds_of_routes[] = {"http", "tls", "tcp"};
-    const json_t *spec = json_object_get(user, "spec"), *route, *weighted;
-    size_t i, k;
-    for (size_t r = 0; r < ARRAY_LEN(kinds_of_routes); r++)
-        json_array_foreach(json_object_get(spec, kinds_of_routes[r]), i, route)
-            json_array_foreach(json_object_get(route, "route"), k, weighted)
-        {
-            const json_t *destination = json_object_get(weighted, "destination");
-            if (!is_dropped(arg, user, destination))
-                continue;
-            warn_dropped(arg, user, json_str(destination, "subset"));
-            return true;
-        }
-    return true;
+    analyzer_read(a->state, KIND_VIRTUAL_SERVICE);
+    for (const struct analyze_item *u = analyze_index_get(&a->state->users, full); u; u = u->next) {
+        struct slice subset = u->subsets[0];
+        if (has_subset(spec, subset))
+            continue;
+        analysis_rules(a, full, subset, &found);
+        if (!found)
+            check_warn(c,
+                       "WFT0173: VirtualService %.*s/%.*s routes to subset \"%.*s\", which no "
+                       "DestinationRule "
+                       "defines: its share of requests gets 503",
+                       CUT(u->ns), CUT(u->name), CUT(subset));
+    }
 }
 
 static void analyze_destination_rule(struct analysis *a, const json_t *spec)
 {
+    struct check *c = &a->check;
     struct slice host = json_str(spec, "host"), full = analyze_full_host(host, a->ns, &a->arena);
-    if (!slice_starts(full, S("*")) && !analysis_host_known(a, full)) {
-        size_t at = check_enter(&a->check, "spec"), field = check_enter(&a->check, "host");
+    if (slice_starts(full, S("*")))
+        return;
+    size_t at = check_enter(c, "spec"), field = check_enter(c, "host");
+    if (!analysis_host_known(a, full))
         check_warn(
-            &a->check,
+            c,
             "WFT0174: no Service and no ServiceEntry has the host \"%.*s\": the rule does nothing",
             CUT(host));
-        check_leave(&a->check, field);
-        check_leave(&a->check, at);
-    }
-    a->lookup->each(a->lookup->ctx, KIND_VIRTUAL_SERVICE, S(""), warn_user, a);
+    check_leave(c, field);
+    field = check_enter(c, "subsets");
+    warn_dropped(c, full);
+    check_leave(c, field);
+    check_leave(c, at);
 }
 
 /* ---- Sidecar ---- */
 
-static bool has_selector(const json_t *sidecar)
+static void analyze_sidecar(struct analysis *a, const json_t *spec)
 {
-    return json_object_size(json_at(sidecar, "spec.workloadSelector.labels")) > 0;
-}
-
-static bool warn_second_default(void *arg, const json_t *other)
-{
-    struct analysis *a = arg;
-    if (same_object(other, a->check.object) || has_selector(other))
-        return true;
-    size_t at = check_enter(&a->check, "spec"), field = check_enter(&a->check, "workloadSelector");
+    struct check *c = &a->check;
+    if (json_object_size(json_at(spec, "workloadSelector.labels")))
+        return;
+    analyzer_read(a->state, KIND_SIDECAR);
+    struct slice place = analyze_full_host(a->ns, a->ns, &a->arena); /* as they are indexed */
+    const struct analyze_item *other = analyze_index_get(&a->state->sidecars, place);
+    while (other && analyze_item_is(other, a->ns, json_str(c->object, "metadata.name")))
+        other = other->next;
+    if (!other)
+        return;
+    size_t at = check_enter(c, "spec"), field = check_enter(c, "workloadSelector");
     check_warn(
-        &a->check,
+        c,
         "WFT0111: Sidecar %.*s/%.*s has no selector either: the older one counts for the namespace",
-        SLICE(a->ns), CUT(json_str(other, "metadata.name")));
-    check_leave(&a->check, field);
-    check_leave(&a->check, at);
-    return false;
+        CUT(other->ns), CUT(other->name));
+    check_leave(c, field);
+    check_leave(c, at);
 }
 
-/* ---- by kind ---- */
+/* ---- one object, many objects ---- */
 
-bool kind_analyze(const struct kind *k, const json_t *object, const struct analyze_lookup *lookup,
-                  struct kind_report *report)
+bool analyzer_object(struct analyzer *s, const struct kind *k, const json_t *object,
+                     struct kind_report *report)
 {
     size_t errors = report->errors;
-    struct analysis a = {.check = {.kind = k, .object = object, .report = report},
-                         .lookup = lookup};
+    struct analysis a = {.check = {.kind = k, .object = object, .report = report}, .state = s};
     const json_t *spec = json_object_get(object, "spec");
     a.check.ctx = &a;
     a.ns = json_str(object, "metadata.namespace");
@@ -386,12 +321,87 @@ bool kind_analyze(const struct kind *k, const json_t *object, const struct analy
         analyze_virtual_service(&a, spec);
     else if (k->id == KIND_DESTINATION_RULE)
         analyze_destination_rule(&a, spec);
-    else if (k->id == KIND_SIDECAR && !has_selector(object))
-        lookup->each(lookup->ctx, KIND_SIDECAR, a.ns, warn_second_default, &a);
+    else if (k->id == KIND_SIDECAR)
+        analyze_sidecar(&a, spec);
     wf_assert(a.check.path.n == 0);
     buf_fini(&a.check.path);
-    vec_fini(&a.rules);
-    vec_fini(&a.entry_hosts);
     arena_fini(&a.arena);
     return report->errors == errors;
+}
+
+/* What any object must mention to matter to this one: the first labels of the hosts that it names,
+ * or a wildcard. */
+static bool hint_add(void *arg, struct slice host)
+{
+    struct analyze_hint *hint = arg;
+    struct slice label, rest;
+    slice_cut(host, '.', &label, &rest);
+    for (size_t i = 0; i < hint->count; i++)
+        if (slice_eq(hint->needles[i], label))
+            return true;
+    if (!label.n || hint->count == ANALYZE_NEEDLES_MAX || slice_starts(label, S("*")))
+        return false;
+    hint->needles[hint->count++] = label;
+    return true;
+}
+
+struct hinting {
+    struct analyze_hint hint;
+    bool all; /* too many hosts, or a wildcard: everything matters */
+};
+
+static bool hint_destination(void *arg, const json_t *destination)
+{
+    struct hinting *h = arg;
+    h->all |= !hint_add(&h->hint, json_str(destination, "host"));
+    return !h->all;
+}
+
+static struct analyze_hint hint_of(const json_t *object)
+{
+    struct hinting h = {.hint = {.needles = {S("\"*")}, .count = 1}};
+    const json_t *spec = json_object_get(object, "spec"), *host;
+    size_t i;
+    analyze_each_destination(spec, hint_destination, &h);
+    json_array_foreach(json_object_get(spec, "hosts"), i, host) h.all |=
+        !hint_add(&h.hint, json_slice(host));
+    if (json_str(spec, "host").n)
+        h.all |= !hint_add(&h.hint, json_str(spec, "host"));
+    return h.all ? (struct analyze_hint){0} : h.hint;
+}
+
+struct analyzer *analyzer_new(const struct analyze_lookup *lookup)
+{
+    struct analyzer *s = MEM_NEW(struct analyzer);
+    s->lookup = lookup;
+    return s;
+}
+
+static void index_fini(struct analyze_index *ix)
+{
+    map_fini(&ix->by_host);
+}
+
+void analyzer_free(struct analyzer *s)
+{
+    if (!s)
+        return;
+    index_fini(&s->rules);
+    index_fini(&s->entries);
+    index_fini(&s->mesh_hosts);
+    index_fini(&s->users);
+    index_fini(&s->sidecars);
+    vec_fini(&s->service_names);
+    arena_fini(&s->arena);
+    mem_free(s);
+}
+
+bool kind_analyze(const struct kind *k, const json_t *object, const struct analyze_lookup *lookup,
+                  struct kind_report *report)
+{
+    struct analyzer *s = analyzer_new(lookup);
+    s->hint = hint_of(object);
+    bool ok = analyzer_object(s, k, object, report);
+    analyzer_free(s);
+    return ok;
 }

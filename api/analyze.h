@@ -22,26 +22,44 @@
 #include "api/kind.h"
 
 #define ANALYZE_OBJECTS_MAX 50000 /* of a kind; what is beyond is not looked at */
+#define ANALYZE_NEEDLES_MAX 16
 #define ANALYZE_DOMAIN "svc.cluster.local"
+
+/* What an object must mention in its JSON to be of interest: any of the needles; none = every
+ * object is. A reader that holds text skips the others before it parses them; one that holds trees
+ * may ignore it. */
+struct analyze_hint {
+    struct slice needles[ANALYZE_NEEDLES_MAX];
+    size_t count;
+};
+bool analyze_hint_matches(const struct analyze_hint *hint, struct slice json);
 
 struct analyze_lookup {
     void *ctx;
-    /* The object, borrowed until kind_analyze() returns or the next get or each; NULL when there is
-     * none. */
+    /* The object, borrowed until the next get or each; NULL when there is none. */
     const json_t *(*get)(void *ctx, enum kind_id kind, struct slice ns, struct slice name);
     /* fn for each object of a kind, in one namespace or (ns empty) in all, in key order, until fn
      * returns false; objects are borrowed for the call. Both see the objects of the same batch as
-     * if they were stored. */
-    void (*each)(void *ctx, enum kind_id kind, struct slice ns,
+     * they will be. */
+    void (*each)(void *ctx, enum kind_id kind, struct slice ns, const struct analyze_hint *hint,
                  bool (*fn)(void *arg, const json_t *object), void *arg);
 };
 
-/* object: as it would be stored, with metadata.namespace. Returns false when it added an error. */
+/* One object. object: as it would be stored, with metadata.namespace. Returns false when it added
+ * an error. */
 bool kind_analyze(const struct kind *k, const json_t *object, const struct analyze_lookup *lookup,
                   struct kind_report *report);
 
-/* "reviews" in a namespace is reviews.NS.svc.cluster.local; names with dots stay. In the arena or s
- * itself. */
+/* Many objects against one state: it is read once, so that a batch of n costs n and not n times the
+ * state. */
+struct analyzer;
+struct analyzer *analyzer_new(const struct analyze_lookup *lookup);
+bool analyzer_object(struct analyzer *a, const struct kind *k, const json_t *object,
+                     struct kind_report *report);
+void analyzer_free(struct analyzer *a);
+
+/* "reviews" in a namespace is reviews.NS.svc.cluster.local; names with dots stay. In the arena or
+ * host itself. */
 struct slice analyze_full_host(struct slice host, struct slice ns, struct arena *arena);
 /* Is an object with this exportTo list (NULL = all) of namespace `owner` seen from `from`? */
 bool analyze_is_visible(const json_t *export_to, struct slice owner, struct slice from);

@@ -16,9 +16,10 @@ static const json_t *get_itself(void *ctx, enum kind_id kind, struct slice ns, s
 }
 
 static void each_itself(void *ctx, enum kind_id kind, struct slice ns,
+                        const struct analyze_hint *hint,
                         bool (*fn)(void *arg, const json_t *object), void *arg)
 {
-    (void)kind, (void)ns;
+    (void)kind, (void)ns, (void)hint;
     fn(arg, ctx);
 }
 

@@ -1,26 +1,21 @@
 /* The analysis of a write sees the state as it will be: what is stored, under what the write
- * changes. */
+ * changes. A write of many objects reads the state once. */
 #include "api/analyze.h"
+#include "base/core/map.h"
 
 #include "registry/apiserver/write.h"
 
 struct view {
     const struct write *w;
     struct reg_txn *txn;
-    json_t *held; /* the last object read from the store: ours until the next */
+    struct map changed; /* struct item by key */
+    json_t *held;       /* the last object read from the store: ours until the next */
     /* of each() */
+    const struct analyze_hint *hint;
     bool (*fn)(void *arg, const json_t *object);
     void *arg;
     bool stopped;
 };
-
-static const struct item *changed(const struct view *v, struct slice key)
-{
-    for (size_t i = 0; i < v->w->items.n; i++)
-        if (slice_eq(v->w->items.p[i].key, key))
-            return &v->w->items.p[i];
-    return NULL;
-}
 
 static const json_t *view_stored(struct view *v, const struct kind *k, const struct reg_object *o)
 {
@@ -37,7 +32,7 @@ static const json_t *view_get(void *ctx, enum kind_id kind, struct slice ns, str
     struct slice key;
     const json_t *found = NULL;
     if (kind_key(&kinds[kind], ns, name, &scratch, &key, NULL)) {
-        const struct item *it = changed(v, key);
+        const struct item *it = map_get(&v->changed, key);
         if (it)
             found = it->after;
         else if (reg_get(v->txn, key, &o))
@@ -52,8 +47,9 @@ static bool each_stored(void *ctx, const struct reg_object *o)
     struct view *v = ctx;
     const struct kind *k;
     struct slice ns, name;
-    const struct item *it = changed(v, o->key);
-    if ((it && !it->after) || !kind_key_parse(o->key, &k, &ns, &name))
+    const struct item *it = map_get(&v->changed, o->key);
+    if ((it && !it->after) || (!it && !analyze_hint_matches(v->hint, o->value)) ||
+        !kind_key_parse(o->key, &k, &ns, &name))
         return true;
     if (!v->fn(v->arg, it ? it->after : view_stored(v, k, o)))
         v->stopped = true;
@@ -61,7 +57,8 @@ static bool each_stored(void *ctx, const struct reg_object *o)
 }
 
 static void view_each(void *ctx, enum kind_id kind, struct slice ns,
-                      bool (*fn)(void *arg, const json_t *object), void *arg)
+                      const struct analyze_hint *hint, bool (*fn)(void *arg, const json_t *object),
+                      void *arg)
 {
     struct view *v = ctx;
     struct arena scratch = {0};
@@ -70,6 +67,7 @@ static void view_each(void *ctx, enum kind_id kind, struct slice ns,
     struct slice prefix =
         ns.n ? arena_printf(&scratch, "%s%s%s/%.*s/", k->plural, dot, k->group, SLICE(ns))
              : arena_printf(&scratch, "%s%s%s/", k->plural, dot, k->group);
+    v->hint = hint;
     v->fn = fn;
     v->arg = arg;
     v->stopped = false;
@@ -82,15 +80,30 @@ static void view_each(void *ctx, enum kind_id kind, struct slice ns,
     arena_fini(&scratch);
 }
 
-bool item_analyze(struct write *w, struct item *it, struct reg_txn *txn)
+static bool analyze_item(struct write *w, struct item *it, const struct analyze_lookup *lookup,
+                         struct analyzer *all)
+{
+    if (!it->after || it->sub == API_SUB_STATUS || it->result == ITEM_UNCHANGED)
+        return true;
+    bool ok = w->items.n == 1 ? kind_analyze(it->kind, it->after, lookup, &w->report)
+                              : analyzer_object(all, it->kind, it->after, &w->report);
+    if (!ok)
+        w->refused = it;
+    return ok;
+}
+
+bool write_analyze(struct write *w, struct reg_txn *txn)
 {
     struct view v = {.w = w, .txn = txn};
     struct analyze_lookup lookup = {.ctx = &v, .get = view_get, .each = view_each};
-    if (!it->after || it->sub == API_SUB_STATUS || it->result == ITEM_UNCHANGED)
-        return true;
-    bool ok = kind_analyze(it->kind, it->after, &lookup, &w->report);
+    struct analyzer *all = analyzer_new(&lookup);
+    bool ok = true;
+    for (size_t i = 0; i < w->items.n; i++)
+        map_put(&v.changed, w->items.p[i].key, &w->items.p[i]);
+    for (size_t i = 0; i < w->items.n && ok; i++)
+        ok = analyze_item(w, &w->items.p[i], &lookup, all);
+    analyzer_free(all);
+    map_fini(&v.changed);
     json_decref(v.held);
-    if (!ok)
-        w->refused = it;
     return ok;
 }

@@ -158,8 +158,7 @@ static bool write_prepare(struct write *w, reg_rev *ret_revision, struct err *er
         return false;
     for (size_t i = 0; i < w->items.n && ok; i++)
         ok = item_prepare(w, &w->items.p[i], &txn, err);
-    for (size_t i = 0; i < w->items.n && ok; i++)
-        ok = item_analyze(w, &w->items.p[i], &txn);
+    ok = ok && write_analyze(w, &txn);
     *ret_revision = txn.revision;
     reg_txn_end(&txn);
     return ok;

@@ -63,8 +63,8 @@ void write_run(struct write *w);
 void write_refuse(struct write *w, const struct err *err);
 /* Reads the object's present state and makes the next one. false and err (or w->report). */
 bool item_prepare(struct write *w, struct item *it, struct reg_txn *txn, struct err *err);
-/* The object against everything else as it will be (api/analyze.h); false: refused, in w->report.
- * After all items are prepared. */
-bool item_analyze(struct write *w, struct item *it, struct reg_txn *txn);
+/* Each object against everything else as it will be (api/analyze.h); false: w->refused is, in
+ * w->report. After all items are prepared. */
+bool write_analyze(struct write *w, struct reg_txn *txn);
 
 #endif
