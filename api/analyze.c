@@ -88,7 +88,9 @@ static void refuse_subset(struct check *c, struct slice subset, struct slice hos
     buf_fini(&has);
 }
 
-static void check_subset(struct check *c, const json_t *destination, struct slice full)
+/* Of an unknown host a missing rule is no news. */
+static void check_subset(struct check *c, const json_t *destination, struct slice full,
+                         bool host_known)
 {
     struct slice subset = json_str(destination, "subset");
     bool found;
@@ -100,7 +102,7 @@ static void check_subset(struct check *c, const json_t *destination, struct slic
     size_t at = check_enter(c, "subset");
     if (first)
         refuse_subset(c, subset, json_str(destination, "host"), first);
-    else
+    else if (host_known)
         check_warn(c,
                    "WFT0101: no DestinationRule for \"%.*s\" defines the subset \"%.*s\": requests "
                    "get 503 until one "
@@ -116,11 +118,12 @@ static void check_destination(struct check *c, const json_t *destination)
     struct slice full = analyze_full_host(host, a->ns, &a->arena);
     if (!host.n)
         return;
-    if (!analysis_host_known(a, full))
-        warn_unknown_host(c, host, full);
-    else
+    bool known = analysis_host_known(a, full);
+    if (known)
         warn_port(c, destination, full);
-    check_subset(c, destination, full);
+    else
+        warn_unknown_host(c, host, full);
+    check_subset(c, destination, full, known);
 }
 
 static void check_weighted(struct check *c, const json_t *route)
