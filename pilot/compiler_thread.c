@@ -159,13 +159,14 @@ static void issues_copy(struct builder *b)
 
 static void publish(struct builder *b, uint64_t began_ns)
 {
-    compiler_publish(b->compiler, snapshot_make(b));
+    struct xds_snapshot *s = snapshot_make(b);
+    issues_copy(b);
+    compiler_publish(b->compiler, s);
     metric_add(b->published, 1);
     metric_observe(b->ms, (double)(env_now_ns(b->env) - began_ns) / 1e6);
     metric_add(b->encoded, b->build.encoded - metric_value(b->encoded));
     metric_add(b->computed, b->build.graph.computed - metric_value(b->computed));
     metric_set_value(b->objects, (int64_t)b->build.model.objects.n);
-    issues_copy(b);
     build_collect(&b->build);
 }
 
