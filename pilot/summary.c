@@ -145,7 +145,7 @@ static void get_dist(struct reader *r, struct arena *arena, uint32_t total,
         ret->p[i].revision = reader_u64le(r);
         ret->p[i].count = reader_u32le(r);
         sum += ret->p[i].count;
-        if (i && ret->p[i].revision <= ret->p[i - 1].revision)
+        if (!ret->p[i].count || (i && ret->p[i].revision <= ret->p[i - 1].revision))
             r->failed = true;
     }
     if (sum != total)

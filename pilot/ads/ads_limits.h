@@ -21,6 +21,9 @@
 /* How long an update waits for the ACK of what must come first, and a removal for the ACK of what
  * referred to it. Shorter than any client's initial fetch time-out (15 s). */
 #define ADS_ORDER_WAIT_MS 5000
+/* After a reconnect the types are asked for one after the other: so long a removal of clusters
+ * waits for the requests of the types whose routes may still name them. */
+#define ADS_GRACE_MS 200
 /* How long a client that knows newer versions waits for this replica to catch up. Below the 15 s
  * after which Envoy and gRPC give a resource up; a replica further behind than that is broken, and
  * after a restore from a backup there is nothing to catch up with. */

@@ -124,6 +124,9 @@ static unsigned allowed_now(struct ads *a, struct ads_sub *sub, unsigned due, wf
     bool updates = (due & ADS_DUE_UPDATE) && any_busy(a, order[type].updates, ADS_DUE_UPDATE);
     bool removals = (due & ADS_DUE_REMOVE) &&
                     any_busy(a, order[type].removals, ADS_DUE_UPDATE | ADS_DUE_REMOVE);
+    if (sub->grace_until && now >= sub->grace_until)
+        sub->grace_until = 0;
+    removals |= (due & ADS_DUE_REMOVE) && sub->grace_until;
     unsigned held = is_held(updates, now, &sub->updates_held_at) ? ADS_DUE_UPDATE : 0;
     held |= is_held(removals, now, &sub->removals_held_at) ? ADS_DUE_REMOVE : 0;
     return due & ~held;
@@ -209,6 +212,8 @@ static void advance(struct ads *a, struct ads_sub *sub, wf_ms now)
     bool first = sub->sm.now == ADS_SUB_WAITING;
     if (!first && sub->evaluated == a->revision)
         return;
+    if (first && sub->reported.n && order[sub->type->type].removals)
+        sub->grace_until = now + ADS_GRACE_MS;
     ads_sub_advance(sub, a->view->types[sub->type->type], a->revision);
     if (first && sub->type->type == XDS_EDS)
         pay_owed(a, sub);
@@ -423,6 +428,7 @@ wf_ms ads_deadline(const struct ads *a)
             continue;
         at = sooner(at, s->updates_held_at ? s->updates_held_at + ADS_ORDER_WAIT_MS : 0);
         at = sooner(at, s->removals_held_at ? s->removals_held_at + ADS_ORDER_WAIT_MS : 0);
+        at = sooner(at, s->removals_held_at ? s->grace_until : 0);
     }
     return at;
 }

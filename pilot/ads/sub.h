@@ -70,6 +70,7 @@ struct ads_sub {
     bool named;    /* SotW: a name was given once */
     bool answered; /* a response was sent on this stream */
     bool complete;
+    bool crossed;       /* names were given up while a response was under way */
     bool suspects_last; /* the last response was of suspects */
     uint32_t batch_max; /* suspects in one response; 0: no bound yet */
     struct ads_nameset names;
@@ -89,6 +90,7 @@ struct ads_sub {
 
     /* The session's. */
     wf_ms updates_held_at, removals_held_at; /* since when something due is held; 0: not */
+    wf_ms grace_until;                       /* no removals before; 0: none */
     wf_ms catch_up_until;
     reg_rev catch_up; /* highest revision that the client knows of */
 };
