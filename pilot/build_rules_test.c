@@ -333,17 +333,17 @@ static const struct rule_case route_cases[] = {
         "\"%PREFIX()%/new\"}}]}"),
      &weft, XDS_VHDS, VHOST_A, "routes[0].redirect", "{\"prefixRewrite\":\"/new\"}"},
     {"direct response",
-     VS("{hosts: [a], http: [{directResponse: {status: 503, body: {string: no}}}]}"), &weft,
+     VS("{hosts: [a], http: [{directResponse: {status: 503, body: {string: gone}}}]}"), &weft,
      XDS_VHDS, VHOST_A, "routes[0].directResponse",
-     "{\"body\":{\"inlineString\":\"no\"},\"status\":503}"},
+     "{\"body\":{\"inlineString\":\"gone\"},\"status\":503}"},
     {"headers of the request",
-     VS("{hosts: [a], http: [{headers: {request: {set: {x: \"1\"}, add: {y: \"2\"}, "
+     VS("{hosts: [a], http: [{headers: {request: {set: {x: \"1\"}, add: {w: \"2\"}, "
         "remove: [z]}}, route: "
         "[{destination: {host: a}}]}]}"),
      &weft, XDS_VHDS, VHOST_A, "routes[0].requestHeadersToAdd",
      "[{\"appendAction\":\"OVERWRITE_IF_EXISTS_OR_ADD\",\"header\":{\"key\":\"x\","
      "\"value\":\"1\"}},{\"header\":"
-     "{\"key\":\"y\",\"value\":\"2\"}}]"},
+     "{\"key\":\"w\",\"value\":\"2\"}}]"},
     {"headers to remove",
      VS("{hosts: [a], http: [{headers: {response: {remove: [z]}}, route: "
         "[{destination: {host: a}}]}]}"),
