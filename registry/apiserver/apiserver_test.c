@@ -1,0 +1,461 @@
+/* If these fail, kubectl and our own CLI get wrong answers: an object that is not there, a change
+ * that was refused but done, half of a batch, a watch that misses or repeats. One node, real HTTP,
+ * in this process. */
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <setjmp.h>
+#include <cmocka.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/env/env_uv.h"
+#include "base/net/http_client.h"
+#include "base/wire/json.h"
+#include "registry/apiserver/apiserver.h"
+
+struct fixture {
+    char dir[64];
+    struct env *env;
+    struct reg_node *node;
+    struct apiserver *api;
+    struct http_client *client;
+    bool answered;
+    int status;
+    struct buf body, warnings;
+};
+
+/* ---- one request ---- */
+
+static void on_done(void *ctx, const struct http_response *r)
+{
+    struct fixture *f = ctx;
+    f->answered = true;
+    f->status = r->status;
+    buf_clear(&f->body);
+    buf_append(&f->body, r->body);
+    buf_append_byte(&f->body, 0);
+    buf_clear(&f->warnings);
+    for (uint32_t i = 0; i < r->headers->n; i++)
+        if (slice_eq(r->headers->p[i].name, S("warning")))
+            buf_printf(&f->warnings, "%.*s\n", SLICE(r->headers->p[i].value));
+    buf_append_byte(&f->warnings, 0);
+}
+
+static void on_fail(void *ctx, const struct err *err)
+{
+    (void)ctx;
+    fail_msg("%s", err->msg);
+}
+
+static int call(struct fixture *f, const char *method, const char *path, const char *type,
+                const char *body)
+{
+    f->answered = false;
+    http_call_start(f->client, &(struct http_call_options){.method = slice_of(method),
+                                                           .addrs = apiserver_addr(f->api),
+                                                           .addr_n = 1,
+                                                           .authority = S("weft"),
+                                                           .path = slice_of(path),
+                                                           .content_type = slice_of(type),
+                                                           .body = slice_of(body),
+                                                           .timeout = 10000,
+                                                           .on_done = on_done,
+                                                           .on_fail = on_fail,
+                                                           .ctx = f});
+    while (!f->answered)
+        env_uv_turn(f->env, 1000);
+    return f->status;
+}
+
+static const char *text(const struct fixture *f)
+{
+    return f->body.p + f->body.at;
+}
+
+#define JSON "application/json"
+#define VS "/apis/networking.istio.io/v1/namespaces/default/virtualservices"
+#define VS_BODY(name, weight)                                                                      \
+    "{\"apiVersion\":\"networking.istio.io/"                                                       \
+    "v1\",\"kind\":\"VirtualService\",\"metadata\":{\"name\":\"" name                              \
+    "\",\"labels\":{\"app\":\"" name "\"}},\"spec\":{\"hosts\":[\"" name                           \
+    "\"],\"http\":[{\"route\":[{\"destination\":{\"host\":\"" name "\"},\"weight\":" weight        \
+    "}]}]}}"
+
+static void expect(struct fixture *f, int status, const char *method, const char *path,
+                   const char *type, const char *body, const char *part)
+{
+    int got = call(f, method, path, type, body);
+    if (got != status || (part && !strstr(text(f), part)))
+        fail_msg("%s %s: %d %s\nwanted %d with %s", method, path, got, text(f), status,
+                 part ? part : "-");
+}
+
+static int setup(void **state)
+{
+    struct fixture *f = MEM_NEW(struct fixture);
+    struct err err = {0};
+    struct reg_node_options opt = {.id = 1,
+                                   .member_count = 1,
+                                   .segment_bytes = 1 << 20,
+                                   .store_bytes = 1 << 22,
+                                   .history_revisions = 50};
+    struct apiserver_options api = {0};
+    strcpy(f->dir, "/tmp/weft-api-XXXXXX");
+    assert_non_null(mkdtemp(f->dir));
+    opt.dir = f->dir;
+    opt.members[0].id = 1;
+    strcpy(opt.members[0].name, "n1");
+    assert_true(env_addr_parse(&opt.members[0].addr, S("127.0.0.1:0"), &err));
+    f->env = env_uv_new(&err);
+    f->node = reg_node_start(&opt, &err);
+    if (!f->node)
+        fail_msg("%s", err.msg);
+    api.env = f->env;
+    api.node = f->node;
+    env_addr_parse(&api.at, S("127.0.0.1:0"), &err);
+    f->api = apiserver_new(&api, &err);
+    if (!f->api)
+        fail_msg("%s", err.msg);
+    f->client = http_client_new(f->env, &(struct http_client_options){0});
+    while (call(f, "GET", "/readyz", "", "") != 200)
+        env_uv_turn(f->env, 10);
+    expect(f, 201, "POST", "/api/v1/namespaces", JSON,
+           "{\"apiVersion\":\"v1\",\"kind\":\"Namespace\",\"metadata\":{\"name\":\"default\"}}",
+           "Active");
+    *state = f;
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    struct fixture *f = *state;
+    char command[128];
+    http_client_free(f->client);
+    apiserver_free(f->api);
+    reg_node_stop(f->node);
+    env_uv_free(f->env);
+    buf_fini(&f->body);
+    buf_fini(&f->warnings);
+    snprintf(command, sizeof(command), "rm -rf %s", f->dir);
+    assert_int_equal(system(command), 0);
+    mem_free(f);
+    return 0;
+}
+
+/* ---- cases ---- */
+
+static void test_life_of_an_object(void **state)
+{
+    struct fixture *f = *state;
+    expect(f, 404, "GET", VS "/a", "", "", "\"reason\":\"NotFound\"");
+    expect(f, 201, "POST", VS, JSON, VS_BODY("a", "100"), "\"generation\":1");
+    expect(f, 409, "POST", VS, JSON, VS_BODY("a", "100"), "\"reason\":\"AlreadyExists\"");
+    expect(f, 200, "GET", VS "/a", "", "", "\"uid\":");
+    expect(f, 200, "PUT", VS "/a", JSON, VS_BODY("a", "50"), "\"generation\":2");
+    expect(f, 200, "PATCH", VS "/a", "application/merge-patch+json",
+           "{\"metadata\":{\"labels\":{\"x\":\"y\"}}}", "\"x\":\"y\"");
+    expect(f, 200, "GET", VS "/a", "", "", "\"generation\":2");
+    expect(f, 200, "PATCH", VS "/a", "application/json-patch+json",
+           "[{\"op\":\"replace\",\"path\":\"/spec/http/0/route/0/weight\",\"value\":7}]",
+           "\"weight\":7");
+    expect(f, 415, "PATCH", VS "/a", "application/strategic-merge-patch+json", "{}",
+           "UnsupportedMediaType");
+    expect(f, 415, "PATCH", VS "/a", "application/apply-patch+yaml", "{}", "UnsupportedMediaType");
+    expect(f, 200, "DELETE", VS "/a", "", "", "\"status\":\"Success\"");
+    expect(f, 404, "DELETE", VS "/a", "", "", "NotFound");
+}
+
+static void test_conflict(void **state)
+{
+    struct fixture *f = *state;
+    expect(f, 201, "POST", VS, JSON, VS_BODY("a", "1"), NULL);
+    expect(f, 409, "PATCH", VS "/a", "application/merge-patch+json",
+           "{\"metadata\":{\"resourceVersion\":\"1\"},\"spec\":{\"hosts\":[\"b\"]}}",
+           "\"reason\":\"Conflict\"");
+    expect(f, 200, "GET", VS "/a", "", "", "\"hosts\":[\"a\"]");
+}
+
+static void test_refusals_name_field_and_reason(void **state)
+{
+    struct fixture *f = *state;
+    static const struct {
+        int status;
+        const char *path, *body, *part;
+    } rows[] = {
+        {400, VS, "{", "line 1"},
+        {400, VS, "{\"apiVersion\":\"v1\",\"kind\":\"Service\",\"metadata\":{\"name\":\"a\"}}",
+         "Service"},
+        {422, VS, VS_BODY("a", "-1"), "spec.http[0].route[0].weight"},
+        {400, VS, VS_BODY("UPPER", "1"), "DNS subdomain"},
+        {422, VS "?fieldValidation=Strict",
+         "{\"apiVersion\":\"networking.istio.io/"
+         "v1\",\"kind\":\"VirtualService\",\"metadata\":{\"name\":\"a\"},"
+         "\"spec\":{\"hosts\":[\"a\"],\"htp\":[]}}",
+         "spec.htp"},
+        {404, "/apis/networking.istio.io/v1/namespaces/nowhere/virtualservices", VS_BODY("a", "1"),
+         "nowhere"},
+        {404, "/apis/networking.istio.io/v9/namespaces/default/virtualservices", VS_BODY("a", "1"),
+         NULL},
+        {400, VS "?dryRun=Some", VS_BODY("a", "1"), "dryRun"},
+        {400, VS "?fieldValidation=Maybe", VS_BODY("a", "1"), "fieldValidation"},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++)
+        expect(f, rows[i].status, "POST", rows[i].path, JSON, rows[i].body, rows[i].part);
+    expect(f, 200, "GET", VS, "", "", "\"items\":[]");
+}
+
+static void test_warnings_travel_back(void **state)
+{
+    struct fixture *f = *state;
+    expect(f, 201, "POST", VS, JSON,
+           "{\"apiVersion\":\"networking.istio.io/"
+           "v1\",\"kind\":\"VirtualService\",\"metadata\":{\"name\":\"a\"},"
+           "\"spec\":{\"hosts\":[\"a\"],\"htp\":[],\"http\":[{\"route\":[{\"destination\":{"
+           "\"host\":\"gone\"}}]}]}}",
+           NULL);
+    assert_non_null(strstr(f->warnings.p, "htp"));
+    assert_non_null(strstr(f->warnings.p, "WFT0101"));
+}
+
+static void test_dry_run_changes_nothing(void **state)
+{
+    struct fixture *f = *state;
+    expect(f, 201, "POST", VS "?dryRun=All", JSON, VS_BODY("a", "1"), "\"uid\"");
+    expect(f, 404, "GET", VS "/a", "", "", NULL);
+    expect(f, 200, "POST", "/weft/v1/batch?dryRun=All", JSON,
+           "{\"items\":[{\"verb\":\"apply\",\"object\":" VS_BODY("a", "1") "}]}",
+           "\"dryRun\":true");
+    expect(f, 404, "GET", VS "/a", "", "", NULL);
+}
+
+#define ITEM(verb, object) "{\"verb\":\"" verb "\",\"object\":" object "}"
+
+static void test_batch_is_atomic(void **state)
+{
+    struct fixture *f = *state;
+    expect(
+        f, 200, "POST", "/weft/v1/batch", JSON,
+        "{\"items\":[" ITEM("apply", VS_BODY("a", "1")) "," ITEM("create", VS_BODY("b", "1")) "]}",
+        "\"result\":\"created\"");
+    expect(
+        f, 422, "POST", "/weft/v1/batch", JSON,
+        "{\"items\":[" ITEM("apply", VS_BODY("a", "2")) "," ITEM("apply", VS_BODY("c", "-2")) "]}",
+        "items[1].spec.http[0].route[0].weight");
+    expect(
+        f, 409, "POST", "/weft/v1/batch", JSON,
+        "{\"items\":[" ITEM("apply", VS_BODY("a", "2")) "," ITEM("create", VS_BODY("b", "2")) "]}",
+        "AlreadyExists");
+    expect(f, 200, "GET", VS "/a", "", "", "\"weight\":1");
+    expect(
+        f, 400, "POST", "/weft/v1/batch", JSON,
+        "{\"items\":[" ITEM("apply", VS_BODY("a", "2")) "," ITEM("delete", VS_BODY("a", "2")) "]}",
+        "twice");
+    expect(f, 200, "POST", "/weft/v1/batch", JSON,
+           "{\"items\":[" ITEM("apply", VS_BODY("a", "1")) "]}", "unchanged");
+    expect(
+        f, 200, "POST", "/weft/v1/batch", JSON,
+        "{\"items\":[" ITEM("delete", VS_BODY("a", "1")) "," ITEM("delete", VS_BODY("b", "1")) "]}",
+        "deleted");
+    expect(f, 200, "GET", VS, "", "", "\"items\":[]");
+}
+
+static void test_list_pages_and_selectors(void **state)
+{
+    struct fixture *f = *state;
+    struct err err = {0};
+    expect(f, 201, "POST", VS, JSON, VS_BODY("a", "1"), NULL);
+    expect(f, 201, "POST", VS, JSON, VS_BODY("b", "1"), NULL);
+    expect(f, 201, "POST", VS, JSON, VS_BODY("c", "1"), NULL);
+    expect(f, 200, "GET", VS "?limit=2", "", "", "\"continue\":");
+    assert_null(strstr(text(f), "\"name\":\"c\""));
+    json_t *list = json_parse(slice_of(text(f)), &err);
+    char path[512];
+    snprintf(path, sizeof(path), VS "?limit=2&continue=%s",
+             json_string_value(json_at(list, "metadata.continue")));
+    json_decref(list);
+    expect(f, 200, "GET", path, "", "", "\"name\":\"c\"");
+    assert_null(strstr(text(f), "\"name\":\"b\""));
+    expect(f, 400, "GET", VS "?continue=***", "", "", "continue");
+    expect(f, 200, "GET", VS "?labelSelector=app%3Db", "", "", "\"name\":\"b\"");
+    assert_null(strstr(text(f), "\"name\":\"a\""));
+    expect(f, 200, "GET", VS "?fieldSelector=metadata.name%3Dc", "", "", "\"name\":\"c\"");
+    expect(f, 200, "DELETE", VS "?labelSelector=app%20in%20(a,b)", "", "", "Success");
+    expect(f, 200, "GET", VS, "", "", "\"name\":\"c\"");
+    assert_null(strstr(text(f), "\"name\":\"a\""));
+}
+
+static void test_versions_and_discovery(void **state)
+{
+    struct fixture *f = *state;
+    expect(f, 201, "POST", VS, JSON, VS_BODY("a", "1"), NULL);
+    expect(f, 200, "GET", "/apis/networking.istio.io/v1beta1/namespaces/default/virtualservices/a",
+           "", "", "networking.istio.io/v1beta1");
+    expect(f, 200, "GET", "/apis", "", "", "networking.istio.io");
+    expect(f, 200, "GET", "/api/v1", "", "", "services");
+    expect(f, 200, "GET", "/openapi/v3", "", "", "apis/networking.istio.io/v1");
+    expect(f, 404, "GET", "/apis/none.example/v1", "", "", NULL);
+    expect(f, 200, "GET", "/weft/v1/status", "", "", "\"quorum\":true");
+}
+
+static void test_status_subresource(void **state)
+{
+    struct fixture *f = *state;
+    expect(f, 201, "POST", VS, JSON, VS_BODY("a", "1"), "Distributing");
+    expect(f, 200, "PATCH", VS "/a/status", "application/merge-patch+json",
+           "{\"spec\":{\"hosts\":[\"z\"]},\"status\":{\"x\":1}}", "\"x\":1");
+    expect(f, 200, "GET", VS "/a", "", "", "\"hosts\":[\"a\"]");
+    expect(f, 200, "PATCH", VS "/a", "application/merge-patch+json", "{\"status\":{\"x\":2}}",
+           "\"x\":1");
+}
+
+static void test_namespace_takes_its_objects_along(void **state)
+{
+    struct fixture *f = *state;
+    expect(f, 201, "POST", "/api/v1/namespaces", JSON,
+           "{\"apiVersion\":\"v1\",\"kind\":\"Namespace\",\"metadata\":{\"name\":\"shop\"}}", NULL);
+    expect(f, 201, "POST", "/apis/networking.istio.io/v1/namespaces/shop/virtualservices", JSON,
+           VS_BODY("a", "1"), NULL);
+    expect(f, 200, "DELETE", "/api/v1/namespaces/shop", "", "", "Success");
+    expect(f, 200, "GET", "/apis/networking.istio.io/v1/virtualservices", "", "", "\"items\":[]");
+}
+
+/* ---- watches ---- */
+
+struct watcher {
+    struct buf lines;
+    bool ended;
+};
+
+static void watch_data(void *ctx, struct slice bytes)
+{
+    buf_append(&((struct watcher *)ctx)->lines, bytes);
+}
+
+static void watch_end(void *ctx)
+{
+    ((struct watcher *)ctx)->ended = true;
+}
+
+static void watch_fail(void *ctx, const struct err *err)
+{
+    (void)err;
+    ((struct watcher *)ctx)->ended = true;
+}
+
+static void watch_head(void *ctx, const struct http_response *r)
+{
+    (void)ctx;
+    assert_int_equal(r->status, 200);
+}
+
+static struct http_call *watch(struct fixture *f, struct watcher *w, const char *path)
+{
+    return http_call_start(f->client, &(struct http_call_options){.method = S("GET"),
+                                                                  .addrs = apiserver_addr(f->api),
+                                                                  .addr_n = 1,
+                                                                  .authority = S("weft"),
+                                                                  .path = slice_of(path),
+                                                                  .on_head = watch_head,
+                                                                  .on_data = watch_data,
+                                                                  .on_end = watch_end,
+                                                                  .on_fail = watch_fail,
+                                                                  .ctx = w});
+}
+
+static size_t lines(const struct watcher *w)
+{
+    size_t n = 0;
+    struct slice rest = buf_slice(&w->lines), line;
+    while (slice_cut(rest, '\n', &line, &rest))
+        n++;
+    return n;
+}
+
+static void until_lines(struct fixture *f, struct watcher *w, size_t n)
+{
+    while (lines(w) < n && !w->ended)
+        env_uv_turn(f->env, 1000);
+    buf_append_byte(&w->lines, 0);
+    w->lines.n--;
+}
+
+static void test_watch_from_a_revision(void **state)
+{
+    struct fixture *f = *state;
+    struct err err = {0};
+    struct watcher w = {0};
+    char path[256];
+    expect(f, 201, "POST", VS, JSON, VS_BODY("a", "1"), NULL);
+    json_t *o = json_parse(slice_of(text(f)), &err);
+    snprintf(path, sizeof(path), VS "?watch=1&labelSelector=app%%3Da&resourceVersion=%s",
+             json_string_value(json_at(o, "metadata.resourceVersion")));
+    json_decref(o);
+    struct http_call *call_ = watch(f, &w, path);
+    expect(f, 201, "POST", VS, JSON, VS_BODY("b", "1"), NULL); /* not selected */
+    expect(f, 200, "PUT", VS "/a", JSON, VS_BODY("a", "2"), NULL);
+    expect(f, 200, "PATCH", VS "/a", "application/merge-patch+json",
+           "{\"metadata\":{\"labels\":{\"app\":\"z\"}}}", NULL); /* leaves the selection */
+    expect(f, 200, "PATCH", VS "/a", "application/merge-patch+json",
+           "{\"metadata\":{\"labels\":{\"app\":\"a\"}}}", NULL); /* enters it */
+    expect(f, 200, "DELETE", VS "/a", "", "", NULL);
+    until_lines(f, &w, 4);
+    const char *p = w.lines.p;
+    assert_memory_equal(p, "{\"type\":\"MODIFIED\"", 18);
+    assert_non_null(p = strchr(p, '\n') + 1);
+    assert_memory_equal(p, "{\"type\":\"DELETED\"", 17);
+    p = strchr(p, '\n') + 1;
+    assert_memory_equal(p, "{\"type\":\"ADDED\"", 15);
+    p = strchr(p, '\n') + 1;
+    assert_memory_equal(p, "{\"type\":\"DELETED\"", 17);
+    http_call_cancel(call_);
+    buf_fini(&w.lines);
+}
+
+static void test_watch_initial_events_and_gone(void **state)
+{
+    struct fixture *f = *state;
+    struct watcher w = {0}, old = {0};
+    expect(f, 201, "POST", VS, JSON, VS_BODY("a", "1"), NULL);
+    struct http_call *call_ =
+        watch(f, &w, VS "?watch=1&sendInitialEvents=true&allowWatchBookmarks=true");
+    until_lines(f, &w, 2);
+    assert_memory_equal(w.lines.p, "{\"type\":\"ADDED\"", 15);
+    assert_non_null(strstr(w.lines.p, "k8s.io/initial-events-end"));
+    http_call_cancel(call_);
+    for (int i = 0; i < 60; i++) { /* past the window of 50 changes */
+        char body[512];
+        snprintf(body, sizeof(body), "{\"metadata\":{\"labels\":{\"n\":\"%d\"}}}", i);
+        expect(f, 200, "PATCH", VS "/a", "application/merge-patch+json", body, NULL);
+    }
+    expect(f, 410, "GET", VS "?watch=1&resourceVersion=1", "", "", "\"reason\":\"Expired\"");
+    buf_fini(&w.lines);
+    buf_fini(&old.lines);
+}
+
+static void test_future_revision_waits(void **state)
+{
+    struct fixture *f = *state;
+    expect(f, 504, "GET", VS "?resourceVersion=100000", "", "", "Too large resource version");
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(test_life_of_an_object, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_conflict, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_refusals_name_field_and_reason, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_warnings_travel_back, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_dry_run_changes_nothing, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_batch_is_atomic, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_list_pages_and_selectors, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_versions_and_discovery, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_status_subresource, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_namespace_takes_its_objects_along, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_watch_from_a_revision, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_watch_initial_events_and_gone, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_future_revision_waits, setup, teardown),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
