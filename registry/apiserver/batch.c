@@ -25,7 +25,8 @@ static const char *const verb_names[] = {
 };
 static_assert(ARRAY_LEN(verb_names) == ITEM_VERB_COUNT, "a name for each verb");
 
-static json_t *item_json(const struct item *it)
+/* A dry run shows what would be stored: that is what a diff compares. */
+static json_t *item_json(const struct item *it, bool dry_run)
 {
     json_t *o =
         json_pack("{s:s,s:s,s:s,s:s}", "verb", verb_names[it->verb], "result",
@@ -33,6 +34,8 @@ static json_t *item_json(const struct item *it)
     if (it->ns.n)
         json_object_set_new(o, "namespace", json_string_of(it->ns));
     json_object_set_new(o, "name", json_string_of(it->name));
+    if (dry_run && it->after)
+        json_object_set(o, "object", it->after);
     return o;
 }
 
@@ -54,7 +57,7 @@ static void done_batch(struct write *w, reg_rev revision)
 {
     json_t *items = json_array();
     for (size_t i = 0; i < w->items.n; i++)
-        json_array_append_new(items, item_json(&w->items.p[i]));
+        json_array_append_new(items, item_json(&w->items.p[i], w->dry_run));
     json_t *body = json_pack("{s:I,s:b,s:o,s:o}", "revision", (json_int_t)revision, "dryRun",
                              w->dry_run, "items", items, "warnings", warnings_json(&w->report));
     api_respond_json(w->req, 200, body);
