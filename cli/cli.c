@@ -108,13 +108,13 @@ struct client *cli_client(struct cli *c, struct err *err)
     if (c->client)
         return c->client;
     struct slice addrs = otherwise(c->world->addr, S(CLI_ADDR_DEFAULT));
-    c->client = client_new(
-        &(struct client_options){.env = c->world->env,
-                                 .addrs = flags_text(&c->flags, FLAG_SERVER, addrs),
-                                 .timeout = c->timeout ? c->timeout : CLI_TIMEOUT_MS,
-                                 .on_warning = on_warning,
-                                 .ctx = c},
-        err);
+    c->client =
+        client_new(&(struct client_options){.env = c->world->env,
+                                            .addrs = flags_text(&c->flags, FLAG_SERVER, addrs),
+                                            .timeout = c->timeout ? c->timeout : CLI_TIMEOUT_MS,
+                                            .on_warning = on_warning,
+                                            .ctx = c},
+                   err);
     return c->client;
 }
 
@@ -133,8 +133,8 @@ struct slice cli_path(struct cli *c, const struct kind *k, struct slice ns, stru
     struct slice in = k->namespaced && ns.n
                           ? arena_printf(a, "/namespaces/%.*s", SLICE(uri_encode(ns, a)))
                           : (struct slice){0};
-    struct slice item = name.n ? arena_printf(a, "/%.*s", SLICE(uri_encode(name, a)))
-                               : (struct slice){0};
+    struct slice item =
+        name.n ? arena_printf(a, "/%.*s", SLICE(uri_encode(name, a))) : (struct slice){0};
     return arena_printf(a, "%.*s%.*s/%s%.*s", SLICE(root), SLICE(in), k->plural, SLICE(item));
 }
 
@@ -192,8 +192,8 @@ int cli_run(const struct cli_world *world, int argc, const char *const *argv)
 {
     struct cli c = {.world = world, .out = world->out, .err = world->err};
     struct err err = {0};
-    int code = flags_parse(&c.flags, &c.arena, argc, argv, &err) ? run_command(&c)
-                                                                 : cli_usage(&c, &err);
+    int code =
+        flags_parse(&c.flags, &c.arena, argc, argv, &err) ? run_command(&c) : cli_usage(&c, &err);
     client_free(c.client);
     arena_fini(&c.arena);
     if (fflush(world->out) != 0 && code == CLI_OK)

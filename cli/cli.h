@@ -34,10 +34,10 @@ enum cli_exit {
 struct cli_world {
     struct env *env; /* its loop is turned until the command is done */
     FILE *in, *out, *err;
-    const char *addr;     /* of WEFT_ADDR: "host:port,host:port"; NULL or "" = CLI_ADDR_DEFAULT */
-    const char *ns;       /* of WEFT_NAMESPACE; NULL or "" = default */
-    bool colour;          /* of out: a terminal, and no NO_COLOR */
-    int64_t now_wall_ms;  /* for ages; 0 = the env's */
+    const char *addr;    /* of WEFT_ADDR: "host:port,host:port"; NULL or "" = CLI_ADDR_DEFAULT */
+    const char *ns;      /* of WEFT_NAMESPACE; NULL or "" = default */
+    bool colour;         /* of out: a terminal, and no NO_COLOR */
+    int64_t now_wall_ms; /* for ages; 0 = the env's */
 };
 
 /* argv[0] is the name of the program. Returns the exit code. */

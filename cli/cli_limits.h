@@ -2,17 +2,17 @@
 #ifndef WEFT_CLI_CLI_LIMITS_H
 #define WEFT_CLI_CLI_LIMITS_H
 
-#define CLI_ARGS_MAX 4096            /* words of one call */
-#define CLI_FILES_MAX 4096           /* files of one -f, directories expanded */
-#define CLI_DIR_DEPTH_MAX 32         /* of -R */
-#define CLI_OBJECTS_MAX 4096         /* of one set: one entry of the log must hold it */
+#define CLI_ARGS_MAX 4096             /* words of one call */
+#define CLI_FILES_MAX 4096            /* files of one -f, directories expanded */
+#define CLI_DIR_DEPTH_MAX 32          /* of -R */
+#define CLI_OBJECTS_MAX 4096          /* of one set: one entry of the log must hold it */
 #define CLI_FILE_BYTES_MAX (4u << 20) /* YAML_BYTES_MAX */
-#define CLI_ADDRS_MAX 16             /* HTTP_CLIENT_ADDRS_MAX */
-#define CLI_COLUMNS_MAX 32           /* of a table */
+#define CLI_ADDRS_MAX 16              /* HTTP_CLIENT_ADDRS_MAX */
+#define CLI_COLUMNS_MAX 32            /* of a table */
 #define CLI_ANSWER_BYTES_MAX (64u << 20)
 #define CLI_LINE_BYTES_MAX (16u << 20) /* one event of a watch */
 #define CLI_WATCH_RETRIES_MAX 5        /* in a row, without an event in between */
-#define CLI_DIFF_EDITS_MAX 4000        /* beyond it a diff shows all as replaced */
+#define CLI_DIFF_EDITS_MAX 1000        /* 8 MiB of search; beyond it a diff shows all as replaced */
 
 #define CLI_TIMEOUT_MS 10000      /* of one request */
 #define CLI_WAIT_TIMEOUT_MS 30000 /* of weft wait and --wait */

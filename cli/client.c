@@ -26,8 +26,8 @@ struct client {
 
 /* ---- addresses ---- */
 
-static bool add_address(struct client *cl, const struct sockaddr *sa, socklen_t n, struct slice name,
-                        struct err *err)
+static bool add_address(struct client *cl, const struct sockaddr *sa, socklen_t n,
+                        struct slice name, struct err *err)
 {
     if (cl->addr_n == CLI_ADDRS_MAX)
         return err_set(err, ERR_LIMIT, "more than %d addresses", CLI_ADDRS_MAX);
@@ -47,8 +47,7 @@ static bool resolve(struct client *cl, struct slice text, struct err *err)
     const char *host_z = arena_dup(&cl->arena, host).p, *port_z = arena_dup(&cl->arena, port).p;
     int failed = host.n ? getaddrinfo(host_z, port_z, &hints, &found) : EAI_NONAME;
     if (failed)
-        return err_set(err, ERR_INVALID, "address \"%.*s\": %s", SLICE(text),
-                       gai_strerror(failed));
+        return err_set(err, ERR_INVALID, "address \"%.*s\": %s", SLICE(text), gai_strerror(failed));
     struct slice name = arena_printf(&cl->arena, "%s:%s", host_z, port_z);
     bool ok = true;
     for (const struct addrinfo *a = found; a && ok; a = a->ai_next)
@@ -171,7 +170,7 @@ static void warn_headers(struct client *cl, const struct headers *hs)
 
 struct exchange {
     struct client *cl;
-    bool done;
+    bool done, quiet;
     int status;
     struct buf body;
     struct err failure;
@@ -183,7 +182,8 @@ static void on_done(void *ctx, const struct http_response *r)
     x->done = true;
     x->status = r->status;
     buf_append(&x->body, r->body);
-    warn_headers(x->cl, r->headers);
+    if (!x->quiet)
+        warn_headers(x->cl, r->headers);
 }
 
 static void on_fail(void *ctx, const struct err *err)
@@ -304,8 +304,9 @@ static bool lost(struct client *cl, const struct err *why, struct err *err)
     else if (code == ERR_TIMEOUT)
         err_set(err, ERR_UNAVAILABLE, "the control plane did not answer in time: %s", why->msg);
     else if (code == ERR_UNKNOWN_OUTCOME)
-        err_set(err, code, "the answer was lost, the change may have been made: look before "
-                           "repeating it: %s",
+        err_set(err, code,
+                "the answer was lost, the change may have been made: look before "
+                "repeating it: %s",
                 why->msg);
     else
         err_set(err, code, "%s", why->msg);
@@ -320,8 +321,8 @@ static bool answer(struct exchange *x, const struct client_request *r, struct cl
         return lost(x->cl, &x->failure, err);
     struct slice text = buf_slice(&x->body);
     struct err malformed = {0};
-    json_t *body = text.n ? json_parse_capped(text, CLI_ANSWER_BYTES_MAX, JSON_DEPTH_MAX, &malformed)
-                          : NULL;
+    json_t *body =
+        text.n ? json_parse_capped(text, CLI_ANSWER_BYTES_MAX, JSON_DEPTH_MAX, &malformed) : NULL;
     bool wanted = x->status / 100 == 2 || (r->any_status && x->status == 504 && body &&
                                            !slice_eq(json_str(body, "kind"), S("Status")));
     if (!wanted)
@@ -341,7 +342,7 @@ static bool body_text(const json_t *body, struct buf *out, struct err *err)
 bool client_call(struct client *cl, const struct client_request *r, struct client_answer *ret,
                  struct err *err)
 {
-    struct exchange x = {.cl = cl};
+    struct exchange x = {.cl = cl, .quiet = r->quiet};
     struct buf body = {.limit = JSON_BYTES_MAX};
     json_decref(cl->status);
     cl->status = NULL;
@@ -388,8 +389,8 @@ struct watching {
     struct http_call *call;
     struct buf line;
     char revision[REVISION_TEXT]; /* behind which the next connection goes on */
-    bool over;     /* this connection */
-    bool finished; /* fn has seen enough */
+    bool over;                    /* this connection */
+    bool finished;                /* fn has seen enough */
     bool late;
     unsigned idle; /* connections in a row without an event */
     int status;
@@ -447,8 +448,7 @@ static void on_watch_head(void *ctx, const struct http_response *r)
 static void take_lines(struct watching *x)
 {
     struct slice line, rest;
-    while (!x->over && x->status == 200 &&
-           slice_cut(buf_slice(&x->line), '\n', &line, &rest)) {
+    while (!x->over && x->status == 200 && slice_cut(buf_slice(&x->line), '\n', &line, &rest)) {
         if (slice_trim(line).n)
             take_event(x, line);
         buf_consume(&x->line, line.n + 1);
@@ -489,10 +489,11 @@ static void on_watch_timeout(struct env_timer *t)
 static void watch_connect(struct watching *x)
 {
     struct arena scratch = {0};
-    struct slice path = arena_printf(&scratch, "%.*s&resourceVersion=%s", SLICE(x->w->path), x->revision);
+    struct slice path =
+        arena_printf(&scratch, "%.*s&resourceVersion=%s", SLICE(x->w->path), x->revision);
     struct http_call_options o = call_options(
-        x->cl,
-        &(struct client_request){.method = S("GET"), .path = path, .form = x->w->form}, &scratch);
+        x->cl, &(struct client_request){.method = S("GET"), .path = path, .form = x->w->form},
+        &scratch);
     o.on_head = on_watch_head;
     o.on_data = on_watch_data;
     o.on_end = on_watch_end;

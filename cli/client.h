@@ -1,8 +1,8 @@
 /* The API client: one call at a time, blocking, by turning the env's loop.
  *
- *   struct client *cl = client_new(&(struct client_options){.env = env, .addrs = S("n1:7443,n2:7443")}, &err);
- *   json_t *vs = NULL;
- *   if (!client_get(cl, S("/apis/networking.istio.io/v1/…"), CLIENT_OBJECT, &vs, &err)) …
+ *   struct client *cl = client_new(&(struct client_options){.env = env, .addrs =
+ * S("n1:7443,n2:7443")}, &err); json_t *vs = NULL; if (!client_get(cl,
+ * S("/apis/networking.istio.io/v1/…"), CLIENT_OBJECT, &vs, &err)) …
  *
  * Fail-over: the addresses are tried in order until one takes the connection; what is safe to send
  * again, or was surely not done (503), goes to the next address at once. The address that answered
@@ -33,12 +33,13 @@ enum client_form { CLIENT_OBJECT, CLIENT_TABLE };
 
 struct client_request {
     struct slice method, path;
-    const json_t *body;       /* NULL = none */
+    const json_t *body;        /* NULL = none */
     struct slice content_type; /* of the body; empty = application/json */
     enum client_form form;
-    bool repeatable;  /* doing it twice is doing it once: sent again when the answer is lost */
-    bool any_status;  /* an answer of 504 is an answer too (weft's wait) */
-    wf_ms timeout;    /* 0 = the client's */
+    bool repeatable; /* doing it twice is doing it once: sent again when the answer is lost */
+    bool quiet;      /* Warning headers are repeated in the body: do not report them */
+    bool any_status; /* an answer of 504 is an answer too (weft's wait) */
+    wf_ms timeout;   /* 0 = the client's */
 };
 
 struct client_answer {
@@ -67,8 +68,8 @@ struct client_watch {
     void *ctx;
 };
 
-/* Until fn ends it (true) or it fails: ERR_TIMEOUT, ERR_GONE (the window has passed), … A connection
- * that breaks is taken up on the next node, behind the last event. */
+/* Until fn ends it (true) or it fails: ERR_TIMEOUT, ERR_GONE (the window has passed), … A
+ * connection that breaks is taken up on the next node, behind the last event. */
 bool client_watch(struct client *cl, const struct client_watch *w, struct err *err);
 
 #endif

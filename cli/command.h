@@ -1,5 +1,5 @@
-/* The one table of commands and flags: parsing, help, the manual page and completion all read it, so
- * that none of them can know a flag that the others do not.
+/* The one table of commands and flags: parsing, help, the manual page and completion all read it,
+ * so that none of them can know a flag that the others do not.
  *
  *   const struct command *get = command_find(&command_root, S("get"));
  *   COMMAND_EACH_FLAG(get, f) printf("--%s\n", f->name);
@@ -13,10 +13,10 @@
 struct cli;
 
 enum flag_kind {
-    FLAG_SWITCH,  /* --watch, --watch=false */
-    FLAG_TEXT,    /* --output yaml, --output=yaml, -o yaml, -oyaml */
-    FLAG_TEXTS,   /* the same, may be given again */
-    FLAG_MAYBE,   /* --wait, --wait=10s: the value only behind "=" */
+    FLAG_SWITCH, /* --watch, --watch=false */
+    FLAG_TEXT,   /* --output yaml, --output=yaml, -o yaml, -oyaml */
+    FLAG_TEXTS,  /* the same, may be given again */
+    FLAG_MAYBE,  /* --wait, --wait=10s: the value only behind "=" */
 };
 
 enum flag_id {
@@ -39,7 +39,7 @@ enum flag_id {
     FLAG_WAIT,
     FLAG_DRY_RUN,
     FLAG_VALIDATE,
-    FLAG_ANALYZE,
+    FLAG_FAIL_ON,
     FLAG_ALL,
     FLAG_IGNORE_NOT_FOUND,
     FLAG_FOR,
@@ -115,8 +115,8 @@ enum flag_id command_flag(const struct command *cmd, struct slice name);
 enum flag_id command_flag_letter(const struct command *cmd, char letter);
 struct slice command_flag_suggest(const struct command *cmd, struct slice name);
 
-/* The values that a command's flag may have, NULL-terminated; NULL = any. One that ends in "=" takes
- * what stands behind it. */
+/* The values that a command's flag may have, NULL-terminated; NULL = any. One that ends in "="
+ * takes what stands behind it. */
 const char *const *command_flag_choices(const struct command *cmd, enum flag_id id);
 
 /* The commands themselves: cmd_*.c. Each returns the exit code. */

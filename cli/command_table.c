@@ -9,7 +9,7 @@ static const char *const write_formats[] = {"json", "yaml", "name", NULL};
 static const char *const colours[] = {"auto", "always", "never", NULL};
 static const char *const dry_runs[] = {"none", "server", "client", NULL};
 static const char *const validations[] = {"strict", "warn", "ignore", NULL};
-static const char *const thresholds[] = {"error", "warning", "off", NULL};
+static const char *const thresholds[] = {"error", "warning", NULL};
 static const char *const directions[] = {"inbound", "outbound", NULL};
 
 const struct flag flags_known[FLAG_ID_COUNT] = {
@@ -47,13 +47,12 @@ const struct flag flags_known[FLAG_ID_COUNT] = {
                       "client only the files."},
     [FLAG_VALIDATE] = {0, "validate", FLAG_TEXT, "HOW", validations,
                        "Unknown fields: strict refuses them (the default), warn, ignore."},
-    [FLAG_ANALYZE] = {0, "analyze", FLAG_TEXT, "LEVEL", thresholds,
-                      "From which level on a finding of the analysis refuses the change."},
+    [FLAG_FAIL_ON] = {0, "fail-on", FLAG_TEXT, "LEVEL", thresholds,
+                      "The finding of the analysis that refuses the change: error (the default)."},
     [FLAG_ALL] = {0, "all", FLAG_SWITCH, NULL, NULL, "All objects of the kind in the namespace."},
     [FLAG_IGNORE_NOT_FOUND] = {0, "ignore-not-found", FLAG_SWITCH, NULL, NULL,
                                "What is not there is no failure."},
-    [FLAG_FOR] = {0, "for", FLAG_TEXT, "WHAT", NULL,
-                  "condition=NAME[=STATUS], delete or create."},
+    [FLAG_FOR] = {0, "for", FLAG_TEXT, "WHAT", NULL, "condition=NAME[=STATUS], delete or create."},
     [FLAG_CLIENT] = {0, "client", FLAG_SWITCH, NULL, NULL, "The version of this program only."},
     [FLAG_FQDN] = {0, "fqdn", FLAG_TEXT, "HOST", NULL, "Only of this service."},
     [FLAG_PORT] = {0, "port", FLAG_TEXT, "PORT", NULL, "Only of this port."},
@@ -68,8 +67,7 @@ const uint64_t flags_global = FLAG_BIT(FLAG_HELP) | FLAG_BIT(FLAG_SERVER) |
 
 #define FILES (FLAG_BIT(FLAG_FILENAME) | FLAG_BIT(FLAG_RECURSIVE))
 #define WRITING                                                                                    \
-    (FLAG_BIT(FLAG_OUTPUT) | FLAG_BIT(FLAG_WAIT) | FLAG_BIT(FLAG_DRY_RUN) |                        \
-     FLAG_BIT(FLAG_ANALYZE))
+    (FLAG_BIT(FLAG_OUTPUT) | FLAG_BIT(FLAG_WAIT) | FLAG_BIT(FLAG_DRY_RUN) | FLAG_BIT(FLAG_FAIL_ON))
 #define LISTING (FLAG_BIT(FLAG_OUTPUT) | FLAG_BIT(FLAG_NO_HEADERS))
 #define PROXY_CONFIG LISTING
 
@@ -203,7 +201,8 @@ static const struct command root_subs[] = {
      .group = SEE,
      .args = "KIND NAME… | KIND/NAME…",
      .about = "Everything about an object: fields, conditions, where it is live",
-     .examples = {{"weft describe vs reviews", NULL}, {"weft describe proxy reviews-v1.default", NULL}},
+     .examples = {{"weft describe vs reviews", NULL},
+                  {"weft describe proxy reviews-v1.default", NULL}},
      .flags = FLAG_BIT(FLAG_ALL_NAMESPACES) | FLAG_BIT(FLAG_SELECTOR),
      .words_min = 1,
      .words_max = COMMAND_WORDS_ANY,
@@ -223,10 +222,11 @@ static const struct command root_subs[] = {
      .group = CHANGE,
      .args = "-f FILE",
      .about = "Make the objects of files be as the files say",
-     .text = "All objects of one call are one change: either every one of them is accepted, under "
-             "one revision, or nothing is done.\n\n"
-             "With --wait it returns when every connected proxy has confirmed the change, and fails "
-             "when a proxy rejects it.",
+     .text =
+         "All objects of one call are one change: either every one of them is accepted, under "
+         "one revision, or nothing is done.\n\n"
+         "With --wait it returns when every connected proxy has confirmed the change, and fails "
+         "when a proxy rejects it.",
      .examples = {{"weft apply -f deploy/demo/ --wait", "a folder, and wait until it is live"},
                   {"weft apply -f - < vs.yaml", NULL},
                   {"weft apply -f vs.yaml --dry-run", "would it be accepted?"}},
@@ -259,14 +259,15 @@ static const struct command root_subs[] = {
      .text = "The exit code is 0 when nothing would change, 1 when something would, and greater "
              "than 1 when that cannot be said.",
      .examples = {{"weft diff -f deploy/demo/", NULL}},
-     .flags = FILES | FLAG_BIT(FLAG_VALIDATE) | FLAG_BIT(FLAG_ANALYZE),
+     .flags = FILES | FLAG_BIT(FLAG_VALIDATE) | FLAG_BIT(FLAG_FAIL_ON),
      .run = cmd_diff},
     {.name = "wait",
      .group = CHANGE,
      .args = "[@REVISION] | --for=WHAT KIND/NAME…",
      .about = "Wait until a revision is live on every proxy, or for a condition",
-     .text = "Without a revision it waits for the newest. The exit code is 75 when the time is over, "
-             "1 when a proxy has rejected the revision.",
+     .text =
+         "Without a revision it waits for the newest. The exit code is 75 when the time is over, "
+         "1 when a proxy has rejected the revision.",
      .examples = {{"weft wait @41", NULL},
                   {"weft wait --for=condition=Distributed vs/reviews --timeout=30s", NULL}},
      .flags = FLAG_BIT(FLAG_FOR) | FLAG_BIT(FLAG_OUTPUT),
@@ -278,9 +279,10 @@ static const struct command root_subs[] = {
      .group = DEBUG,
      .args = "[PROXY]",
      .about = "How far each proxy is, type by type; or one of them in detail",
-     .text = "SYNCED: the proxy has confirmed the newest. STALE: it was sent and not confirmed yet. "
-             "ERROR: the proxy rejected it and runs on with what it had. NOT_SENT: the proxy has "
-             "not asked for this type.",
+     .text =
+         "SYNCED: the proxy has confirmed the newest. STALE: it was sent and not confirmed yet. "
+         "ERROR: the proxy rejected it and runs on with what it had. NOT_SENT: the proxy has "
+         "not asked for this type.",
      .examples = {{"weft ps", NULL}, {"weft ps reviews-v1", NULL}},
      .flags = LISTING,
      .words_max = 1,
@@ -316,7 +318,9 @@ static const struct command root_subs[] = {
      .about = "The manual page, for man(1)",
      .examples = {{"weft man | man -l -", NULL}},
      .run = cmd_man},
-    {.name = "__complete", .about = "Candidates for the last word", .words_max = COMMAND_WORDS_ANY,
+    {.name = "__complete",
+     .about = "Candidates for the last word",
+     .words_max = COMMAND_WORDS_ANY,
      .run = cmd_complete},
 };
 

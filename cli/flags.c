@@ -91,10 +91,10 @@ static bool unknown_flag(const struct parse *p, struct slice word, struct slice 
 {
     struct slice near = command_flag_suggest(p->f->command, name);
     const char *of = p->f->command->name;
-    return near.n ? err_set(p->err, ERR_INVALID,
-                            "unknown flag %.*s of \"%s\", did you mean --%.*s?", SLICE(word), of,
-                            SLICE(near))
-                  : err_set(p->err, ERR_INVALID, "unknown flag %.*s of \"%s\"", SLICE(word), of);
+    return near.n
+               ? err_set(p->err, ERR_INVALID, "unknown flag %.*s of \"%s\", did you mean --%.*s?",
+                         SLICE(word), of, SLICE(near))
+               : err_set(p->err, ERR_INVALID, "unknown flag %.*s of \"%s\"", SLICE(word), of);
 }
 
 static bool take_long(struct parse *p, struct slice word)
@@ -132,12 +132,12 @@ static bool unknown_command(const struct parse *p, struct slice word)
 {
     const struct command *parent = p->f->command;
     struct slice near = command_suggest(parent, word);
-    return near.n
-               ? err_set(p->err, ERR_INVALID, "unknown command \"%.*s\" of \"%s\", did you mean "
-                                              "\"%.*s\"?",
-                         SLICE(word), parent->name, SLICE(near))
-               : err_set(p->err, ERR_INVALID, "unknown command \"%.*s\" of \"%s\"", SLICE(word),
-                         parent->name);
+    return near.n ? err_set(p->err, ERR_INVALID,
+                            "unknown command \"%.*s\" of \"%s\", did you mean "
+                            "\"%.*s\"?",
+                            SLICE(word), parent->name, SLICE(near))
+                  : err_set(p->err, ERR_INVALID, "unknown command \"%.*s\" of \"%s\"", SLICE(word),
+                            parent->name);
 }
 
 static bool take_word(struct parse *p, struct slice word)

@@ -14,7 +14,7 @@
 #include "cli/command.h"
 
 struct flag_value {
-    bool given, on;      /* on: a switch that was not set to false, or any other flag that was given */
+    bool given, on; /* on: a switch that was not set to false, or any other flag that was given */
     struct slice text;   /* the last value; empty for a FLAG_MAYBE without one */
     struct slice *texts; /* of a FLAG_TEXTS, all of them */
     size_t text_count;
@@ -27,8 +27,8 @@ struct flags {
     size_t word_count;
 };
 
-/* false and err (ERR_INVALID) with a sentence for the user: an unknown command or flag, a value that
- * is missing or none of the choices, too few or too many words. -h stops the checks. */
+/* false and err (ERR_INVALID) with a sentence for the user: an unknown command or flag, a value
+ * that is missing or none of the choices, too few or too many words. -h stops the checks. */
 bool flags_parse(struct flags *f, struct arena *arena, int argc, const char *const *argv,
                  struct err *err);
 /* The same without checks of completeness, for completion: what could be understood. */

@@ -23,7 +23,8 @@ static const struct {
 } variables[] = {
     {"WEFT_ADDR", "Nodes of the control plane, host:port, joined by commas; --server overrides it. "
                   "Without both: " CLI_ADDR_DEFAULT "."},
-    {"WEFT_NAMESPACE", "Namespace of the objects; --namespace overrides it. Without both: default."},
+    {"WEFT_NAMESPACE",
+     "Namespace of the objects; --namespace overrides it. Without both: default."},
     {"NO_COLOR", "When it is set to anything, output has no colours."},
 };
 
@@ -285,7 +286,8 @@ void help_print_man(FILE *out)
     fputs(".SH EXIT STATUS\n", out);
     for (size_t i = 0; i < ARRAY_LEN(exits); i++)
         man_row(out, exits[i].code, exits[i].about);
-    fputs("Of diff: 0 when nothing would change, 1 when something would, 2 when that cannot be said.\n"
+    fputs("Of diff: 0 when nothing would change, 1 when something would, 2 when that cannot be "
+          "said.\n"
           ".SH SEE ALSO\nweftd(8), weft\\-proxy(8), kubectl(1)\n",
           out);
 }

@@ -41,7 +41,7 @@ static struct slice printable(struct arena *arena, struct slice s)
 void table_column(struct table *t, struct slice title)
 {
     wf_assert(t->column_count < CLI_COLUMNS_MAX && t->cells.n == 0);
-    struct slice copy = arena_dup(&t->arena, title);
+    struct slice copy = arena_dup(&t->title_arena, title);
     char *p = (char *)(uintptr_t)copy.p;
     for (size_t i = 0; i < copy.n; i++) {
         if (p[i] >= 'a' && p[i] <= 'z')
@@ -87,10 +87,17 @@ size_t table_rows(const struct table *t)
     return t->column_count ? t->cells.n / t->column_count : 0;
 }
 
+void table_clear(struct table *t)
+{
+    t->cells.n = 0;
+    arena_reset(&t->arena);
+}
+
 void table_fini(struct table *t)
 {
     vec_fini(&t->cells);
     arena_fini(&t->arena);
+    arena_fini(&t->title_arena);
     *t = (struct table){0};
 }
 
@@ -141,20 +148,14 @@ static void print_cell(const struct table *t, size_t column, const struct table_
         fputc('\n', out);
 }
 
-void table_print_from(const struct table *t, size_t from, FILE *out,
-                      const struct table_style *style)
+void table_print(const struct table *t, FILE *out, const struct table_style *style)
 {
-    for (size_t i = 0; i < t->column_count && from == 0 && !style->no_headers; i++) {
+    for (size_t i = 0; i < t->column_count && !style->no_headers; i++) {
         struct table_cell title = {.text = t->titles[i], .width = text_width(t->titles[i])};
         print_cell(t, i, &title, out, false);
     }
-    for (size_t i = from * t->column_count; i < t->cells.n; i++)
+    for (size_t i = 0; i < t->cells.n; i++)
         print_cell(t, i % t->column_count, &t->cells.p[i], out, style->colour);
-}
-
-void table_print(const struct table *t, FILE *out, const struct table_style *style)
-{
-    table_print_from(t, 0, out, style);
 }
 
 /* ---- ages ---- */
@@ -194,8 +195,8 @@ static bool digits(struct slice s, size_t at, size_t n, int64_t *ret)
     return true;
 }
 
-/* Days since 1970 in the proleptic Gregorian calendar; the year begins in March, so that the leap day
- * is its last. */
+/* Days since 1970 in the proleptic Gregorian calendar; the year begins in March, so that the leap
+ * day is its last. */
 static int64_t days_of(int64_t year, int64_t month, int64_t day)
 {
     int64_t y = month <= 2 ? year - 1 : year;

@@ -1,5 +1,5 @@
-/* Tables as kubectl prints them: columns three spaces apart, left-aligned, titles in capitals, nothing
- * behind the last cell. Pure but for the last step.
+/* Tables as kubectl prints them: columns three spaces apart, left-aligned, titles in capitals,
+ * nothing behind the last cell. Pure but for the last step.
  *
  *   struct table t = {0};
  *   table_columns(&t, (const char *[]){"NAME", "LIVE", "AGE"}, 3);
@@ -24,7 +24,8 @@ struct table_cell {
 };
 
 struct table {
-    struct arena arena;
+    struct arena arena; /* of the rows */
+    struct arena title_arena;
     size_t column_count;
     struct slice titles[CLI_COLUMNS_MAX];
     size_t widths[CLI_COLUMNS_MAX];
@@ -43,10 +44,8 @@ void table_cell(struct table *t, struct slice text);
 void table_cell_tint(struct table *t, struct slice text, enum table_tint tint);
 void table_cellf(struct table *t, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 size_t table_rows(const struct table *t);
-/* Rows from the given one on; columns are as wide as all rows need, also the ones before. Prints the
- * titles when from is 0. */
-void table_print_from(const struct table *t, size_t from, FILE *out,
-                      const struct table_style *style);
+/* Forgets the rows, keeps the columns as wide as they were: a watch prints row after row. */
+void table_clear(struct table *t);
 void table_print(const struct table *t, FILE *out, const struct table_style *style);
 /* Orders the rows by one column, bytewise; stable. */
 void table_sort(struct table *t, size_t column);

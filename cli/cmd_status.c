@@ -1,0 +1,157 @@
+/* status and version. */
+#include <inttypes.h>
+#include <string.h>
+
+#include "base/wire/json.h"
+#include "cli/mesh.h"
+
+/* One sentence each; counted. */
+struct problems {
+    struct cli *c;
+    size_t n;
+};
+
+static void problem(struct problems *p, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+static void problem(struct problems *p, const char *fmt, ...)
+{
+    va_list ap;
+    if (p->n++ == 0)
+        fputs("\nProblems:\n", p->c->out);
+    va_start(ap, fmt);
+    struct slice text = arena_vprintf(&p->c->arena, fmt, ap);
+    va_end(ap);
+    fputs("  ", p->c->out);
+    cli_print_text(p->c->out, text);
+    fputc('\n', p->c->out);
+}
+
+static void member_problems(struct problems *p, const json_t *status)
+{
+    size_t i;
+    json_t *m;
+    int64_t leader_index = json_int(status, "log.lastIndex", 0);
+    if (!json_bool(status, "quorum", false))
+        problem(p, "There is no quorum: reads and traffic go on, writes are refused until a "
+                   "majority of the members is back.");
+    else if (!json_str(status, "leader").n)
+        problem(p, "There is no leader: an election is under way.");
+    json_array_foreach(json_object_get(status, "members"), i, m)
+    {
+        int64_t index = json_int(m, "matchIndex", 0);
+        if (!json_bool(m, "connected", false))
+            problem(p, "Member %.*s (%.*s) is not connected.", SLICE(json_str(m, "name")),
+                    SLICE(json_str(m, "address")));
+        else if (index > 0 && leader_index - index > 1000)
+            problem(p, "Member %.*s is %" PRId64 " entries behind.", SLICE(json_str(m, "name")),
+                    leader_index - index);
+    }
+}
+
+static void proxy_problems(struct problems *p, const json_t *status)
+{
+    size_t i;
+    json_t *r;
+    int64_t live = json_int(status, "proxies.live", 0),
+            total = json_int(status, "proxies.total", 0);
+    json_array_foreach(json_at(status, "proxies.rejections"), i, r)
+    {
+        struct slice source = json_slice(json_at(r, "sources[0]"));
+        problem(p, "%.*s rejects %.*s %.*s%s%.*s%s: %.*s", SLICE(json_str(r, "proxy")),
+                SLICE(json_str(r, "type")), SLICE(json_str(r, "resource")),
+                source.n ? " (from " : "", SLICE(source), source.n ? ")" : "",
+                SLICE(json_str(r, "message")));
+    }
+    if (live < total && i == 0)
+        problem(p, "%" PRId64 " of %" PRId64 " proxies are behind: weft proxy-status says which.",
+                total - live, total);
+}
+
+static void store_problems(struct problems *p, const json_t *status)
+{
+    int64_t used = json_int(status, "store.usedBytes", 0),
+            map = json_int(status, "store.mapBytes", 0);
+    if (map > 0 && used > map / 10 * 9)
+        problem(p, "The store has used %" PRId64 " of %" PRId64 " MiB.", used >> 20, map >> 20);
+}
+
+static const char *tint(const struct cli *c, bool good)
+{
+    return !c->colour ? "" : good ? "\033[32m" : "\033[31m";
+}
+
+static void status_head(struct cli *c, const json_t *s)
+{
+    const char *plain = c->colour ? "\033[0m" : "";
+    bool quorum = json_bool(s, "quorum", false);
+    struct slice leader = json_str(s, "leader");
+    int64_t live = json_int(s, "proxies.live", 0), total = json_int(s, "proxies.total", 0);
+    fprintf(c->out,
+            "Quorum:     %s%s%s, leader %.*s, term %" PRId64 ", %" PRId64 " leader changes\n",
+            tint(c, quorum), quorum ? "yes" : "no", plain, SLICE(leader.n ? leader : S("<none>")),
+            json_int(s, "term", 0), json_int(s, "leaderChanges", 0));
+    fprintf(c->out, "Revision:   @%" PRId64 "\n", json_int(s, "revision", 0));
+    fprintf(c->out,
+            "Proxies:    %s%" PRId64 "/%" PRId64 " live%s @%" PRId64 ", %" PRId64 " rejected\n",
+            tint(c, live == total), live, total, plain, json_int(s, "revision", 0),
+            json_int(s, "proxies.rejected", 0));
+    fprintf(c->out, "Store:      %" PRId64 " KiB of %" PRId64 " MiB, log %" PRId64 " KiB\n",
+            (json_int(s, "store.usedBytes", 0) + 1023) >> 10,
+            json_int(s, "store.mapBytes", 0) >> 20, (json_int(s, "log.bytes", 0) + 1023) >> 10);
+    fprintf(c->out, "Asked:      %.*s, version %.*s\n\n", SLICE(json_str(s, "node.name")),
+            SLICE(json_str(s, "version")));
+}
+
+static void status_screen(struct cli *c, const json_t *s)
+{
+    struct table t = {0};
+    struct table_style style = cli_table_style(c);
+    struct problems p = {.c = c};
+    status_head(c, s);
+    mesh_members_table(&t, json_object_get(s, "members"));
+    table_print(&t, c->out, &style);
+    table_fini(&t);
+    member_problems(&p, s);
+    proxy_problems(&p, s);
+    store_problems(&p, s);
+    if (p.n == 0)
+        fputs("\nNo problems.\n", c->out);
+}
+
+int cmd_status(struct cli *c)
+{
+    struct err err = {0};
+    json_t *s = cli_fetch(c, S("/weft/v1/status"), &err);
+    int code = CLI_OK;
+    if (!s)
+        return cli_fail(c, &err);
+    if (cli_output(c) == OUTPUT_TABLE)
+        status_screen(c, s);
+    else
+        code = cli_print_data(c, s);
+    if (code == CLI_OK && !json_bool(s, "quorum", false))
+        code = CLI_UNREACHABLE;
+    json_decref(s);
+    return code;
+}
+
+int cmd_version(struct cli *c)
+{
+    struct err err = {0};
+    bool client_only = flags_on(&c->flags, FLAG_CLIENT), data = cli_output(c) != OUTPUT_TABLE;
+    json_t *s = client_only ? NULL : cli_fetch(c, S("/weft/v1/status"), &err);
+    int code = CLI_OK;
+    if (data) {
+        json_t *v = json_pack("{s:s}", "client", WEFT_VERSION);
+        if (s)
+            json_object_set_new(v, "server", json_string_of(json_str(s, "version")));
+        code = cli_print_data(c, v);
+        json_decref(v);
+    } else {
+        fputs("client " WEFT_VERSION "\n", c->out);
+        if (s)
+            fprintf(c->out, "server %.*s (%.*s)\n", SLICE(json_str(s, "version")),
+                    SLICE(json_str(s, "node.name")));
+    }
+    json_decref(s);
+    return err.code ? cli_fail(c, &err) : code;
+}
