@@ -47,6 +47,7 @@ struct kind {
     const char *versions[KIND_VERSIONS_MAX]; /* served, preferred (and stored) first: v1, v1beta1,
                                                 v1alpha3 */
     const char *kind, *plural, *singular;
+    const char *about; /* one sentence for kubectl explain */
     const char *short_names[KIND_SHORT_NAMES_MAX];
     bool namespaced;
     bool has_status;             /* status subresource */

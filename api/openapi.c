@@ -275,7 +275,7 @@ static void add_paths(json_t *paths, struct group *g, const struct kind *k)
 
 static void add_schemas(json_t *schemas, struct group *g, const struct kind *k)
 {
-    json_t *one = schema_json(k->schema, k->kind);
+    json_t *one = schema_json(k->schema, k->about);
     json_object_set_new(one, "x-kubernetes-group-version-kind",
                         json_pack("[o]", group_version_kind(g, k, "")));
     json_object_set_new(schemas, schema_name(g, k, ""), one);

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "api/k8s_proto.h"
 #include "base/core/assert.h"
 
 /* ---- life ---- */
@@ -243,7 +244,8 @@ static void refuse_call(struct api_call *c, struct err *err)
 /* The body as an object of the call's kind. */
 static json_t *call_body(struct api_call *c, struct err *err)
 {
-    json_t *o = json_parse(c->req->body, err);
+    struct slice body = c->req->body;
+    json_t *o = k8s_proto_is(body) ? k8s_proto_parse(body, err) : json_parse(body, err);
     if (!o)
         return NULL;
     const struct kind *k = kind_of_object(o, err);
