@@ -19,7 +19,7 @@ static struct xds_resource *res(const char *name, const char *body, reg_rev rev)
 /* A list of resources named by single letters: "ac" over base. */
 static struct xds_list *letters(struct xds_list *base, const char *names, reg_rev rev)
 {
-    struct xds_resource *items[32];
+    struct xds_resource *items[32] = {NULL};
     size_t n = strlen(names);
     for (size_t i = 0; i < n; i++)
         items[i] = res((char[]){names[i], 0}, "x", rev);
