@@ -1,0 +1,226 @@
+/* A checkpoint that arrives with a hole would become a replica's state. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include <ftw.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/core/assert.h"
+#include "base/env/env_uv.h"
+#include "registry/raft/bulk.h"
+#include "registry/raft/peers.h"
+#include "registry/raft/snapshot.h"
+
+#define CLUSTER 77u
+#define INDEX 500u
+#define TAG 0xABCDu
+
+struct fixture {
+    struct env *env;
+    struct bulk_server *server;
+    struct peers *peers; /* introduces the connections */
+    struct peer_member members[2];
+    char from[64], to[64], part[SNAPSHOT_PATH_BYTES];
+    struct buf file;
+    struct bulk_fetch fetch;
+    bool over;
+    struct err err;
+    int accepted;
+};
+
+static void ignore_frame(void *ctx, uint64_t from, const struct frame *f)
+{
+    (void)ctx;
+    (void)from;
+    (void)f;
+}
+
+static void ignore_id(void *ctx, uint64_t id)
+{
+    (void)ctx;
+    (void)id;
+}
+
+static void on_bulk(void *ctx, uint64_t from, struct env_stream *s)
+{
+    struct fixture *f = ctx;
+    f->accepted++;
+    bulk_server_adopt(f->server, from, s);
+}
+
+static const struct peers_events events = {.on_frame = ignore_frame,
+                                           .on_up = ignore_id,
+                                           .on_down = ignore_id,
+                                           .on_gone = ignore_id,
+                                           .on_bulk = on_bulk};
+
+static void on_fetched(void *ctx, const struct err *err)
+{
+    struct fixture *f = ctx;
+    f->over = true;
+    f->err = *err;
+}
+
+static void on_nobody(void *ctx, struct env_stream *s)
+{
+    (void)ctx;
+    env_stream_close(s);
+}
+
+static struct env_addr free_addr(struct env *env)
+{
+    struct env_addr a;
+    struct err err = {0};
+    wf_assert(env_addr_parse(&a, S("127.0.0.1:0"), &err));
+    struct env_listener *l =
+        env_listen(env, &a, &(struct env_listen_options){0}, on_nobody, NULL, &err);
+    wf_assert(l);
+    a = *env_listener_addr(l);
+    env_listener_close(l);
+    return a;
+}
+
+static void setup(struct fixture *f, size_t bytes)
+{
+    struct err err = {0};
+    char path[SNAPSHOT_PATH_BYTES];
+    *f = (struct fixture){.env = env_uv_new(&err)};
+    snprintf(f->from, sizeof(f->from), "/tmp/weft-bulk-test-XXXXXX");
+    snprintf(f->to, sizeof(f->to), "/tmp/weft-bulk-test-XXXXXX");
+    wf_assert(mkdtemp(f->from) && mkdtemp(f->to));
+    for (size_t i = 0; i < bytes; i++)
+        buf_append_byte(&f->file, (char)(i * 2654435761u >> 13));
+    wf_assert(env_file_store(f->env, snapshot_file_path(f->from, INDEX, TAG, path),
+                             buf_slice(&f->file), &err));
+    for (size_t i = 0; i < 2; i++) {
+        f->members[i].id = i + 1;
+        f->members[i].addr = free_addr(f->env);
+    }
+    f->server = bulk_server_new(f->env, 1, CLUSTER, f->from);
+    f->peers = peers_open(&(struct peers_options){.env = f->env,
+                                                  .self = 1,
+                                                  .cluster = CLUSTER,
+                                                  .members = f->members,
+                                                  .member_count = 2,
+                                                  .events = &events,
+                                                  .ctx = f},
+                          &err);
+    wf_assert(f->peers);
+    snapshot_part_path(f->to, f->part);
+}
+
+static int remove_one(const char *path, const struct stat *st, int flag, struct FTW *ftw)
+{
+    (void)st;
+    (void)flag;
+    (void)ftw;
+    return remove(path);
+}
+
+static void teardown(struct fixture *f)
+{
+    bulk_fetch_cancel(&f->fetch);
+    bulk_server_free(f->server);
+    peers_close(f->peers);
+    buf_fini(&f->file);
+    env_uv_free(f->env);
+    nftw(f->from, remove_one, 8, FTW_DEPTH | FTW_PHYS);
+    nftw(f->to, remove_one, 8, FTW_DEPTH | FTW_PHYS);
+}
+
+static void begin(struct fixture *f, uint64_t index)
+{
+    struct err err = {0};
+    wf_assert(bulk_fetch_start(&f->fetch,
+                               &(struct bulk_fetch_options){.env = f->env,
+                                                            .self = 2,
+                                                            .cluster = CLUSTER,
+                                                            .peer = 1,
+                                                            .addr = f->members[0].addr,
+                                                            .index = index,
+                                                            .tag = TAG,
+                                                            .bytes = f->file.n,
+                                                            .path = f->part,
+                                                            .fn = on_fetched,
+                                                            .ctx = f},
+                               &err));
+}
+
+static void check_file(struct fixture *f)
+{
+    struct buf got = {0};
+    struct err err = {0};
+    assert_true(env_file_load(f->env, f->part, f->file.n + 1, &got, &err));
+    assert_true(slice_eq(buf_slice(&got), buf_slice(&f->file)));
+    buf_fini(&got);
+}
+
+static void a_file_arrives_whole(void **state)
+{
+    (void)state;
+    static const size_t sizes[] = {1, BULK_CHUNK_BYTES - 1, BULK_CHUNK_BYTES, 5000001};
+    for (size_t i = 0; i < ARRAY_LEN(sizes); i++) {
+        struct fixture f;
+        setup(&f, sizes[i]);
+        begin(&f, INDEX);
+        while (!f.over)
+            env_uv_turn(f.env, 1000);
+        assert_int_equal(f.err.code, ERR_NONE);
+        assert_int_equal(f.accepted, 1);
+        check_file(&f);
+        teardown(&f);
+    }
+}
+
+static void a_broken_transfer_goes_on_where_it_stopped(void **state)
+{
+    (void)state;
+    struct fixture f;
+    uint64_t before = 0;
+    setup(&f, 12 * BULK_CHUNK_BYTES + 77);
+    begin(&f, INDEX);
+    for (int cut = 0; cut < 2; cut++) {
+        while (!f.over && f.fetch.offset < before + 3 * BULK_CHUNK_BYTES)
+            env_uv_turn(f.env, 1000);
+        assert_false(f.over);
+        before = f.fetch.offset;
+        bulk_server_free(f.server); /* cuts its connections */
+        f.server = bulk_server_new(f.env, 1, CLUSTER, f.from);
+    }
+    while (!f.over)
+        env_uv_turn(f.env, 1000);
+    assert_int_equal(f.err.code, ERR_NONE);
+    assert_true(f.accepted >= 2);
+    assert_true(before > 0);
+    check_file(&f);
+    teardown(&f);
+}
+
+static void what_is_not_there_is_said(void **state)
+{
+    (void)state;
+    struct fixture f;
+    setup(&f, 1000);
+    begin(&f, INDEX + 1);
+    while (!f.over)
+        env_uv_turn(f.env, 1000);
+    assert_int_equal(f.err.code, ERR_NOT_FOUND);
+    assert_false(bulk_server_busy(f.server));
+    teardown(&f);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_file_arrives_whole),
+        cmocka_unit_test(a_broken_transfer_goes_on_where_it_stopped),
+        cmocka_unit_test(what_is_not_there_is_said),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

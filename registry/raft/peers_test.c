@@ -1,0 +1,383 @@
+/* What reaches a node's peer port from strangers must cost it nothing, and a peer that does not
+ * read must not make a leader grow. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+
+#include "base/core/assert.h"
+#include "base/env/env_uv.h"
+#include "registry/raft/peers.h"
+
+#define CLUSTER 77u
+
+struct side {
+    struct peers *peers;
+    int up, down, gone, frames, bulks;
+    struct slice last;
+    char bytes[256];
+};
+
+struct fixture {
+    struct env *env;
+    struct side side[2];
+    struct peer_member members[2];
+};
+
+static void on_frame(void *ctx, uint64_t from, const struct frame *f)
+{
+    struct side *s = ctx;
+    (void)from;
+    s->frames++;
+    s->last.n = f->payload.n < sizeof(s->bytes) ? f->payload.n : sizeof(s->bytes);
+    s->last.p = s->bytes;
+    memcpy(s->bytes, f->payload.p, s->last.n);
+}
+
+static void on_up(void *ctx, uint64_t id)
+{
+    (void)id;
+    ((struct side *)ctx)->up++;
+}
+
+static void on_down(void *ctx, uint64_t id)
+{
+    (void)id;
+    ((struct side *)ctx)->down++;
+}
+
+static void on_gone(void *ctx, uint64_t id)
+{
+    (void)id;
+    ((struct side *)ctx)->gone++;
+}
+
+static void on_bulk(void *ctx, uint64_t from, struct env_stream *s)
+{
+    (void)from;
+    ((struct side *)ctx)->bulks++;
+    env_stream_close(s);
+}
+
+static const struct peers_events events = {.on_frame = on_frame,
+                                           .on_up = on_up,
+                                           .on_down = on_down,
+                                           .on_gone = on_gone,
+                                           .on_bulk = on_bulk};
+
+static void on_nobody(void *ctx, struct env_stream *s)
+{
+    (void)ctx;
+    env_stream_close(s);
+}
+
+static struct env_addr free_addr(struct env *env)
+{
+    struct env_addr a;
+    struct err err = {0};
+    wf_assert(env_addr_parse(&a, S("127.0.0.1:0"), &err));
+    struct env_listener *l =
+        env_listen(env, &a, &(struct env_listen_options){0}, on_nobody, NULL, &err);
+    wf_assert(l);
+    a = *env_listener_addr(l);
+    env_listener_close(l);
+    return a;
+}
+
+static void open_side(struct fixture *f, size_t i)
+{
+    struct err err = {0};
+    f->side[i].peers = peers_open(&(struct peers_options){.env = f->env,
+                                                          .self = i + 1,
+                                                          .cluster = CLUSTER,
+                                                          .incarnation = 5,
+                                                          .members = f->members,
+                                                          .member_count = 2,
+                                                          .events = &events,
+                                                          .ctx = &f->side[i]},
+                                  &err);
+    if (!f->side[i].peers)
+        wf_die("%s", err.msg);
+}
+
+static void setup(struct fixture *f)
+{
+    struct err err = {0};
+    *f = (struct fixture){.env = env_uv_new(&err)};
+    for (size_t i = 0; i < 2; i++) {
+        f->members[i].id = i + 1;
+        snprintf(f->members[i].name, sizeof(f->members[i].name), "n%zu", i + 1);
+        f->members[i].addr = free_addr(f->env);
+    }
+}
+
+static void teardown(struct fixture *f)
+{
+    for (size_t i = 0; i < 2; i++)
+        peers_close(f->side[i].peers);
+    env_uv_free(f->env);
+}
+
+#define TURN_UNTIL(f, cond)                                                                        \
+    do {                                                                                           \
+        uint64_t until_ = env_now_ns((f)->env) + 10000000000u;                                     \
+        while (!(cond)) {                                                                          \
+            wf_assert(env_now_ns((f)->env) < until_);                                              \
+            env_uv_turn((f)->env, 20);                                                             \
+        }                                                                                          \
+    } while (0)
+
+static struct iovec iov_of(const char *text)
+{
+    return (struct iovec){(void *)(uintptr_t)text, strlen(text)};
+}
+
+/* ---- two nodes ---- */
+
+static void frames_arrive_in_order(void **state)
+{
+    (void)state;
+    struct fixture f;
+    setup(&f);
+    open_side(&f, 0);
+    struct iovec v = iov_of("early");
+    assert_false(peers_send(f.side[0].peers, 2, FRAME_CHANNEL, 0, &v, 1)); /* not connected */
+    open_side(&f, 1);
+    TURN_UNTIL(&f, f.side[0].up && f.side[1].up);
+    for (int i = 0; i < 100; i++) {
+        char text[16];
+        snprintf(text, sizeof(text), "%d", i);
+        v = iov_of(text);
+        assert_true(peers_send(f.side[0].peers, 2, FRAME_CHANNEL, 0, &v, 1));
+    }
+    TURN_UNTIL(&f, f.side[1].frames == 100);
+    assert_true(slice_eq(f.side[1].last, S("99")));
+    assert_true(peers_connected(f.side[0].peers, 2));
+    assert_true(peers_last_contact(f.side[1].peers, 1) >= 0);
+    teardown(&f);
+}
+
+static void a_dead_peer_is_told_once_and_comes_back(void **state)
+{
+    (void)state;
+    struct fixture f;
+    setup(&f);
+    open_side(&f, 0);
+    open_side(&f, 1);
+    TURN_UNTIL(&f, f.side[0].up && f.side[1].up);
+    peers_close(f.side[1].peers);
+    f.side[1] = (struct side){.peers = NULL};
+    TURN_UNTIL(&f, f.side[0].gone);
+    assert_int_equal(f.side[0].down, 1);
+    for (int i = 0; i < 20; i++)
+        env_uv_turn(f.env, 20);
+    assert_int_equal(f.side[0].gone, 1);
+    open_side(&f, 1);
+    TURN_UNTIL(&f, f.side[0].up == 2 && f.side[1].up == 1);
+    teardown(&f);
+}
+
+/* ---- strangers ---- */
+
+struct stranger {
+    struct env_stream *stream;
+    bool closed;
+    struct buf got;
+};
+
+static void stranger_data(void *ctx, struct slice bytes)
+{
+    buf_append(&((struct stranger *)ctx)->got, bytes);
+}
+
+static void stranger_close(void *ctx, const struct err *why)
+{
+    (void)why;
+    ((struct stranger *)ctx)->closed = true;
+}
+
+static const struct env_stream_events stranger_events = {.on_data = stranger_data,
+                                                         .on_close = stranger_close};
+
+static void stranger_call(struct fixture *f, struct stranger *s, struct slice bytes)
+{
+    *s = (struct stranger){.closed = false};
+    s->stream = env_connect(f->env, &f->members[0].addr, &(struct env_stream_options){0},
+                            &stranger_events, s);
+    if (bytes.n)
+        env_stream_write(s->stream, &(struct iovec){(void *)(uintptr_t)bytes.p, bytes.n}, 1);
+}
+
+static void put_frame(struct buf *b, enum frame_type type, uint64_t cluster, uint64_t from,
+                      struct slice payload)
+{
+    char head[FRAME_HEAD_BYTES];
+    struct iovec iov = {(void *)(uintptr_t)payload.p, payload.n};
+    frame_encode_head(head, type, cluster, from, 0, &iov, 1);
+    buf_append(b, slice_mem(head, sizeof(head)));
+    buf_append(b, payload);
+}
+
+static void put_hello(struct buf *b, uint64_t cluster, uint64_t from, uint64_t to)
+{
+    struct buf h = {0};
+    hello_encode(&h, &(struct hello){.role = HELLO_CONTROL, .to = to, .name = S("x")});
+    put_frame(b, FRAME_HELLO, cluster, from, buf_slice(&h));
+    buf_fini(&h);
+}
+
+static void strangers_are_refused_with_a_reason(void **state)
+{
+    (void)state;
+    struct fixture f;
+    static const struct {
+        uint64_t cluster, from, to;
+        const char *says; /* NULL: closed without a word */
+    } cases[] = {
+        {CLUSTER + 1, 2, 1, NULL},
+        {CLUSTER, 9, 1, "node 9 is no member"},
+        {CLUSTER, 2, 7, "this is node 1, not 7: the members differ"},
+    };
+    setup(&f);
+    open_side(&f, 0);
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        struct stranger s;
+        struct buf b = {0};
+        struct frame fr;
+        struct err err = {0};
+        size_t n;
+        put_hello(&b, cases[i].cluster, cases[i].from, cases[i].to);
+        stranger_call(&f, &s, buf_slice(&b));
+        TURN_UNTIL(&f, s.closed);
+        assert_int_equal(
+            frame_decode(buf_slice(&s.got), CLUSTER, FRAME_PAYLOAD_BYTES_MAX, &fr, &n, &err),
+            cases[i].says ? FRAME_OK : FRAME_MORE);
+        if (cases[i].says)
+            assert_true(fr.type == FRAME_REFUSE && slice_eq(fr.payload, slice_of(cases[i].says)));
+        buf_fini(&b);
+        buf_fini(&s.got);
+    }
+    teardown(&f);
+}
+
+static void junk_ends_its_own_connection_only(void **state)
+{
+    (void)state;
+    struct fixture f;
+    struct stranger s;
+    struct buf b = {0}, big = {0};
+    setup(&f);
+    open_side(&f, 0);
+    open_side(&f, 1);
+    TURN_UNTIL(&f, f.side[0].up && f.side[1].up);
+    stranger_call(&f, &s, S("GET / HTTP/1.1\r\nHost: registry.example.internal\r\n\r\n"));
+    TURN_UNTIL(&f, s.closed);
+    put_frame(&b, FRAME_APPEND, CLUSTER, 2, S("before any greeting"));
+    stranger_call(&f, &s, buf_slice(&b));
+    TURN_UNTIL(&f, s.closed);
+    buf_fini(&s.got);
+    /* A greeting has no megabytes. */
+    buf_clear(&b);
+    memset(buf_reserve(&big, 1u << 20), 0, 1u << 20);
+    buf_commit(&big, 1u << 20);
+    put_frame(&b, FRAME_HELLO, CLUSTER, 2, buf_slice(&big));
+    stranger_call(&f, &s, slice_sub(buf_slice(&b), 0, FRAME_HEAD_BYTES));
+    TURN_UNTIL(&f, s.closed);
+    struct iovec v = iov_of("still here");
+    assert_true(peers_send(f.side[1].peers, 1, FRAME_CHANNEL, 0, &v, 1));
+    TURN_UNTIL(&f, f.side[0].frames == 1);
+    buf_fini(&s.got);
+    buf_fini(&b);
+    buf_fini(&big);
+    teardown(&f);
+}
+
+static void silent_guests_have_a_limit_and_a_time(void **state)
+{
+    (void)state;
+    struct fixture f;
+    struct stranger s[PEER_HALF_OPEN_MAX + 1];
+    setup(&f);
+    open_side(&f, 0);
+    for (size_t i = 0; i < PEER_HALF_OPEN_MAX; i++)
+        stranger_call(&f, &s[i], (struct slice){0});
+    env_uv_turn(f.env, 50);
+    env_uv_turn(f.env, 50);
+    uint64_t t0 = env_now_ns(f.env);
+    stranger_call(&f, &s[PEER_HALF_OPEN_MAX], (struct slice){0});
+    TURN_UNTIL(&f, s[0].closed); /* the oldest makes room */
+    assert_true(env_now_ns(f.env) - t0 < PEER_HELLO_TIMEOUT_MS * 500000ull);
+    assert_false(s[1].closed);
+    for (size_t i = 1; i <= PEER_HALF_OPEN_MAX; i++)
+        TURN_UNTIL(&f, s[i].closed);
+    teardown(&f);
+}
+
+/* ---- a peer that does not read ---- */
+
+struct deaf {
+    struct env_stream *stream;
+};
+
+static const struct env_stream_events deaf_events = {.on_close = stranger_close};
+
+static void on_deaf_accept(void *ctx, struct env_stream *s)
+{
+    struct deaf *d = ctx;
+    static struct stranger sink;
+    struct buf b = {0};
+    d->stream = s;
+    env_stream_set_events(s, &deaf_events, &sink);
+    env_stream_read_pause(s);
+    put_hello(&b, CLUSTER, 2, 1);
+    struct slice hello = buf_slice(&b);
+    env_stream_write(s, &(struct iovec){(void *)(uintptr_t)hello.p, hello.n}, 1);
+    buf_fini(&b);
+}
+
+static void what_waits_for_a_deaf_peer_is_bounded(void **state)
+{
+    (void)state;
+    struct fixture f;
+    struct deaf d = {0};
+    struct err err = {0};
+    setup(&f);
+    struct env_listener *l = env_listen(f.env, &f.members[1].addr, &(struct env_listen_options){0},
+                                        on_deaf_accept, &d, &err);
+    open_side(&f, 0);
+    TURN_UNTIL(&f, f.side[0].up);
+    char *chunk = mem_new(1u << 20);
+    struct iovec v = {chunk, 1u << 20};
+    int sent = 0;
+    while (peers_send(f.side[0].peers, 2, FRAME_CHANNEL, 0, &v, 1)) {
+        sent++;
+        assert_true(sent < 1000);
+        assert_true(peers_queued(f.side[0].peers, 2) <= PEER_QUEUED_BYTES_MAX + (1u << 20) + 64);
+        env_uv_turn(f.env, 0);
+    }
+    assert_true(sent >= (int)(PEER_QUEUED_BYTES_MAX >> 20));
+    mem_free(chunk);
+    env_stream_set_events(d.stream, NULL, NULL);
+    env_stream_close(d.stream);
+    env_listener_close(l);
+    teardown(&f);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(frames_arrive_in_order),
+        cmocka_unit_test(a_dead_peer_is_told_once_and_comes_back),
+        cmocka_unit_test(strangers_are_refused_with_a_reason),
+        cmocka_unit_test(junk_ends_its_own_connection_only),
+        cmocka_unit_test(silent_guests_have_a_limit_and_a_time),
+        cmocka_unit_test(what_waits_for_a_deaf_peer_is_bounded),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
