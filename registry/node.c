@@ -509,6 +509,7 @@ bool node_open(struct reg_node *n, struct env *env, struct err *err)
         return false;
     node_status_init(n);
     guard_step(&n->guard);
+    store_commit(n); /* a single voter has applied its log already */
     node_status_publish(n);
     return true;
 }

@@ -97,35 +97,43 @@ static void receiver_free(struct node_receiver *r)
     mem_free(r);
 }
 
-static bool receiver_take(struct node_receiver *r, struct list *in)
+/* Once nothing is left, the receiver is not touched any more: it may be freed then. */
+static bool receiver_take(struct node_receiver *r, struct list *in, bool *ret_closed)
 {
     struct list_node *node;
     pthread_mutex_lock(&r->lock);
-    bool closed = r->closed;
-    r->posted = false;
     while ((node = list_pop(&r->queue)))
         list_push(in, node);
     r->count = 0;
+    r->posted = !list_empty(in);
+    *ret_closed = r->closed;
     pthread_mutex_unlock(&r->lock);
-    return !closed;
+    return !list_empty(in);
 }
 
-static void on_receiver(struct env_post *post)
+static void receiver_hand_out(const struct node_receiver *r, struct list *in)
 {
-    struct node_receiver *r = container_of(post, struct node_receiver, post);
-    struct list in;
     struct list_node *node;
-    list_init(&in);
-    bool open = receiver_take(r, &in);
-    while ((node = list_pop(&in))) {
+    while ((node = list_pop(in))) {
         struct node_message *m = container_of(node, struct node_message, node);
+        bool open = !__atomic_load_n(&r->closed, __ATOMIC_ACQUIRE); /* fn may end it */
         if (open && !m->down)
             r->fn(r->ctx, m->peer, slice_mem(m->bytes, m->n));
         else if (open && r->peer_down)
             r->peer_down(r->ctx, m->peer);
         mem_free(m);
     }
-    if (!open)
+}
+
+static void on_receiver(struct env_post *post)
+{
+    struct node_receiver *r = container_of(post, struct node_receiver, post);
+    struct list in;
+    bool closed;
+    list_init(&in);
+    while (receiver_take(r, &in, &closed))
+        receiver_hand_out(r, &in);
+    if (closed)
         receiver_free(r);
 }
 
@@ -133,7 +141,7 @@ static void receiver_close(struct node_receiver *r)
 {
     pthread_mutex_lock(&r->lock);
     bool posted = r->posted;
-    r->closed = true;
+    __atomic_store_n(&r->closed, true, __ATOMIC_RELEASE);
     pthread_mutex_unlock(&r->lock);
     if (!posted)
         receiver_free(r);
