@@ -163,7 +163,7 @@ static void references_lead_somewhere(const json_t *schemas, const json_t *v)
     struct slice ref = json_str(v, "$ref");
     if (ref.n && slice_starts(ref, S("#/components/schemas/")))
         assert_non_null(json_get(schemas, slice_skip(ref, 21)));
-    json_object_foreach((json_t *)(uintptr_t)v, key, child)
+    json_object_foreach ((json_t *)(uintptr_t)v, key, child)
         references_lead_somewhere(schemas, child);
     json_array_foreach(v, i, child) references_lead_somewhere(schemas, child);
 }
@@ -174,8 +174,7 @@ static void the_index_lists_documents_that_exist(void **state)
     const char *name;
     size_t n = 0;
     (void)state;
-    json_object_foreach(json_object_get(index, "paths"), name, entry)
-    {
+    json_object_foreach (json_object_get(index, "paths"), name, entry) {
         struct slice url = json_str(entry, "serverRelativeURL"), path, query;
         struct arena arena = {0};
         assert_true(slice_cut(url, '?', &path, &query) && slice_starts(query, S("hash=")));

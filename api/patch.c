@@ -20,8 +20,7 @@ static json_t *merge(json_t *take_target, const json_t *patch, size_t depth)
     }
     const char *key;
     json_t *value;
-    json_object_foreach((json_t *)(uintptr_t)patch, key, value)
-    {
+    json_object_foreach ((json_t *)(uintptr_t)patch, key, value) {
         if (json_is_null(value))
             json_object_del(target, key);
         else
@@ -170,7 +169,7 @@ static void measure(const json_t *v, size_t depth, size_t *nodes, size_t *deepes
     *deepest = depth > *deepest ? depth : *deepest;
     if (depth > JSON_DEPTH_MAX || *nodes > PATCH_NODES_MAX)
         return;
-    json_object_foreach((json_t *)(uintptr_t)v, key, child)
+    json_object_foreach ((json_t *)(uintptr_t)v, key, child)
         measure(child, depth + 1, nodes, deepest);
     json_array_foreach(v, i, child) measure(child, depth + 1, nodes, deepest);
 }

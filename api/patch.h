@@ -1,14 +1,15 @@
-/* Patches of an object: what kubectl apply, edit, patch and label send. Each gives a new tree and leaves
- * `current` as it is.
+/* Patches of an object: what kubectl apply, edit, patch and label send. Each gives a new tree and
+ * leaves `current` as it is.
  *
  *   json_t *next = patch_merge(current, patch, &err);      application/merge-patch+json
  *
- * Merge patch (RFC 7386) and JSON patch (RFC 6902) are for every kind, strategic merge patch for the kinds of
- * Kubernetes itself, whose lists merge by the keys in the schema (a Service's ports by "port").
+ * Merge patch (RFC 7386) and JSON patch (RFC 6902) are for every kind, strategic merge patch for
+ * the kinds of Kubernetes itself, whose lists merge by the keys in the schema (a Service's ports by
+ * "port").
  *
  * NULL and err: ERR_INVALID for a malformed patch or one that does not fit the object (a pointer to
- * nothing), ERR_CONFLICT for a "test" that does not hold, ERR_LIMIT, ERR_UNSUPPORTED for a kind that does not
- * take it (HTTP 415). The message names the operation.
+ * nothing), ERR_CONFLICT for a "test" that does not hold, ERR_LIMIT, ERR_UNSUPPORTED for a kind
+ * that does not take it (HTTP 415). The message names the operation.
  */
 #ifndef WEFT_API_PATCH_H
 #define WEFT_API_PATCH_H
@@ -25,6 +26,7 @@ json_t *patch_json(const json_t *current, const json_t *patch, struct err *err);
  *   $retainKeys: [...]             in a map: other keys go
  *   $setElementOrder/ports: [...]  order of the merged list
  *   $deleteFromPrimitiveList/finalizers: [...] */
-json_t *patch_strategic(const struct kind *k, const json_t *current, const json_t *patch, struct err *err);
+json_t *patch_strategic(const struct kind *k, const json_t *current, const json_t *patch,
+                        struct err *err);
 
 #endif

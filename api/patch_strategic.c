@@ -189,8 +189,7 @@ static void apply_list_directives(const struct schema *s, json_t *target, const 
     static const char order[] = "$setElementOrder/", gone[] = "$deleteFromPrimitiveList/";
     const char *key;
     json_t *value;
-    json_object_foreach((json_t *)(uintptr_t)patch, key, value)
-    {
+    json_object_foreach ((json_t *)(uintptr_t)patch, key, value) {
         if (strncmp(key, order, sizeof(order) - 1) == 0) {
             const char *name = key + sizeof(order) - 1;
             const struct schema *list = below(s, name);
@@ -208,8 +207,7 @@ static bool merge_map(const struct schema *s, json_t *target, const json_t *patc
     json_t *value;
     if (slice_eq(json_str(patch, "$patch"), S("replace")))
         json_object_clear(target);
-    json_object_foreach((json_t *)(uintptr_t)patch, key, value)
-    {
+    json_object_foreach ((json_t *)(uintptr_t)patch, key, value) {
         if (!is_directive(key) && !merge_field(s, target, key, value, err))
             return err_wrap(err, "%.80s", key);
     }

@@ -261,8 +261,7 @@ static void walk_map(struct walk *w, const struct schema *s, const json_t *map)
     const char *key;
     json_t *value;
     check_length(w->c, s, json_object_size(map));
-    json_object_foreach((json_t *)(uintptr_t)map, key, value)
-    {
+    json_object_foreach ((json_t *)(uintptr_t)map, key, value) {
         size_t at = check_enter_key(w->c, slice_of(key));
         walk_value(w, s->items, value);
         check_leave(w->c, at);

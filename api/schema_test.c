@@ -74,8 +74,7 @@ static void compare_fields(struct compare *m, const json_t *crd, const struct sc
     const char *name;
     json_t *property;
     size_t at = m->path.n;
-    json_object_foreach((json_t *)(uintptr_t)properties, name, property)
-    {
+    json_object_foreach ((json_t *)(uintptr_t)properties, name, property) {
         const struct schema_field *f = schema_field(s, slice_of(name));
         json_path_key(&m->path, slice_of(name));
         m->fields++;

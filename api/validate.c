@@ -48,8 +48,7 @@ static void check_labels(struct check *c, const json_t *labels)
 {
     const char *key;
     json_t *value;
-    json_object_foreach((json_t *)(uintptr_t)labels, key, value)
-    {
+    json_object_foreach ((json_t *)(uintptr_t)labels, key, value) {
         size_t at = check_enter(c, key);
         if (!name_is_qualified(slice_of(key)))
             check_invalid(
@@ -66,8 +65,7 @@ static void check_annotations(struct check *c, const json_t *annotations)
     size_t total = 0;
     const char *key;
     json_t *value;
-    json_object_foreach((json_t *)(uintptr_t)annotations, key, value)
-    {
+    json_object_foreach ((json_t *)(uintptr_t)annotations, key, value) {
         size_t at = check_enter(c, key);
         total += slice_of(key).n + json_slice(value).n;
         if (!name_is_qualified(slice_of(key)))

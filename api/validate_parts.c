@@ -177,8 +177,7 @@ void validate_labels(struct check *c, const json_t *labels)
 {
     const char *key;
     json_t *value;
-    json_object_foreach((json_t *)(uintptr_t)labels, key, value)
-    {
+    json_object_foreach ((json_t *)(uintptr_t)labels, key, value) {
         struct slice v = json_slice(value);
         size_t at = check_enter_key(c, slice_of(key));
         if (slice_find(slice_of(key), '*') != SIZE_MAX || slice_find(v, '*') != SIZE_MAX)
@@ -340,8 +339,7 @@ static void check_workload_ports(struct check *c, const json_t *ports)
 {
     const char *key;
     json_t *value;
-    json_object_foreach((json_t *)(uintptr_t)ports, key, value)
-    {
+    json_object_foreach ((json_t *)(uintptr_t)ports, key, value) {
         size_t at = check_enter_key(c, slice_of(key));
         if (!is_port_label(slice_of(key)))
             check_invalid(c, "a port's name is at most 62 of letters, digits and inner \"-\"");

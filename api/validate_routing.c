@@ -33,8 +33,7 @@ static void check_match_names(struct check *c, const json_t *headers)
 {
     const char *key;
     json_t *value;
-    json_object_foreach((json_t *)(uintptr_t)headers, key, value)
-    {
+    json_object_foreach ((json_t *)(uintptr_t)headers, key, value) {
         size_t at = check_enter_key(c, slice_of(key));
         struct slice name = slice_of(key);
         bool pseudo = slice_starts(name, S(":"));
@@ -88,8 +87,7 @@ static void check_header_names(struct check *c, const json_t *headers)
 {
     const char *key;
     json_t *value;
-    json_object_foreach((json_t *)(uintptr_t)headers, key, value)
-    {
+    json_object_foreach ((json_t *)(uintptr_t)headers, key, value) {
         struct slice name = slice_of(key);
         size_t at = check_enter_key(c, name);
         if (!name_is_token(slice_starts(name, S(":")) ? slice_skip(name, 1) : name))
@@ -523,8 +521,7 @@ static bool matches_all(const json_t *match)
     static const char *const allowed[] = {"name", "statPrefix", "ignoreUriCase"};
     const char *key;
     json_t *value;
-    json_object_foreach((json_t *)(uintptr_t)match, key, value)
-    {
+    json_object_foreach ((json_t *)(uintptr_t)match, key, value) {
         bool harmless = (json_is_object(value) || json_is_array(value)) &&
                         !json_object_size(value) && !json_array_size(value);
         for (size_t i = 0; i < ARRAY_LEN(allowed); i++)

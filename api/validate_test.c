@@ -473,7 +473,7 @@ static void gateways(void **state)
          ", tls: {mode: SIMPLE, credentialNames: [a], tlsCertificates: [{privateKey: b}]}}]}",
          "spec.servers[0].tls.tlsCertificates", "together with credentialNames"},
         {"{servers: [{" HTTPS ", " H ", tls: {mode: SIMPLE, credentialName: a, minProtocolVersion: "
-                                     "TLSV1_3, maxProtocolVersion: TLSV1_2}}]}",
+         "TLSV1_3, maxProtocolVersion: TLSV1_2}}]}",
          "spec.servers[0].tls.minProtocolVersion", "above"},
         {"{servers: [{" HTTPS ", " H ", tls: {mode: PASSTHROUGH}}]}", NULL, NULL},
     };

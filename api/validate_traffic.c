@@ -37,8 +37,7 @@ static void check_distribute(struct check *c, const json_t *distribute)
     json_t *value;
     int64_t total = 0;
     bool seen_zero = false;
-    json_object_foreach(json_object_get(distribute, "to"), key, value)
-    {
+    json_object_foreach (json_object_get(distribute, "to"), key, value) {
         int64_t weight = json_is_integer(value) ? json_integer_value(value) : 0;
         seen_zero |= weight <= 0 || weight > 100;
         total += weight > 100 ? 100 : weight;
