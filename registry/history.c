@@ -57,7 +57,7 @@ static struct reg_event history_read(const struct reg_store *s, uint64_t id, MDB
     if (v.mv_size != (size_t)HIST_HEAD + key_n + value_n + prev_n ||
         crc != crc32c(crc32c(0, p, 35), p + HIST_HEAD, v.mv_size - HIST_HEAD))
         store_doubt(s, "a change's checksum is wrong");
-    e.deleted = p[0] & HIST_DELETED;
+    e.deleted = ((unsigned char)p[0] & HIST_DELETED) != 0;
     memcpy(&e.object.create_rev, p + 11, 8);
     memcpy(&e.object.version, p + 19, 8);
     memcpy(&e.prev_mod_rev, p + 27, 8);

@@ -8,6 +8,8 @@
 
 struct ads_name *ads_name_intern(struct ads_names *names, struct slice text)
 {
+    if (!text.n) /* an empty name has no address; a key needs one */
+        text = S("");
     struct ads_name *name = map_get(&names->map, text);
     if (name) {
         name->refs++;
