@@ -1,5 +1,6 @@
 #include "pilot/ads_server.h"
 
+#include <malloc.h>
 #include <string.h>
 
 #include "base/core/assert.h"
@@ -8,6 +9,21 @@
 #include "pilot/ads_server_impl.h"
 
 /* ---- a worker, on its own thread ---- */
+
+/* A thousand proxies that connect at once bring a thousand big requests, which the allocator would
+ * keep for the next time: worth more than all sessions together. Once it is calm it goes back. */
+static void on_calm(struct env_timer *t)
+{
+    struct ads_worker *w = container_of(t, struct ads_worker, calm);
+    w->stirred = 0;
+    malloc_trim(0);
+}
+
+void ads_worker_stir(struct ads_worker *w)
+{
+    if (++w->stirred >= ADS_SERVER_STIR_MIN)
+        env_timer_start(w->env, &w->calm, ADS_SERVER_CALM_MS);
+}
 
 static void on_snapshot(void *ctx)
 {
@@ -101,6 +117,7 @@ static bool start_worker(struct ads_server *s, struct err *err)
     w->server = s;
     list_init(&w->sessions);
     w->stop.fn = on_stop;
+    w->calm.fn = on_calm;
     w->set = metric_set_new(METRIC_SERIES_MAX_DEFAULT);
     ads_metrics_init(&w->metrics, w->set);
     w->thread = env_thread_start("xds", worker_start, w, err);
@@ -158,6 +175,7 @@ static void on_free(struct env_post *post)
 {
     struct ads_worker *w = container_of(post, struct ads_worker, stop);
     grpc_server_free(w->grpc);
+    env_timer_stop(w->env, &w->calm);
     signal_server(w, &w->ready);
 }
 

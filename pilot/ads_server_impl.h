@@ -64,6 +64,8 @@ struct ads_worker {
     struct metric_set *set;
     struct ads_metrics metrics;
     struct ads_path paths[ADS_PATHS_MAX];
+    struct env_timer calm; /* after streams came or went: gives memory back */
+    uint32_t stirred;      /* so many since the last time */
     struct env_post stop;
     bool ready, drained; /* under the server's lock */
     struct err err;
@@ -78,6 +80,9 @@ struct ads_server {
     size_t worker_count;
     struct ads_worker workers[ADS_SERVER_WORKERS_MAX];
 };
+
+/* ads_server.c: a stream came or went. */
+void ads_worker_stir(struct ads_worker *w);
 
 /* ads_session.c */
 extern const struct grpc_stream_events ads_session_events;

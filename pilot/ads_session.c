@@ -269,6 +269,7 @@ static void on_close(void *user, int status, struct slice message)
     ads_free(s->ads);
     list_remove(&s->node);
     w->session_count--;
+    ads_worker_stir(w);
     metric_set_value(w->metrics.connected, w->session_count);
     mem_free(s->text);
     mem_free(s);
@@ -300,6 +301,7 @@ void *ads_session_open(void *ctx, struct grpc_stream *stream, const struct http_
         .names = &w->names, .variant = path->variant, .type = path->type, .nonce_salt = salt});
     list_push(&w->sessions, &s->node);
     w->session_count++;
+    ads_worker_stir(w);
     metric_set_value(w->metrics.connected, w->session_count);
     if (w->session_count > ADS_SERVER_SESSIONS_MAX) {
         metric_add(w->metrics.refused, 1);

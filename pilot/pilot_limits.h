@@ -7,6 +7,8 @@
     20000 /* of one worker; more are refused with RESOURCE_EXHAUSTED                               \
            */
 #define ADS_SERVER_DRAIN_MS 2000
+#define ADS_SERVER_STIR_MIN 64  /* streams that come or go, after which memory is given back */
+#define ADS_SERVER_CALM_MS 1000 /* once none did for so long */
 
 /* What one node tells the others about its proxies. */
 #define SUMMARY_BUCKETS_MAX 64         /* distinct revisions; the lowest beyond are put together */
