@@ -132,7 +132,7 @@ static void inline_row(struct table *t, const struct cli *c, const json_t *resou
 
 static struct slice join(struct table *t, const json_t *list, const char *with)
 {
-    struct slice all = {0};
+    struct slice all = S("");
     size_t i;
     json_t *v;
     json_array_foreach(list, i, v) all =
