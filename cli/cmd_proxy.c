@@ -150,7 +150,7 @@ static struct slice match_part(struct table *t, struct slice all, const char *na
 
 static struct slice chain_match(struct table *t, const json_t *match)
 {
-    struct slice all = {0}, prefixes = {0};
+    struct slice all = S(""), prefixes = {0};
     size_t i;
     json_t *range;
     json_array_foreach(json_object_get(match, "prefixRanges"), i, range) prefixes =
@@ -170,7 +170,7 @@ static struct slice chain_match(struct table *t, const json_t *match)
 /* "v1: 90%, v2: 10%" with whole cluster names; the total need not be 100. */
 static struct slice weighted(struct table *t, const json_t *clusters)
 {
-    struct slice all = {0};
+    struct slice all = S("");
     size_t i;
     json_t *w;
     json_array_foreach(clusters, i, w) all =
@@ -199,7 +199,7 @@ static struct slice filter_target(struct table *t, const json_t *filter)
 static struct slice chain_target(struct table *t, const json_t *chain)
 {
     const json_t *filters = json_object_get(chain, "filters");
-    struct slice target = {0};
+    struct slice target = S("");
     for (size_t i = json_array_size(filters); i > 0 && !target.n; i--)
         target = filter_target(t, json_array_get(filters, i - 1));
     return target.n ? target : S("-");
