@@ -69,6 +69,13 @@ static bool condition_is(const json_t *object, const char *type, const char *sta
     return slice_eq(json_str(condition_get(object, type), "status"), slice_of(status));
 }
 
+/* Live on proxies; "on none, as there are none" is said anew when one comes. */
+static bool is_live(const json_t *object)
+{
+    return condition_is(object, "Distributed", "True") &&
+           !slice_eq(json_str(condition_get(object, "Distributed"), "reason"), S("NoProxies"));
+}
+
 /* The kind when it carries our conditions. */
 static const struct kind *kind_of_key(struct slice key)
 {
@@ -83,7 +90,7 @@ static void look_at(struct conditions *c, const struct reg_object *o)
     if (!kind_of_key(o->key))
         return;
     json_t *object = json_parse(o->value, &err);
-    if (condition_is(object, "Distributed", "True"))
+    if (is_live(object))
         pending_del(&c->waiting, o->key);
     else
         pending_put(&c->waiting, o->key, o->mod_rev);
@@ -145,10 +152,10 @@ static bool set_distributed(json_t *object, const struct summary *s, reg_rev rev
         snprintf(text, sizeof(text), "%u/%u @%llu", s->total, s->total,
                  (unsigned long long)revision);
     else
-        snprintf(text, sizeof(text), "no proxies @%llu", (unsigned long long)revision);
+        snprintf(text, sizeof(text), "no proxies");
     return condition_set(object, &(struct condition){.type = "Distributed",
                                                      .status = "True",
-                                                     .reason = "Live",
+                                                     .reason = s->total ? "Live" : "NoProxies",
                                                      .message = slice_of(text),
                                                      .observed_generation =
                                                          json_int(object, "metadata.generation", 1),
@@ -200,8 +207,7 @@ static void judge(struct conditions *c, struct reg_txn *txn, const struct summar
     bool was_refused = condition_is(object, "Accepted", "False");
     if (r || was_refused)
         changed |= set_accepted(object, r, now);
-    if (!r && !condition_is(object, "Distributed", "True") &&
-        summary_dist_lowest(&s->converged) >= o.mod_rev)
+    if (!r && !is_live(object) && summary_dist_lowest(&s->converged) >= o.mod_rev)
         changed |= set_distributed(object, s, o.mod_rev, now);
     if (changed)
         op_add(c, &o, object);

@@ -195,6 +195,7 @@ def healed(mesh, story):
 
 
 def look_around(mesh, story):
+    mesh.cluster.wait()
     for args in (["status"], ["get", "virtualservices"], ["proxy-status"],
                  ["proxy-config", "routes", "productpage-v1.default"]):
         story.chapter("weft " + " ".join(args))
