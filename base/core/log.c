@@ -41,6 +41,11 @@ bool log_level_parse(struct slice name, enum log_level *ret_level)
         *ret_level = (enum log_level)i;
         return true;
     }
+    /* Envoy's and most people's word for it. */
+    if (slice_eq_nocase(name, S("warning"))) {
+        *ret_level = LOG_WARN_;
+        return true;
+    }
     return false;
 }
 

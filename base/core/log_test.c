@@ -87,6 +87,7 @@ static void test_levels(void **state)
     expect("level=error event=yes x=1\n");
     assert_true(log_level_parse(S("Debug"), &level) && level == LOG_DEBUG_);
     assert_true(log_level_parse(S("warn"), &level) && level == LOG_WARN_);
+    assert_true(log_level_parse(S("warning"), &level) && level == LOG_WARN_);
     assert_false(log_level_parse(S("loud"), &level));
 }
 
