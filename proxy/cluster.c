@@ -16,12 +16,24 @@ static struct slice text_dup(struct slice s)
     return (struct slice){p, s.n};
 }
 
+static struct dns_name *dns_of(struct env *env, struct slice name_port)
+{
+    struct slice name, port;
+    uint32_t number;
+    if (!slice_cut_last(name_port, ':', &name, &port) || !slice_u32(port, &number) ||
+        number > UINT16_MAX)
+        return NULL;
+    return dns_name_new(env, name, (uint16_t)number);
+}
+
 static struct up_host *host_new(struct up_cluster *c, struct slice key, const struct env_addr *addr)
 {
     struct up_host *h = MEM_NEW(struct up_host);
     h->cluster = c;
     h->key = text_dup(key);
     h->addr = *addr;
+    if (!addr->len)
+        h->dns = dns_of(c->w->env, key);
     list_init(&h->idle);
     list_init(&h->sessions);
     list_init(&h->pending[UP_HTTP1]);
@@ -50,6 +62,7 @@ void host_release(struct up_host *h)
         map_del(&h->cluster->hosts, h->key);
     metrics_cache_clear(&h->cells);
     host_set(h, NULL, NULL);
+    dns_name_free(h->dns);
     mem_free((void *)(uintptr_t)h->key.p);
     mem_free(h);
 }
@@ -143,8 +156,7 @@ static void lb_rebuild(struct up_cluster *c)
 static void membership_show(struct up_cluster *c)
 {
     int64_t healthy = 0, total = 0;
-    MAP_EACH(&c->hosts, e)
-    {
+    MAP_EACH (&c->hosts, e) {
         const struct up_host *h = e->value;
         total++;
         healthy += h->lb.endpoint && lb_host_healthy(&h->lb);
@@ -166,8 +178,7 @@ static void hosts_update(struct up_cluster *c, struct endpoint_set *set)
         metrics_cache_clear(&h->cells); /* its labels may have changed */
         host_set(h, set, e);
     }
-    MAP_EACH(&c->hosts, e)
-    {
+    MAP_EACH (&c->hosts, e) {
         struct up_host *h = e->value;
         if (h->set != set || !set)
             *vec_push(&gone) = h;
@@ -175,6 +186,27 @@ static void hosts_update(struct up_cluster *c, struct endpoint_set *set)
     for (size_t i = 0; i < gone.n; i++)
         host_remove(gone.p[i]);
     vec_fini(&gone);
+}
+
+static bool same_balancing(const struct cluster *a, const struct cluster *b)
+{
+    return a && a->lb == b->lb && a->endpoints == b->endpoints && a->lr_choices == b->lr_choices &&
+           a->ring_min == b->ring_min && a->ring_max == b->ring_max &&
+           a->maglev_size == b->maglev_size && !(a->panic_percent < b->panic_percent) &&
+           !(a->panic_percent > b->panic_percent);
+}
+
+static bool same_labels(const struct cluster *a, const struct cluster *b)
+{
+    return a && slice_eq(a->service_host, b->service_host) &&
+           slice_eq(a->service_name, b->service_name) && slice_eq(a->service_ns, b->service_ns);
+}
+
+static void labels_forget(struct up_cluster *c)
+{
+    metrics_cache_clear(&c->cells);
+    MAP_EACH (&c->hosts, e)
+        metrics_cache_clear(&((struct up_host *)e->value)->cells);
 }
 
 static void cluster_set_conf(struct up_cluster *c, struct cluster *conf)
@@ -185,7 +217,8 @@ static void cluster_set_conf(struct up_cluster *c, struct cluster *conf)
         return;
     conf_part_ref(&conf->part);
     c->conf = conf;
-    metrics_cache_clear(&c->cells);
+    if (!same_labels(old, conf))
+        labels_forget(c);
     c->outlier = outlier_options_of(conf);
     c->set = conf->endpoints;
     if (c->set)
@@ -193,8 +226,10 @@ static void cluster_set_conf(struct up_cluster *c, struct cluster *conf)
     bool by_address = conf->kind == CLUSTER_PASSTHROUGH || conf->kind == CLUSTER_ORIGINAL_DST;
     if (c->set != old_set && !by_address)
         hosts_update(c, c->set);
-    lb_rebuild(c);
-    membership_show(c);
+    if (!same_balancing(old, conf)) {
+        lb_rebuild(c);
+        membership_show(c);
+    }
     if (c->outlier.interval > 0 && !c->outlier_timer.armed)
         env_timer_start(c->w->env, &c->outlier_timer, c->outlier.interval);
     if (old_set)
@@ -210,7 +245,8 @@ static void cluster_remove(struct up_cluster *c)
     cluster_ref(c); /* until its hosts have let go */
     lb_update(&c->lb, &(struct lb_options){0}, NULL, 0);
     VEC(struct up_host *) all = {0};
-    MAP_EACH(&c->hosts, e) * vec_push(&all) = e->value;
+    MAP_EACH (&c->hosts, e)
+        *vec_push(&all) = e->value;
     for (size_t i = 0; i < all.n; i++)
         host_remove(all.p[i]);
     vec_fini(&all);
@@ -233,7 +269,8 @@ struct up_cluster *cluster_get(struct worker *w, struct slice name)
 void clusters_update(struct worker *w)
 {
     VEC(struct up_cluster *) all = {0};
-    MAP_EACH(&w->clusters, e) * vec_push(&all) = e->value;
+    MAP_EACH (&w->clusters, e)
+        *vec_push(&all) = e->value;
     for (size_t i = 0; i < all.n; i++) {
         struct cluster *conf = conf_cluster(w->conf->conf, all.p[i]->name);
         if (conf)
@@ -247,7 +284,8 @@ void clusters_update(struct worker *w)
 void clusters_close(struct worker *w)
 {
     VEC(struct up_cluster *) all = {0};
-    MAP_EACH(&w->clusters, e) * vec_push(&all) = e->value;
+    MAP_EACH (&w->clusters, e)
+        *vec_push(&all) = e->value;
     for (size_t i = 0; i < all.n; i++)
         cluster_remove(all.p[i]);
     vec_fini(&all);
@@ -275,16 +313,32 @@ struct up_host *cluster_pick(struct up_cluster *c, uint64_t hash, struct up_host
     return h ? container_of(h, struct up_host, lb) : NULL;
 }
 
-struct up_host *cluster_host_at(struct up_cluster *c, const struct env_addr *addr)
+static struct up_host *transient_host(struct up_cluster *c, struct slice key,
+                                      const struct env_addr *addr)
 {
-    char text[ENV_ADDR_TEXT];
-    struct slice key = env_addr_format(addr, text);
     struct up_host *h = map_get(&c->hosts, key);
     if (h || c->hosts.n >= PROXY_PASSTHROUGH_HOSTS_MAX)
         return h;
     h = host_new(c, key, addr);
     h->transient = true;
     return h;
+}
+
+struct up_host *cluster_host_at(struct up_cluster *c, const struct env_addr *addr)
+{
+    char text[ENV_ADDR_TEXT];
+    return transient_host(c, env_addr_format(addr, text), addr);
+}
+
+struct up_host *cluster_host_named(struct up_cluster *c, struct slice name_port)
+{
+    const struct env_addr none = {.len = 0};
+    return transient_host(c, name_port, &none);
+}
+
+const struct env_addr *host_addr(struct up_host *h)
+{
+    return h->dns ? dns_next(h->dns) : &h->addr;
 }
 
 /* ---- outlier detection ---- */
@@ -314,8 +368,7 @@ static void outlier_tick(struct env_timer *t)
 {
     struct up_cluster *c = container_of(t, struct up_cluster, outlier_timer);
     bool changed = false;
-    MAP_EACH(&c->hosts, e)
-    {
+    MAP_EACH (&c->hosts, e) {
         struct up_host *h = e->value;
         if (!outlier_due(&h->outlier, env_now(c->w->env)))
             continue;

@@ -6,6 +6,7 @@
 #define WEFT_PROXY_CLUSTER_H
 
 #include "mixer/metrics.h"
+#include "proxy/dns.h"
 #include "proxy/lb.h"
 #include "proxy/outlier.h"
 #include "proxy/stats.h"
@@ -21,6 +22,7 @@ struct up_host {
     struct up_cluster *cluster;
     struct slice key; /* the address as text, our own copy */
     struct env_addr addr;
+    struct dns_name *dns;     /* NULL: addr is it */
     struct endpoint_set *set; /* that lb.endpoint is part of, referenced */
     struct outlier_host outlier;
     struct list idle;       /* HTTP/1 connections, last used first */
@@ -67,6 +69,10 @@ struct up_host *cluster_pick(struct up_cluster *c, uint64_t hash, struct up_host
 /* For CLUSTER_PASSTHROUGH and ORIGINAL_DST: the host of an address, made at first use; NULL: too
  * many are in use. */
 struct up_host *cluster_host_at(struct up_cluster *c, const struct env_addr *addr);
+/* The same by "name:port". */
+struct up_host *cluster_host_named(struct up_cluster *c, struct slice name_port);
+/* Where to connect to now: of a name, its addresses in turn. */
+const struct env_addr *host_addr(struct up_host *h);
 /* What came of a request: a status, or 0 for a failure of the connection. */
 void cluster_result(struct up_host *h, int status);
 /* h may be gone afterwards if it was removed and nobody uses it. */

@@ -1,14 +1,15 @@
-/* The proxy's configuration as the workers run it: an immutable tree, built aside from xDS resources,
- * validated whole, swapped by pointer (DESIGN §7).
+/* The proxy's configuration as the workers run it: an immutable tree, built aside from xDS
+ * resources, validated whole, swapped by pointer (DESIGN §7).
  *
- *   main thread    builds a struct conf from the accepted resources (conf_build.c), hands it to each worker
- *   worker         keeps one reference; each stream keeps one on the conf it was routed by
- *   last release   frees the arena: nothing inside is freed singly
+ *   main thread    builds a struct conf from the accepted resources (conf_build.c), hands it to
+ * each worker worker         keeps one reference; each stream keeps one on the conf it was routed
+ * by last release   frees the arena: nothing inside is freed singly
  *
- * Route tables, clusters and endpoint sets are shared between successive confs (conf_part: own reference
- * count and arena), so that a change of one endpoint builds one endpoint set. What changes at run time
- * (connections, counters, round-robin positions, health) lives in the worker, keyed by cluster name and
- * endpoint address, and survives a swap: a swap never touches a request that is under way.
+ * Route tables, clusters and endpoint sets are shared between successive confs (conf_part: own
+ * reference count and arena), so that a change of one endpoint builds one endpoint set. What
+ * changes at run time (connections, counters, round-robin positions, health) lives in the worker,
+ * keyed by cluster name and endpoint address, and survives a swap: a swap never touches a request
+ * that is under way.
  */
 #ifndef WEFT_PROXY_CONF_H
 #define WEFT_PROXY_CONF_H
@@ -29,12 +30,20 @@ struct conf_part {
 
 /* ---- matching values ---- */
 
-enum match_kind { MATCH_EXACT, MATCH_PREFIX, MATCH_SUFFIX, MATCH_CONTAINS, MATCH_REGEX, MATCH_PRESENT, MATCH_RANGE };
+enum match_kind {
+    MATCH_EXACT,
+    MATCH_PREFIX,
+    MATCH_SUFFIX,
+    MATCH_CONTAINS,
+    MATCH_REGEX,
+    MATCH_PRESENT,
+    MATCH_RANGE
+};
 
 struct string_match {
     enum match_kind kind;
     bool ignore_case;
-    struct slice text;   /* lower-cased when ignore_case */
+    struct slice text; /* lower-cased when ignore_case */
     struct regex *regex;
     int64_t range_start, range_end; /* half open, of the value as a decimal integer */
 };
@@ -52,7 +61,12 @@ struct query_match {
 
 /* ---- header changes ---- */
 
-enum header_append { HEADER_APPEND, HEADER_ADD_IF_ABSENT, HEADER_OVERWRITE, HEADER_OVERWRITE_IF_EXISTS };
+enum header_append {
+    HEADER_APPEND,
+    HEADER_ADD_IF_ABSENT,
+    HEADER_OVERWRITE,
+    HEADER_OVERWRITE_IF_EXISTS
+};
 
 struct header_change {
     enum header_append action;
@@ -93,8 +107,8 @@ enum retry_on {
 
 struct retry_policy {
     uint32_t on;
-    uint32_t attempts_max; /* retries, without the first try */
-    wf_ms per_try_timeout; /* 0 = none */
+    uint32_t attempts_max;           /* retries, without the first try */
+    wf_ms per_try_timeout;           /* 0 = none */
     wf_ms backoff_base, backoff_max; /* Envoy: 25 ms, 10 × base */
     size_t status_count;
     uint32_t *statuses;
@@ -178,13 +192,19 @@ struct virtual_host {
 struct route_table {
     struct conf_part part;
     struct slice name;
-    struct xds_stamp { uint64_t revision, hash; } version;
+    struct xds_stamp {
+        uint64_t revision, hash;
+    } version;
     size_t vhost_count;
     struct virtual_host **vhosts; /* each its own part, referenced */
-    /* host -> virtual host: exact map, then suffix "*.x" longest first, then prefix "x.*", then "*". */
+    /* host -> virtual host: exact map, then suffix "*.x" longest first, then prefix "x.*", then
+     * "*". */
     struct map exact;
     size_t suffix_count, prefix_count;
-    struct domain_wild { struct slice text; struct virtual_host *vhost; } *suffixes, *prefixes;
+    struct domain_wild {
+        struct slice text;
+        struct virtual_host *vhost;
+    } * suffixes, *prefixes;
     struct virtual_host *any;
     bool ignore_port;
     struct header_changes request, response;
@@ -193,12 +213,28 @@ struct route_table {
 /* ---- clusters ---- */
 
 enum lb_policy { LB_ROUND_ROBIN, LB_RANDOM, LB_LEAST_REQUEST, LB_RING_HASH, LB_MAGLEV };
-enum upstream_protocol { UPSTREAM_HTTP1, UPSTREAM_HTTP2, UPSTREAM_DOWNSTREAM /* as the client speaks */ };
-enum cluster_kind { CLUSTER_STATIC, CLUSTER_EDS, CLUSTER_DNS, CLUSTER_ORIGINAL_DST, CLUSTER_PASSTHROUGH };
-enum endpoint_health { HEALTH_UNKNOWN, HEALTH_HEALTHY, HEALTH_UNHEALTHY, HEALTH_DRAINING, HEALTH_DEGRADED };
+enum upstream_protocol {
+    UPSTREAM_HTTP1,
+    UPSTREAM_HTTP2,
+    UPSTREAM_DOWNSTREAM /* as the client speaks */
+};
+enum cluster_kind {
+    CLUSTER_STATIC,
+    CLUSTER_EDS,
+    CLUSTER_DNS,
+    CLUSTER_ORIGINAL_DST,
+    CLUSTER_PASSTHROUGH
+};
+enum endpoint_health {
+    HEALTH_UNKNOWN,
+    HEALTH_HEALTHY,
+    HEALTH_UNHEALTHY,
+    HEALTH_DRAINING,
+    HEALTH_DEGRADED
+};
 
 struct endpoint {
-    struct env_addr addr;
+    struct env_addr addr;        /* len 0: `text` is a name and a port, resolved at use */
     struct slice text, hostname; /* "127.1.0.4:9080" */
     uint32_t weight, priority;
     enum endpoint_health health;
@@ -229,9 +265,9 @@ struct cluster {
     uint32_t max_requests_per_connection, max_concurrent_streams; /* 0 = no bound / 100 */
     uint32_t lr_choices;
     uint64_t ring_min, ring_max, maglev_size;
-    double panic_percent; /* 50 by default, 0 from Istio */
+    double panic_percent;                                /* 50 by default, 0 from Istio */
     struct slice service_host, service_name, service_ns; /* metadata: destination_service labels */
-    struct { /* outlier detection; interval 0 = off */
+    struct {                                             /* outlier detection; interval 0 = off */
         uint32_t consecutive_5xx, consecutive_gateway, max_ejection_percent;
         wf_ms interval, base_ejection, max_ejection;
     } outlier;
@@ -254,7 +290,8 @@ struct filter_chain {
     enum codec_kind { CODEC_AUTO, CODEC_HTTP1, CODEC_HTTP2 } codec;
     wf_ms idle_timeout, stream_idle_timeout, request_timeout, headers_timeout, drain_timeout;
     uint32_t headers_kb_max;
-    bool generate_request_id, use_remote_address, merge_slashes, normalize_path, websocket, accept_http10;
+    bool generate_request_id, use_remote_address, merge_slashes, normalize_path, websocket,
+        accept_http10;
     bool has_fault_filter;
     /* TCP */
     size_t tcp_cluster_count;
@@ -267,8 +304,9 @@ struct listener {
     struct slice name;
     struct xds_stamp version;
     struct env_addr addr;
-    bool bind;     /* false: only reached through use_original_dst */
-    bool inbound;  /* traffic_direction INBOUND: reporter="destination" */
+    bool bind;             /* false: only reached through use_original_dst */
+    bool use_original_dst; /* redirected connections go to the listener of where they went */
+    bool inbound;          /* traffic_direction INBOUND: reporter="destination" */
     bool http_proxy; /* the request's authority decides: CONNECT and absolute-form are taken */
     bool access_log;
     struct slice access_log_path;   /* "/dev/stdout" */
@@ -287,7 +325,8 @@ struct conf {
     struct listener **listeners;
     struct cluster **clusters;
     struct map clusters_by_name; /* slice -> struct cluster */
-    struct slice node_id, ns, workload, app, version, canonical, cluster_id; /* of this proxy: metric labels */
+    struct slice node_id, ns, workload, app, version, canonical,
+        cluster_id; /* of this proxy: metric labels */
 };
 
 /* Each part is made in its own arena with one reference, the maker's, and fills its fields from

@@ -8,6 +8,7 @@ static void remember_chain(struct down_conn *c, const struct filter_chain *chain
 {
     c->idle_timeout = chain->idle_timeout;
     c->headers_timeout = chain->headers_timeout;
+    c->headers_kb_max = chain->headers_kb_max;
     c->codec = chain->codec;
 }
 
@@ -32,6 +33,15 @@ void down_conn_init(struct down_conn *c, struct worker *w, struct wlistener *wl,
     worker_sweep_start(w);
 }
 
+void down_conn_move(struct down_conn *to, struct down_conn *from, const struct down_conn_ops *ops)
+{
+    *to = *from;
+    to->node = (struct list_node){0};
+    to->ops = ops;
+    list_remove(&from->node);
+    list_push(&to->w->conns, &to->node);
+}
+
 void down_conn_gone(struct down_conn *c)
 {
     list_remove(&c->node);
@@ -44,8 +54,12 @@ void down_conn_gone(struct down_conn *c)
 const struct filter_chain *down_conn_chain(struct down_conn *c)
 {
     const struct listener *l = c->wl->listener;
-    const struct filter_chain *chain =
-        l->chain_count == 1 ? &l->chains[0] : listener_chain(l, env_stream_local(c->es));
+    const struct filter_chain *chain = &l->chains[0];
+    if (l->chain_count != 1 || chain->destination_port) {
+        struct env_addr dst;
+        listener_destination(c->es, &dst);
+        chain = listener_chain(l, &dst);
+    }
     if (!chain || chain->kind != CHAIN_HTTP)
         return NULL;
     remember_chain(c, chain);

@@ -21,6 +21,7 @@ struct down_conn {
     struct env_stream *es;
     /* Of the chain as it was when the last stream began; the chain itself may go with its tree. */
     wf_ms idle_timeout, headers_timeout;
+    uint32_t headers_kb_max;
     enum codec_kind codec;
     const struct down_conn_ops *ops;
     uint64_t id;
@@ -32,6 +33,8 @@ struct down_conn {
 void down_conn_init(struct down_conn *c, struct worker *w, struct wlistener *wl,
                     const struct filter_chain *chain, const struct down_conn_ops *ops,
                     struct env_stream *es);
+/* Another codec takes the connection over; `from` is only memory afterwards. */
+void down_conn_move(struct down_conn *to, struct down_conn *from, const struct down_conn_ops *ops);
 /* In on_close. */
 void down_conn_gone(struct down_conn *c);
 /* The chain that a new stream on c goes by: the listener's present one. NULL: the listener no
@@ -39,11 +42,13 @@ void down_conn_gone(struct down_conn *c);
 const struct filter_chain *down_conn_chain(struct down_conn *c);
 bool down_conn_idle(const struct down_conn *c, wf_ms now);
 
-/* A new connection; takes es. first: bytes that were read already. */
+/* A new connection; takes es. */
 void down_h1_accept(struct worker *w, struct wlistener *wl, const struct filter_chain *chain,
                     struct env_stream *es);
 void down_h2_accept(struct worker *w, struct wlistener *wl, const struct filter_chain *chain,
-                    struct env_stream *es, struct slice first);
+                    struct env_stream *es);
+/* The connection turned out to speak HTTP/2; first: what was read of it. */
+void down_h2_take(struct down_conn *from, struct slice first);
 void down_tcp_accept(struct worker *w, struct wlistener *wl, const struct filter_chain *chain,
                      struct env_stream *es);
 

@@ -225,7 +225,7 @@ static bool stream_begin(struct down_h1 *c)
     }
     c->stream = stream_new(c->c.w, c->c.wl, chain, &down_h1_ops, c, c->c.es, c->c.id);
     c->head_since = env_now(c->c.w->env);
-    c->requests++;
+    metric_add(c->c.wl->stats.cx_http1_total, c->requests++ == 0);
     return true;
 }
 
@@ -427,8 +427,7 @@ static void on_close(void *ctx, const struct err *why)
     (void)why;
     c->stream = NULL;
     c->phase = PHASE_CLOSING;
-    if (c->c.es)
-        flush_drop(&c->c.w->flush, c->c.es);
+    flush_drop(&c->c.w->flush, c->c.es);
     if (s)
         stream_down_closed(s, false);
     env_defer_cancel(&c->resume);
@@ -436,8 +435,6 @@ static void on_close(void *ctx, const struct err *why)
     down_conn_gone(&c->c);
     mem_free(c);
 }
-
-static const struct env_stream_events events;
 
 /* The first bytes are the preface of HTTP/2: another codec takes the connection. */
 static bool hand_over(struct down_h1 *c, struct slice bytes)
@@ -461,10 +458,9 @@ static bool hand_over(struct down_h1 *c, struct slice bytes)
     const struct filter_chain *chain = down_conn_chain(&c->c);
     if (!chain)
         return false;
-    struct env_stream *es = c->c.es;
-    c->c.es = NULL;
-    down_h2_accept(c->c.w, c->c.wl, chain, es, all);
-    on_close(c, NULL);
+    down_h2_take(&c->c, all);
+    buf_fini(&c->in);
+    mem_free(c);
     return true;
 }
 
@@ -542,7 +538,6 @@ void down_h1_accept(struct worker *w, struct wlistener *wl, const struct filter_
 {
     struct down_h1 *c = MEM_NEW(struct down_h1);
     down_conn_init(&c->c, w, wl, chain, &conn_ops, es);
-    metric_add(wl->stats.cx_http1_total, 1);
     c->resume.fn = on_resume;
     env_stream_set_events(es, &events, c);
 }

@@ -288,21 +288,33 @@ static void close_conn(struct down_conn *conn)
 
 static const struct down_conn_ops conn_ops = {.sweep = sweep, .drain = drain, .close = close_conn};
 
-void down_h2_accept(struct worker *w, struct wlistener *wl, const struct filter_chain *chain,
-                    struct env_stream *es, struct slice first)
+static void begin(struct down_h2 *c)
 {
-    struct down_h2 *c = MEM_NEW(struct down_h2);
-    struct h2_options opt = {
-        .pool = w->h2_pool, .header_bytes = chain->headers_kb_max * 1024, .extended_connect = true};
-    down_conn_init(&c->c, w, wl, chain, &conn_ops, es);
-    metric_add(wl->stats.cx_http2_total, 1);
+    struct h2_options opt = {.pool = c->c.w->h2_pool,
+                             .header_bytes = c->c.headers_kb_max * 1024,
+                             .extended_connect = true};
+    metric_add(c->c.wl->stats.cx_http2_total, 1);
     list_init(&c->streams);
     c->f = (struct flush_h2){
-        .h2 = h2_server_new(&opt, &session_events, c), .stream = es, .flushed = on_flushed};
-    env_stream_set_events(es, &events, c);
+        .h2 = h2_server_new(&opt, &session_events, c), .stream = c->c.es, .flushed = on_flushed};
+    env_stream_set_events(c->c.es, &events, c);
     mark(c);
-    if (first.n)
-        receive(c, first);
-    if (wl->draining)
+    if (c->c.draining)
         drain(&c->c);
+}
+
+void down_h2_accept(struct worker *w, struct wlistener *wl, const struct filter_chain *chain,
+                    struct env_stream *es)
+{
+    struct down_h2 *c = MEM_NEW(struct down_h2);
+    down_conn_init(&c->c, w, wl, chain, &conn_ops, es);
+    begin(c);
+}
+
+void down_h2_take(struct down_conn *from, struct slice first)
+{
+    struct down_h2 *c = MEM_NEW(struct down_h2);
+    down_conn_move(&c->c, from, &conn_ops);
+    begin(c);
+    receive(c, first);
 }

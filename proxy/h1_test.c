@@ -625,6 +625,74 @@ static void test_forward_proxy(void **state)
     world_end(&w);
 }
 
+static void tune_passthrough(struct parts *p)
+{
+    tune_proxy(p);
+    p->cluster->kind = CLUSTER_PASSTHROUGH;
+    p->cluster->endpoints->n = 0;
+}
+
+/* Wrong: what the mesh does not know cannot be reached through it, or the proxy calls itself. */
+static void test_passthrough(void **state)
+{
+    (void)state;
+    struct world w;
+    char text[256];
+    world_start(&w, 1, tune_passthrough);
+    unsigned port = env_addr_port(&w.fakes[0].addr);
+    const char *const names[] = {"127.0.0.1", "localhost"};
+    for (int round = 0; round < 4; round++) {
+        struct client *c = client_open(&w);
+        snprintf(text, sizeof(text), "GET http://%s:%u/ok HTTP/1.1\r\nhost: %s:%u\r\n\r\n",
+                 names[round % 2], port, names[round % 2], port);
+        client_send(c, text);
+        UNTIL(&w, client_has(c, "\r\n\r\nok"));
+    }
+    assert_int_equal(w.fakes[0].accepted, 2); /* connections are kept for each of the names */
+    struct client *t = client_open(&w);
+    snprintf(text, sizeof(text), "CONNECT localhost:%u HTTP/1.1\r\nhost: localhost:%u\r\n\r\n",
+             port, port);
+    client_send(t, text);
+    UNTIL(&w, client_has(t, " 200 "));
+    client_send(t, REQUEST("GET /status/208") "\r\n");
+    UNTIL(&w, client_has(t, " 208 "));
+    struct client *n = client_open(&w);
+    client_send(n, "GET / HTTP/1.1\r\nhost: no-such-name.invalid\r\n\r\n");
+    UNTIL(&w, client_has(n, " 503 "));
+    assert_true(flag_seen(&w, "UF,DF"));
+    struct client *self = client_open(&w);
+    snprintf(text, sizeof(text), "GET / HTTP/1.1\r\nhost: 127.0.0.1:%u\r\n\r\n",
+             env_addr_port(&w.proxy));
+    client_send(self, text);
+    UNTIL(&w, client_has(self, " 503 "));
+    assert_true(flag_seen(&w, "UH"));
+    world_end(&w);
+}
+
+static void tune_named(struct parts *p)
+{
+    struct endpoint *e = &p->endpoints->items[0];
+    e->text =
+        arena_printf(&p->endpoints->part.arena, "localhost:%u", (unsigned)env_addr_port(&e->addr));
+    e->addr = (struct env_addr){0};
+}
+
+/* Wrong: an external service that is known by name only is never reached. */
+static void test_named_endpoint(void **state)
+{
+    (void)state;
+    struct world w;
+    world_start(&w, 1, tune_named);
+    struct client *c = client_open(&w);
+    for (int i = 0; i < 3; i++)
+        assert_int_equal(client_get(c, "/ok"), 200);
+    assert_int_equal(w.fakes[0].accepted, 1);
+    struct client *gone = client_open(&w);
+    client_send(gone, REQUEST("GET /ok") "\r\n");
+    client_close(gone); /* while it waits, perhaps */
+    world_end(&w);
+}
+
 /* ---- change ---- */
 
 struct loader {
@@ -656,6 +724,28 @@ static void load_step(struct world *w, struct loader *l, size_t n, int *failed)
             x->sent++;
         }
     }
+}
+
+/* Wrong: a connection that is quiet looks into a tree that is gone. */
+static void test_swap_idle(void **state)
+{
+    (void)state;
+    struct world w;
+    world_start(&w, 1, NULL);
+    struct client *c = client_open(&w), *silent = client_open(&w);
+    assert_int_equal(client_get(c, "/ok"), 200);
+    UNTIL(&w, w.worker->conn_count == 2);
+    for (int i = 0; i < 3; i++) {
+        struct conf *next = world_conf(&w, NULL);
+        assert_true(worker_apply(w.worker, next, NULL));
+        conf_unref(next);
+    }
+    int64_t then = world_clock_ms(w.env);
+    UNTIL(&w, world_clock_ms(w.env) > then + 3 * PROXY_SWEEP_MS);
+    assert_int_equal(client_get(c, "/ok"), 200);
+    assert_int_equal(client_get(silent, "/ok"), 200);
+    assert_int_equal(w.fakes[0].accepted, 1); /* endpoints keep their connections too */
+    world_end(&w);
 }
 
 static void tune_renamed(struct parts *p)
@@ -783,7 +873,10 @@ int main(void)
         cmocka_unit_test(test_websocket),
         cmocka_unit_test(test_upgrade_refused),
         cmocka_unit_test(test_forward_proxy),
+        cmocka_unit_test(test_passthrough),
+        cmocka_unit_test(test_named_endpoint),
         cmocka_unit_test(test_swap),
+        cmocka_unit_test(test_swap_idle),
         cmocka_unit_test(test_listener_change),
         cmocka_unit_test(test_bind_failure),
     };

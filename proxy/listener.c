@@ -1,4 +1,6 @@
 /* Listeners of a worker: bound with SO_REUSEPORT, replaced and drained without losing a request. */
+#include <string.h>
+
 #include "base/core/assert.h"
 #include "base/core/log.h"
 #include "proxy/down.h"
@@ -23,18 +25,18 @@ void wlistener_unref(struct wlistener *wl)
     mem_free(wl);
 }
 
-static bool chain_fits(const struct filter_chain *c, const struct env_addr *local)
+static bool chain_fits(const struct filter_chain *c, const struct env_addr *dst)
 {
-    return !c->destination_port || c->destination_port == env_addr_port(local);
+    return !c->destination_port || c->destination_port == env_addr_port(dst);
 }
 
 /* Envoy: the most specific chain; then the default one, which is the last without a match. */
-const struct filter_chain *listener_chain(const struct listener *l, const struct env_addr *local)
+const struct filter_chain *listener_chain(const struct listener *l, const struct env_addr *dst)
 {
     const struct filter_chain *fallback = NULL;
     for (size_t i = 0; i < l->chain_count; i++) {
         const struct filter_chain *c = &l->chains[i];
-        if (!chain_fits(c, local) || c->sni_count) /* plain text has no server name */
+        if (!chain_fits(c, dst) || c->sni_count) /* plain text has no server name */
             continue;
         if (c->destination_port)
             return c;
@@ -43,9 +45,52 @@ const struct filter_chain *listener_chain(const struct listener *l, const struct
     return fallback;
 }
 
+/* Where the client wanted to go: before a redirection, or simply our end of the connection. */
+void listener_destination(const struct env_stream *es, struct env_addr *ret_addr)
+{
+    if (!env_stream_original_dst(es, ret_addr))
+        *ret_addr = *env_stream_local(es);
+}
+
+static bool any_host(const struct env_addr *a)
+{
+    static const struct in6_addr any6 = IN6ADDR_ANY_INIT;
+    if (a->sa.sa_family == AF_INET)
+        return a->in4.sin_addr.s_addr == htonl(INADDR_ANY);
+    return a->sa.sa_family == AF_INET6 && memcmp(&a->in6.sin6_addr, &any6, sizeof(any6)) == 0;
+}
+
+/* Envoy's use_original_dst: the listener of exactly that address, then of its port on any address,
+ * else the one that accepted. */
+static struct wlistener *redirected_to(struct wlistener *wl, const struct env_stream *es)
+{
+    struct env_addr dst;
+    struct wlistener *by_port = NULL;
+    if (!wl->listener->use_original_dst || !env_stream_original_dst(es, &dst))
+        return wl;
+    LIST_EACH (&wl->w->listeners, n) {
+        struct wlistener *other = container_of(n, struct wlistener, node);
+        const struct env_addr *addr = &other->listener->addr;
+        if (env_addr_equal(addr, &dst))
+            return other;
+        if (any_host(addr) && env_addr_port(addr) == env_addr_port(&dst))
+            by_port = other;
+    }
+    return by_port ? by_port : wl;
+}
+
+static const struct filter_chain *chain_for(const struct listener *l, const struct env_stream *es)
+{
+    struct env_addr dst;
+    if (l->chain_count == 1 && !l->chains[0].destination_port)
+        return &l->chains[0];
+    listener_destination(es, &dst);
+    return listener_chain(l, &dst);
+}
+
 static void on_accept(void *ctx, struct env_stream *es)
 {
-    struct wlistener *wl = ctx;
+    struct wlistener *wl = redirected_to(ctx, es);
     struct worker *w = wl->w;
     const struct listener *l = wl->listener;
     if (w->conn_count >= PROXY_CONNECTIONS_MAX) {
@@ -54,15 +99,14 @@ static void on_accept(void *ctx, struct env_stream *es)
         env_stream_close(es);
         return;
     }
-    const struct filter_chain *chain =
-        l->chain_count == 1 ? &l->chains[0] : listener_chain(l, env_stream_local(es));
+    const struct filter_chain *chain = chain_for(l, es);
     if (!chain) {
         env_stream_set_events(es, NULL, NULL);
         env_stream_close(es);
     } else if (chain->kind == CHAIN_TCP) {
         down_tcp_accept(w, wl, chain, es);
     } else if (chain->codec == CODEC_HTTP2) {
-        down_h2_accept(w, wl, chain, es, (struct slice){0});
+        down_h2_accept(w, wl, chain, es);
     } else {
         down_h1_accept(w, wl, chain, es);
     }

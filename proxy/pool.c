@@ -92,8 +92,7 @@ void pool_conn_init(struct up_conn *c, struct up_host *h, enum up_protocol proto
 
 static struct up_conn *session_find(struct up_host *h)
 {
-    LIST_EACH(&h->sessions, n)
-    {
+    LIST_EACH (&h->sessions, n) {
         struct up_conn *c = container_of(n, struct up_conn, in_host);
         if (c->state != UP_CONNECTING && up_h2_can_attach(c))
             return c;
@@ -266,8 +265,7 @@ void pool_conn_gone(struct up_conn *c, const struct err *why)
 
 static void retire(struct list *conns)
 {
-    LIST_EACH(conns, n)
-    {
+    LIST_EACH (conns, n) {
         struct up_conn *c = container_of(n, struct up_conn, in_host);
         c->retired = true;
         if (c->streams == 0 && c->state != UP_CONNECTING)
@@ -283,8 +281,7 @@ void pool_host_retire(struct up_host *h)
 
 void pool_sweep(struct worker *w, wf_ms now)
 {
-    LIST_EACH(&w->up_conns, n)
-    {
+    LIST_EACH (&w->up_conns, n) {
         struct up_conn *c = container_of(n, struct up_conn, node);
         wf_ms timeout = c->host->cluster->conf->idle_timeout;
         bool idle = c->streams == 0 && (c->state == UP_IDLE || c->protocol == UP_HTTP2) &&
@@ -298,5 +295,6 @@ void pool_sweep(struct worker *w, wf_ms now)
 
 void pool_close(struct worker *w)
 {
-    LIST_EACH(&w->up_conns, n) pool_conn_close(container_of(n, struct up_conn, node));
+    LIST_EACH (&w->up_conns, n)
+        pool_conn_close(container_of(n, struct up_conn, node));
 }

@@ -3,7 +3,8 @@
 #define WEFT_PROXY_PROXY_LIMITS_H
 
 #define PROXY_HOST_BYTES_MAX 261 /* DNS name, ":" and a port: longer hosts match "*" only */
-#define PROXY_BODY_SOFT_BYTES (64u << 10)  /* queued towards a slow peer before its source pauses  \
+#define PROXY_BODY_SOFT_BYTES                                                                      \
+    (64u << 10)                            /* queued towards a slow peer before its source pauses  \
                                             */
 #define PROXY_BODY_HARD_BYTES (1u << 20)   /* a source that does not pause is cut off here */
 #define PROXY_BODY_LOW_BYTES (16u << 10)   /* and it goes on here */
@@ -12,12 +13,13 @@
 #define PROXY_STREAMS_FREE_MAX 128                /* finished streams kept for reuse, a worker */
 #define PROXY_STREAM_ARENA_KEPT_BYTES (16u << 10) /* memory that a spare stream may hold: heads */
 #define PROXY_STREAM_BUF_KEPT_BYTES (4u << 10)    /* each of its three body buffers */
-#define PROXY_PIPELINE_BYTES (64u << 10) /* HTTP/1 bytes kept behind a request that is under way   \
-                                          */
-#define PROXY_CONNECTIONS_MAX 10000      /* downstream, a worker; more are closed at once */
-#define PROXY_H2_OUT_BYTES (64u << 10)   /* frames made for one write */
-#define PROXY_HEADERS_TIMEOUT 15000      /* ms for a request head where the listener names none */
-#define PROXY_LINGER 1000                /* ms to send the last bytes of a closed connection */
+#define PROXY_PIPELINE_BYTES                                                                       \
+    (64u << 10)                        /* HTTP/1 bytes kept behind a request that is under way     \
+                                        */
+#define PROXY_CONNECTIONS_MAX 10000    /* downstream, a worker; more are closed at once */
+#define PROXY_H2_OUT_BYTES (64u << 10) /* frames made for one write */
+#define PROXY_HEADERS_TIMEOUT 15000    /* ms for a request head where the listener names none */
+#define PROXY_LINGER 1000              /* ms to send the last bytes of a closed connection */
 #define PROXY_DNS_FAILURES_MAX 4
 #define PROXY_LB_RING_MIN 1024u
 #define PROXY_LB_RING_MAX (8u << 20)

@@ -16,10 +16,10 @@ enum try_failure {
     TRY_CONNECT_FAILURE,
     TRY_REFUSED_STREAM,       /* the peer says it did nothing */
     TRY_RESET_BEFORE_REQUEST, /* the connection ended before a byte of the request left */
-    TRY_RESET,        /* the connection ended */
-    TRY_REMOTE_RESET, /* the upstream reset the stream alone */
-    TRY_TIMEOUT,  /* per-try timeout */
-    TRY_OVERFLOW, /* our own circuit breaker: never repeated */
+    TRY_RESET,                /* the connection ended */
+    TRY_REMOTE_RESET,         /* the upstream reset the stream alone */
+    TRY_TIMEOUT,              /* per-try timeout */
+    TRY_OVERFLOW,             /* our own circuit breaker: never repeated */
 };
 
 struct retry_outcome {

@@ -122,7 +122,8 @@ struct stream {
     int32_t up_id;            /* HTTP/2 */
     struct list_node up_node; /* of an HTTP/2 connection's streams */
     struct list_node pending;
-    bool pending_in; /* in host->pending[up_protocol] */
+    bool pending_in;           /* in host->pending[up_protocol] */
+    struct dns_wait name_wait; /* or for the host's name */
     uint8_t up_protocol;
     bool up_end, up_reused,
         up_answered;   /* request given whole; connection was used before; a byte came */

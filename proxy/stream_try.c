@@ -32,14 +32,16 @@ static enum up_protocol protocol_of(const struct stream *s)
 static struct up_host *pick_by_address(struct stream *s)
 {
     struct env_addr addr;
-    bool known = env_stream_original_dst(s->down_es, &addr) &&
-                 !env_addr_equal(&addr, env_stream_local(s->down_es));
-    if (!known && !env_addr_parse(&addr, s->authority, NULL)) {
-        struct slice with_port = arena_printf(&s->arena, "%.*s:80", SLICE(s->authority));
-        if (!env_addr_parse(&addr, with_port, NULL))
-            return NULL;
-    }
-    return cluster_host_at(s->cluster, &addr);
+    const struct env_addr *local = env_stream_local(s->down_es);
+    struct slice name, port, target = s->authority;
+    if (env_stream_original_dst(s->down_es, &addr) && !env_addr_equal(&addr, local))
+        return cluster_host_at(s->cluster, &addr);
+    if (!slice_cut_last(target, ':', &name, &port) || slice_ends(target, S("]")))
+        target = arena_printf(&s->arena, "%.*s:80", SLICE(target));
+    if (!env_addr_parse(&addr, target, NULL))
+        return cluster_host_named(s->cluster, target);
+    /* To ourselves would be a circle without end. */
+    return env_addr_equal(&addr, local) ? NULL : cluster_host_at(s->cluster, &addr);
 }
 
 static struct up_host *pick(struct stream *s)
@@ -90,6 +92,7 @@ static void try_forget(struct stream *s)
 void stream_try_cancel(struct stream *s)
 {
     pool_cancel(s);
+    dns_wait_cancel(&s->name_wait);
     if (s->up_conn) {
         metric_add(s->cluster->stats.rq_tx_reset, 1);
         s->up->reset(s);
@@ -108,6 +111,43 @@ static void per_try_headers(struct stream *s)
                     stream_u64(&s->arena, s->attempts));
 }
 
+static void connect_to(struct stream *s)
+{
+    if (pool_acquire(s->host, s, protocol_of(s)) == POOL_OVERFLOW)
+        stream_up_failed(s, TRY_OVERFLOW, S("overflow"));
+}
+
+static void name_failed(struct stream *s)
+{
+    s->flags |= FLAG_DF;
+    stream_up_failed(s, TRY_CONNECT_FAILURE, S("name resolution failed"));
+}
+
+static void on_name(struct dns_wait *w, bool ok)
+{
+    struct stream *s = container_of(w, struct stream, name_wait);
+    wf_assert(s->sm.now == STREAM_WAIT);
+    if (ok)
+        connect_to(s);
+    else
+        name_failed(s);
+}
+
+static void resolve(struct stream *s)
+{
+    s->name_wait.fn = on_name;
+    switch (dns_lookup(s->host->dns, &s->name_wait)) {
+    case DNS_READY:
+        connect_to(s);
+        break;
+    case DNS_FAILED:
+        name_failed(s);
+        break;
+    case DNS_WAIT:
+        break;
+    }
+}
+
 void stream_try(struct stream *s)
 {
     struct up_cluster *c = s->cluster;
@@ -119,7 +159,7 @@ void stream_try(struct stream *s)
         return;
     }
     struct up_host *h = pick(s);
-    if (!h) {
+    if (!h || (!h->dns && !h->addr.len)) {
         metric_add(c->stats.none_healthy, 1);
         stream_reply(s, 503, FLAG_UH, S("no_healthy_upstream"), S("no healthy upstream"));
         return;
@@ -127,8 +167,10 @@ void stream_try(struct stream *s)
     host_take(s, h);
     per_try_headers(s);
     stream_move(s, STREAM_WAIT);
-    if (pool_acquire(h, s, protocol_of(s)) == POOL_OVERFLOW)
-        stream_up_failed(s, TRY_OVERFLOW, S("overflow"));
+    if (h->dns)
+        resolve(s);
+    else
+        connect_to(s);
 }
 
 /* ---- when it fails ---- */

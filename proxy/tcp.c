@@ -19,7 +19,8 @@ struct tcp {
     const struct weighted_cluster *weighted;
     struct up_cluster *cluster; /* referenced, or NULL */
     struct up_host *host;       /* counted, or NULL */
-    struct env_stream *up;      /* NULL: none, or gone */
+    struct dns_wait name_wait;
+    struct env_stream *up; /* NULL: none, or gone */
     uint32_t tries;
     wf_ms start;
     uint32_t flags;
@@ -28,6 +29,8 @@ struct tcp {
 };
 
 static const struct env_stream_events up_events;
+
+static void connect_failed(struct tcp *t, const struct err *why);
 
 /* ---- record ---- */
 
@@ -147,6 +150,7 @@ static void finish(struct tcp *t)
             env_stream_close(t->up);
         t->up = NULL;
     }
+    dns_wait_cancel(&t->name_wait);
     host_release_of(t);
     env_stream_close_after_write(t->c.es, PROXY_LINGER);
 }
@@ -183,6 +187,44 @@ static struct up_host *pick(struct tcp *t, struct up_host *const *avoid, size_t 
     return cluster_host_at(t->cluster, &addr);
 }
 
+static void connect_to(struct tcp *t)
+{
+    struct env_stream_options opt = {.low_water = PROXY_BODY_LOW_BYTES,
+                                     .connect_timeout = t->cluster->conf->connect_timeout};
+    t->up = env_connect(t->c.w->env, host_addr(t->host), &opt, &up_events, t);
+}
+
+static void name_failed(struct tcp *t)
+{
+    const struct err why = {.code = ERR_UNAVAILABLE, .msg = "name resolution failed"};
+    t->flags |= FLAG_DF;
+    connect_failed(t, &why);
+}
+
+static void on_name(struct dns_wait *w, bool ok)
+{
+    struct tcp *t = container_of(w, struct tcp, name_wait);
+    if (ok)
+        connect_to(t);
+    else
+        name_failed(t);
+}
+
+static void resolve(struct tcp *t)
+{
+    t->name_wait.fn = on_name;
+    switch (dns_lookup(t->host->dns, &t->name_wait)) {
+    case DNS_READY:
+        connect_to(t);
+        break;
+    case DNS_FAILED:
+        name_failed(t);
+        break;
+    case DNS_WAIT:
+        break;
+    }
+}
+
 static void connect_next(struct tcp *t, struct up_host *failed)
 {
     struct up_cluster *c = t->cluster;
@@ -192,16 +234,17 @@ static void connect_next(struct tcp *t, struct up_host *failed)
         return;
     }
     struct up_host *h = pick(t, &failed, failed ? 1 : 0);
-    if (!h) {
+    if (!h || (!h->dns && !h->addr.len)) {
         metric_add(c->stats.none_healthy, 1);
         refuse(t, FLAG_UH);
         return;
     }
-    struct env_stream_options opt = {.low_water = PROXY_BODY_LOW_BYTES,
-                                     .connect_timeout = c->conf->connect_timeout};
     host_take(t, h);
     t->tries++;
-    t->up = env_connect(t->c.w->env, &h->addr, &opt, &up_events, t);
+    if (h->dns)
+        resolve(t);
+    else
+        connect_to(t);
 }
 
 static void connect_failed(struct tcp *t, const struct err *why)

@@ -410,7 +410,7 @@ static struct up_h1 *connect_new(struct up_host *h, enum up_protocol protocol)
     struct env_stream_options opt = {.low_water = PROXY_BODY_LOW_BYTES,
                                      .connect_timeout = h->cluster->conf->connect_timeout};
     pool_conn_init(&c->c, h, protocol);
-    c->c.es = env_connect(c->c.w->env, &h->addr, &opt, &events, c);
+    c->c.es = env_connect(c->c.w->env, host_addr(h), &opt, &events, c);
     return c;
 }
 

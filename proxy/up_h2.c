@@ -330,7 +330,7 @@ struct up_conn *up_h2_connect(struct up_host *h)
     pool_conn_init(&c->c, h, UP_HTTP2);
     list_init(&c->streams);
     list_push(&h->sessions, &c->c.in_host);
-    c->c.es = env_connect(w->env, &h->addr, &stream_opt, &events, c);
+    c->c.es = env_connect(w->env, host_addr(h), &stream_opt, &events, c);
     c->f = (struct flush_h2){
         .h2 = h2_client_new(&opt, &session_events, c), .stream = c->c.es, .flushed = on_flushed};
     return &c->c;

@@ -89,7 +89,8 @@ void listeners_drain(struct worker *w);
 void listeners_sweep(struct worker *w);
 void listeners_close(struct worker *w);
 void listeners_close_logs(struct worker *w);
-/* The chain for a connection to `local`; NULL: none fits. */
-const struct filter_chain *listener_chain(const struct listener *l, const struct env_addr *local);
+/* The chain for a connection to `dst`; NULL: none fits. */
+const struct filter_chain *listener_chain(const struct listener *l, const struct env_addr *dst);
+void listener_destination(const struct env_stream *es, struct env_addr *ret_addr);
 
 #endif

@@ -9,6 +9,7 @@
 #include "api/proto/lb_maglev.pb-c.h"
 #include "api/proto/lb_ring_hash.pb-c.h"
 #include "api/proto/upstream_http.pb-c.h"
+#include "base/wire/header.h"
 #include "google/protobuf/struct.pb-c.h"
 
 #define MSG(name) Envoy__Config__Cluster__V3__##name
@@ -36,16 +37,40 @@ static void endpoint_workload(struct arena *arena, const EDS(LbEndpoint) * in, s
     }
 }
 
-static bool endpoint_fill(struct arena *arena, const EDS(LocalityLbEndpoints) * group,
-                          const EDS(LbEndpoint) * in, struct endpoint *e, struct err *err)
+/* Of a DNS cluster an address may be a name: the data path resolves it. */
+static bool endpoint_name(struct arena *arena, const Envoy__Config__Core__V3__Address *a,
+                          struct endpoint *e)
+{
+    if (!a || a->address_case != ENVOY__CONFIG__CORE__V3__ADDRESS__ADDRESS_SOCKET_ADDRESS ||
+        a->socket_address->port_value > 65535 ||
+        !http_authority_ok(slice_of(a->socket_address->address), false))
+        return false;
+    e->text =
+        arena_printf(arena, "%s:%u", a->socket_address->address, a->socket_address->port_value);
+    return true;
+}
+
+static bool endpoint_address(struct arena *arena, const Envoy__Config__Core__V3__Address *a,
+                             bool names, struct endpoint *e, struct err *err)
 {
     char text[ENV_ADDR_TEXT];
+    if (!build_addr(a, &e->addr, err)) {
+        e->addr = (struct env_addr){0};
+        return names && endpoint_name(arena, a, e);
+    }
+    e->text = arena_dup(arena, env_addr_format(&e->addr, text));
+    return true;
+}
+
+static bool endpoint_fill(struct arena *arena, const EDS(LocalityLbEndpoints) * group,
+                          const EDS(LbEndpoint) * in, bool names, struct endpoint *e,
+                          struct err *err)
+{
     if (in->host_identifier_case !=
         ENVOY__CONFIG__ENDPOINT__V3__LB_ENDPOINT__HOST_IDENTIFIER_ENDPOINT)
         return err_set(err, ERR_UNSUPPORTED, "endpoint_name: not known");
-    if (!build_addr(in->endpoint->address, &e->addr, err))
+    if (!endpoint_address(arena, in->endpoint->address, names, e, err))
         return false;
-    e->text = arena_dup(arena, env_addr_format(&e->addr, text));
     e->hostname = build_text(arena, in->endpoint->hostname);
     e->weight = build_u32(in->load_balancing_weight, 1);
     e->priority = group->priority;
@@ -68,7 +93,7 @@ static bool endpoint_fill(struct arena *arena, const EDS(LocalityLbEndpoints) * 
 }
 
 static bool endpoints_fill(struct endpoint_set *set, const EDS(ClusterLoadAssignment) * in,
-                           struct err *err)
+                           bool names, struct err *err)
 {
     struct arena *arena = &set->part.arena;
     size_t n = 0;
@@ -79,7 +104,7 @@ static bool endpoints_fill(struct endpoint_set *set, const EDS(ClusterLoadAssign
         if (in->endpoints[g]->priority > 128)
             return err_set(err, ERR_INVALID, "endpoints[%zu].priority: must be at most 128", g);
         for (size_t i = 0; i < in->endpoints[g]->n_lb_endpoints; i++)
-            if (!endpoint_fill(arena, in->endpoints[g], in->endpoints[g]->lb_endpoints[i],
+            if (!endpoint_fill(arena, in->endpoints[g], in->endpoints[g]->lb_endpoints[i], names,
                                &set->items[set->n++], err))
                 return false;
     }
@@ -87,12 +112,12 @@ static bool endpoints_fill(struct endpoint_set *set, const EDS(ClusterLoadAssign
 }
 
 static struct endpoint_set *endpoints_of(const EDS(ClusterLoadAssignment) * in, struct slice name,
-                                         struct xds_stamp version, struct err *err)
+                                         struct xds_stamp version, bool names, struct err *err)
 {
     struct endpoint_set *set = endpoint_set_new();
     set->name = arena_dup(&set->part.arena, name);
     set->version = version;
-    if (endpoints_fill(set, in, err))
+    if (endpoints_fill(set, in, names, err))
         return set;
     conf_part_unref(&set->part);
     return NULL;
@@ -104,7 +129,7 @@ struct endpoint_set *conf_build_endpoints(struct slice name, struct xds_stamp ve
     struct arena scratch = {0};
     const EDS(ClusterLoadAssignment) *in = pb_unpack(
         &envoy__config__endpoint__v3__cluster_load_assignment__descriptor, body, &scratch, err);
-    struct endpoint_set *set = in ? endpoints_of(in, name, version, err) : NULL;
+    struct endpoint_set *set = in ? endpoints_of(in, name, version, false, err) : NULL;
     if (!set)
         err_wrap(err, "ClusterLoadAssignment %.*s", SLICE(name));
     arena_fini(&scratch);
@@ -315,7 +340,8 @@ static bool cluster_fill(struct cluster *c, const MSG(Cluster) * in, struct err 
         return false;
     /* Without an assignment a cluster has no endpoints: that is how a black hole is written. */
     if ((c->kind == CLUSTER_STATIC || c->kind == CLUSTER_DNS) && in->load_assignment) {
-        c->endpoints = endpoints_of(in->load_assignment, c->name, c->version, err);
+        c->endpoints =
+            endpoints_of(in->load_assignment, c->name, c->version, c->kind == CLUSTER_DNS, err);
         return c->endpoints != NULL;
     }
     return true;

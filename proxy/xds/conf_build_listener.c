@@ -30,7 +30,7 @@ static bool filter_known(const Google__Protobuf__Any *config)
     return false;
 }
 
-static bool check_filters(struct filter_chain *f, const HCM(HttpConnectionManager) * in,
+static bool check_filters(struct filter_chain *f, const HCM(HttpConnectionManager) *in,
                           struct err *err)
 {
     for (size_t i = 0; i < in->n_http_filters; i++) {
@@ -85,7 +85,7 @@ static bool build_access_log(struct listener *l, Envoy__Config__Accesslog__V3__A
 
 /* An inline route_config is complete at once; RDS leaves the name. */
 static bool build_route_source(struct listener *l, struct filter_chain *f,
-                               const HCM(HttpConnectionManager) * in, struct err *err)
+                               const HCM(HttpConnectionManager) *in, struct err *err)
 {
     struct route_spec spec;
     switch (in->route_specifier_case) {
@@ -105,7 +105,7 @@ static bool build_route_source(struct listener *l, struct filter_chain *f,
 }
 
 static bool build_hcm(struct listener *l, struct filter_chain *f,
-                      const HCM(HttpConnectionManager) * in, struct err *err)
+                      const HCM(HttpConnectionManager) *in, struct err *err)
 {
     static const enum codec_kind codecs[] = {CODEC_AUTO, CODEC_HTTP1, CODEC_HTTP2};
     f->kind = CHAIN_HTTP;
@@ -240,6 +240,7 @@ static bool listener_fill(struct listener *l, const MSG(Listener) * in, struct e
     if (!build_addr(in->address, &l->addr, err))
         return false;
     l->bind = build_bool(in->bind_to_port, true);
+    l->use_original_dst = build_bool(in->use_original_dst, false);
     l->inbound = in->traffic_direction == ENVOY__CONFIG__CORE__V3__TRAFFIC_DIRECTION__INBOUND;
     l->chains = ARENA_ARRAY(&l->part.arena, struct filter_chain, in->n_filter_chains + 2);
     for (size_t i = 0; i < in->n_filter_chains; i++)
