@@ -149,6 +149,8 @@ static const struct graph_cell_kind unit_endpoints = {"endpoints", sizeof(struct
                                                       unit_endpoints_compute, unit_fini};
 static const struct graph_cell_kind unit_vhosts = {"vhosts", sizeof(struct unit_cell),
                                                    unit_vhosts_compute, unit_fini};
+static const struct graph_cell_kind unit_listeners = {"listeners_vip", sizeof(struct unit_cell),
+                                                      unit_listeners_compute, unit_fini};
 static const struct graph_cell_kind unit_grpc_listeners = {
     "grpc_listeners", sizeof(struct unit_cell), unit_grpc_listeners_compute, unit_fini};
 static const struct graph_cell_kind unit_grpc_routes = {"grpc_routes", sizeof(struct unit_cell),
@@ -165,6 +167,7 @@ static const struct {
     [LIST_ENDPOINTS] = {&unit_endpoints, false, true, 0},
     [LIST_VHOSTS_PORTS] = {&unit_vhosts, true, false, 'p'},
     [LIST_VHOSTS_PROXY] = {&unit_vhosts, true, false, 'x'},
+    [LIST_LISTENERS] = {&unit_listeners, true, false, 0},
     [LIST_GRPC_LISTENERS] = {&unit_grpc_listeners, true, false, 0},
     [LIST_GRPC_ROUTES] = {&unit_grpc_routes, true, false, 0},
 };

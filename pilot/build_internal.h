@@ -123,6 +123,7 @@ enum list_what {
     LIST_ENDPOINTS,
     LIST_VHOSTS_PORTS, /* virtual hosts of tables that are named by port */
     LIST_VHOSTS_PROXY, /* of the table http_proxy */
+    LIST_LISTENERS,    /* of TCP services with addresses */
     LIST_GRPC_LISTENERS,
     LIST_GRPC_ROUTES,
     LIST_WHAT_COUNT,
@@ -156,6 +157,7 @@ const struct model_service *unit_service(struct build *b, const struct unit_cell
 bool unit_clusters_compute(struct graph *g, struct graph_cell *cell);
 bool unit_endpoints_compute(struct graph *g, struct graph_cell *cell);
 bool unit_vhosts_compute(struct graph *g, struct graph_cell *cell);
+bool unit_listeners_compute(struct graph *g, struct graph_cell *cell);
 bool unit_grpc_listeners_compute(struct graph *g, struct graph_cell *cell);
 bool unit_grpc_routes_compute(struct graph *g, struct graph_cell *cell);
 

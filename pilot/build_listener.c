@@ -223,6 +223,99 @@ LISTENER(FilterChain) *chain_service(struct build *b, struct scope *s, struct sl
     return c ? c : chain_tcp(a, cluster, cluster);
 }
 
+/* ---- listeners of one TCP service: one an address ---- */
+
+static bool is_tls(enum model_protocol p)
+{
+    return p == PROTOCOL_TLS || p == PROTOCOL_HTTPS;
+}
+
+static bool is_tcp(enum model_protocol p)
+{
+    return p != PROTOCOL_UDP && p != PROTOCOL_AUTO && !model_protocol_http(p);
+}
+
+static void listener_vip(struct build *b, struct unit_cell *u, struct unit_out *out,
+                         struct arena *a, struct slice ip, const struct model_port *p)
+{
+    struct sources sources = {0};
+    struct slice name = arena_printf(a, "%.*s_%u", SLICE(ip), p->number);
+    LISTENER(Listener) *l = listener_new(a, name, ip, p->number, true);
+    sources_add(&sources, u->service);
+    PB_PUSH(a, l, filter_chains,
+            chain_service(b, u->scope, u->host, p->number, is_tls(p->protocol), a, &sources));
+    l->bind_to_port = wkt_bool(a, false);
+    unit_add(b, u, out, XDS_LDS, name, &l->base, &sources, (struct slice){0});
+    vec_fini(&sources);
+}
+
+bool unit_listeners_compute(struct graph *g, struct graph_cell *cell)
+{
+    struct build *b = build_of(g);
+    struct unit_cell *u = (struct unit_cell *)cell;
+    struct arena a = {0};
+    struct unit_out out = {0};
+    const struct model_service *s = unit_service(b, u);
+    JR_EACH (s ? s->addresses : NULL, i, v) {
+        struct slice ip = jr_slice(v);
+        for (size_t k = 0; ip.n && slice_find(ip, '/') == SIZE_MAX && k < s->port_count; k++)
+            if (is_tcp(s->ports[k].protocol))
+                listener_vip(b, u, &out, &a, ip, &s->ports[k]);
+    }
+    arena_fini(&a);
+    return unit_end(u, &out);
+}
+
+/* ---- plain HTTP on a port: the same listener for everybody ---- */
+
+struct http_port_cell {
+    struct graph_cell cell;
+    uint32_t port;
+    struct xds_resource *listener;
+};
+
+static LISTENER(FilterChain) *chain_http_port(struct arena *a, uint32_t port)
+{
+    struct slice rds = arena_printf(a, "%u", port);
+    return chain_http(a, hcm_new(a, arena_printf(a, "outbound_0.0.0.0_%u", port), rds, NULL));
+}
+
+static bool http_port_compute(struct graph *g, struct graph_cell *cell)
+{
+    struct build *b = build_of(g);
+    struct http_port_cell *c = (struct http_port_cell *)cell;
+    struct arena a = {0};
+    struct slice name = arena_printf(&a, "0.0.0.0_%u", c->port);
+    LISTENER(Listener) *l = listener_new(&a, name, S("0.0.0.0"), c->port, true);
+    PB_PUSH(&a, l, filter_chains, chain_http_port(&a, c->port));
+    l->bind_to_port = wkt_bool(&a, false);
+    buf_clear(&b->packed);
+    pb_pack(&l->base, &b->packed);
+    xds_resource_unref(c->listener);
+    c->listener = build_resource_constant(b, XDS_LDS, name, buf_slice(&b->packed));
+    arena_fini(&a);
+    return true;
+}
+
+static void http_port_fini(struct graph_cell *cell)
+{
+    xds_resource_unref(((struct http_port_cell *)cell)->listener);
+}
+
+static const struct graph_cell_kind http_port_kind = {"http_port", sizeof(struct http_port_cell),
+                                                      http_port_compute, http_port_fini};
+
+static struct xds_resource *http_port_listener(struct build *b, uint32_t port)
+{
+    bool is_new;
+    struct graph_cell *cell =
+        graph_cell(&b->graph, &http_port_kind, slice_mem(&port, sizeof(port)), &is_new);
+    if (is_new)
+        ((struct http_port_cell *)cell)->port = port;
+    graph_get(&b->graph, cell);
+    return ((struct http_port_cell *)cell)->listener;
+}
+
 /* ---- shared listeners of a scope ---- */
 
 /* All that wants connections to one port, whatever their address. */
@@ -252,34 +345,6 @@ static void listener_keep(struct listeners_job *j, const LISTENER(Listener) *l,
     struct slice name = pb_slice(l->name);
     *vec_push(&j->out) = build_resource(j->b, xds_list_find(j->cell->state.list, name), XDS_LDS,
                                         name, &l->base, s, (struct slice){0});
-}
-
-static bool is_tls(enum model_protocol p)
-{
-    return p == PROTOCOL_TLS || p == PROTOCOL_HTTPS;
-}
-
-static bool is_tcp(enum model_protocol p)
-{
-    return p != PROTOCOL_UDP && p != PROTOCOL_AUTO && !model_protocol_http(p);
-}
-
-/* A TCP service with addresses: one listener an address. */
-static void listeners_vip(struct listeners_job *j, const struct scope_service *s,
-                          const struct scope_port *p)
-{
-    for (size_t i = 0; i < s->address_count; i++) {
-        struct sources sources = {0};
-        struct slice name = arena_printf(j->a, "%.*s_%u", SLICE(s->addresses[i]), p->number);
-        LISTENER(Listener) *l = listener_new(j->a, name, s->addresses[i], p->number, true);
-        sources_add(&sources, s->key);
-        PB_PUSH(j->a, l, filter_chains,
-                chain_service(j->b, j->cell->scope, s->host, p->number, is_tls(p->protocol), j->a,
-                              &sources));
-        l->bind_to_port = wkt_bool(j->a, false);
-        listener_keep(j, l, &sources);
-        vec_fini(&sources);
-    }
 }
 
 static struct slice passthrough(struct listeners_job *j)
@@ -320,24 +385,23 @@ static void listener_wild(struct listeners_job *j, const struct wild_port *w)
     struct slice name = arena_printf(a, "0.0.0.0_%u", w->number);
     LISTENER(Listener) *l = listener_new(a, name, S("0.0.0.0"), w->number, true);
     bool tls = add_sni_chains(j, l, w->number, &sources);
-    bool only_http = w->http && !w->sniff && !tls && !w->tcp;
+    if (w->http && !w->sniff && !tls && !w->tcp) {
+        *vec_push(&j->out) = xds_resource_ref(http_port_listener(j->b, w->number));
+        vec_fini(&sources);
+        return;
+    }
     if (w->http || w->sniff) {
-        struct slice rds = arena_printf(a, "%u", w->number);
-        LISTENER(FilterChain) *c =
-            chain_http(a, hcm_new(a, arena_printf(a, "outbound_0.0.0.0_%u", w->number), rds, NULL));
-        if (!only_http)
-            chain_match_http(a, c);
+        LISTENER(FilterChain) *c = chain_http_port(a, w->number);
+        chain_match_http(a, c);
         PB_PUSH(a, l, filter_chains, c);
     }
-    if (!only_http) {
-        struct slice pass = passthrough(j);
-        listener_inspect(a, l, tls, w->http || w->sniff);
-        l->default_filter_chain = w->tcp ? chain_service(j->b, j->cell->scope, w->tcp->host,
-                                                         w->number, false, a, &sources)
-                                         : chain_tcp(a, pass, pass);
-    }
+    struct slice pass = passthrough(j);
+    listener_inspect(a, l, tls, w->http || w->sniff);
     if (w->tcp)
         sources_add(&sources, w->tcp->key);
+    l->default_filter_chain =
+        w->tcp ? chain_service(j->b, j->cell->scope, w->tcp->host, w->number, false, a, &sources)
+               : chain_tcp(a, pass, pass);
     l->bind_to_port = wkt_bool(a, false);
     listener_keep(j, l, &sources);
     vec_fini(&sources);
@@ -393,12 +457,11 @@ static bool listeners_compute(struct graph *g, struct graph_cell *cell)
     struct arena a = {0};
     struct listeners_job j = {.b = build_of(g), .cell = c, .a = &a};
     j.services = scope_services(j.b, c->scope, NULL);
-    for (size_t i = 0; i < j.services.n; i++)
-        for (size_t k = 0; k < j.services.p[i].port_count; k++)
-            if (is_tcp(j.services.p[i].ports[k].protocol))
-                listeners_vip(&j, &j.services.p[i], &j.services.p[i].ports[k]);
     listeners_wild(&j);
     struct unit_out all = {0};
+    const struct xds_list *vips = list_get(j.b, LIST_LISTENERS, c->scope, NULL);
+    for (size_t i = 0; i < vips->n; i++)
+        *vec_push(&all) = vips->items[i];
     for (size_t i = 0; i < j.out.n; i++)
         *vec_push(&all) = j.out.p[i];
     bool changed = list_set(&c->state, &all);

@@ -32,6 +32,8 @@ struct table_job {
     struct unit_out owned;  /* to give back */
     struct scope_services services;
     struct sources tables; /* their names */
+    const char *catch_all_name;
+    struct slice catch_all;
 };
 
 /* ---- which virtual hosts ---- */
@@ -206,7 +208,8 @@ static ROUTE(Route) *block_route(struct arena *a)
     return r;
 }
 
-static void take_catch_all(struct table_job *j, struct slice table)
+/* Name and bytes, the same for all tables. */
+static void catch_all_make(struct table_job *j)
 {
     const json_t *sidecar = scope_sidecar(j->b, j->cell->scope);
     struct slice mode = jr_str(jr_get(sidecar, "outboundTrafficPolicy"), "mode");
@@ -219,16 +222,22 @@ static void take_catch_all(struct table_job *j, struct slice table)
     r->match->prefix = pb_str(j->a, S("/"));
     PB_PUSH(j->a, v, domains, pb_str(j->a, S("*")));
     PB_PUSH(j->a, v, routes, r);
-    struct slice name = arena_printf(j->a, "%.*s/%s", SLICE(table), v->name);
-    const struct model_object *o =
-        j->cell->scope->sidecar.n ? model_object(&j->b->model, j->cell->scope->sidecar) : NULL;
-    buf_clear(&j->b->packed);
-    pb_pack(&v->base, &j->b->packed);
+    j->catch_all_name = v->name;
+    j->catch_all = pb_pack_arena(&v->base, j->a);
+}
+
+static void take_catch_all(struct table_job *j, struct slice table)
+{
+    if (!j->catch_all.n)
+        catch_all_make(j);
+    const struct scope *s = j->cell->scope;
+    const struct model_object *o = s->sidecar.n ? model_object(&j->b->model, s->sidecar) : NULL;
+    struct slice name = arena_printf(j->a, "%.*s/%s", SLICE(table), j->catch_all_name);
     struct xds_resource *res =
         build_resource_bytes(j->b, xds_list_find(j->cell->value.vhosts.list, name),
                              &(struct xds_resource_parts){.type = XDS_VHDS,
                                                           .name = name,
-                                                          .body = buf_slice(&j->b->packed),
+                                                          .body = j->catch_all,
                                                           .revision = o ? o->mod_rev : 0,
                                                           .sources = o ? &o->key : NULL,
                                                           .source_count = o ? 1 : 0});
