@@ -213,6 +213,13 @@ struct route_context {
     struct sources *sources;
 };
 
+/* Bodies of direct responses: what a RouteConfiguration allows (Envoy's default is 4 KiB). */
+#define DIRECT_BODY_BYTES_MAX (1024 * 1024)
+
+/* The VirtualService that a rule leaves its routes to; NULL. Recorded. */
+const struct model_object *delegate_of(struct route_context *rc, const json_t *http);
+/* Its rules within that rule: a new array. */
+json_t *delegate_rules(const struct model_object *delegate, const json_t *http);
 /* Appends the routes of a VirtualService's http rules, catch-all ones last. false: none matched. */
 bool routes_http(struct route_context *rc, ROUTE(VirtualHost) *vhost);
 /* Where the routes of several rules are joined: what catches all stands behind the rest. */
@@ -225,6 +232,14 @@ struct slice route_cluster(struct route_context *rc, const json_t *destination);
  */
 const struct model_object *route_rule(struct build *b, const struct scope *s, struct slice host,
                                       struct arena *a);
+/* exact, prefix or regex of a StringMatch. */
+MATCHER(StringMatcher) *match_string(struct arena *a, const json_t *m);
+/* A block of http[].match; NULL matches everything. */
+ROUTE(RouteMatch) *match_make(struct arena *a, const json_t *m);
+bool match_catches_all(const ROUTE(RouteMatch) *m);
+/* http[].fault and http[].corsPolicy, NULL = none, as the route's settings of these filters. */
+void filter_fault(struct arena *a, ROUTE(Route) *r, const json_t *fault);
+void filter_cors(struct arena *a, ROUTE(Route) *r, const json_t *cors);
 /* Does a match block hold for this caller, gateway and port? */
 bool route_match_applies(struct route_context *rc, const json_t *match);
 /* Names under which a client of ns may call a host; with ":port" if port is not 0. */

@@ -136,7 +136,9 @@ static void routes(struct object *o, struct dice *d)
         "{\"destination\":{\"host\":\"%s\"},\"weight\":50}]},{\"route\":[{\"destination\":{"
         "\"host\":\"%s\"%s}}]}],"
         "\"tcp\":[{\"route\":[{\"destination\":{\"host\":\"%s\"}}]}]}}",
-        EXPORT(d), HOST(d), HOST(d), ONE_OF(d, "", "", "\"gateways\":[\"gw\"],"),
+        EXPORT(d), HOST(d), HOST(d),
+        ONE_OF(d, "", "", "\"gateways\":[\"istio-system/g0\"],",
+               "\"gateways\":[\"mesh\",\"istio-system/g1\"],"),
         ONE_OF(d, "", ",\"sourceLabels\":{\"app\":\"a\"}", ",\"sourceNamespace\":\"shop\"",
                ",\"port\":80"),
         HOST(d), roll(d, 100), HOST(d), HOST(d), ONE_OF(d, "", ",\"port\":{\"number\":80}"),
@@ -160,11 +162,42 @@ static void sidecar(struct object *o, struct dice *d)
                     "\"*/*\"]}"));
 }
 
+/* A rule that delegates, or the delegate. */
+static void delegation(struct object *o, struct dice *d)
+{
+    unsigned which = roll(d, 2);
+    snprintf(o->key, sizeof(o->key), "virtualservices.networking.istio.io/default/%s",
+             which ? "root" : "leaf");
+    snprintf(o->json, sizeof(o->json),
+             which ? "{\"metadata\":{},\"spec\":{\"hosts\":[\"%s\"],\"gateways\":[\"mesh\",\"istio-"
+                     "system/g0\"],\"http\":"
+                     "[{\"match\":[{\"uri\":{\"prefix\":\"/"
+                     "d\"}}],\"timeout\":\"%us\",\"delegate\":{\"name\":\"leaf\"}},"
+                     "{\"route\":[{\"destination\":{\"host\":\"a\"}}]}]}}"
+                   : "{\"metadata\":{},\"spec\":{\"http\":[{\"match\":[{\"uri\":{\"prefix\":\"/d/"
+                     "1\"}}],\"route\":"
+                     "[{\"destination\":{\"host\":\"%s\"}}]},{\"redirect\":{\"port\":%u}}]}}",
+             HOST(d), 1 + roll(d, 9));
+}
+
+static void gateway(struct object *o, struct dice *d)
+{
+    snprintf(o->key, sizeof(o->key), "gateways.networking.istio.io/istio-system/g%u", roll(d, 2));
+    snprintf(o->json, sizeof(o->json),
+             "{\"metadata\":{},\"spec\":{\"selector\":{\"app\":\"%s\"},\"servers\":[{\"port\":{"
+             "\"number\":%s,\"protocol\":"
+             "\"%s\",\"name\":\"p\"},%s\"hosts\":[\"%s\"]}]}}",
+             ONE_OF(d, "a", "a", "z"), ONE_OF(d, "80", "443"),
+             ONE_OF(d, "HTTP", "HTTP", "TLS", "TCP"),
+             ONE_OF(d, "", "\"tls\":{\"httpsRedirect\":true},"),
+             ONE_OF(d, "*", "*.example.com", "default/*", "a.default.svc.cluster.local"));
+}
+
 static void make(struct object *o, struct dice *d)
 {
     static void (*const makers[])(struct object *, struct dice *) = {
-        service, service, slice,  slice,  workload, service_entry,
-        rule,    rule,    routes, routes, sidecar};
+        service, service, slice,  slice,      workload, service_entry, rule,
+        rule,    routes,  routes, delegation, gateway,  sidecar};
     makers[roll(d, ARRAY_LEN(makers))](o, d);
 }
 

@@ -1,201 +1,10 @@
-/* VirtualService http rules to Envoy routes (istio.md §1.1). */
+/* VirtualService http rules to routes: destinations, headers, time-outs, retries, redirects. */
+#include "base/wire/base64.h"
 #include "pilot/build_internal.h"
 
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
-
-#include "api/proto/cors.pb-c.h"
-#include "api/proto/fault.pb-c.h"
-
-#define FAULT(name) Envoy__Extensions__Filters__Http__Fault__V3__##name
-#define DIRECT_BODY_BYTES_MAX (1024 * 1024)
-
-/* ---- matching ---- */
-
-static MATCHER(StringMatcher) *string_matcher(struct arena *a, const json_t *m)
-{
-    MATCHER(StringMatcher) *out = NEW_MATCHER(a, string_matcher);
-    struct slice exact = jr_str(m, "exact"), prefix = jr_str(m, "prefix"),
-                 regex = jr_str(m, "regex");
-    if (regex.n) {
-        out->match_pattern_case =
-            ENVOY__TYPE__MATCHER__V3__STRING_MATCHER__MATCH_PATTERN_SAFE_REGEX;
-        out->safe_regex = pbx_regex(a, regex);
-    } else if (prefix.n) {
-        out->match_pattern_case = ENVOY__TYPE__MATCHER__V3__STRING_MATCHER__MATCH_PATTERN_PREFIX;
-        out->prefix = pb_str(a, prefix);
-    } else {
-        out->match_pattern_case = ENVOY__TYPE__MATCHER__V3__STRING_MATCHER__MATCH_PATTERN_EXACT;
-        out->exact = pb_str(a, exact);
-    }
-    return out;
-}
-
-static bool is_empty_match(const json_t *m)
-{
-    return !jr_get(m, "exact") && !jr_get(m, "prefix") && !jr_get(m, "regex");
-}
-
-static void match_header(struct arena *a, ROUTE(RouteMatch) *rm, struct slice name, const json_t *m,
-                         bool invert)
-{
-    ROUTE(HeaderMatcher) *h = NEW_ROUTE(a, header_matcher);
-    h->name = pb_str(a, name);
-    h->invert_match = invert;
-    if (is_empty_match(m)) {
-        h->header_match_specifier_case =
-            ENVOY__CONFIG__ROUTE__V3__HEADER_MATCHER__HEADER_MATCH_SPECIFIER_PRESENT_MATCH;
-        h->present_match = true;
-    } else {
-        h->header_match_specifier_case =
-            ENVOY__CONFIG__ROUTE__V3__HEADER_MATCHER__HEADER_MATCH_SPECIFIER_STRING_MATCH;
-        h->string_match = string_matcher(a, m);
-        /* "Without x: v" also holds where there is no x. */
-        h->treat_missing_header_as_empty = invert;
-    }
-    PB_PUSH(a, rm, headers, h);
-}
-
-/* Fields of an object in the order of their names. */
-struct named {
-    struct slice name;
-    const json_t *value;
-};
-
-static int cmp_named(const void *a, const void *b)
-{
-    return slice_cmp(((const struct named *)a)->name, ((const struct named *)b)->name);
-}
-
-static size_t named_sorted(const json_t *o, struct arena *a, struct named **ret)
-{
-    struct named *p = ARENA_ARRAY(a, struct named, json_object_size(o) + 1);
-    size_t n = 0;
-    const char *key;
-    json_t *v;
-    json_object_foreach ((json_t *)o, key, v) {
-        p[n++] = (struct named){slice_of(key), v};
-    }
-    if (n)
-        qsort(p, n, sizeof(*p), cmp_named);
-    *ret = p;
-    return n;
-}
-
-static void match_headers(struct arena *a, ROUTE(RouteMatch) *rm, const json_t *headers,
-                          bool invert)
-{
-    struct named *p;
-    size_t n = named_sorted(headers, a, &p);
-    for (size_t i = 0; i < n; i++)
-        match_header(a, rm, p[i].name, p[i].value, invert);
-}
-
-static void match_query(struct arena *a, ROUTE(RouteMatch) *rm, const json_t *params)
-{
-    struct named *p;
-    size_t n = named_sorted(params, a, &p);
-    for (size_t i = 0; i < n; i++) {
-        ROUTE(QueryParameterMatcher) *q = NEW_ROUTE(a, query_parameter_matcher);
-        q->name = pb_str(a, p[i].name);
-        if (is_empty_match(p[i].value)) {
-            q->query_parameter_match_specifier_case =
-                ENVOY__CONFIG__ROUTE__V3__QUERY_PARAMETER_MATCHER__QUERY_PARAMETER_MATCH_SPECIFIER_PRESENT_MATCH;
-            q->present_match = true;
-        } else {
-            q->query_parameter_match_specifier_case =
-                ENVOY__CONFIG__ROUTE__V3__QUERY_PARAMETER_MATCHER__QUERY_PARAMETER_MATCH_SPECIFIER_STRING_MATCH;
-            q->string_match = string_matcher(a, p[i].value);
-        }
-        PB_PUSH(a, rm, query_parameters, q);
-    }
-}
-
-static void match_prefix(ROUTE(RouteMatch) *rm, char *prefix)
-{
-    rm->path_specifier_case = ENVOY__CONFIG__ROUTE__V3__ROUTE_MATCH__PATH_SPECIFIER_PREFIX;
-    rm->prefix = prefix;
-}
-
-static void match_uri(struct arena *a, ROUTE(RouteMatch) *rm, const json_t *uri, bool ignore_case)
-{
-    struct slice exact = jr_str(uri, "exact"), prefix = jr_str(uri, "prefix"),
-                 regex = jr_str(uri, "regex");
-    if (exact.n) {
-        rm->path_specifier_case = ENVOY__CONFIG__ROUTE__V3__ROUTE_MATCH__PATH_SPECIFIER_PATH;
-        rm->path = pb_str(a, exact);
-    } else if (regex.n) {
-        rm->path_specifier_case = ENVOY__CONFIG__ROUTE__V3__ROUTE_MATCH__PATH_SPECIFIER_SAFE_REGEX;
-        rm->safe_regex = pbx_regex(a, regex);
-    } else {
-        match_prefix(rm, pb_str(a, prefix.n ? prefix : S("/")));
-    }
-    if (ignore_case && !regex.n)
-        rm->case_sensitive = wkt_bool(a, false);
-}
-
-static ROUTE(RouteMatch) *match_make(struct arena *a, const json_t *m)
-{
-    static const struct {
-        const char *field;
-        struct slice header;
-    } pseudo[] = {{"method", S_INIT(":method")},
-                  {"authority", S_INIT(":authority")},
-                  {"scheme", S_INIT(":scheme")}};
-    ROUTE(RouteMatch) *rm = NEW_ROUTE(a, route_match);
-    match_uri(a, rm, jr_get(m, "uri"), jr_bool(m, "ignoreUriCase"));
-    match_headers(a, rm, jr_get(m, "headers"), false);
-    match_headers(a, rm, jr_get(m, "withoutHeaders"), true);
-    for (size_t i = 0; i < ARRAY_LEN(pseudo); i++)
-        if (jr_get(m, pseudo[i].field))
-            match_header(a, rm, pseudo[i].header, jr_get(m, pseudo[i].field), false);
-    match_query(a, rm, jr_get(m, "queryParams"));
-    return rm;
-}
-
-static bool is_catch_all(const ROUTE(RouteMatch) *m)
-{
-    return m->path_specifier_case == ENVOY__CONFIG__ROUTE__V3__ROUTE_MATCH__PATH_SPECIFIER_PREFIX &&
-           strcmp(m->prefix, "/") == 0 && m->n_headers == 0 && m->n_query_parameters == 0;
-}
-
-static bool gateway_listed(const struct route_context *rc, const json_t *gateways)
-{
-    JR_EACH (gateways, i, v) {
-        struct slice name = jr_slice(v);
-        bool local = slice_find(name, '/') == SIZE_MAX && !slice_eq(name, S("mesh"));
-        if (local)
-            name = arena_printf(rc->a, "%.*s/%.*s", SLICE(rc->vs->ns), SLICE(name));
-        if (slice_eq(name, rc->gateway))
-            return true;
-    }
-    return jr_len(gateways) == 0;
-}
-
-/* A JWT claim in place of a header name needs request authentication at a gateway: it cannot match
- * here, and leaving it out of the match would widen the rule. */
-static bool has_claims(const json_t *m)
-{
-    const char *name;
-    json_t *v;
-    json_object_foreach ((json_t *)jr_get(m, "headers"), name, v) {
-        if (slice_starts(slice_of(name), S("@request.auth.claims")))
-            return true;
-    }
-    return false;
-}
-
-bool route_match_applies(struct route_context *rc, const json_t *m)
-{
-    uint32_t port = jr_u32(m, "port", 0);
-    struct slice ns = jr_str(m, "sourceNamespace");
-    bool from = slice_eq(rc->gateway, S("mesh"));
-    if ((port && port != rc->port) || !gateway_listed(rc, jr_get(m, "gateways")) || has_claims(m))
-        return false;
-    return !from || (scope_selects(rc->scope, jr_get(m, "sourceLabels"), rc->a) &&
-                     (!ns.n || slice_eq(ns, rc->scope->ns)));
-}
 
 /* ---- destinations ---- */
 
@@ -574,126 +383,6 @@ static void apply_mirrors(struct route_context *rc, ROUTE(RouteAction) *act, con
     }
 }
 
-/* ---- per-route filter settings ---- */
-
-static void per_filter(struct arena *a, ROUTE(Route) *r, const char *name,
-                       const ProtobufCMessage *config)
-{
-    ROUTE(Route__TypedPerFilterConfigEntry) *e = NEW_ROUTE(a, route__typed_per_filter_config_entry);
-    e->key = pb_str(a, slice_of(name));
-    e->value = any_new(a, config);
-    PB_PUSH(a, r, typed_per_filter_config, e);
-}
-
-static double fault_percent(const json_t *o)
-{
-    return jr_double(jr_get(o, "percentage"), "value", jr_double(o, "percent", 100));
-}
-
-static Envoy__Extensions__Filters__Common__Fault__V3__FaultDelay *fault_delay(struct arena *a,
-                                                                              const json_t *delay)
-{
-    int64_t ns;
-    if (!jr_duration(delay, "fixedDelay", &ns) || ns <= 0)
-        return NULL;
-    Envoy__Extensions__Filters__Common__Fault__V3__FaultDelay *d =
-        PB_NEW(a, envoy__extensions__filters__common__fault__v3__fault_delay);
-    d->fault_delay_secifier_case =
-        ENVOY__EXTENSIONS__FILTERS__COMMON__FAULT__V3__FAULT_DELAY__FAULT_DELAY_SECIFIER_FIXED_DELAY;
-    d->fixed_delay = pbx_duration_ns(a, ns);
-    d->percentage = pbx_fraction(a, fault_percent(delay));
-    return d;
-}
-
-static bool grpc_status(struct slice name, uint32_t *ret)
-{
-    static const char *const names[] = {"OK",
-                                        "CANCELLED",
-                                        "UNKNOWN",
-                                        "INVALID_ARGUMENT",
-                                        "DEADLINE_EXCEEDED",
-                                        "NOT_FOUND",
-                                        "ALREADY_EXISTS",
-                                        "PERMISSION_DENIED",
-                                        "RESOURCE_EXHAUSTED",
-                                        "FAILED_PRECONDITION",
-                                        "ABORTED",
-                                        "OUT_OF_RANGE",
-                                        "UNIMPLEMENTED",
-                                        "INTERNAL",
-                                        "UNAVAILABLE",
-                                        "DATA_LOSS",
-                                        "UNAUTHENTICATED"};
-    for (uint32_t i = 0; i < ARRAY_LEN(names); i++)
-        if (slice_eq(name, slice_of(names[i]))) {
-            *ret = i;
-            return true;
-        }
-    return slice_u32(name, ret) && *ret < ARRAY_LEN(names);
-}
-
-static FAULT(FaultAbort) *fault_abort(struct arena *a, const json_t *abort)
-{
-    uint32_t status = jr_u32(abort, "httpStatus", 0), grpc = 0;
-    bool is_grpc = grpc_status(jr_str(abort, "grpcStatus"), &grpc);
-    if (!is_grpc && (status < 200 || status > 599))
-        return NULL;
-    FAULT(FaultAbort) *f = PB_NEW(a, envoy__extensions__filters__http__fault__v3__fault_abort);
-    f->error_type_case =
-        is_grpc ? ENVOY__EXTENSIONS__FILTERS__HTTP__FAULT__V3__FAULT_ABORT__ERROR_TYPE_GRPC_STATUS
-                : ENVOY__EXTENSIONS__FILTERS__HTTP__FAULT__V3__FAULT_ABORT__ERROR_TYPE_HTTP_STATUS;
-    if (is_grpc)
-        f->grpc_status = grpc;
-    else
-        f->http_status = status;
-    f->percentage = pbx_fraction(a, fault_percent(abort));
-    return f;
-}
-
-static void apply_fault(struct arena *a, ROUTE(Route) *r, const json_t *fault)
-{
-    FAULT(HTTPFault) *f = PB_NEW(a, envoy__extensions__filters__http__fault__v3__httpfault);
-    f->delay = fault_delay(a, jr_get(fault, "delay"));
-    f->abort = jr_get(fault, "abort") ? fault_abort(a, jr_get(fault, "abort")) : NULL;
-    if (f->delay || f->abort)
-        per_filter(a, r, "envoy.filters.http.fault", &f->base);
-}
-
-static char *joined(struct arena *a, const json_t *list)
-{
-    struct buf b = {0};
-    JR_EACH (list, i, v) {
-        buf_printf(&b, "%s%.*s", i ? "," : "", SLICE(jr_slice(v)));
-    }
-    char *out = pb_str(a, buf_slice(&b));
-    buf_fini(&b);
-    return out;
-}
-
-static void apply_cors(struct arena *a, ROUTE(Route) *r, const json_t *cors)
-{
-    int64_t ns;
-    if (!cors)
-        return;
-    Envoy__Extensions__Filters__Http__Cors__V3__CorsPolicy *p =
-        PB_NEW(a, envoy__extensions__filters__http__cors__v3__cors_policy);
-    JR_EACH (jr_get(cors, "allowOrigins"), i, v) {
-        PB_PUSH(a, p, allow_origin_string_match, string_matcher(a, v));
-    }
-    p->allow_methods = joined(a, jr_get(cors, "allowMethods"));
-    p->allow_headers = joined(a, jr_get(cors, "allowHeaders"));
-    p->expose_headers = joined(a, jr_get(cors, "exposeHeaders"));
-    if (jr_duration(cors, "maxAge", &ns))
-        p->max_age = pbx_printf(a, "%lld", (long long)(ns / 1000000000));
-    if (jr_get(cors, "allowCredentials"))
-        p->allow_credentials = wkt_bool(a, jr_bool(cors, "allowCredentials"));
-    p->filter_enabled = NEW_CORE(a, runtime_fractional_percent);
-    p->filter_enabled->default_value = pbx_fraction(a, 100);
-    if (slice_eq(jr_str(cors, "unmatchedPreflights"), S("IGNORE")))
-        p->forward_not_matching_preflights = wkt_bool(a, false);
-    per_filter(a, r, "envoy.filters.http.cors", &p->base);
-}
-
 /* ---- actions ---- */
 
 static void action_redirect(struct arena *a, ROUTE(Route) *r, const json_t *redirect, uint32_t port)
@@ -737,18 +426,31 @@ static void action_redirect(struct arena *a, ROUTE(Route) *r, const json_t *redi
             d->response_code = codes[i].code;
 }
 
+static CORE(DataSource) *direct_body(struct arena *a, const json_t *body)
+{
+    struct slice text = jr_str(body, "string"), bytes = jr_str(body, "bytes");
+    struct buf raw = {0};
+    CORE(DataSource) *d = NEW_CORE(a, data_source);
+    if (bytes.n && base64_decode(&raw, bytes) && raw.n <= DIRECT_BODY_BYTES_MAX) {
+        d->specifier_case = ENVOY__CONFIG__CORE__V3__DATA_SOURCE__SPECIFIER_INLINE_BYTES;
+        d->inline_bytes = pb_bytes(a, buf_slice(&raw));
+    } else if (text.n && text.n <= DIRECT_BODY_BYTES_MAX) {
+        d->specifier_case = ENVOY__CONFIG__CORE__V3__DATA_SOURCE__SPECIFIER_INLINE_STRING;
+        d->inline_string = pb_str(a, text);
+    } else {
+        d = NULL;
+    }
+    buf_fini(&raw);
+    return d;
+}
+
 static void action_direct(struct arena *a, ROUTE(Route) *r, const json_t *direct)
 {
     ROUTE(DirectResponseAction) *d = NEW_ROUTE(a, direct_response_action);
-    struct slice text = jr_str(jr_get(direct, "body"), "string");
     r->action_case = ENVOY__CONFIG__ROUTE__V3__ROUTE__ACTION_DIRECT_RESPONSE;
     r->direct_response = d;
     d->status = jr_u32(direct, "status", 200);
-    if (!text.n || text.n > DIRECT_BODY_BYTES_MAX)
-        return;
-    d->body = NEW_CORE(a, data_source);
-    d->body->specifier_case = ENVOY__CONFIG__CORE__V3__DATA_SOURCE__SPECIFIER_INLINE_STRING;
-    d->body->inline_string = pb_str(a, text);
+    d->body = direct_body(a, jr_get(direct, "body"));
 }
 
 static ROUTE(RouteAction) *action_route(struct arena *a, ROUTE(Route) *r)
@@ -829,36 +531,63 @@ static ROUTE(Route) *route_make(struct route_context *rc, const json_t *http, co
     else if (jr_len(jr_get(http, "route")))
         action_forward(rc, r, http);
     else
-        return NULL; /* delegates are resolved before, or there is nothing to do */
+        return NULL; /* nothing to do */
     if (r->action_case != ENVOY__CONFIG__ROUTE__V3__ROUTE__ACTION_ROUTE)
         route_headers(rc->a, r, jr_get(http, "headers"));
-    apply_cors(rc->a, r, jr_get(http, "corsPolicy"));
-    apply_fault(rc->a, r, jr_get(http, "fault"));
+    filter_cors(rc->a, r, jr_get(http, "corsPolicy"));
+    filter_fault(rc->a, r, jr_get(http, "fault"));
     decorate(rc, r);
     name_config(rc, r);
     return r;
 }
 
+/* The routes of one rule, one a match block. true: it catches all, what follows is never reached.
+ */
+static bool add_rule(struct route_context *rc, ROUTE(VirtualHost) *vhost, const json_t *http)
+{
+    const json_t *matches = jr_get(http, "match");
+    size_t n = jr_len(matches) ? jr_len(matches) : 1;
+    for (size_t j = 0; j < n; j++) {
+        const json_t *match = jr_at(matches, j);
+        if (match && !route_match_applies(rc, match))
+            continue;
+        ROUTE(Route) *r = route_make(rc, http, match);
+        if (!r)
+            continue;
+        PB_PUSH(rc->a, vhost, routes, r);
+        if (match_catches_all(r->match))
+            return true;
+    }
+    return false;
+}
+
+/* Names in a delegate are of the delegate's namespace. */
+static bool add_delegated(struct route_context *rc, ROUTE(VirtualHost) *vhost, const json_t *http)
+{
+    const struct model_object *delegate = delegate_of(rc, http);
+    bool all = false;
+    if (!delegate)
+        return false;
+    struct route_context inner = *rc;
+    inner.vs = delegate;
+    sources_add(rc->sources, delegate->key);
+    json_t *rules = delegate_rules(delegate, http);
+    JR_EACH (rules, i, rule) {
+        all = all || add_rule(&inner, vhost, rule);
+    }
+    json_decref(rules);
+    return all;
+}
+
 bool routes_http(struct route_context *rc, ROUTE(VirtualHost) *vhost)
 {
-    ROUTE(Route) *catch_all = NULL;
+    bool all = false;
     sources_add(rc->sources, rc->vs->key);
     JR_EACH (jr_get(rc->vs->spec, "http"), i, http) {
-        const json_t *matches = jr_get(http, "match");
-        size_t n = jr_len(matches) ? jr_len(matches) : 1;
-        for (size_t j = 0; j < n && !catch_all; j++) {
-            const json_t *match = jr_at(matches, j);
-            if (match && !route_match_applies(rc, match))
-                continue;
-            ROUTE(Route) *r = route_make(rc, http, match);
-            if (r && is_catch_all(r->match))
-                catch_all = r; /* what follows is never reached */
-            else if (r)
-                PB_PUSH(rc->a, vhost, routes, r);
-        }
+        if (!all)
+            all = jr_get(http, "delegate") ? add_delegated(rc, vhost, http)
+                                           : add_rule(rc, vhost, http);
     }
-    if (catch_all)
-        PB_PUSH(rc->a, vhost, routes, catch_all);
     return vhost->n_routes > 0;
 }
 
@@ -867,7 +596,7 @@ void routes_catch_all_last(ROUTE(VirtualHost) *vhost)
     size_t n = 0;
     ROUTE(Route) *first = NULL; /* what follows it is never reached */
     for (size_t i = 0; i < vhost->n_routes; i++) {
-        bool all = is_catch_all(vhost->routes[i]->match);
+        bool all = match_catches_all(vhost->routes[i]->match);
         if (!all)
             vhost->routes[n++] = vhost->routes[i];
         else if (!first)

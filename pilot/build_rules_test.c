@@ -422,6 +422,44 @@ static const struct rule_case route_cases[] = {
     {"which has routes too",
      VS("{hosts: [virtual.example.com], http: [{route: [{destination: {host: a}}]}]}"), &redirect,
      XDS_RDS, "80", "virtualHosts[2].routes[0].route.cluster", "\"" CLUSTER_A "\""},
+    {"a body of bytes",
+     VS("{hosts: [a], http: [{directResponse: {status: 200, body: {bytes: aGVsbG8=}}}]}"), &weft,
+     XDS_VHDS, VHOST_A, "routes[0].directResponse.body", "{\"inlineBytes\":\"aGVsbG8=\"}"},
+    {"a delegate's rule within the rule that delegates",
+     VS("{hosts: [a], http: [{name: root, match: [{uri: {prefix: /x}}], timeout: 5s, delegate: "
+        "{name: d, namespace: "
+        "shop}}, {redirect: {uri: /rest}}]}") "---\n" VS_AT("shop", "d",
+                                                            "{http: [{name: own, match: [{uri: "
+                                                            "{prefix: /x/1}}], route: "
+                                                            "[{destination: {host: b}}]}, {match: "
+                                                            "[{uri: {prefix: /other}}], redirect: "
+                                                            "{uri: /never}}, {redirect: {uri: "
+                                                            "/all}}]}"),
+     &weft, XDS_VHDS, VHOST_A, "routes[0].match", "{\"prefix\":\"/x/1\"}"},
+    {"takes what it does not say from it",
+     VS("{hosts: [a], http: [{name: root, match: [{uri: {prefix: /x}}], timeout: 5s, delegate: "
+        "{name: d, namespace: "
+        "shop}}]}") "---\n" VS_AT("shop", "d",
+                                  "{http: [{name: own, route: [{destination: {host: b}}]}]}"),
+     &weft, XDS_VHDS, VHOST_A, "routes[0].route.timeout", "\"5s\""},
+    {"names hosts from where it stands",
+     VS("{hosts: [a], http: [{name: root, match: [{uri: {prefix: /x}}], delegate: {name: d, "
+        "namespace: shop}}]}") "---\n" VS_AT("shop", "d",
+                                             "{http: [{name: own, route: [{destination: {host: "
+                                             "b}}]}]}"),
+     &weft, XDS_VHDS, VHOST_A, "routes[0].route.cluster",
+     "\"outbound|9000||b.shop.svc.cluster.local\""},
+    {"and what contradicts it is dropped",
+     VS("{hosts: [a], http: [{match: [{uri: {prefix: /x}}], delegate: {name: d, namespace: shop}}, "
+        "{redirect: {uri: "
+        "/rest}}]}") "---\n" VS_AT("shop", "d",
+                                   "{http: [{match: [{uri: {prefix: /other}}], redirect: {uri: "
+                                   "/never}}]}"),
+     &weft, XDS_VHDS, VHOST_A, "routes[0].redirect.pathRedirect", "\"/rest\""},
+    {"a delegate that is not there leaves the other rules",
+     VS("{hosts: [a], http: [{match: [{uri: {prefix: /x}}], delegate: {name: gone}}, {redirect: "
+        "{uri: /rest}}]}"),
+     &weft, XDS_VHDS, VHOST_A, "routes[0].redirect.pathRedirect", "\"/rest\""},
     {"a claim of a token cannot match in the mesh, and does not widen the rule",
      VS("{hosts: [a], http: [{match: [{headers: {\"@request.auth.claims.g\": {exact: "
         "x}}}], redirect: {uri: /y}}, "

@@ -14,8 +14,6 @@
 
 #include "base/core/hash.h"
 
-#define DIRECT_BODY_BYTES_MAX (1024 * 1024)
-
 struct tables_cell {
     struct graph_cell cell;
     struct scope *scope;
