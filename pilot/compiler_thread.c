@@ -71,13 +71,12 @@ static bool change_one(void *ctx, const struct reg_event *e)
     return true;
 }
 
-/* From nothing, or again where the history is gone: a model of its own and a new graph. */
+/* At first, and again where the history is gone: what is the same stays the same resource. */
 static void load_all(struct builder *b, struct reg_txn *t)
 {
-    if (b->loaded)
-        build_fini(&b->build);
-    build_init(&b->build, b->options.root_ns, b->options.cluster_id);
+    model_reload_begin(&b->build.model);
     reg_scan(t, S(""), S(""), load_one, b);
+    model_reload_end(&b->build.model, t->revision);
     b->loaded = true;
 }
 
@@ -281,8 +280,7 @@ static void on_stop(struct env_post *p)
 
 static void builder_free(struct builder *b)
 {
-    if (b->loaded)
-        build_fini(&b->build);
+    build_fini(&b->build);
     metric_set_free(b->metrics);
     buf_fini(&b->issues);
     pthread_mutex_destroy(&b->issues_lock);
@@ -319,6 +317,7 @@ struct compiler *compiler_start(const struct compiler_options *opt, struct err *
     b->options.root_ns = copy(opt->root_ns.n ? opt->root_ns : S("istio-system"));
     b->options.cluster_id = copy(opt->cluster_id.n ? opt->cluster_id : S("Kubernetes"));
     pthread_mutex_init(&b->issues_lock, NULL);
+    build_init(&b->build, b->options.root_ns, b->options.cluster_id);
     metrics_init(b);
     b->thread = env_thread_start("compiler", on_start, b, err);
     if (!b->thread) {

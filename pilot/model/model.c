@@ -261,6 +261,7 @@ void model_apply(struct model *m, struct slice key, struct slice value, reg_rev 
     if (o) {
         o->create_rev = create_rev;
         o->mod_rev = mod_rev;
+        o->seen = m->reloads;
         if (!kinds_read[row].parse(o, &e, &err))
             e.n = 0;
         model_entry_add(&e, MODEL_OBJECT, o->key, object_sign(o));
@@ -277,6 +278,26 @@ void model_delete(struct model *m, struct slice key, reg_rev revision)
 {
     issue_clear(m, key);
     object_replace(m, key, NULL, revision);
+}
+
+void model_reload_begin(struct model *m)
+{
+    m->reloads++;
+}
+
+void model_reload_end(struct model *m, reg_rev revision)
+{
+    VEC(struct model_object *) gone = {0};
+    MAP_EACH (&m->objects, e) {
+        struct model_object *o = e->value;
+        if (o->seen != m->reloads)
+            *vec_push(&gone) = o;
+    }
+    for (size_t i = 0; i < gone.n; i++) {
+        issue_clear(m, gone.p[i]->key);
+        object_replace(m, gone.p[i]->key, NULL, revision);
+    }
+    vec_fini(&gone);
 }
 
 /* ---- life ---- */

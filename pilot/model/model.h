@@ -103,6 +103,7 @@ struct model_object {
     struct arena arena;
     size_t entry_count;
     struct model_entry *entries;
+    uint64_t seen; /* by which reload */
 };
 
 struct model_fact {
@@ -119,6 +120,7 @@ struct model {
     struct map facts;
     size_t facts_swept; /* facts after the last sweep */
     struct map issues;  /* key -> message (struct slice *) */
+    uint64_t reloads;   /* so far: what an object was last seen by */
 };
 
 void model_init(struct model *m, struct graph *g, struct slice root_ns);
@@ -129,6 +131,10 @@ void model_fini(struct model *m);
 void model_apply(struct model *m, struct slice key, struct slice value, reg_rev create_rev,
                  reg_rev mod_rev);
 void model_delete(struct model *m, struct slice key, reg_rev revision);
+/* Between the two, model_apply is called with every object that there is: at the end those that
+ * were not are deleted. What did not change is not touched, so nothing is computed again for it. */
+void model_reload_begin(struct model *m);
+void model_reload_end(struct model *m, reg_rev revision);
 /* Forgets facts that say nothing and that nobody reads. Outside of computations. */
 void model_collect(struct model *m);
 

@@ -313,6 +313,32 @@ static void exports(void **state)
     }
 }
 
+/* After a gap in the history everything is read again: only differences are noticed. */
+static void reload_notices_differences(void **state)
+{
+    (void)state;
+    struct world w;
+    world_init(&w);
+    struct probe *a = probe(&w, MODEL_RULE_HOST, "a.default.svc.cluster.local");
+    struct probe *b = probe(&w, MODEL_RULE_HOST, "b.default.svc.cluster.local");
+    put(&w, DR_KEY, "{\"spec\":{\"host\":\"a\"}}");
+    put(&w, DR_KEY "2", "{\"spec\":{\"host\":\"b\"}}");
+    put(&w, "services/default/broken", "nonsense");
+    graph_get(&w.g, &a->cell);
+    graph_get(&w.g, &b->cell);
+    uint64_t before = w.g.computed;
+    model_reload_begin(&w.m);
+    model_apply(&w.m, S(DR_KEY), S("{\"spec\":{\"host\":\"a\"}}"), 1, 1);
+    model_reload_end(&w.m, 77);
+    graph_get(&w.g, &a->cell);
+    assert_int_equal(w.g.computed, before);
+    graph_get(&w.g, &b->cell);
+    assert_int_equal(b->members, 0);
+    assert_int_equal(b->cell.node.revision, 77);
+    assert_int_equal(w.m.objects.n, 1);
+    world_fini(&w);
+}
+
 /* Facts of names that come and go do not pile up. */
 static void empty_facts_are_forgotten(void **state)
 {
@@ -344,6 +370,7 @@ int main(void)
         cmocka_unit_test(bad_objects_are_issues),
         cmocka_unit_test(endpoints_are_sorted_and_once),
         cmocka_unit_test(exports),
+        cmocka_unit_test(reload_notices_differences),
         cmocka_unit_test(empty_facts_are_forgotten),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
