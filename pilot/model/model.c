@@ -280,9 +280,18 @@ void model_delete(struct model *m, struct slice key, reg_rev revision)
     object_replace(m, key, NULL, revision);
 }
 
+static void issues_clear(struct model *m)
+{
+    MAP_EACH (&m->issues, e) {
+        mem_free(e->value);
+    }
+    map_clear(&m->issues);
+}
+
 void model_reload_begin(struct model *m)
 {
     m->reloads++;
+    issues_clear(m);
 }
 
 void model_reload_end(struct model *m, reg_rev revision)
@@ -294,7 +303,6 @@ void model_reload_end(struct model *m, reg_rev revision)
             *vec_push(&gone) = o;
     }
     for (size_t i = 0; i < gone.n; i++) {
-        issue_clear(m, gone.p[i]->key);
         object_replace(m, gone.p[i]->key, NULL, revision);
     }
     vec_fini(&gone);

@@ -210,6 +210,8 @@ struct model_entry {
 struct model_entries;
 void model_entry_add(struct model_entries *e, enum model_index index, struct slice name,
                      uint64_t sign);
+/* false: the object is in no index. true with an error: it is used but for the part that is named.
+ */
 bool model_parse_service(struct model_object *o, struct model_entries *e, struct err *err);
 bool model_parse_service_entry(struct model_object *o, struct model_entries *e, struct err *err);
 bool model_parse_slice(struct model_object *o, struct model_entries *e, struct err *err);

@@ -251,6 +251,24 @@ static void bad_objects_are_issues(void **state)
     world_fini(&w);
 }
 
+/* What is used but for a part says which, and loses the remark with the part. */
+static void parts_not_in_effect(void **state)
+{
+    (void)state;
+    struct world w;
+    world_init(&w);
+    put(&w, DR_KEY,
+        "{\"spec\":{\"host\":\"a\",\"subsets\":[{\"name\":\"x\",\"trafficPolicy\":{\"tls\":{"
+        "\"mode\":\"SIMPLE\"}}}]}}");
+    const struct slice *m = map_get(&w.m.issues, S(DR_KEY));
+    assert_true(m && slice_contains(*m, S("tls.mode SIMPLE is not in effect")));
+    assert_int_equal(model_index(&w.m, MODEL_RULE_HOST, S("a.default.svc.cluster.local"))->n, 1);
+    put(&w, DR_KEY,
+        "{\"spec\":{\"host\":\"a\",\"trafficPolicy\":{\"tls\":{\"mode\":\"DISABLE\"}}}}");
+    assert_int_equal(w.m.issues.n, 0);
+    world_fini(&w);
+}
+
 /* ---- endpoints ---- */
 
 static void endpoints_are_sorted_and_once(void **state)
@@ -368,6 +386,7 @@ int main(void)
         cmocka_unit_test(changes_touch_what_they_concern),
         cmocka_unit_test(oldest_first),
         cmocka_unit_test(bad_objects_are_issues),
+        cmocka_unit_test(parts_not_in_effect),
         cmocka_unit_test(endpoints_are_sorted_and_once),
         cmocka_unit_test(exports),
         cmocka_unit_test(reload_notices_differences),

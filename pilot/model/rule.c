@@ -51,6 +51,47 @@ static void index_virtual_service(struct model_object *o, struct model_entries *
                     jr_hash(hosts) ^ hash_u64(jr_hash(o->export_to)) ^ hash_u64(o->create_rev));
 }
 
+/* ---- what proxies are not told yet: said once, on the object ---- */
+
+static void note_tls(const json_t *policy, struct err *err)
+{
+    struct slice mode = jr_str(jr_get(policy, "tls"), "mode");
+    if (mode.n && !slice_eq(mode, S("DISABLE")) && err->code == ERR_NONE)
+        err_set(err, ERR_UNSUPPORTED,
+                "trafficPolicy.tls.mode %.*s is not in effect: proxies send plain text",
+                SLICE(mode));
+}
+
+static void note_policy(const json_t *policy, struct err *err)
+{
+    note_tls(policy, err);
+    JR_EACH (jr_get(policy, "portLevelSettings"), i, v) {
+        note_tls(v, err);
+    }
+}
+
+static void note_destination_rule(const struct model_object *o, struct err *err)
+{
+    note_policy(jr_get(o->spec, "trafficPolicy"), err);
+    JR_EACH (jr_get(o->spec, "subsets"), i, v) {
+        note_policy(jr_get(v, "trafficPolicy"), err);
+    }
+}
+
+static void note_gateway(const struct model_object *o, struct err *err)
+{
+    JR_EACH (jr_get(o->spec, "servers"), i, v) {
+        struct slice credential = jr_str(jr_get(v, "tls"), "credentialName");
+        if (credential.n && err->code == ERR_NONE)
+            err_set(err, ERR_UNSUPPORTED,
+                    "servers[%zu].tls.credentialName %.*s: secrets are not served, the "
+                    "server is left out",
+                    i, SLICE(credential));
+    }
+}
+
+/* ---- indexes ---- */
+
 static void index_destination_rule(struct model_object *o, struct model_entries *e)
 {
     uint64_t sign = jr_hash(o->spec) ^ hash_u64(o->create_rev);
@@ -71,9 +112,11 @@ bool model_parse_rule(struct model_object *o, struct model_entries *e, struct er
         break;
     case KIND_DESTINATION_RULE:
         index_destination_rule(o, e);
+        note_destination_rule(o, err);
         break;
     case KIND_GATEWAY:
         model_entry_add(e, MODEL_GATEWAYS, S(""), sign);
+        note_gateway(o, err);
         break;
     case KIND_SIDECAR:
         model_entry_add(e, MODEL_SIDECARS, o->ns, sign);
