@@ -112,7 +112,7 @@ void client_free(struct client *cl)
 }
 
 /* The first address becomes the last. */
-static void rotate(struct client *cl)
+void client_next_address(struct client *cl)
 {
     struct env_addr addr = cl->addrs[0];
     struct slice name = cl->names[0];
@@ -121,6 +121,11 @@ static void rotate(struct client *cl)
     memmove(cl->names, cl->names + 1, rest * sizeof(name));
     cl->addrs[rest] = addr;
     cl->names[rest] = name;
+}
+
+size_t client_address_count(const struct client *cl)
+{
+    return cl->addr_n;
 }
 
 static struct slice addresses(const struct client *cl, struct arena *scratch)
@@ -352,7 +357,7 @@ bool client_call(struct client *cl, const struct client_request *r, struct clien
     } else {
         exchange_run(&x, r, buf_slice(&body));
         for (size_t tries = 1; tries < cl->addr_n && worth_another_node(&x, r); tries++) {
-            rotate(cl);
+            client_next_address(cl);
             exchange_again(&x);
             exchange_run(&x, r, buf_slice(&body));
         }
@@ -544,7 +549,7 @@ bool client_watch(struct client *cl, const struct client_watch *w, struct err *e
         watch_connect(&x);
         if (x.finished || x.late || !watch_goes_on(&x))
             break;
-        rotate(cl);
+        client_next_address(cl);
     } while (true);
     env_timer_stop(cl->opt.env, &x.timer);
     bool ok = watch_ended(&x, err);

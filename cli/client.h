@@ -29,6 +29,10 @@ struct client_options {
 struct client *client_new(const struct client_options *opt, struct err *err);
 void client_free(struct client *cl);
 
+size_t client_address_count(const struct client *cl);
+/* The next call asks another node first. */
+void client_next_address(struct client *cl);
+
 enum client_form { CLIENT_OBJECT, CLIENT_TABLE };
 
 struct client_request {

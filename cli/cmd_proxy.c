@@ -67,7 +67,7 @@ static void cluster_row(struct table *t, const struct cli *c, const json_t *reso
         return;
     if (!type.n)
         type = json_str(body, "clusterType.name");
-    table_cell(t, n.host);
+    cell_or_dash(t, n.host);
     cell_or_dash(t, n.port);
     cell_or_dash(t, n.subset);
     cell_or_dash(t, n.direction);
@@ -362,6 +362,7 @@ struct part {
 struct view {
     const char *const *titles;
     size_t title_n;
+    size_t sorted_by; /* column; the order of the resources within */
     struct part parts[3];
 };
 
@@ -375,14 +376,15 @@ static const char *const route_titles[] = {"NAME",  "VIRTUAL-HOST", "DOMAINS",
                                            "MATCH", "DESTINATION",  "STATUS"};
 
 static const struct view clusters_view = {
-    cluster_titles, ARRAY_LEN(cluster_titles), {{"cds", cluster_row}}};
+    cluster_titles, ARRAY_LEN(cluster_titles), 0, {{"cds", cluster_row}}};
 static const struct view endpoints_view = {
-    endpoint_titles, ARRAY_LEN(endpoint_titles), {{"eds", assignment_row}, {"cds", inline_row}}};
+    endpoint_titles, ARRAY_LEN(endpoint_titles), 5, {{"eds", assignment_row}, {"cds", inline_row}}};
 static const struct view listeners_view = {
-    listener_titles, ARRAY_LEN(listener_titles), {{"lds", listener_row}}};
+    listener_titles, ARRAY_LEN(listener_titles), 0, {{"lds", listener_row}}};
 static const struct view routes_view = {
     route_titles,
     ARRAY_LEN(route_titles),
+    0,
     {{"rds", route_row}, {"vhds", virtual_host_row}, {"lds", listener_routes_row}}};
 
 static void view_print(struct cli *c, const struct view *view, const json_t *config)
@@ -396,6 +398,7 @@ static void view_print(struct cli *c, const struct view *view, const json_t *con
         const json_t *list = json_object_get(json_object_get(config, "types"), view->parts[i].type);
         json_array_foreach(list, j, resource) view->parts[i].row(&t, c, resource);
     }
+    table_sort(&t, view->sorted_by);
     table_print(&t, c->out, &style);
     table_fini(&t);
 }

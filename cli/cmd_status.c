@@ -5,6 +5,8 @@
 #include "base/wire/json.h"
 #include "cli/mesh.h"
 
+#define MEMBER_BEHIND_MAX 1000 /* entries: more is a problem worth a sentence */
+
 /* One sentence each; counted. */
 struct problems {
     struct cli *c;
@@ -29,21 +31,24 @@ static void member_problems(struct problems *p, const json_t *status)
 {
     size_t i;
     json_t *m;
-    int64_t leader_index = json_int(status, "log.lastIndex", 0);
+    int64_t last_index = json_int(status, "log.lastIndex", 0);
     if (!json_bool(status, "quorum", false))
         problem(p, "There is no quorum: reads and traffic go on, writes are refused until a "
                    "majority of the members is back.");
     else if (!json_str(status, "leader").n)
         problem(p, "There is no leader: an election is under way.");
+    /* Followers keep no connection to each other: only the leader knows who is gone. */
+    if (!slice_eq(json_str(status, "node.role"), S("leader")))
+        return;
     json_array_foreach(json_object_get(status, "members"), i, m)
     {
         int64_t index = json_int(m, "matchIndex", 0);
         if (!json_bool(m, "connected", false))
             problem(p, "Member %.*s (%.*s) is not connected.", SLICE(json_str(m, "name")),
                     SLICE(json_str(m, "address")));
-        else if (index > 0 && leader_index - index > 1000)
+        else if (index > 0 && last_index - index > MEMBER_BEHIND_MAX)
             problem(p, "Member %.*s is %" PRId64 " entries behind.", SLICE(json_str(m, "name")),
-                    leader_index - index);
+                    last_index - index);
     }
 }
 
@@ -117,10 +122,32 @@ static void status_screen(struct cli *c, const json_t *s)
         fputs("\nNo problems.\n", c->out);
 }
 
+/* The leader's view, where one of the addresses leads to it; else that of the node that answers. */
+static json_t *status_fetch(struct cli *c, struct err *err)
+{
+    json_t *first = cli_fetch(c, S("/weft/v1/status"), err), *s = json_incref(first);
+    struct err ignored = {0};
+    size_t others = first ? client_address_count(c->client) - 1 : 0;
+    for (size_t i = 0; i < others && !slice_eq(json_str(s, "node.role"), S("leader")); i++) {
+        client_next_address(c->client);
+        json_t *other = cli_fetch(c, S("/weft/v1/status"), &ignored);
+        if (other) {
+            json_decref(s);
+            s = other;
+        }
+    }
+    if (s && !slice_eq(json_str(s, "node.role"), S("leader"))) {
+        json_decref(s);
+        return first;
+    }
+    json_decref(first);
+    return s;
+}
+
 int cmd_status(struct cli *c)
 {
     struct err err = {0};
-    json_t *s = cli_fetch(c, S("/weft/v1/status"), &err);
+    json_t *s = status_fetch(c, &err);
     int code = CLI_OK;
     if (!s)
         return cli_fail(c, &err);

@@ -169,7 +169,7 @@ static const struct command root_subs[] = {
      .group = SEE,
      .about = "The mesh on one screen: quorum, revision, proxies, problems",
      .text = "Says which node leads, how far each member and each proxy is, and what is wrong, one "
-             "sentence a problem. The exit code is 1 when there is no quorum.",
+             "sentence a problem. The exit code is 69 when there is no quorum.",
      .examples = {{"weft status", NULL}, {"weft status -o json", NULL}},
      .flags = FLAG_BIT(FLAG_OUTPUT),
      .run = cmd_status},
