@@ -5,18 +5,18 @@
 #include "base/core/assert.h"
 #include "cli/cli_limits.h"
 
+/* With their newlines, so that a last line without one differs from the same with one. */
 struct lines {
     VEC(struct slice) v;
-    bool open_end; /* the last line has no newline */
 };
 
 static void lines_split(struct lines *l, struct slice text)
 {
-    struct slice line, rest = text;
-    while (rest.n) {
-        if (!slice_cut(rest, '\n', &line, &rest))
-            l->open_end = true;
+    while (text.n) {
+        size_t end = slice_find(text, '\n');
+        struct slice line = slice_sub(text, 0, end == SIZE_MAX ? text.n : end + 1);
         *vec_push(&l->v) = line;
+        text = slice_skip(text, line.n);
     }
 }
 
@@ -164,9 +164,8 @@ static void print_line(struct buf *out, char mark, const struct lines *l, size_t
 {
     buf_append_byte(out, mark);
     buf_append(out, l->v.p[at]);
-    buf_append_byte(out, '\n');
-    if (l->open_end && at + 1 == l->v.n)
-        buf_append(out, S("\\ No newline at end of file\n"));
+    if (!slice_ends(l->v.p[at], S("\n")))
+        buf_append(out, S("\n\\ No newline at end of file\n"));
 }
 
 /* "12,3"; a range of one line has no count, an empty one stands behind the line before it. */
