@@ -114,22 +114,92 @@ static void put_node(struct load_proxy *p, struct buf *b)
                                          .capture = o->capture});
 }
 
-/* The first request of a type on a stream: what is wanted and what is held already. */
+/* The first request of a type on a stream: what is wanted and what is held already. After a
+ * reconnect that is a hundred kilobytes a type; it is written as the stream takes it, so that a
+ * thousand of them do not stand in memory at once. */
+struct opening {
+    struct grpc_source src;
+    struct load *load;
+    struct buf ready; /* made and not yet taken */
+    size_t asked_n, held_n, at;
+    struct load_item items[]; /* asked, then held, as they were */
+};
+
+static void put_item(struct opening *o, struct buf *b, size_t i)
+{
+    struct load *l = o->load;
+    struct slice name = l->names.p[o->items[i].name].text;
+    if (i < o->asked_n)
+        load_put_subscribe(b, name);
+    else
+        load_put_initial(b, name, l->versions.p[o->items[i].version]);
+}
+
+static void opening_read(struct grpc_source *src, char *dst, size_t n)
+{
+    struct opening *o = container_of(src, struct opening, src);
+    while (n) {
+        if (!o->ready.n) {
+            buf_clear(&o->ready);
+            wf_assert(o->at < o->asked_n + o->held_n);
+            put_item(o, &o->ready, o->at++);
+        }
+        struct slice from = buf_slice(&o->ready);
+        size_t take = from.n < n ? from.n : n;
+        memcpy(dst, from.p, take);
+        buf_consume(&o->ready, take);
+        dst += take;
+        n -= take;
+    }
+}
+
+static void opening_done(struct grpc_source *src, bool sent)
+{
+    struct opening *o = container_of(src, struct opening, src);
+    (void)sent;
+    buf_fini(&o->ready);
+    mem_free(o);
+}
+
+static size_t items_size(struct opening *o)
+{
+    struct buf b = {0};
+    size_t bytes = 0;
+    for (size_t i = 0; i < o->asked_n + o->held_n; i++) {
+        buf_clear(&b);
+        put_item(o, &b, i);
+        bytes += b.n;
+    }
+    buf_fini(&b);
+    return bytes;
+}
+
 static void open_type(struct load_proxy *p, enum xds_type type, bool with_node)
 {
     struct load *l = p->load;
     struct load_sub *sub = &p->subs[type];
-    struct buf b = {0};
+    size_t n = sub->asked.n + sub->held.n;
+    struct opening *o = mem_new(sizeof(*o) + n * sizeof(o->items[0]));
+    o->load = l;
+    o->asked_n = sub->asked.n;
+    o->held_n = sub->held.n;
+    if (o->asked_n)
+        memcpy(o->items, sub->asked.p, o->asked_n * sizeof(o->items[0]));
+    if (o->held_n)
+        memcpy(o->items + o->asked_n, sub->held.p, o->held_n * sizeof(o->items[0]));
     if (with_node)
-        put_node(p, &b);
-    load_put_type(&b, type);
-    for (size_t i = 0; i < sub->asked.n; i++)
-        load_put_subscribe(&b, l->names.p[sub->asked.p[i].name].text);
-    for (size_t i = 0; i < sub->held.n; i++)
-        load_put_initial(&b, l->names.p[sub->held.p[i].name].text,
-                         l->versions.p[sub->held.p[i].version]);
+        put_node(p, &o->ready);
+    load_put_type(&o->ready, type);
+    o->src = (struct grpc_source){.bytes = (uint32_t)(o->ready.n + items_size(o)),
+                                  .read = opening_read,
+                                  .done = opening_done};
     sub->open = true;
-    send_request(p, &b);
+    l->stats.requests++;
+    l->stats.request_bytes += o->src.bytes;
+    if (grpc_stream_send(p->stream, &o->src))
+        return;
+    l->stats.errors++;
+    opening_done(&o->src, false);
 }
 
 /* Names that came up while a response was read; sent with its ACK's turn. */
