@@ -2,6 +2,8 @@
  * documentation says. Each case: objects over a small shop, and what a resource then holds at a
  * path.
  */
+#include <stdio.h>
+
 #include "pilot/build_testing.h"
 
 static const char shop[] =
@@ -682,12 +684,45 @@ static void scopes_and_listeners(void **state)
         check(&scope_cases[i]);
 }
 
-int main(void)
+/* One JSON line: {"what": …, "objects": […]}. tests/e2e/rules_test.py sends them to real proxies.
+ */
+static void dump(const char *what, const char *yaml)
+{
+    struct err err = {0};
+    struct yaml_stream stream = {0};
+    json_t *objects = json_array();
+    if (!yaml_parse(slice_of(yaml), &stream, &err))
+        fail_msg("%s: %s", what, err.msg);
+    for (size_t i = 0; i < stream.count; i++)
+        json_array_append(objects, stream.docs[i].root);
+    json_t *line = json_pack("{s:s,s:o}", "what", what, "objects", objects);
+    json_dumpf(line, stdout, JSON_COMPACT);
+    putchar('\n');
+    json_decref(line);
+    yaml_stream_fini(&stream);
+}
+
+static void dump_all(const struct rule_case *cases, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        if (cases[i].yaml[0])
+            dump(cases[i].what, cases[i].yaml);
+}
+
+/* --dump: the objects of the cases instead of the tests, the shop first. */
+int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(destination_rules),
         cmocka_unit_test(virtual_services),
         cmocka_unit_test(scopes_and_listeners),
     };
+    if (argc == 2 && strcmp(argv[1], "--dump") == 0) {
+        dump("shop", shop);
+        dump_all(cluster_cases, ARRAY_LEN(cluster_cases));
+        dump_all(route_cases, ARRAY_LEN(route_cases));
+        dump_all(scope_cases, ARRAY_LEN(scope_cases));
+        return 0;
+    }
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
