@@ -17,11 +17,11 @@ void regload_value(const struct regload_put *put, char dst[REGLOAD_VALUE_BYTES])
     const char tail[] = "\"}}}";
     int n = snprintf(text, sizeof(text),
                      "{\"apiVersion\":\"networking.istio.io/v1\",\"kind\":\"WorkloadEntry\","
-                     "\"metadata\":{\"name\":\"%.*s\"},\"spec\":{\"address\":\"10.%u.%u.%u\","
-                     "\"labels\":{\"app\":\"load\",\"turn\":\"%llu\",\"pad\":\"",
-                     SLICE(regload_name(put->key, name)), (unsigned)(put->key >> 16 & 255),
-                     (unsigned)(put->key >> 8 & 255), (unsigned)(put->key & 255),
-                     (unsigned long long)put->value);
+                     "\"spec\":{\"address\":\"10.%u.%u.%u\",\"labels\":{\"turn\":\"%llu\"}},"
+                     "\"metadata\":{\"name\":\"%.*s\",\"annotations\":{\"pad\":\"",
+                     (unsigned)(put->key >> 16 & 255), (unsigned)(put->key >> 8 & 255),
+                     (unsigned)(put->key & 255), (unsigned long long)put->value,
+                     SLICE(regload_name(put->key, name)));
     wf_assert(n > 0 && (size_t)n + sizeof(tail) <= sizeof(text));
     memset(text + n, 'x', sizeof(text) - (size_t)n);
     memcpy(text + REGLOAD_VALUE_BYTES - (sizeof(tail) - 1), tail, sizeof(tail) - 1);

@@ -1,0 +1,1 @@
+"""What the benchmarks share: samples of /proc, rows, peers, talking programs."""
