@@ -71,6 +71,7 @@ class Target:
         self.load.command("keys " + path)
         self.load.event("keys")
         self.load.quit()
+        self.totals = self.load.event("end")
         with open(path, encoding="ascii") as f:
             acked = set(f.read().split())
         assert acked, f"{self.store}: nothing was acknowledged"
@@ -117,6 +118,8 @@ def run(run):
         lost, acked = weft.lost()
         etcd_lost, etcd_acked = etcd.lost()
         run.say(f"acknowledged: weft {acked}, etcd {etcd_acked}")
+        for t in (weft, etcd):
+            run.say(f"{t.store}: {t.totals}")
         n = run.args.trials
 
         def row(q, goal):
