@@ -188,6 +188,7 @@ static void on_turn(struct env_task *t)
     node_write_answer_done(n);
     node_read_advance(n);
     node_write_advance(n);
+    guard_tell_commit(&n->guard);
     checkpoint_when_due(n);
     node_status_advance(n);
 }

@@ -8,6 +8,9 @@
 #include "registry/raft/message.h"
 #include "registry/raft/raft_limits.h"
 
+/* libraft's own numbers (progress.h is not installed). */
+enum { PROGRESS_PROBE, PROGRESS_PIPELINE, PROGRESS_SNAPSHOT };
+
 static bool rule(const struct guard *g, enum guard_rule r)
 {
     return !(g->off & r);
@@ -309,6 +312,20 @@ static int io_set_vote(struct raft_io *io, raft_id id)
     return pass(g, g->inner->set_vote(g->inner, id), "storing the vote");
 }
 
+/* Place in told of the member of that id; NULL: there is none. */
+static raft_index *told_of(struct guard *g, raft_id id)
+{
+    const struct raft_configuration *c = &g->raft->configuration;
+    if (g->told_term != g->raft->current_term) {
+        memset(g->told, 0, sizeof(g->told));
+        g->told_term = g->raft->current_term;
+    }
+    for (unsigned i = 0; i < c->n && i < RAFT_MEMBERS_MAX; i++)
+        if (c->servers[i].id == id)
+            return &g->told[i];
+    return NULL;
+}
+
 /* G11, G12. A result is due to the sender of what is being handled, or, from a completion, to the
  * leader that a follower has. */
 static bool result_is_due(const struct guard *g, const struct raft_message *m)
@@ -340,11 +357,30 @@ static void own_term_in_refusal(const struct guard *g, struct raft_request_vote_
         res->term = g->raft->current_term;
 }
 
+/* G14. What libraft's own messages tell. One without entries tells nothing that the follower has
+ * not stored. */
+static void note_told(struct guard *g, const struct raft_message *m)
+{
+    struct raft *r = g->raft;
+    const struct raft_append_entries *a = &m->append_entries;
+    raft_index *told = told_of(g, m->server_id);
+    if (r->state != RAFT_LEADER || !told)
+        return;
+    raft_index at = a->leader_commit;
+    raft_index stored = r->leader_state.progress[told - g->told].match_index;
+    if (a->n_entries == 0 && at > stored)
+        at = stored;
+    if (at > *told)
+        *told = at;
+}
+
 static int io_send(struct raft_io *io, struct raft_io_send *req, const struct raft_message *message,
                    raft_io_send_cb cb)
 {
     struct guard *g = guard_of(io);
     struct raft_message m = *message;
+    if (m.type == RAFT_IO_APPEND_ENTRIES)
+        note_told(g, &m);
     if (m.type == RAFT_IO_APPEND_ENTRIES_RESULT) {
         clip_result(g, &m.append_entries_result);
         if (!result_is_due(g, &m))
@@ -355,6 +391,51 @@ static int io_send(struct raft_io *io, struct raft_io_send *req, const struct ra
     int rc = g->inner->send(g->inner, req, &m, cb);
     wf_assert(rc == 0);
     return 0;
+}
+
+static void on_tell_sent(struct raft_io_send *req, int status)
+{
+    (void)status; /* lost: the next heartbeat says it */
+    mem_free(req);
+}
+
+/* It names no more than the follower is known to have stored, and the entry before it is that same
+ * one: a follower with another entry there refuses, so nothing foreign is ever committed, although
+ * 0.15 does not bound the commit by what a message covers. */
+static void tell(struct guard *g, const struct raft_server *to, raft_index at)
+{
+    struct raft *r = g->raft;
+    struct raft_message m = {
+        .type = RAFT_IO_APPEND_ENTRIES,
+        .server_id = to->id,
+        .server_address = to->address,
+        .append_entries = {.term = r->current_term,
+                           .prev_log_index = at,
+                           .prev_log_term = guard_term_of(r, at),
+                           .leader_commit = at},
+    };
+    if (m.append_entries.prev_log_term == 0)
+        return;
+    struct raft_io_send *req = MEM_NEW(struct raft_io_send);
+    int rc = g->inner->send(g->inner, req, &m, on_tell_sent);
+    wf_assert(rc == 0);
+}
+
+void guard_tell_commit(struct guard *g)
+{
+    struct raft *r = g->raft;
+    if (!rule(g, GUARD_G14_TELL) || !guard_ready(g))
+        return;
+    for (unsigned i = 0; i < r->configuration.n; i++) {
+        const struct raft_server *s = &r->configuration.servers[i];
+        const struct raft_progress *p = &r->leader_state.progress[i];
+        raft_index at = r->commit_index < p->match_index ? r->commit_index : p->match_index;
+        raft_index *told = told_of(g, s->id);
+        if (!told || s->id == r->id || p->state == PROGRESS_SNAPSHOT || at <= *told)
+            continue;
+        *told = at;
+        tell(g, s, at);
+    }
 }
 
 struct guard_append {
@@ -564,9 +645,6 @@ void guard_join_catch_up(struct guard *g, raft_term term)
     }
     g->standing = GUARD_CATCHING;
 }
-
-/* libraft's own numbers (progress.h is not installed). */
-enum { PROGRESS_PROBE, PROGRESS_PIPELINE, PROGRESS_SNAPSHOT };
 
 void guard_peer_up(struct guard *g, raft_id id)
 {

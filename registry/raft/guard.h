@@ -22,6 +22,7 @@
 #include <stdint.h>
 
 #include "base/core/list.h"
+#include "registry/raft/raft_limits.h"
 
 /* Each rule can be switched off, for tests that show what it prevents. */
 enum guard_rule {
@@ -61,6 +62,9 @@ enum guard_rule {
     /* A node that may have lost its disk neither votes nor stands before it has asked and caught up
      * (join.h). */
     GUARD_G13_JOIN = 1u << 12,
+    /* Followers hear at once how far the commit has come: 0.15 tells with the next entry or
+     * heartbeat, and until then nothing is applied there (guard_tell_commit). */
+    GUARD_G14_TELL = 1u << 13,
 };
 
 enum guard_standing { GUARD_MEMBER, GUARD_ASKING, GUARD_CATCHING };
@@ -108,6 +112,9 @@ struct guard {
     raft_index join_index; /* what it knew to be committed when we first heard of it */
 
     raft_term forgot_term; /* our term when the leader was forgotten */
+
+    raft_term told_term;               /* of what follows */
+    raft_index told[RAFT_MEMBERS_MAX]; /* commit that a member was sent; index of configuration */
 };
 
 void guard_init(struct guard *g, struct raft_io *inner, struct raft *raft,
@@ -115,6 +122,9 @@ void guard_init(struct guard *g, struct raft_io *inner, struct raft *raft,
 void guard_fini(struct guard *g);
 /* After raft_start, which makes the only voter a leader without a callback. */
 void guard_step(struct guard *g);
+
+/* G14. At the end of a turn: what was proposed in it has told the followers already. */
+void guard_tell_commit(struct guard *g);
 
 /* Is this node leader, and has an entry of its own term committed? Only then do commit index and
  * state machine contain everything that was ever acknowledged. */
