@@ -344,8 +344,13 @@ static void apply_discovery(struct cluster_job *j, CLUSTER(Cluster) *c,
                             ? ENVOY__CONFIG__CLUSTER__V3__CLUSTER__DISCOVERY_TYPE__STRICT_DNS
                             : ENVOY__CONFIG__CLUSTER__V3__CLUSTER__DISCOVERY_TYPE__LOGICAL_DNS);
         c->dns_lookup_family = ENVOY__CONFIG__CLUSTER__V3__CLUSTER__DNS_LOOKUP_FAMILY__V4_PREFERRED;
-        c->load_assignment = assignment_make(j->b, j->service, port, labels, name, NULL, false,
-                                             j->unit->flavor, j->a, j->sources);
+        c->load_assignment = assignment_make(j->b,
+                                             &(struct assignment){.service = j->service,
+                                                                  .port = port,
+                                                                  .name = name,
+                                                                  .subset = labels,
+                                                                  .flavor = j->unit->flavor},
+                                             j->a, j->sources);
     }
 }
 

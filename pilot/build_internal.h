@@ -194,11 +194,20 @@ void clusters_builtin(struct build *b, struct unit_out *out);
 
 /* ---- load assignments (build_endpoint.c) ---- */
 
-/* One CLA; endpoints that the subset does not select are left out. */
-ENDPOINT(ClusterLoadAssignment) *
-assignment_make(struct build *b, const struct model_service *s, const struct model_port *port,
-                struct jr_pairs subset, struct slice name, const struct model_locality *near,
-                bool failover, enum flavor flavor, struct arena *a, struct sources *sources);
+struct assignment {
+    const struct model_service *service;
+    const struct model_port *port;
+    struct slice name;
+    struct jr_pairs subset;            /* labels that an endpoint must have */
+    const struct model_locality *near; /* of the caller; NULL: locality does not matter */
+    const json_t *locality;            /* localityLbSetting; NULL: defaults */
+    bool failover;                     /* nearer places first */
+    enum flavor flavor;
+};
+
+/* One CLA. */
+ENDPOINT(ClusterLoadAssignment) *assignment_make(struct build *b, const struct assignment *want,
+                                                 struct arena *a, struct sources *sources);
 
 /* ---- routes (build_route.c, build_vhost.c) ---- */
 

@@ -154,6 +154,31 @@ static const struct rule_case cluster_cases[] = {
      "endpoints[0].priority", "1"},
     {"without it no priorities", DR("{host: a}"), &weft, XDS_EDS, CLUSTER_A,
      "endpoints[0].priority", "null"},
+    {"failover to a named region",
+     DR("{host: a, trafficPolicy: {outlierDetection: {interval: 1s}, loadBalancer: "
+        "{localityLbSetting: {failover: "
+        "[{from: r2, to: r3}]}}}}"),
+     &weft, XDS_EDS, CLUSTER_A, "endpoints[0].priority", "1"},
+    {"no locality, no failover",
+     DR("{host: a, trafficPolicy: {outlierDetection: {interval: 1s}, loadBalancer: "
+        "{localityLbSetting: {enabled: "
+        "false}}}}"),
+     &weft, XDS_EDS, CLUSTER_A, "endpoints[0].priority", "null"},
+    {"distribution by place",
+     DR("{host: a, trafficPolicy: {loadBalancer: {localityLbSetting: {distribute: [{from: "
+        "\"r2/*\", to: {\"r1/*\": 20, "
+        "\"r2/z1/*\": 80}}]}}}}"),
+     &weft, XDS_EDS, CLUSTER_A, "endpoints[1].lbEndpoints[0].loadBalancingWeight", "800000"},
+    {"a place without a share gets nothing",
+     DR("{host: a, trafficPolicy: {loadBalancer: {localityLbSetting: {distribute: [{from: "
+        "\"r2/*\", to: {\"r2/*\": "
+        "100}}]}}}}"),
+     &weft, XDS_EDS, CLUSTER_A, "endpoints[1]", "null"},
+    {"a distribution for other places",
+     DR("{host: a, trafficPolicy: {loadBalancer: {localityLbSetting: {distribute: [{from: "
+        "\"r9/*\", to: {\"r2/*\": "
+        "100}}]}}}}"),
+     &weft, XDS_EDS, CLUSTER_A, "endpoints[0].loadBalancingWeight", "1"},
     {"warm-up",
      DR("{host: a, trafficPolicy: {loadBalancer: {simple: ROUND_ROBIN, warmup: {duration: 60s}}}}"),
      &weft, XDS_CDS, CLUSTER_A, "roundRobinLbConfig.slowStartConfig.slowStartWindow", "\"60s\""},
