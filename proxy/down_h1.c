@@ -152,7 +152,7 @@ static void down_data(struct stream *s, struct slice bytes, bool end)
     struct down_h1 *c = of(s);
     struct flush *f = &c->c.w->flush;
     if (c->response_chunked)
-        flush_chunk(f, c->c.es, bytes, end, NULL);
+        flush_chunk(f, c->c.es, bytes, end);
     else
         flush_body(f, c->c.es, bytes, !end && !s->up_tunnel);
     if (!end)
@@ -168,7 +168,7 @@ static void down_trailers(struct stream *s, const struct headers *trailers)
     struct down_h1 *c = of(s);
     struct flush *f = &c->c.w->flush;
     if (c->response_chunked)
-        flush_chunk(f, c->c.es, (struct slice){0}, true, trailers);
+        flush_last_chunk(f, c->c.es, trailers);
     flush_now(f, c->c.es);
     answer_done(c);
 }

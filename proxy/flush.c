@@ -83,32 +83,36 @@ size_t flush_body(struct flush *f, struct env_stream *s, struct slice body, bool
     return queued;
 }
 
-static void append_tail(struct buf *slot, bool end, const struct headers *trailers)
+static void append_tail(struct buf *slot, bool end)
 {
     buf_append(slot, HTTP1_CHUNK_TAIL);
     if (end)
-        http1_write_last_chunk(slot, trailers);
+        http1_write_last_chunk(slot, NULL);
 }
 
-size_t flush_chunk(struct flush *f, struct env_stream *s, struct slice body, bool end,
-                   const struct headers *trailers)
+size_t flush_chunk(struct flush *f, struct env_stream *s, struct slice body, bool end)
 {
     char head[HTTP1_CHUNK_HEAD_BYTES];
     struct buf *slot = flush_slot(f, s);
-    if (!body.n) {
-        if (end && !http1_write_last_chunk(slot, trailers))
-            http1_write_last_chunk(slot, NULL);
-        return end ? flush_body(f, s, (struct slice){0}, false) : flush_queued(f, s);
-    }
+    if (!body.n)
+        return end ? flush_last_chunk(f, s, NULL) : flush_queued(f, s);
     buf_append(slot, http1_chunk_head(head, body.n));
     if (body.n <= PROXY_FLUSH_SMALL_BYTES && slot->n + body.n <= PROXY_H2_OUT_BYTES) {
         buf_append(slot, body);
-        append_tail(slot, end, trailers);
-        return end ? flush_body(f, s, (struct slice){0}, false) : flush_queued(f, s);
+        append_tail(slot, end);
+    } else {
+        flush_body(f, s, body, false);
+        append_tail(flush_slot(f, s), end);
     }
-    flush_body(f, s, body, false);
-    append_tail(flush_slot(f, s), end, trailers);
     return end ? flush_body(f, s, (struct slice){0}, false) : flush_queued(f, s);
+}
+
+size_t flush_last_chunk(struct flush *f, struct env_stream *s, const struct headers *trailers)
+{
+    struct buf *slot = flush_slot(f, s);
+    if (!http1_write_last_chunk(slot, trailers)) /* a field that cannot be said: without them */
+        http1_write_last_chunk(slot, NULL);
+    return flush_body(f, s, (struct slice){0}, false);
 }
 
 void flush_now(struct flush *f, struct env_stream *s)

@@ -33,10 +33,10 @@ struct buf *flush_slot(struct flush *f, struct env_stream *s);
 /* Writes what is in the slot for s, then body. more: small bodies may wait for the rest. Returns
  * the bytes queued on s. */
 size_t flush_body(struct flush *f, struct env_stream *s, struct slice body, bool more);
-/* The same as one chunk of a chunked body; end: with the last chunk and the trailers (may be NULL).
- */
-size_t flush_chunk(struct flush *f, struct env_stream *s, struct slice body, bool end,
-                   const struct headers *trailers);
+/* The same as one chunk of a chunked body; end: it is the last. */
+size_t flush_chunk(struct flush *f, struct env_stream *s, struct slice body, bool end);
+/* Ends a chunked body; trailers may be NULL. */
+size_t flush_last_chunk(struct flush *f, struct env_stream *s, const struct headers *trailers);
 /* Now. */
 void flush_now(struct flush *f, struct env_stream *s);
 /* s is going away: forgets its bytes. */

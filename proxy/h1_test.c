@@ -62,6 +62,11 @@ static void tune_timeout(struct parts *p)
     p->route->timeout = 50;
 }
 
+static void tune_http10(struct parts *p)
+{
+    p->chain->accept_http10 = true;
+}
+
 static void tune_no_cluster(struct parts *p)
 {
     p->route->clusters[0].cluster = S("outbound|80||gone");
@@ -161,6 +166,7 @@ static void test_local_replies(void **state)
         {tune_stream_idle, REQUEST("GET /hang") "\r\n", 504, "SI", "stream timeout"},
         {NULL, REQUEST("GET /close") "\r\n", 503, "UC", "connection termination"},
         {NULL, REQUEST("GET /garbage") "\r\n", 502, "UPE", "protocol error"},
+        {tune_http10, "GET /many-hints HTTP/1.0\r\nhost: a\r\n\r\n", 502, "UPE", "protocol error"},
         {NULL, "GET /ok HTTP/1.1\r\n\r\n", 400, "DPE", ""},
         {NULL, REQUEST("GET /a%00b") "\r\n", 400, "DPE", ""},
         {NULL, "GET /ok HTTP/1.0\r\nhost: a\r\n\r\n", 426, "DPE", ""},
@@ -273,6 +279,12 @@ static void test_retry_large_body(void **state)
     client_send(c, body);
     UNTIL(&w, c->in.n > SIZE);
     assert_true(client_has(c, " 200 "));
+    buf_clear(&c->in); /* the same on a connection that is there: the body streams through */
+    w.fakes[0].fail_first = 1;
+    client_send(c, REQUEST("POST /echo") "content-length: 200000\r\n\r\n");
+    client_send(c, body);
+    UNTIL(&w, client_has(c, "\r\n\r\nfailing"));
+    assert_int_equal(w.fakes[0].requests, 3);
     mem_free(body);
     world_end(&w);
 }
@@ -407,11 +419,6 @@ static void test_framing(void **state)
     assert_true(client_has(c, "HTTP/1.1 103 Early Hints\r\nlink: </a>\r\n\r\nHTTP/1.1 200"));
     assert_false(c->ended);
     world_end(&w);
-}
-
-static void tune_http10(struct parts *p)
-{
-    p->chain->accept_http10 = true;
 }
 
 /* Wrong: old clients hang, waiting for an end that never comes. */
@@ -748,6 +755,11 @@ static void test_swap_idle(void **state)
     world_end(&w);
 }
 
+static void tune_drain(struct parts *p)
+{
+    p->chain->drain_timeout = 1000;
+}
+
 static void tune_renamed(struct parts *p)
 {
     p->listener->name = S("out-again");
@@ -793,7 +805,7 @@ static void test_listener_change(void **state)
     struct world w;
     struct loader l[4] = {0};
     int failed = 0;
-    world_start(&w, 1, NULL);
+    world_start(&w, 1, tune_drain);
     struct client *slow = client_open(&w), *kept = client_open(&w);
     client_send(slow, REQUEST("GET /hang") "\r\n");
     assert_int_equal(client_get(kept, "/ok"), 200);

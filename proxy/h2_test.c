@@ -232,8 +232,6 @@ static void peer_data(void *ctx, struct slice bytes)
     struct err err;
     h2_recv(p->h2, env_now(p->w->env), bytes, &err);
     peer_flush(p);
-    if (p->f && h2_done(p->h2))
-        env_stream_close_after_write(p->es, 100);
 }
 
 static void peer_free(struct peer *p)

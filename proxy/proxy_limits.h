@@ -14,9 +14,14 @@
 #define PROXY_STREAM_ARENA_KEPT_BYTES (16u << 10) /* memory that a spare stream may hold: heads */
 #define PROXY_STREAM_BUF_KEPT_BYTES (4u << 10)    /* each of its three body buffers */
 #define PROXY_PIPELINE_BYTES                                                                       \
-    (64u << 10)                        /* HTTP/1 bytes kept behind a request that is under way     \
-                                        */
-#define PROXY_CONNECTIONS_MAX 10000    /* downstream, a worker; more are closed at once */
+    (64u << 10)                     /* HTTP/1 bytes kept behind a request that is under way        \
+                                     */
+#define PROXY_CONNECTIONS_MAX 10000 /* downstream, a worker; more are closed at once */
+/* Of an upstream HTTP/2 session: 64 streams whose clients do not read (256 KiB each) stall the
+ * rest. */
+#define PROXY_H2_SESSION_WINDOW (16u << 20)
+#define PROXY_INFORMATIONAL_MAX 16     /* 1xx heads of one response */
+#define PROXY_USER_TIMEOUT 30000       /* ms that sent bytes may stay unacknowledged upstream */
 #define PROXY_H2_OUT_BYTES (64u << 10) /* frames made for one write */
 #define PROXY_HEADERS_TIMEOUT 15000    /* ms for a request head where the listener names none */
 #define PROXY_LINGER 1000              /* ms to send the last bytes of a closed connection */

@@ -190,6 +190,7 @@ static struct up_host *pick(struct tcp *t, struct up_host *const *avoid, size_t 
 static void connect_to(struct tcp *t)
 {
     struct env_stream_options opt = {.low_water = PROXY_BODY_LOW_BYTES,
+                                     .user_timeout = PROXY_USER_TIMEOUT,
                                      .connect_timeout = t->cluster->conf->connect_timeout};
     t->up = env_connect(t->c.w->env, host_addr(t->host), &opt, &up_events, t);
 }

@@ -156,6 +156,9 @@ static inline void fake_answer(struct fake_conn *c, struct slice path, struct sl
     } else if (slice_eq(path, S("/hints")))
         fake_write(c, S("HTTP/1.1 103 Early Hints\r\nlink: </a>\r\n\r\n"
                         "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"));
+    else if (slice_eq(path, S("/many-hints")))
+        for (int i = 0; i < 1000; i++)
+            fake_write(c, S("HTTP/1.1 103 Early Hints\r\nlink: </a>\r\n\r\n"));
     else if (slice_starts(path, S("/big/")) && slice_u64(slice_skip(path, 5), &n)) {
         char text[96];
         int len = snprintf(text, sizeof(text), "HTTP/1.1 200 OK\r\ncontent-length: %llu\r\n\r\n",

@@ -16,6 +16,7 @@ struct up_h1 {
     uint64_t left; /* of the response body */
     size_t unread; /* given to the stream, not consumed */
     bool paused;
+    uint32_t informational; /* heads of this response */
     struct http1_progress at;
     struct http1_chunked chunked;
     struct buf in; /* bytes that were no whole head or trailer section yet */
@@ -61,7 +62,7 @@ static void up_data(struct stream *s, struct slice bytes, bool end)
     struct flush *f = &c->c.w->flush;
     metric_add(c->c.host->cluster->stats.cx_tx_bytes, bytes.n);
     if (c->request_chunked) {
-        flush_chunk(f, c->c.es, bytes, end, NULL);
+        flush_chunk(f, c->c.es, bytes, end);
     } else {
         flush_body(f, c->c.es, bytes, !end && !s->up_tunnel);
         if (end && s->up_tunnel)
@@ -74,7 +75,7 @@ static void up_trailers(struct stream *s, const struct headers *trailers)
 {
     struct up_h1 *c = of(s);
     if (c->request_chunked)
-        flush_chunk(&c->c.w->flush, c->c.es, (struct slice){0}, true, trailers);
+        flush_last_chunk(&c->c.w->flush, c->c.es, trailers);
     else /* framed by its length: RFC 9112 has no place for them */
         flush_now(&c->c.w->flush, c->c.es);
     s->up_end = true;
@@ -139,7 +140,7 @@ static void attach(struct up_h1 *c, struct stream *s)
     c->stream = s;
     c->phase = PHASE_HEAD;
     c->at = (struct http1_progress){0};
-    c->unread = 0;
+    c->unread = c->informational = 0;
     s->up = &up_h1_ops;
     s->up_conn = c;
     s->up_reused = c->c.requests > 0;
@@ -232,10 +233,14 @@ static bool take_head(struct up_h1 *c, struct slice *in)
     c->at = (struct http1_progress){0};
     head_keep(&head, *in, &s->arena);
     *in = slice_skip(*in, head.bytes);
-    if (head.http.status < 200 && head.http.status != 101)
-        stream_up_informational(s, &head.http);
-    else
+    if (head.http.status >= 200 || head.http.status == 101) {
         on_head(c, &head);
+    } else if (++c->informational <= PROXY_INFORMATIONAL_MAX) {
+        stream_up_informational(s, &head.http);
+    } else {
+        s->flags |= FLAG_UPE;
+        fail(c, TRY_RESET, S("protocol error"));
+    }
     return true;
 }
 
@@ -269,17 +274,16 @@ static bool take_chunked(struct up_h1 *c, struct slice *in)
 {
     struct stream *s = c->stream;
     struct slice span = {0};
-    struct headers *trailers = ARENA_NEW(&s->arena, struct headers);
+    struct headers read = {0};
     while (c->stream == s) {
-        enum http1_result r = http1_chunked_next(&c->chunked, in, &s->arena, &span, trailers);
+        enum http1_result r = http1_chunked_next(&c->chunked, in, &s->arena, &span, &read);
         if (r == HTTP1_BAD) {
             s->flags |= FLAG_UPE;
             fail(c, TRY_RESET, S("protocol error"));
         } else if (r == HTTP1_DONE) {
             c->keep_alive = c->keep_alive && !in->n;
-            struct headers kept;
-            headers_copy(&kept, &s->arena, trailers, true);
-            *trailers = kept;
+            struct headers *trailers = ARENA_NEW(&s->arena, struct headers);
+            headers_copy(trailers, &s->arena, &read, true);
             finish(c);
             if (trailers->n)
                 stream_up_trailers(s, trailers);
@@ -408,6 +412,7 @@ static struct up_h1 *connect_new(struct up_host *h, enum up_protocol protocol)
 {
     struct up_h1 *c = MEM_NEW(struct up_h1);
     struct env_stream_options opt = {.low_water = PROXY_BODY_LOW_BYTES,
+                                     .user_timeout = PROXY_USER_TIMEOUT,
                                      .connect_timeout = h->cluster->conf->connect_timeout};
     pool_conn_init(&c->c, h, protocol);
     c->c.es = env_connect(c->c.w->env, host_addr(h), &opt, &events, c);

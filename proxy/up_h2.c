@@ -324,8 +324,9 @@ struct up_conn *up_h2_connect(struct up_host *h)
 {
     struct up_h2 *c = MEM_NEW(struct up_h2);
     struct worker *w = h->cluster->w;
-    struct h2_options opt = {.pool = w->h2_pool};
+    struct h2_options opt = {.pool = w->h2_pool, .session_window = PROXY_H2_SESSION_WINDOW};
     struct env_stream_options stream_opt = {.low_water = PROXY_BODY_LOW_BYTES,
+                                            .user_timeout = PROXY_USER_TIMEOUT,
                                             .connect_timeout = h->cluster->conf->connect_timeout};
     pool_conn_init(&c->c, h, UP_HTTP2);
     list_init(&c->streams);
