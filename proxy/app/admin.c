@@ -51,7 +51,7 @@ static void do_server_info(struct proxy *p, struct http_request *req)
         SLICE(env_addr_format(client_server(&p->client), addr)), p->client.ads.control_plane,
         (unsigned long long)p->client.ads.updates, (unsigned long long)p->client.ads.rejected,
         (unsigned long long)p->client.ads.resource_bytes, (unsigned long long)p->client.connects,
-        p->client.restored ? "true" : "false", (unsigned long long)p->generation);
+        client_restored(&p->client) ? "true" : "false", (unsigned long long)p->generation);
     respond_buf(req, ADMIN_JSON, &b);
 }
 
@@ -77,8 +77,7 @@ static void do_listeners(struct proxy *p, struct http_request *req)
     size_t n = 0;
     if (json)
         buf_printf(&b, "{\"listener_statuses\":[");
-    MAP_EACH(&p->client.resources.by_name[XDS_LDS], e)
-    {
+    MAP_EACH (&p->client.resources.by_name[XDS_LDS], e) {
         const struct resource *r = e->value;
         char addr[ENV_ADDR_TEXT];
         struct slice at = env_addr_format(&r->listener->addr, addr);
@@ -172,8 +171,8 @@ static void dump_type(struct buf *b, const struct dump *d, const struct resource
     const struct map *m = &rs->by_name[d->xds];
     struct resource **list = mem_array(m->n + 1, sizeof(*list));
     size_t n = 0;
-    MAP_EACH(m, e)
-    list[n++] = e->value;
+    MAP_EACH (m, e)
+        list[n++] = e->value;
     qsort(list, n, sizeof(*list), by_name);
     buf_printf(b, "{\"@type\":\"type.googleapis.com/%s\",\"%s\":[", d->type, d->list);
     for (size_t i = 0; i < n; i++) {

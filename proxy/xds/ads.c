@@ -115,8 +115,7 @@ static void add_name(struct arena *arena, char ***list, size_t *n, struct slice 
 /* What we hold of the type, so that the server sends only the difference. */
 static void add_versions(struct ads *a, struct arena *arena, enum xds_type type, REQ *r)
 {
-    MAP_EACH(&a->resources->by_name[type], e)
-    {
+    MAP_EACH (&a->resources->by_name[type], e) {
         const struct resource *res = e->value;
         Envoy__Service__Discovery__V3__DeltaDiscoveryRequest__InitialResourceVersionsEntry *v = PB_NEW(
             arena,
@@ -136,12 +135,13 @@ static bool subscription_update(struct ads *a, struct arena *arena, enum xds_typ
     struct map *have = &a->subscribed[type];
     have->copies_keys = true;
     resources_wanted(a->resources, type, &wanted);
-    MAP_EACH(&wanted, e)
-    if (!map_get(have, e->key))
-        add_name(arena, &r->resource_names_subscribe, &r->n_resource_names_subscribe, e->key);
-    MAP_EACH(have, e)
-    if (!map_get(&wanted, e->key))
-        add_name(arena, &r->resource_names_unsubscribe, &r->n_resource_names_unsubscribe, e->key);
+    MAP_EACH (&wanted, e)
+        if (!map_get(have, e->key))
+            add_name(arena, &r->resource_names_subscribe, &r->n_resource_names_subscribe, e->key);
+    MAP_EACH (have, e)
+        if (!map_get(&wanted, e->key))
+            add_name(arena, &r->resource_names_unsubscribe, &r->n_resource_names_unsubscribe,
+                     e->key);
     for (size_t i = 0; i < r->n_resource_names_subscribe; i++)
         map_put(have, slice_of(r->resource_names_subscribe[i]), have);
     for (size_t i = 0; i < r->n_resource_names_unsubscribe; i++)
@@ -150,10 +150,12 @@ static bool subscription_update(struct ads *a, struct arena *arena, enum xds_typ
     return r->n_resource_names_subscribe || r->n_resource_names_unsubscribe;
 }
 
-static bool owned_by_name(enum xds_type type)
-{
-    return !xds_types[type].wildcard;
-}
+/* What a response of the type may newly refer to, or no longer. */
+static const bool refers[XDS_TYPE_COUNT][XDS_TYPE_COUNT] = {
+    [XDS_CDS] = {[XDS_EDS] = true},
+    [XDS_LDS] = {[XDS_RDS] = true, [XDS_VHDS] = true},
+    [XDS_RDS] = {[XDS_VHDS] = true},
+};
 
 /* Resources that nobody refers to any more: the server was told, so they are gone. */
 static void forget_unsubscribed(struct ads *a, enum xds_type type, const REQ *r)
@@ -176,10 +178,10 @@ static void subscribe(struct ads *a, enum xds_type type, struct ads_out *out)
     request_send(out, r);
 }
 
-static void subscribe_all(struct ads *a, struct ads_out *out)
+static void subscribe_after(struct ads *a, enum xds_type of, struct ads_out *out)
 {
     for (int t = 0; t < XDS_TYPE_COUNT; t++)
-        if (owned_by_name((enum xds_type)t))
+        if (refers[of][t])
             subscribe(a, (enum xds_type)t, out);
 }
 
@@ -196,7 +198,8 @@ void ads_open(struct ads *a, struct ads_out *out)
         a->asked[wildcards[i]] = true;
         request_send(out, r);
     }
-    subscribe_all(a, out);
+    subscribe_after(a, XDS_CDS, out);
+    subscribe_after(a, XDS_LDS, out);
 }
 
 /* ---- responses ---- */
@@ -273,7 +276,7 @@ bool ads_message(struct ads *a, struct slice message, int64_t wall_ms, struct ad
                      in->control_plane->identifier);
         ok = response_take(a, in, type, wall_ms, err);
         if (ok)
-            subscribe_all(a, out);
+            subscribe_after(a, type->type, out);
     }
     arena_fini(&scratch);
     return ok;
@@ -281,11 +284,26 @@ bool ads_message(struct ads *a, struct slice message, int64_t wall_ms, struct ad
 
 /* ---- answers ---- */
 
+void ads_not_bound(struct ads *a, struct slice why)
+{
+    char text[XDS_ERROR_BYTES_MAX / 2];
+    snprintf(text, sizeof(text), "%.*s", SLICE(why));
+    for (size_t i = 0; i < a->pending_count; i++) {
+        struct ads_pending *p = &a->pending[i];
+        if (p->sealed || (p->type != XDS_RDS && p->type != XDS_VHDS))
+            continue;
+        a->rejected += p->error == NULL;
+        pending_error(p, text);
+    }
+}
+
 void ads_sealed(struct ads *a, uint64_t generation)
 {
     for (size_t i = 0; i < a->pending_count; i++)
-        if (!a->pending[i].generation)
+        if (!a->pending[i].sealed) {
+            a->pending[i].sealed = true;
             a->pending[i].generation = generation;
+        }
 }
 
 static void answer(struct ads_pending *p, struct ads_out *out)
@@ -306,7 +324,7 @@ void ads_applied(struct ads *a, uint64_t generation, struct slice failed, struct
     size_t kept = 0;
     for (size_t i = 0; i < a->pending_count; i++) {
         struct ads_pending p = a->pending[i];
-        if (!p.generation || p.generation > generation) {
+        if (!p.sealed || p.generation > generation) {
             a->pending[kept++] = p;
             continue;
         }

@@ -28,7 +28,8 @@ struct ads_node {
 /* A response that waits for its tree. */
 struct ads_pending {
     enum xds_type type;
-    uint64_t generation; /* of the tree that contains it; 0 = not sealed yet */
+    bool sealed;
+    uint64_t generation; /* of the tree that contains it, once sealed */
     char nonce[128];
     char *error; /* text of the NACK, or NULL */
 };
@@ -60,6 +61,9 @@ void ads_close(struct ads *a);
 /* One DeltaDiscoveryResponse. false: it was malformed, the stream must be closed (err says why). */
 bool ads_message(struct ads *a, struct slice message, int64_t wall_ms, struct ads_out *out,
                  struct err *err);
+/* The tree that comes has an older table of routes: what was read so far of routes and virtual
+ * hosts cannot be bound. Before ads_sealed. */
+void ads_not_bound(struct ads *a, struct slice why);
 /* A tree was sealed: responses read so far are in it. */
 void ads_sealed(struct ads *a, uint64_t generation);
 /* The tree is active. failed: names listeners that could not be bound, with why (may be empty): the

@@ -30,6 +30,7 @@ static const struct sm_table client_table = {"xds.client", client_states, ARRAY_
                                              client_ok};
 
 static void client_connect(struct client *c);
+static void client_lost(struct client *c, const char *why);
 
 const char *client_state_name(const struct client *c)
 {
@@ -48,8 +49,10 @@ static void client_seal(struct env_task *t)
     struct client *c = container_of(t, struct client, seal);
     struct err err = {0};
     struct conf *conf = resources_seal(&c->resources, &err);
-    if (err.code)
+    if (err.code) {
         LOG_WARN("xds.bind", F_ERR(&err));
+        ads_not_bound(&c->ads, slice_of(err.msg));
+    }
     if (conf) {
         ads_sealed(&c->ads, conf->generation);
         c->opt.on_conf(c->opt.ctx, conf);
@@ -60,11 +63,20 @@ static void client_seal(struct env_task *t)
     client_applied(c, c->applied, S(""));
 }
 
+/* A request that does not go out would be missed for ever: begin anew. */
 static void client_send(struct client *c, struct ads_out *out)
 {
-    for (size_t i = 0; c->stream && i < out->messages.n; i++)
-        grpc_stream_send_copy(c->stream, out->messages.p[i]);
+    bool sent = true;
+    for (size_t i = 0; c->stream && sent && i < out->messages.n; i++)
+        sent = grpc_stream_send_copy(c->stream, out->messages.p[i]);
     ads_out_fini(out);
+    if (!sent)
+        client_lost(c, "the server takes no requests");
+}
+
+bool client_restored(const struct client *c)
+{
+    return c->restored && c->applied <= c->restored;
 }
 
 void client_applied(struct client *c, uint64_t generation, struct slice failed)
@@ -73,7 +85,7 @@ void client_applied(struct client *c, uint64_t generation, struct slice failed)
     c->applied = generation > c->applied ? generation : c->applied;
     ads_applied(&c->ads, generation, failed, &out);
     client_send(c, &out);
-    if (c->opt.state_file && !c->restored && !c->save.armed)
+    if (c->opt.state_file && c->applied > c->saved && !c->save.armed)
         env_timer_start(c->opt.env, &c->save, XDS_LKG_DELAY_MS);
 }
 
@@ -85,7 +97,9 @@ static void client_save(struct env_timer *t)
     struct err err = {0};
     struct buf bytes = {0};
     lkg_encode(&c->resources, c->opt.node->id, &bytes);
-    if (!env_file_store(c->opt.env, c->opt.state_file, buf_slice(&bytes), &err))
+    if (env_file_store(c->opt.env, c->opt.state_file, buf_slice(&bytes), &err))
+        c->saved = c->applied;
+    else
         LOG_ERROR("xds.save", F_ERR(&err));
     buf_fini(&bytes);
 }
@@ -102,10 +116,10 @@ static void client_restore(struct client *c)
     } else if (!lkg_decode(&c->resources, c->opt.node->id, buf_slice(&bytes),
                            env_wall_ms(c->opt.env), &err)) {
         LOG_WARN("xds.restore", F_ERR(&err));
-    } else {
+    } else if (c->resources.dirty) {
         LOG_INFO("xds.restored", F_U64("listeners", c->resources.by_name[XDS_LDS].n),
                  F_U64("clusters", c->resources.by_name[XDS_CDS].n));
-        c->restored = true;
+        c->restored = c->saved = c->resources.generation + 1; /* of the tree that comes now */
         client_seal(&c->seal);
     }
     buf_fini(&bytes);
@@ -127,8 +141,9 @@ static void client_lost(struct client *c, const char *why)
     grpc_client_free(c->grpc);
     c->grpc = NULL;
     sm_move(&client_table, &c->sm, CLIENT_WAITING, c);
-    c->tried = c->answered ? 1 : c->tried + 1;
-    c->backoff = c->answered ? 0 : c->backoff;
+    bool worked = c->answered && env_now(c->opt.env) - c->streaming_since >= XDS_STABLE_MS;
+    c->tried = worked ? 1 : c->tried + 1;
+    c->backoff = worked ? 0 : c->backoff;
     c->answered = false;
     c->server = (c->server + 1) % c->opt.server_count;
     wf_ms wait = 0;
@@ -148,7 +163,6 @@ static void on_message(void *user, struct slice message)
     struct err err = {0};
     struct ads_out out = {0};
     c->answered = true;
-    c->restored = false;
     if (!ads_message(&c->ads, message, env_wall_ms(c->opt.env), &out, &err)) {
         ads_out_fini(&out);
         LOG_ERROR("xds.response", F_ERR(&err));
@@ -184,6 +198,7 @@ static void on_ready(void *ctx)
         return;
     }
     sm_move(&client_table, &c->sm, CLIENT_STREAMING, c);
+    c->streaming_since = env_now(c->opt.env);
     LOG_INFO("xds.connected", F_STR("server", env_addr_format(client_server(c), addr)));
     ads_open(&c->ads, &out);
     client_send(c, &out);

@@ -37,16 +37,21 @@ struct client {
     size_t tried;  /* servers since the last that answered */
     wf_ms backoff;
     bool answered; /* a response came on this stream */
+    wf_ms streaming_since;
     struct env_timer retry, save;
     struct env_task seal;
-    uint64_t applied, connects, connect_failures;
-    bool restored; /* the last known good was loaded and nothing newer is active */
+    uint64_t connects, connect_failures;
+    /* Generations of trees: active in the workers; in the state file; made of the state file at the
+     * start (0 = none). */
+    uint64_t applied, saved, restored;
 };
 
 /* Loads the last known good (its tree goes to on_conf before this returns), then connects. */
 void client_start(struct client *c, const struct client_options *opt);
 /* failed: see ads_applied. */
 void client_applied(struct client *c, uint64_t generation, struct slice failed);
+/* What is active is the last known good, and nothing newer. */
+bool client_restored(const struct client *c);
 const char *client_state_name(const struct client *c);
 /* The server in use, or the next to try. */
 const struct env_addr *client_server(const struct client *c);

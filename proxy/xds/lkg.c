@@ -27,8 +27,8 @@ static void put_type(struct buf *out, const struct map *m)
 {
     struct resource **list = mem_array(m->n + 1, sizeof(*list));
     size_t n = 0;
-    MAP_EACH(m, e)
-    list[n++] = e->value;
+    MAP_EACH (m, e)
+        list[n++] = e->value;
     qsort(list, n, sizeof(*list), by_name);
     for (size_t i = 0; i < n; i++)
         put_record(out, list[i]);

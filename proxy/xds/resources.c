@@ -111,8 +111,8 @@ static void resource_free(struct resource *r)
 
 static void stale_all(struct resources *rs, enum xds_type type)
 {
-    MAP_EACH(&rs->by_name[type], e)
-    ((struct resource *)e->value)->stale = true;
+    MAP_EACH (&rs->by_name[type], e)
+        ((struct resource *)e->value)->stale = true;
 }
 
 static struct slice vhost_table(struct slice name)
@@ -127,13 +127,9 @@ static void stale_after(struct resources *rs, enum xds_type type, struct slice n
     struct resource *r;
     rs->dirty = true;
     switch (type) {
-    case XDS_EDS: /* clusters are few per set, but only they know the name */
-        MAP_EACH(&rs->by_name[XDS_CDS], e)
-        {
-            struct resource *c = e->value;
-            if (slice_eq(c->cluster->eds_name, name))
-                c->stale = true;
-        }
+    case XDS_EDS: /* only the clusters know who uses the name: asked once a tree, not once a set */
+        rs->eds_changed.copies_keys = true;
+        map_put(&rs->eds_changed, name, rs);
         break;
     case XDS_VHDS:
         r = resources_find(rs, XDS_RDS, vhost_table(name));
@@ -169,6 +165,9 @@ bool resources_put(struct resources *rs, enum xds_type type, struct slice name,
     if (name.n == 0 || name.n > XDS_NAME_BYTES_MAX)
         return err_set(err, ERR_INVALID, "%s resource: name of %zu bytes",
                        xds_types[type].short_name, name.n);
+    if (version.n > XDS_VERSION_BYTES_MAX)
+        return err_set(err, ERR_INVALID, "%s %.*s: version of %zu bytes",
+                       xds_types[type].short_name, SLICE(name), version.n);
     if (!old && rs->by_name[type].n >= XDS_RESOURCES_MAX)
         return err_set(err, ERR_LIMIT, "%s: more than %d resources", xds_types[type].short_name,
                        XDS_RESOURCES_MAX);
@@ -232,18 +231,16 @@ void resources_wanted(const struct resources *rs, enum xds_type type, struct map
 {
     ret_names->copies_keys = true;
     if (type == XDS_EDS)
-        MAP_EACH(&rs->by_name[XDS_CDS], e)
-        {
+        MAP_EACH (&rs->by_name[XDS_CDS], e) {
             const struct resource *r = e->value;
             if (r->cluster->kind == CLUSTER_EDS)
                 want(ret_names, r->cluster->eds_name);
         }
     if (type == XDS_RDS)
-        MAP_EACH(&rs->by_name[XDS_LDS], e)
-    want_routes(ret_names, ((struct resource *)e->value)->listener);
+        MAP_EACH (&rs->by_name[XDS_LDS], e)
+            want_routes(ret_names, ((struct resource *)e->value)->listener);
     if (type == XDS_VHDS)
-        MAP_EACH(&rs->by_name[XDS_RDS], e)
-        {
+        MAP_EACH (&rs->by_name[XDS_RDS], e) {
             const struct resource *r = e->value;
             char glob[XDS_NAME_BYTES_MAX + 4];
             if (!r->routes.vhds)
@@ -268,8 +265,7 @@ static int by_vhost_name(const void *a, const void *b)
 
 static void vhosts_of(const struct resources *rs, struct slice table, struct vhost_pick *ret)
 {
-    MAP_EACH(&rs->by_name[XDS_VHDS], e)
-    {
+    MAP_EACH (&rs->by_name[XDS_VHDS], e) {
         struct resource *r = e->value;
         if (slice_eq(vhost_table(r->name), table))
             *vec_push(&ret->list) = r->vhost;
@@ -289,12 +285,16 @@ static void bind_table(struct resources *rs, struct resource *r, struct err *err
     r->stale = false;
     if (!t) {
         note_error(r, &why);
+        r->not_bound = true;
         if (err && !err->code)
             *err = why;
         return;
     }
     part_drop(r->bound_routes ? &r->bound_routes->part : NULL);
     r->bound_routes = t;
+    if (r->not_bound)
+        note_error(r, NULL);
+    r->not_bound = false;
     stale_all(rs, XDS_LDS);
 }
 
@@ -324,17 +324,25 @@ static void bind_cluster(struct resources *rs, struct resource *r)
     r->stale = false;
 }
 
+/* Its own form changed, or the endpoints that it names. */
+static bool cluster_is_stale(const struct resources *rs, const struct resource *r)
+{
+    return r->stale ||
+           (r->cluster->kind == CLUSTER_EDS && map_get(&rs->eds_changed, r->cluster->eds_name));
+}
+
 static void bind_stale(struct resources *rs, struct err *err)
 {
-    MAP_EACH(&rs->by_name[XDS_RDS], e)
-    if (((struct resource *)e->value)->stale)
-        bind_table(rs, e->value, err);
-    MAP_EACH(&rs->by_name[XDS_LDS], e)
-    if (((struct resource *)e->value)->stale)
-        bind_listener(rs, e->value);
-    MAP_EACH(&rs->by_name[XDS_CDS], e)
-    if (((struct resource *)e->value)->stale)
-        bind_cluster(rs, e->value);
+    MAP_EACH (&rs->by_name[XDS_RDS], e)
+        if (((struct resource *)e->value)->stale)
+            bind_table(rs, e->value, err);
+    MAP_EACH (&rs->by_name[XDS_LDS], e)
+        if (((struct resource *)e->value)->stale)
+            bind_listener(rs, e->value);
+    MAP_EACH (&rs->by_name[XDS_CDS], e)
+        if (cluster_is_stale(rs, e->value))
+            bind_cluster(rs, e->value);
+    map_fini(&rs->eds_changed);
 }
 
 struct conf *resources_seal(struct resources *rs, struct err *err)
@@ -347,16 +355,14 @@ struct conf *resources_seal(struct resources *rs, struct err *err)
     c->generation = ++rs->generation;
     c->listeners = ARENA_ARRAY(arena, struct listener *, rs->by_name[XDS_LDS].n + 1);
     c->clusters = ARENA_ARRAY(arena, struct cluster *, rs->by_name[XDS_CDS].n + 1);
-    MAP_EACH(&rs->by_name[XDS_LDS], e)
-    {
+    MAP_EACH (&rs->by_name[XDS_LDS], e) {
         struct listener *l = ((struct resource *)e->value)->bound_listener;
         if (!l)
             continue;
         conf_part_ref(&l->part);
         c->listeners[c->listener_count++] = l;
     }
-    MAP_EACH(&rs->by_name[XDS_CDS], e)
-    {
+    MAP_EACH (&rs->by_name[XDS_CDS], e) {
         struct cluster *k = ((struct resource *)e->value)->bound_cluster;
         conf_part_ref(&k->part);
         c->clusters[c->cluster_count++] = k;
@@ -370,11 +376,10 @@ bool resources_complete(const struct resources *rs)
 {
     if (!rs->received[XDS_LDS] || !rs->received[XDS_CDS])
         return false;
-    MAP_EACH(&rs->by_name[XDS_LDS], e)
-    if (!((struct resource *)e->value)->bound_listener)
-        return false;
-    MAP_EACH(&rs->by_name[XDS_CDS], e)
-    {
+    MAP_EACH (&rs->by_name[XDS_LDS], e)
+        if (!((struct resource *)e->value)->bound_listener)
+            return false;
+    MAP_EACH (&rs->by_name[XDS_CDS], e) {
         const struct resource *r = e->value;
         if (r->cluster->kind == CLUSTER_EDS && !rs->received[XDS_EDS] &&
             !resources_find(rs, XDS_EDS, r->cluster->eds_name))
@@ -386,9 +391,10 @@ bool resources_complete(const struct resources *rs)
 void resources_fini(struct resources *rs)
 {
     for (int t = 0; t < XDS_TYPE_COUNT; t++) {
-        MAP_EACH(&rs->by_name[t], e)
-        resource_free(e->value);
+        MAP_EACH (&rs->by_name[t], e)
+            resource_free(e->value);
         map_fini(&rs->by_name[t]);
     }
+    map_fini(&rs->eds_changed);
     *rs = (struct resources){0};
 }

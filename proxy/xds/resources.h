@@ -20,7 +20,8 @@ struct resource {
     struct slice name, version, body; /* owned */
     struct xds_stamp stamp;           /* of the version, when it is weft's own; else its hash */
     int64_t updated_wall_ms;
-    char *error; /* last refusal, or NULL */
+    char *error;    /* last refusal, or NULL */
+    bool not_bound; /* the error is of binding: gone when it binds */
     union {
         struct cluster *cluster;
         struct endpoint_set *endpoints;
@@ -42,6 +43,7 @@ struct resources {
     bool received[XDS_TYPE_COUNT];      /* a response of the type came, or it was restored */
     uint64_t generation;                /* of the last sealed tree */
     bool dirty;                         /* something changed since */
+    struct map eds_changed;             /* names; their clusters are bound again at the next seal */
 };
 
 /* Takes copies. false and err: the resource is refused, its predecessor stays. */

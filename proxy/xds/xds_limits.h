@@ -4,12 +4,14 @@
 
 #define XDS_RESOURCES_MAX 200000 /* of one type */
 #define XDS_NAME_BYTES_MAX 1024
+#define XDS_VERSION_BYTES_MAX 1024
 #define XDS_MESSAGE_BYTES_MAX (64u * 1024 * 1024)
 #define XDS_PENDING_MAX 64 /* responses that are not ACKed yet */
 #define XDS_SERVERS_MAX 8
 #define XDS_ERROR_BYTES_MAX 2048 /* text of a NACK */
 #define XDS_BACKOFF_MIN_MS 20
 #define XDS_BACKOFF_MAX_MS 5000
+#define XDS_STABLE_MS 1000 /* a stream that lasted so long makes the next loss a first one */
 #define XDS_LKG_BYTES_MAX (256u * 1024 * 1024)
 #define XDS_LKG_DELAY_MS 500 /* changes are gathered so long before they are written */
 
