@@ -13,6 +13,7 @@
 #define RING_SIZE_MIN 1024
 #define RING_SIZE_MAX 8388608 /* Envoy and gRPC refuse more */
 #define MAGLEV_TABLE 65537
+#define MAGLEV_TABLE_MAX 5000011
 
 struct slice cluster_name(struct arena *a, struct slice direction, uint32_t port,
                           struct slice subset, struct slice host)
@@ -178,6 +179,15 @@ static void ring_hash(struct arena *a, CLUSTER(Cluster) *c, uint64_t minimum)
     c->ring_hash_lb_config->minimum_ring_size = wkt_u64(a, clamp(minimum, 1, RING_SIZE_MAX));
 }
 
+/* Envoy refuses a table whose size is not prime. */
+static uint64_t maglev_size(uint64_t n)
+{
+    bool prime = n >= 2 && n <= MAGLEV_TABLE_MAX;
+    for (uint64_t d = 2; prime && d * d <= n; d++)
+        prime = n % d != 0;
+    return prime ? n : MAGLEV_TABLE;
+}
+
 static void consistent_hash(struct arena *a, CLUSTER(Cluster) *c, const json_t *hash,
                             enum flavor flavor)
 {
@@ -191,7 +201,8 @@ static void consistent_hash(struct arena *a, CLUSTER(Cluster) *c, const json_t *
     c->lb_policy = ENVOY__CONFIG__CLUSTER__V3__CLUSTER__LB_POLICY__MAGLEV;
     c->lb_config_case = ENVOY__CONFIG__CLUSTER__V3__CLUSTER__LB_CONFIG_MAGLEV_LB_CONFIG;
     c->maglev_lb_config = NEW_CLUSTER(a, cluster__maglev_lb_config);
-    c->maglev_lb_config->table_size = wkt_u64(a, jr_u64(maglev, "tableSize", MAGLEV_TABLE));
+    c->maglev_lb_config->table_size =
+        wkt_u64(a, maglev_size(jr_u64(maglev, "tableSize", MAGLEV_TABLE)));
 }
 
 static CLUSTER(Cluster__SlowStartConfig) *slow_start(struct arena *a, const json_t *lb)

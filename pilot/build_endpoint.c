@@ -1,6 +1,7 @@
 /* EDS: load assignments, by locality. */
 #include "pilot/build_internal.h"
 
+#include <arpa/inet.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -208,8 +209,17 @@ static void own_name(const struct model_service *s, const struct model_port *por
                                              .object = s->object};
 }
 
+/* EDS takes addresses alone: one name in it and the whole assignment is refused. */
+static bool is_ip(struct slice text)
+{
+    unsigned char bytes[sizeof(struct in6_addr)];
+    char copy[INET6_ADDRSTRLEN];
+    return slice_cstr(text, copy, sizeof(copy)) &&
+           (inet_pton(AF_INET, copy, bytes) == 1 || inet_pton(AF_INET6, copy, bytes) == 1);
+}
+
 static void add_endpoints(struct build *b, ENDPOINT(ClusterLoadAssignment) *cla,
-                          const struct model_endpoints *all, struct jr_pairs subset,
+                          const struct model_endpoints *all, struct jr_pairs subset, bool only_ips,
                           enum flavor flavor, struct arena *a, struct sources *sources)
 {
     ENDPOINT(LocalityLbEndpoints) *group = NULL;
@@ -217,7 +227,7 @@ static void add_endpoints(struct build *b, ENDPOINT(ClusterLoadAssignment) *cla,
     uint64_t weight = 0;
     for (size_t i = 0; i < all->n; i++) {
         const struct model_endpoint *e = &all->p[i];
-        if (!jr_pairs_select(subset, e->labels))
+        if (!jr_pairs_select(subset, e->labels) || (only_ips && !is_ip(e->address)))
             continue;
         if (!at || model_locality_cmp(at, &e->locality) != 0) {
             at = &e->locality;
@@ -247,7 +257,8 @@ ENDPOINT(ClusterLoadAssignment) *assignment_make(struct build *b, const struct a
         (s->resolution == RESOLUTION_DNS && want->flavor == FLAVOR_GRPC))
         all.n = all.n ? 1 : 0;
     cla->cluster_name = pb_str(a, want->name);
-    add_endpoints(b, cla, &all, want->subset, want->flavor, a, sources);
+    add_endpoints(b, cla, &all, want->subset, s->resolution == RESOLUTION_ENDPOINTS, want->flavor,
+                  a, sources);
     const json_t *to = distribution(want);
     if (to)
         distribute(to, cla, a);

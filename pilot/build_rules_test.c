@@ -112,6 +112,16 @@ static const struct rule_case cluster_cases[] = {
         "{tableSize: "
         "251}}}}}"),
      &weft, XDS_CDS, CLUSTER_A, "maglevLbConfig.tableSize", "\"251\""},
+    {"a table that is not prime",
+     DR("{host: a, trafficPolicy: {loadBalancer: {consistentHash: {useSourceIp: true, maglev: "
+        "{tableSize: "
+        "1000}}}}}"),
+     &weft, XDS_CDS, CLUSTER_A, "maglevLbConfig.tableSize", "\"65537\""},
+    {"a name among addresses is left out",
+     "apiVersion: networking.istio.io/v1\nkind: WorkloadEntry\nmetadata: {name: a0, namespace: "
+     "default}\n"
+     "spec: {address: host.example.com, labels: {app: a}}\n",
+     &weft, XDS_EDS, CLUSTER_A, "endpoints[2]", "null"},
     {"gRPC has no maglev",
      DR("{host: a, trafficPolicy: {loadBalancer: {consistentHash: {httpHeaderName: x, maglev: "
         "{}}}}}"),

@@ -93,7 +93,8 @@ struct model_service {
 struct model_object {
     struct slice key, ns, name;
     enum kind_id kind;
-    reg_rev create_rev, mod_rev;
+    reg_rev create_rev;
+    reg_rev mod_rev; /* of what it says: later writes of its status alone do not count */
     json_t *json;
     const json_t *spec; /* EndpointSlice: the whole object */
     struct jr_pairs labels, annotations;

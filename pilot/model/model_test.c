@@ -205,6 +205,46 @@ static void changes_touch_what_they_concern(void **state)
     world_fini(&w);
 }
 
+/* A status that was written later makes nothing that comes from the spec look newer, on any
+ * replica. */
+static void status_is_no_revision(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *json;
+        reg_rev revision;
+    } cases[] = {
+        {"{\"metadata\":{\"generation\":2},\"spec\":{\"host\":\"a\"},\"status\":{\"conditions\":[{"
+         "\"type\":\"Distributed\","
+         "\"message\":\"3/3 @41\",\"observedGeneration\":2}]}}",
+         41},
+        {"{\"metadata\":{\"generation\":3},\"spec\":{\"host\":\"a\"},\"status\":{\"conditions\":[{"
+         "\"type\":\"Distributed\","
+         "\"message\":\"3/3 @41\",\"observedGeneration\":2}]}}",
+         50},
+        {"{\"spec\":{\"host\":\"a\"},\"status\":{\"conditions\":[{\"type\":\"Distributed\","
+         "\"message\":\"3/3 @41\"}]}}",
+         50},
+        {"{\"metadata\":{\"generation\":2},\"spec\":{\"host\":\"a\"},\"status\":{\"conditions\":[{"
+         "\"type\":\"Distributed\","
+         "\"message\":\"no proxies\",\"observedGeneration\":2}]}}",
+         50},
+        {"{\"metadata\":{\"generation\":2},\"spec\":{\"host\":\"a\"},\"status\":{\"conditions\":[{"
+         "\"type\":\"Distributed\","
+         "\"message\":\"3/3 @99\",\"observedGeneration\":2}]}}",
+         50},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        struct world w;
+        world_init(&w);
+        model_apply(&w.m, S(DR_KEY), slice_of(cases[i].json), 7, 50);
+        const struct model_fact *f =
+            model_index(&w.m, MODEL_RULE_HOST, S("a.default.svc.cluster.local"));
+        assert_int_equal(f->node.revision, cases[i].revision);
+        world_fini(&w);
+    }
+}
+
 static void oldest_first(void **state)
 {
     (void)state;
@@ -384,6 +424,7 @@ int main(void)
         cmocka_unit_test(protocols),
         cmocka_unit_test(hosts),
         cmocka_unit_test(changes_touch_what_they_concern),
+        cmocka_unit_test(status_is_no_revision),
         cmocka_unit_test(oldest_first),
         cmocka_unit_test(bad_objects_are_issues),
         cmocka_unit_test(parts_not_in_effect),
