@@ -345,6 +345,7 @@ static void watch_rows(struct watching *w, const json_t *event)
 {
     struct table_style style = cli_table_style(w->g->c);
     json_t *table = as_table(w, json_object_get(event, "object"));
+    style.keep_widths = !style.no_headers;
     style.no_headers = true;
     table_clear(&w->grid.table);
     grid_rows(&w->grid, table, json_str(event, "type"));

@@ -49,7 +49,6 @@ void table_column(struct table *t, struct slice title)
         else if (p[i] == ' ')
             p[i] = '-';
     }
-    t->widths[t->column_count] = text_width(copy);
     t->titles[t->column_count++] = copy;
 }
 
@@ -136,14 +135,21 @@ void table_sort(struct table *t, size_t column)
 
 /* ---- printing ---- */
 
-static void print_cell(const struct table *t, size_t column, const struct table_cell *cell,
-                       FILE *out, bool colour)
+/* Titles that are not shown take no room. */
+static size_t column_width(const struct table *t, size_t column, const struct table_style *style)
 {
-    bool tinted = colour && cell->tint != TINT_NONE;
+    size_t title = style->no_headers && !style->keep_widths ? 0 : text_width(t->titles[column]);
+    return title > t->widths[column] ? title : t->widths[column];
+}
+
+static void print_cell(const struct table *t, size_t column, const struct table_cell *cell,
+                       FILE *out, const struct table_style *style)
+{
+    bool tinted = style->colour && cell->tint != TINT_NONE;
     fprintf(out, "%s%.*s%s", tinted ? tints[cell->tint] : "", SLICE(cell->text),
             tinted ? "\033[0m" : "");
     if (column + 1 < t->column_count)
-        fprintf(out, "%*s", (int)(t->widths[column] - cell->width) + GAP, "");
+        fprintf(out, "%*s", (int)(column_width(t, column, style) - cell->width) + GAP, "");
     else
         fputc('\n', out);
 }
@@ -152,10 +158,10 @@ void table_print(const struct table *t, FILE *out, const struct table_style *sty
 {
     for (size_t i = 0; i < t->column_count && !style->no_headers; i++) {
         struct table_cell title = {.text = t->titles[i], .width = text_width(t->titles[i])};
-        print_cell(t, i, &title, out, false);
+        print_cell(t, i, &title, out, style);
     }
     for (size_t i = 0; i < t->cells.n; i++)
-        print_cell(t, i % t->column_count, &t->cells.p[i], out, style->colour);
+        print_cell(t, i % t->column_count, &t->cells.p[i], out, style);
 }
 
 /* ---- ages ---- */

@@ -28,12 +28,13 @@ struct table {
     struct arena title_arena;
     size_t column_count;
     struct slice titles[CLI_COLUMNS_MAX];
-    size_t widths[CLI_COLUMNS_MAX];
+    size_t widths[CLI_COLUMNS_MAX]; /* of the cells so far */
     VEC(struct table_cell) cells;
 };
 
 struct table_style {
     bool no_headers;
+    bool keep_widths; /* without titles, but below them: rows that follow */
     bool colour;
 };
 

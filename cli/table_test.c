@@ -65,6 +65,13 @@ static void test_clear_keeps_widths(void **state)
     table_cell(&t, S("c"));
     check_printed(&t, &(struct table_style){.no_headers = true}, "a         b          c\n");
     table_fini(&t);
+    table_columns(&t, (const char *[]){"LONG-TITLE", "X"}, 2);
+    table_cell(&t, S("a"));
+    table_cell(&t, S("b"));
+    check_printed(&t, &(struct table_style){.no_headers = true}, "a   b\n");
+    check_printed(&t, &(struct table_style){.no_headers = true, .keep_widths = true},
+                  "a            b\n");
+    table_fini(&t);
 }
 
 static void test_sort_is_stable(void **state)
