@@ -224,6 +224,28 @@ static bool admit(struct guard *g, struct raft_message *m)
     }
 }
 
+/* libraft probes a follower once a heartbeat, also when its refusal has just said where to go on: a
+ * new leader would need several heartbeats to find the common entry. One refusal, one more probe.
+ */
+static void probe_again_at_once(struct guard *g, const struct raft_message *m)
+{
+    struct raft *r = g->raft;
+    if (r->state != RAFT_LEADER || m->append_entries_result.rejected == 0 ||
+        m->append_entries_result.term != r->current_term)
+        return;
+    for (unsigned i = 0; i < r->configuration.n; i++) {
+        struct raft_progress *p = &r->leader_state.progress[i];
+        if (r->configuration.servers[i].id == m->server_id && p->state != PROGRESS_SNAPSHOT)
+            p->last_send = 0;
+    }
+}
+
+static raft_index covered_commit(const struct raft_append_entries *a)
+{
+    raft_index end = a->prev_log_index + a->n_entries;
+    return a->leader_commit < end ? a->leader_commit : end;
+}
+
 static void on_recv(struct raft_io *inner, struct raft_message *m)
 {
     struct guard *g = inner->data;
@@ -231,6 +253,10 @@ static void on_recv(struct raft_io *inner, struct raft_message *m)
         return;
     wf_assert(!g->receiving);
     g->receiving = m;
+    if (m->type == RAFT_IO_APPEND_ENTRIES && rule(g, GUARD_G15_COMMIT))
+        m->append_entries.leader_commit = covered_commit(&m->append_entries);
+    if (m->type == RAFT_IO_APPEND_ENTRIES_RESULT)
+        probe_again_at_once(g, m);
     if (m->type == RAFT_IO_APPEND_ENTRIES)
         g->receiving_end = m->append_entries.prev_log_index + m->append_entries.n_entries;
     g->recv(&g->io, m);

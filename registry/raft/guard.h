@@ -65,6 +65,10 @@ enum guard_rule {
     /* Followers hear at once how far the commit has come: 0.15 tells with the next entry or
      * heartbeat, and until then nothing is applied there (guard_tell_commit). */
     GUARD_G14_TELL = 1u << 13,
+    /* A follower commits at most what a request covers (Raft figure 2: the lower of leaderCommit
+     * and the last new entry): 0.15 takes its own last stored index, which may be another leader's
+     * entry. */
+    GUARD_G15_COMMIT = 1u << 14,
 };
 
 enum guard_standing { GUARD_MEMBER, GUARD_ASKING, GUARD_CATCHING };
