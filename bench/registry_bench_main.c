@@ -1,10 +1,10 @@
 /* Measures a registry cluster on loopback.
  *
  *   weft-bench-registry writes WRITERS SECONDS [leader|follower]   three nodes in this process
- *   weft-bench-registry failover TRIALS                            three processes, the leader's is
- * killed
+ *   weft-bench-registry failover TRIALS [stop]   three processes; the leader's is killed, or
+ *                                                stopped so that its connections stay
  *
- * Prints one line of key=value. Directories are made below $TMPDIR (or /tmp).
+ * Prints one line of key=value. Directories are made below /tmp.
  */
 #include <signal.h>
 #include <sys/mman.h>
@@ -194,7 +194,7 @@ static void wait_whole(const struct board *b)
     WAIT_FOR(board_leader(b) >= 0);
 }
 
-static void bench_failover(size_t trials)
+static void bench_failover(size_t trials, bool silent)
 {
     struct cluster c;
     uint32_t *us = mem_array(trials, sizeof(*us));
@@ -211,7 +211,7 @@ static void bench_failover(size_t trials)
         int l = board_leader(board);
         uint64_t t0 = now_ns(), first = 0;
         board->node[l].leads = 0;
-        kill(pid[l], SIGKILL);
+        kill(pid[l], silent ? SIGSTOP : SIGKILL);
         while (!first) {
             for (int i = 0; i < 3; i++)
                 if (i != l && __atomic_load_n(&board->node[i].acked_ns, __ATOMIC_ACQUIRE) > t0)
@@ -220,13 +220,14 @@ static void bench_failover(size_t trials)
             usleep(100);
         }
         us[t] = (uint32_t)((first - t0) / 1000);
+        kill(pid[l], SIGKILL);
         waitpid(pid[l], NULL, 0);
         pid[l] = spawn(&c, (size_t)l, board);
     }
     qsort(us, trials, sizeof(*us), by_value);
-    printf("failover trials=%zu p50_ms=%.1f p90_ms=%.1f p99_ms=%.1f max_ms=%.1f\n", trials,
-           at_quantile(us, trials, 0.5), at_quantile(us, trials, 0.9),
-           at_quantile(us, trials, 0.99), at_quantile(us, trials, 1));
+    printf("failover leader=%s trials=%zu p50_ms=%.1f p90_ms=%.1f p99_ms=%.1f max_ms=%.1f\n",
+           silent ? "stopped" : "killed", trials, at_quantile(us, trials, 0.5),
+           at_quantile(us, trials, 0.9), at_quantile(us, trials, 0.99), at_quantile(us, trials, 1));
     for (size_t i = 0; i < 3; i++) {
         kill(pid[i], SIGKILL);
         waitpid(pid[i], NULL, 0);
@@ -241,11 +242,11 @@ int main(int argc, char **argv)
     if (argc >= 4 && strcmp(argv[1], "writes") == 0)
         bench_writes(strtoul(argv[2], NULL, 10), (unsigned)strtoul(argv[3], NULL, 10),
                      argc > 4 && strcmp(argv[4], "follower") == 0);
-    else if (argc == 3 && strcmp(argv[1], "failover") == 0)
-        bench_failover(strtoul(argv[2], NULL, 10));
+    else if (argc >= 3 && strcmp(argv[1], "failover") == 0)
+        bench_failover(strtoul(argv[2], NULL, 10), argc > 3 && strcmp(argv[3], "stop") == 0);
     else
         return fprintf(stderr, "usage: weft-bench-registry writes N SECONDS [leader|follower] | "
-                               "failover TRIALS\n"),
+                               "failover TRIALS [stop]\n"),
                2;
     return 0;
 }

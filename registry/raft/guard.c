@@ -189,6 +189,17 @@ static bool outsider_takes(struct guard *g, const struct raft_message *m)
     return true;
 }
 
+/* A vote is refused "within the minimum election timeout of hearing from a current leader" (Raft
+ * dissertation §4.2.3). libraft refuses until its own, longer timer ends: then both of two
+ * followers have to wait for theirs. */
+static void forget_silent_leader(struct guard *g)
+{
+    struct raft *r = g->raft;
+    raft_time silent = g->inner->time(g->inner) - r->election_timer_start;
+    if (r->state == RAFT_FOLLOWER && silent >= r->election_timeout)
+        r->follower_state.current_leader.id = 0;
+}
+
 /* false: libraft is not to see it. */
 static bool admit(struct guard *g, struct raft_message *m)
 {
@@ -217,6 +228,9 @@ static bool admit(struct guard *g, struct raft_message *m)
             return true;
         hold(g, m);
         return false;
+    case RAFT_IO_REQUEST_VOTE:
+        forget_silent_leader(g);
+        return true;
     case RAFT_IO_TIMEOUT_NOW:
         return !(rule(g, GUARD_G5_BUSY_TIMEOUT_NOW) && busy(g));
     default:
