@@ -152,7 +152,7 @@ static bool set_distributed(json_t *object, const struct summary *s, reg_rev rev
         snprintf(text, sizeof(text), "%u/%u @%llu", s->total, s->total,
                  (unsigned long long)revision);
     else
-        snprintf(text, sizeof(text), "no proxies");
+        snprintf(text, sizeof(text), "no proxies @%llu", (unsigned long long)revision);
     return condition_set(object, &(struct condition){.type = "Distributed",
                                                      .status = "True",
                                                      .reason = s->total ? "Live" : "NoProxies",
@@ -192,6 +192,20 @@ static void op_add(struct conditions *c, const struct reg_object *o, json_t *obj
     buf_fini(&value);
 }
 
+/* The revision of what the object says: its last write, but for our own writes of its status, which
+ * name it
+ * ("8/8 @41"; pilot/model reads it back). */
+static reg_rev said_at(const json_t *object, reg_rev mod_rev)
+{
+    const json_t *c = condition_get(object, "Distributed");
+    struct slice words, at;
+    uint64_t rev;
+    bool same = json_int(c, "observedGeneration", 0) == json_int(object, "metadata.generation", 1);
+    return same && slice_cut_last(json_str(c, "message"), '@', &words, &at) && slice_u64(at, &rev)
+               ? rev
+               : mod_rev;
+}
+
 /* One object against the picture; adds an operation when its conditions are not true any more. */
 static void judge(struct conditions *c, struct reg_txn *txn, const struct summary *s,
                   struct slice key)
@@ -208,7 +222,7 @@ static void judge(struct conditions *c, struct reg_txn *txn, const struct summar
     if (r || was_refused)
         changed |= set_accepted(object, r, now);
     if (!r && !is_live(object) && summary_dist_lowest(&s->converged) >= o.mod_rev)
-        changed |= set_distributed(object, s, o.mod_rev, now);
+        changed |= set_distributed(object, s, said_at(object, o.mod_rev), now);
     if (changed)
         op_add(c, &o, object);
     json_decref(object);
