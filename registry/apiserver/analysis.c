@@ -100,8 +100,11 @@ bool write_analyze(struct write *w, struct reg_txn *txn)
     bool ok = true;
     for (size_t i = 0; i < w->items.n; i++)
         map_put(&v.changed, w->items.p[i].key, &w->items.p[i]);
-    for (size_t i = 0; i < w->items.n && ok; i++)
+    for (size_t i = 0; i < w->items.n && ok; i++) {
+        size_t known = w->report.count;
         ok = analyze_item(w, &w->items.p[i], &lookup, all);
+        write_name_problems(w, &w->items.p[i], known);
+    }
     analyzer_free(all);
     map_fini(&v.changed);
     json_decref(v.held);

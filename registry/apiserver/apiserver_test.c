@@ -243,6 +243,12 @@ static void test_batch_is_atomic(void **state)
         f, 422, "POST", "/weft/v1/batch", JSON,
         "{\"items\":[" ITEM("apply", VS_BODY("a", "2")) "," ITEM("apply", VS_BODY("c", "-2")) "]}",
         "items[1].spec.http[0].route[0].weight");
+    /* A warning says of which object it is, too. */
+    expect(f, 200, "POST", "/weft/v1/batch?dryRun=All", JSON,
+           "{\"items\":[" ITEM(
+               "apply", "{\"apiVersion\":\"v1\",\"kind\":\"Namespace\","
+                        "\"metadata\":{\"name\":\"n\"}}") "," ITEM("apply", VS_BODY("c", "1")) "]}",
+           "\"items[1].spec");
     expect(
         f, 409, "POST", "/weft/v1/batch", JSON,
         "{\"items\":[" ITEM("apply", VS_BODY("a", "2")) "," ITEM("create", VS_BODY("b", "2")) "]}",

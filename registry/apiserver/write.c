@@ -47,20 +47,17 @@ struct item *write_item(struct write *w)
 
 /* ---- refusals ---- */
 
-static void name_the_item(struct write *w)
+void write_name_problems(struct write *w, const struct item *it, size_t from)
 {
-    size_t index = (size_t)(w->refused - w->items.p);
-    for (size_t i = 0; i < w->report.count; i++)
-        if (!w->report.items[i].warning)
-            w->report.items[i].field = arena_printf(&w->report.arena, "items[%zu].%.*s", index,
-                                                    SLICE(w->report.items[i].field));
+    for (size_t i = from; i < w->report.count && w->batch; i++)
+        w->report.items[i].field =
+            arena_printf(&w->report.arena, "items[%zu].%.*s", (size_t)(it - w->items.p),
+                         SLICE(w->report.items[i].field));
 }
 
 void write_refuse(struct write *w, const struct err *err)
 {
     struct api_call c = {.srv = w->srv, .req = w->req};
-    if (w->batch && w->refused)
-        name_the_item(w);
     if (w->req) {
         api_report_warnings(w->req, &w->report);
         if (w->refused) {
@@ -157,8 +154,11 @@ static bool write_prepare(struct write *w, reg_rev *ret_revision, struct err *er
     w->refused = NULL;
     if (!reg_txn_begin(w->srv->store, &txn, err))
         return false;
-    for (size_t i = 0; i < w->items.n && ok; i++)
+    for (size_t i = 0; i < w->items.n && ok; i++) {
+        size_t known = w->report.count;
         ok = item_prepare(w, &w->items.p[i], &txn, err);
+        write_name_problems(w, &w->items.p[i], known);
+    }
     ok = ok && write_analyze(w, &txn);
     *ret_revision = txn.revision;
     reg_txn_end(&txn);

@@ -61,6 +61,8 @@ struct item *write_item(struct write *w);
 void write_run(struct write *w);
 /* Answers with the failure (or with w->report, when an object was refused) and ends the write. */
 void write_refuse(struct write *w, const struct err *err);
+/* In a batch: puts "items[3]." before the fields of the report's problems from the given one on. */
+void write_name_problems(struct write *w, const struct item *it, size_t from);
 /* Reads the object's present state and makes the next one. false and err (or w->report). */
 bool item_prepare(struct write *w, struct item *it, struct reg_txn *txn, struct err *err);
 /* Each object against everything else as it will be (api/analyze.h); false: w->refused is, in
