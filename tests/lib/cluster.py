@@ -184,6 +184,13 @@ class Cluster:
             return seen.pop()[0] if len(seen) == 1 else None
         return wait_for(look, timeout, "nodes agree")
 
+    def wait_caught_up(self, timeout=20):
+        """Until every living node has what any of them has now."""
+        revision = self.revision()
+        for node in self.alive():
+            wait_for(lambda n=node: n.status()["revision"] >= revision, timeout,
+                     f"{node.name} is at @{revision}")
+
     # -- the API --
 
     def api(self, method, path, body=None, node=None, **kw):

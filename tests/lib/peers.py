@@ -195,3 +195,53 @@ def grpc_bootstrap(cluster, address, name="grpc", namespace="default", first=1):
                  "cluster": name,
                  "metadata": {"NAMESPACE": namespace, "GENERATOR": "grpc"}},
         "server_listener_resource_name_template": "grpc/server?%s"})
+
+
+class GrpcPython:
+    """A proxyless Python client that stays connected; see tests/peers/grpc_client.py."""
+
+    def __init__(self, cluster, address, targets, name="grpc-python", first=1):
+        self.targets = list(targets)
+        argv = [python_path(), os.path.join(PEERS, "grpc_client.py"),
+                *[f"xds:///{t}" for t in self.targets]]
+        env = dict(os.environ,
+                   GRPC_XDS_BOOTSTRAP_CONFIG=grpc_bootstrap(cluster, address, name, first=first))
+        self.log = open(cluster.ws.path(name + ".log"), "wb")
+        self.popen = subprocess.Popen(argv, env=env, stdin=subprocess.PIPE, stderr=self.log,
+                                      stdout=subprocess.PIPE, text=True)
+        cluster.ws.on_close(self.close)
+
+    def call(self, target, count=1, headers=(), timeout=10):
+        """{"tally": {version: n}, "codes": {code: n}, "last": message}"""
+        command = {"target": self.targets.index(target), "count": count, "timeout": timeout,
+                   "headers": list(headers)}
+        self.popen.stdin.write(json.dumps(command) + "\n")
+        self.popen.stdin.flush()
+        return json.loads(self.popen.stdout.readline())
+
+    def close(self):
+        if self.popen.poll() is None:
+            self.popen.kill()
+        self.popen.wait()
+        self.popen.stdin.close()
+        self.popen.stdout.close()
+        self.log.close()
+
+
+def grpc_go(cluster, address, target, count, user="", name="grpc-go", first=1, timeout=60):
+    """One run of the Go client: {"tally": …, "failed": n, "last": message}."""
+    env = dict(os.environ,
+               GRPC_XDS_BOOTSTRAP_CONFIG=grpc_bootstrap(cluster, address, name, first=first))
+    argv = [xdsclient_path(), "--target", f"xds:///{target}", "--count", str(count)]
+    if user:
+        argv += ["--end-user", user]
+    r = Ran(subprocess.run(argv, env=env, capture_output=True, text=True, timeout=timeout,
+                           check=False))
+    assert r.code == 0, r
+    return r.json()
+
+
+def grpc_server(cluster, name, version, listen):
+    """A gRPC application whose answers carry x-version."""
+    return cluster.ws.spawn(f"grpc-{name}-{version}",
+                            [xdsclient_path(), "--serve", listen, "--name", version])

@@ -25,6 +25,9 @@ _libc = ctypes.CDLL(None)
 CRASH = re.compile(
     rb"ERROR: (Address|Leak|Thread)Sanitizer|runtime error: |weft: bug: |Segmentation fault")
 
+# Lines of access logs: not what one looks for after a failure.
+ACCESS = re.compile(r"\[20[0-9-]+T[0-9:.]+Z\] \"")
+
 
 class Timeout(AssertionError):
     """A thing that a test waits for did not happen in time."""
@@ -190,7 +193,8 @@ class Workspace:
 
     def _show(self):
         for p in self.processes:
-            tail = p.log()[-4000:].decode("utf-8", "replace").splitlines()[-25:]
+            tail = [line for line in p.log()[-200000:].decode("utf-8", "replace").splitlines()
+                    if not ACCESS.match(line)][-25:]
             if tail:
                 print(f"-- {p.name} (last lines)", file=sys.stderr)
                 print("\n".join("   " + line[:300] for line in tail), file=sys.stderr)
