@@ -12,17 +12,18 @@ from lib import corpus  # noqa: E402
 from lib.bookinfo import Bookinfo, PORT, client_proxy  # noqa: E402
 from lib.case import Case, main, note  # noqa: E402
 from lib.cluster import Cluster, Proxy, wait_for  # noqa: E402
-from lib.peers import Envoy, GrpcPython, Kubectl, grpc_go, grpc_server, weft  # noqa: E402
+from lib.peers import Envoy, GrpcPython, grpc_go, grpc_server, weft  # noqa: E402
 
 GATEWAY = {"istio": "ingressgateway"}
 
 
 def apply_files(cluster, *paths):
-    """weft apply, else kubectl apply."""
-    args = [a for p in paths for a in ("-f", p)]
-    if os.path.exists(os.path.join(cluster.bin_dir, "weft")):
-        return weft(cluster, "apply", *args)
-    return Kubectl(cluster).run("apply", *args)
+    """One after the other by weft apply; the last run."""
+    for path in paths:
+        r = weft(cluster, "apply", "-f", path)
+        if r.code:
+            break
+    return r
 
 
 class Corpus(Case):
@@ -66,8 +67,7 @@ class WeftProxies(Corpus):
     def connect(cls):
         c = cls.cluster
         cls.bookinfo.start()
-        return [client_proxy(c, 50), client_proxy(c, 51, "redirected", interception="redirect"),
-                Proxy(c, "ingress", c.host(2), GATEWAY, kind="router")]
+        return [client_proxy(c, 50), Proxy(c, "ingress", c.host(2), GATEWAY, kind="router")]
 
     def check_file(self):
         for p in self.proxies:
@@ -122,12 +122,15 @@ class Grpc(Corpus):
     def test_every_file(self):
         self.every_file()
 
-    def versions(self, name, count, **headers):
-        """Shares as Python and Go see them, after the file is live."""
+    def versions(self, name, count, expect, **headers):
+        """Shares as Python and Go see them, once the first call of the channel that was open before went
+        to a version that the file names: gRPC acknowledges a little before its channels change."""
         path = corpus.bookinfo(name)
         r = apply_files(self.cluster, corpus.bookinfo("destination-rule-all.yaml"), path)
         self.assertEqual(r.code, 0, r)
         self.cluster.wait()
+        wait_for(lambda: set(self.python.call(f"reviews:{PORT}", 1, list(headers.items()))["tally"])
+                 <= expect, 5, "the open channel follows the file")
         python = self.python.call(f"reviews:{PORT}", count, list(headers.items()))
         go = grpc_go(self.cluster, self.cluster.host(71), f"reviews:{PORT}", count,
                      user=headers.get("end-user", ""))
@@ -136,21 +139,21 @@ class Grpc(Corpus):
         return python["tally"], go["tally"]
 
     def test_split(self):
-        for tally in self.versions("virtual-service-reviews-90-10.yaml", 2000):
+        for tally in self.versions("virtual-service-reviews-90-10.yaml", 2000, {"v1", "v2"}):
             self.assertAlmostEqual(tally["v1"] / 20, 90, delta=3)
             self.assertAlmostEqual(tally["v2"] / 20, 10, delta=3)
 
     def test_header(self):
-        for tally in self.versions("virtual-service-reviews-jason-v2-v3.yaml", 50,
+        for tally in self.versions("virtual-service-reviews-jason-v2-v3.yaml", 50, {"v2"},
                                    **{"end-user": "jason"}):
             self.assertEqual(tally, {"v2": 50})
-        for tally in self.versions("virtual-service-reviews-jason-v2-v3.yaml", 50):
+        for tally in self.versions("virtual-service-reviews-jason-v2-v3.yaml", 50, {"v3"}):
             self.assertEqual(tally, {"v3": 50})
 
     def test_endpoint_goes(self):
         """An instance that leaves gets no more calls; the client needs no restart."""
         c = self.cluster
-        self.versions("virtual-service-reviews-v3.yaml", 5)
+        self.versions("virtual-service-reviews-v3.yaml", 5, {"v3"})
         mine = [o for o in self.bookinfo.objects() if o["metadata"]["name"] in
                 ("reviews-1", "reviews-v3")]
         less = dict(mine[0], endpoints=[e for e in mine[0]["endpoints"]
