@@ -174,6 +174,10 @@ static int run_command(struct cli *c)
 {
     struct err err = {0};
     const struct command *cmd = c->flags.command;
+    if (flags_on(&c->flags, FLAG_VERSION)) {
+        fputs("weft " WEFT_VERSION "\n", c->out);
+        return CLI_OK;
+    }
     if (flags_on(&c->flags, FLAG_HELP) || cmd == &command_root) {
         help_print(cmd, c->out);
         return CLI_OK;

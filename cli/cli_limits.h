@@ -14,6 +14,7 @@
 #define CLI_WATCH_RETRIES_MAX 5        /* in a row, without an event in between */
 #define CLI_DIFF_EDITS_MAX 1000        /* 8 MiB of search; beyond it a diff shows all as replaced */
 
+#define CLI_WATCH_STALL_MS 90000  /* three bookmarks of the server are missing: another node */
 #define CLI_TIMEOUT_MS 10000      /* of one request */
 #define CLI_WAIT_TIMEOUT_MS 30000 /* of weft wait and --wait */
 #define CLI_WAIT_GRACE_MS 2000    /* for the answer behind the server's own time-out */

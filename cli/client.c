@@ -494,11 +494,12 @@ static void on_watch_timeout(struct env_timer *t)
 static void watch_connect(struct watching *x)
 {
     struct arena scratch = {0};
-    struct slice path =
-        arena_printf(&scratch, "%.*s&resourceVersion=%s", SLICE(x->w->path), x->revision);
+    struct slice path = arena_printf(&scratch, "%.*s&allowWatchBookmarks=true&resourceVersion=%s",
+                                     SLICE(x->w->path), x->revision);
     struct http_call_options o = call_options(
         x->cl, &(struct client_request){.method = S("GET"), .path = path, .form = x->w->form},
         &scratch);
+    o.stall_timeout = CLI_WATCH_STALL_MS;
     o.on_head = on_watch_head;
     o.on_data = on_watch_data;
     o.on_end = on_watch_end;
@@ -518,7 +519,7 @@ static void watch_connect(struct watching *x)
 static bool watch_goes_on(struct watching *x)
 {
     bool broken = x->failure.code == ERR_NONE || x->failure.code == ERR_UNAVAILABLE ||
-                  x->failure.code == ERR_UNKNOWN_OUTCOME;
+                  x->failure.code == ERR_UNKNOWN_OUTCOME || x->failure.code == ERR_TIMEOUT;
     bool welcome = x->status == 0 || x->status == 200 || x->status == 503;
     return broken && welcome && ++x->idle <= CLI_WATCH_RETRIES_MAX;
 }

@@ -201,7 +201,8 @@ static void test_wait_for(void **state)
     (void)state;
     static const char list[] = "GET " VS_PATH "?fieldSelector=metadata.name%3Done";
     static const char watch[] =
-        "GET " VS_PATH "?watch=1&fieldSelector=metadata.name%3Done&resourceVersion=5";
+        "GET " VS_PATH
+        "?watch=1&fieldSelector=metadata.name%3Done&allowWatchBookmarks=true&resourceVersion=5";
     static const struct canned answers[] = {
         /* A condition of the last generation does not count. */
         {list, 200,

@@ -130,13 +130,13 @@ static void test_watch_goes_on_where_it_was_cut(void **state)
     static const struct canned answers[] = {
         {"GET " VS_LIST "?limit=500", 200,
          TABLE("\"resourceVersion\":\"7\"", ROW("a", "default", "1", "5")), NULL},
-        {"GET " VS_LIST "?limit=500&watch=1&resourceVersion=7", 200,
+        {"GET " VS_LIST "?limit=500&watch=1&allowWatchBookmarks=true&resourceVersion=7", 200,
          EVENT("MODIFIED", ROW("a", "default", "2", "8"))
              EVENT("ADDED", ROW("longer-name", "default", "3", "9")) "{\"type\":\"MODI",
          NULL},
-        {"GET " VS_LIST "?limit=500&watch=1&resourceVersion=9", 200,
+        {"GET " VS_LIST "?limit=500&watch=1&allowWatchBookmarks=true&resourceVersion=9", 200,
          "{\"type\":\"BOOKMARK\",\"object\":{\"metadata\":{\"resourceVersion\":\"12\"}}}\n", NULL},
-        {"GET " VS_LIST "?limit=500&watch=1&resourceVersion=12", 200,
+        {"GET " VS_LIST "?limit=500&watch=1&allowWatchBookmarks=true&resourceVersion=12", 200,
          EVENT("DELETED", ROW("a", "default", "2", "13")) "{\"type\":\"ERROR\",\"object\":" STATUS(
              410, "Expired", "too old") "}\n",
          NULL},
@@ -160,7 +160,9 @@ static void test_watch_as_lines(void **state)
     static const struct canned answers[] = {
         {"GET " VS_LIST "?limit=500&fieldSelector=metadata.name%3Da", 200,
          "{\"metadata\":{\"resourceVersion\":\"7\"},\"items\":[" VS("a", "1") "]}", NULL},
-        {"GET " VS_LIST "?limit=500&fieldSelector=metadata.name%3Da&watch=1&resourceVersion=7", 200,
+        {"GET " VS_LIST "?limit=500&fieldSelector=metadata.name%3Da&watch=1&allowWatchBookmarks="
+                        "true&resourceVersion=7",
+         200,
          "{\"type\":\"MODIFIED\",\"object\":" VS("a", "2") "}\n"
                                                            "{\"type\":\"ERROR\",\"object\":" STATUS(
                                                                410, "Expired", "too old") "}\n",
@@ -189,7 +191,8 @@ static void test_a_watch_that_always_ends_is_given_up(void **state)
     (void)state;
     static const struct canned answers[] = {
         {"GET " VS_LIST "?limit=500", 200, TABLE("\"resourceVersion\":\"7\"", ""), NULL},
-        {"GET " VS_LIST "?limit=500&watch=1&resourceVersion=7", 200, "\n", NULL},
+        {"GET " VS_LIST "?limit=500&watch=1&allowWatchBookmarks=true&resourceVersion=7", 200, "\n",
+         NULL},
         {0},
     };
     struct fake f;

@@ -21,6 +21,7 @@ enum flag_kind {
 
 enum flag_id {
     FLAG_HELP,
+    FLAG_VERSION,
     FLAG_SERVER,
     FLAG_NAMESPACE,
     FLAG_TIMEOUT,

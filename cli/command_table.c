@@ -14,6 +14,7 @@ static const char *const directions[] = {"inbound", "outbound", NULL};
 
 const struct flag flags_known[FLAG_ID_COUNT] = {
     [FLAG_HELP] = {'h', "help", FLAG_SWITCH, NULL, NULL, "Show help for the command."},
+    [FLAG_VERSION] = {0, "version", FLAG_SWITCH, NULL, NULL, "The version of this program."},
     [FLAG_SERVER] = {'s', "server", FLAG_TEXT, "ADDR[,ADDR…]", NULL,
                      "Nodes to ask, tried in order (WEFT_ADDR)."},
     [FLAG_NAMESPACE] = {'n', "namespace", FLAG_TEXT, "NAME", NULL,
@@ -328,6 +329,7 @@ const struct command command_root = {
     .name = "weft",
     .about = "Connect, secure, control and observe services",
     .args = "COMMAND",
+    .flags = FLAG_BIT(FLAG_VERSION),
     .subs = root_subs,
     .sub_count = ARRAY_LEN(root_subs),
 };

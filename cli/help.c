@@ -279,7 +279,7 @@ void help_print_man(FILE *out)
     for (size_t i = 0; i < command_root.sub_count; i++)
         man_command(out, NULL, &command_root.subs[i]);
     fputs(".SH FLAGS OF EVERY COMMAND\n", out);
-    man_flags(out, &command_root, flags_global);
+    man_flags(out, &command_root, flags_global | command_root.flags);
     fputs(".SH ENVIRONMENT\n", out);
     for (size_t i = 0; i < ARRAY_LEN(variables); i++)
         man_row(out, variables[i].name, variables[i].about);

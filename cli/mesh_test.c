@@ -319,6 +319,7 @@ static void test_version(void **state)
     fake_start(&f, answers);
     fake_check(&f, "version", CLI_OK, "client " WEFT_VERSION "\nserver 0.1.0 (n1)\n", "");
     fake_check(&f, "version --client", CLI_OK, "client " WEFT_VERSION "\n", "");
+    fake_check(&f, "--version", CLI_OK, "weft " WEFT_VERSION "\n", "");
     assert_int_equal(fake_run_at(&f, "127.0.0.1:1", "version"), CLI_UNREACHABLE);
     assert_string_equal(f.out, "client " WEFT_VERSION "\n");
     fake_stop(&f);
