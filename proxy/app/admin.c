@@ -299,8 +299,9 @@ static void gather_row(void *ctx, const struct worker_host *h)
             row = &g->rows.p[i];
     if (!row) {
         row = vec_push(&g->rows);
-        row->key = mem_new(strlen(key) + 1);
-        strcpy(row->key, key);
+        size_t n = strlen(key) + 1;
+        row->key = mem_new(n);
+        memcpy(row->key, key, n);
         row->healthy = true;
     }
     row->active += h->active;
