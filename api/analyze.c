@@ -6,7 +6,7 @@
 
 #define CUT(s) SLICE(slice_sub((s), 0, 80))
 
-/* ---- destinations ---- */
+/* Destinations. */
 
 static void warn_unknown_host(struct check *c, struct slice host, struct slice full)
 {
@@ -138,7 +138,7 @@ static void check_route(struct check *c, const json_t *route)
     check_each(c, route, "mirrors", check_weighted);
 }
 
-/* ---- gateways of a VirtualService ---- */
+/* Gateways of a VirtualService. */
 
 /* "host", "ns/host", "./host" of a Gateway's server. */
 static bool server_serves(const json_t *server, struct slice gateway_ns, struct slice ns,
@@ -203,7 +203,7 @@ static void check_gateway(struct check *c, const json_t *reference)
                    CUT(ns), CUT(name));
 }
 
-/* ---- hosts of a VirtualService ---- */
+/* Hosts of a VirtualService. */
 
 static void warn_same_host(struct check *c, const json_t *host)
 {
@@ -236,7 +236,7 @@ static void analyze_virtual_service(struct analysis *a, const json_t *spec)
     check_leave(c, at);
 }
 
-/* ---- DestinationRule ---- */
+/* DestinationRule. */
 
 static bool has_subset(const json_t *spec, struct slice name)
 {
@@ -287,7 +287,7 @@ static void analyze_destination_rule(struct analysis *a, const json_t *spec)
     check_leave(c, at);
 }
 
-/* ---- Sidecar ---- */
+/* Sidecar. */
 
 static void analyze_sidecar(struct analysis *a, const json_t *spec)
 {
@@ -310,7 +310,7 @@ static void analyze_sidecar(struct analysis *a, const json_t *spec)
     check_leave(c, at);
 }
 
-/* ---- one object, many objects ---- */
+/* One object, many objects. */
 
 bool analyzer_object(struct analyzer *s, const struct kind *k, const json_t *object,
                      struct kind_report *report)

@@ -5,7 +5,7 @@
 #include "api/names.h"
 #include "base/core/assert.h"
 
-/* ---- names ---- */
+/* Names. */
 
 struct slice analyze_full_host(struct slice host, struct slice ns, struct arena *arena)
 {
@@ -61,7 +61,7 @@ bool analyze_is_for_mesh(const json_t *spec)
     return false;
 }
 
-/* ---- destinations of a VirtualService ---- */
+/* Destinations of a VirtualService. */
 
 struct visit {
     bool (*fn)(void *arg, const json_t *destination);
@@ -101,7 +101,7 @@ void analyze_each_destination(const json_t *spec, bool (*fn)(void *arg, const js
                            route) if (!visit_route(&v, route)) return;
 }
 
-/* ---- indexes ---- */
+/* Indexes. */
 
 /* Hosts are compared in lower case (RFC 4343). */
 static struct slice lower(struct slice s, struct arena *arena)
@@ -177,7 +177,7 @@ bool analyze_item_is(const struct analyze_item *item, struct slice ns, struct sl
     return slice_eq(item->ns, ns) && slice_eq(item->name, name);
 }
 
-/* ---- reading ---- */
+/* Reading. */
 
 static bool read_entry(void *arg, const json_t *object)
 {
@@ -253,7 +253,7 @@ void analyzer_read(struct analyzer *a, enum kind_id kind)
                     readers[kind], a);
 }
 
-/* ---- questions ---- */
+/* Questions. */
 
 bool analysis_host_known(struct analysis *a, struct slice full_host)
 {

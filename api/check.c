@@ -66,7 +66,7 @@ void check_each_value(struct check *c, const json_t *object, const char *key, ch
     arena_fini(&arena);
 }
 
-/* ---- problems ---- */
+/* Problems. */
 
 static void add(struct check *c, bool warning, const char *reason, const char *key, const char *fmt,
                 va_list ap)

@@ -15,7 +15,7 @@ struct version_of_group {
     struct slice group, version;
 };
 
-/* ---- groups and versions ---- */
+/* Groups and versions. */
 
 /* Served groups in the order of the kinds, then of the extra resources; the core group is "". */
 static size_t groups_of(const struct catalog *c, struct slice groups[GROUPS_MAX])
@@ -66,7 +66,7 @@ static json_t *group_version(struct slice group, struct slice version)
     return v;
 }
 
-/* ---- resources ---- */
+/* Resources. */
 
 static json_t *strings(const char *const *words, size_t max)
 {
@@ -162,7 +162,7 @@ static json_t *resource_list(const struct catalog *c, struct version_of_group gv
                      "groupVersion", group_version(gv.group, gv.version), "resources", resources);
 }
 
-/* ---- groups ---- */
+/* Groups. */
 
 static json_t *version_entry(struct slice group, struct slice version)
 {
@@ -192,7 +192,7 @@ static json_t *group_list(const struct catalog *c)
     return json_pack("{s:s,s:s,s:o}", "kind", "APIGroupList", "apiVersion", "v1", "groups", list);
 }
 
-/* ---- aggregated ---- */
+/* Aggregated. */
 
 static json_t *response_kind(struct version_of_group gv, const char *kind)
 {
@@ -261,7 +261,7 @@ static json_t *aggregated_list(const struct catalog *c, bool core)
                      "apidiscovery.k8s.io/v2", "metadata", "items", items);
 }
 
-/* ---- documents ---- */
+/* Documents. */
 
 static json_t *version_document(void)
 {

@@ -104,7 +104,7 @@ static const struct {
     {S_INIT("discovery.k8s.io/v1"), S_INIT("EndpointSlice"), &endpoint_slice},
 };
 
-/* ---- wire ---- */
+/* Wire. */
 
 enum wire { WIRE_VARINT = 0, WIRE_FIXED64 = 1, WIRE_BYTES = 2, WIRE_FIXED32 = 5 };
 
@@ -143,7 +143,7 @@ static bool next_raw(struct reader *r, struct raw *ret)
     return reader_ok(r);
 }
 
-/* ---- values ---- */
+/* Values. */
 
 static json_t *message_json(const struct message *m, struct slice bytes);
 
@@ -287,7 +287,7 @@ static json_t *message_json(const struct message *m, struct slice bytes)
     return NULL;
 }
 
-/* ---- the envelope ---- */
+/* The envelope. */
 
 struct envelope {
     struct slice api_version, kind, raw, encoding;

@@ -164,7 +164,7 @@ const struct kind kinds[KIND_COUNT] = {
                       .columns = {{"Live", "string", "Proxies that have it.", 0, kind_cell_live}}},
 };
 
-/* ---- finding ---- */
+/* Finding. */
 
 bool kind_serves(const struct kind *k, struct slice version)
 {
@@ -268,7 +268,7 @@ const struct kind *kind_guess(struct slice word)
     return NULL;
 }
 
-/* ---- keys ---- */
+/* Keys. */
 
 static bool name_fits(const struct kind *k, struct slice name)
 {
@@ -316,7 +316,7 @@ bool kind_key_parse(struct slice key, const struct kind **ret_kind, struct slice
     return false;
 }
 
-/* ---- canonical form ---- */
+/* Canonical form. */
 
 /* Server-owned and not part of what is stored. */
 static const char *const unstored[] = {"resourceVersion", "managedFields", "selfLink"};

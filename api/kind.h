@@ -80,7 +80,7 @@ bool kind_key(const struct kind *k, struct slice ns, struct slice name, struct a
 bool kind_key_parse(struct slice key, const struct kind **ret_kind, struct slice *ret_ns,
                     struct slice *ret_name);
 
-/* ---- validation ---- */
+/* Validation. */
 
 struct kind_problem {
     bool warning;         /* travels back as a Warning header; the write goes on */

@@ -170,7 +170,7 @@ bool name_host_covers(struct slice pattern, struct slice host)
     return host.n >= suffix.n && slice_eq_nocase(slice_skip(host, host.n - suffix.n), suffix);
 }
 
-/* ---- did you mean ---- */
+/* Did you mean. */
 
 static char folded(char c)
 {

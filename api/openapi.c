@@ -10,7 +10,7 @@
 
 #define DOCUMENTS_MAX 16
 
-/* ---- schemas ---- */
+/* Schemas. */
 
 static json_t *schema_json(const struct schema *s, const char *about);
 
@@ -108,7 +108,7 @@ static json_t *schema_json(const struct schema *s, const char *about)
     return o;
 }
 
-/* ---- names ---- */
+/* Names. */
 
 /* Of one document. */
 struct group {
@@ -142,7 +142,7 @@ static json_t *group_version_kind(const struct group *g, const struct kind *k, c
     return gvk;
 }
 
-/* ---- operations ---- */
+/* Operations. */
 
 static void add_parameter(json_t *list, const char *name, const char *in, const char *type,
                           const char *about)
@@ -271,7 +271,7 @@ static void add_paths(json_t *paths, struct group *g, const struct kind *k)
                             object_path(g, k, false));
 }
 
-/* ---- documents ---- */
+/* Documents. */
 
 static void add_schemas(json_t *schemas, struct group *g, const struct kind *k)
 {

@@ -3,7 +3,7 @@
 #include "base/core/assert.h"
 #include "base/wire/json.h"
 
-/* ---- merge patch ---- */
+/* Merge patch. */
 
 /* RFC 7386 §2: what the patch says stands; null removes. */
 static json_t *merge(json_t *take_target, const json_t *patch, size_t depth)
@@ -39,7 +39,7 @@ json_t *patch_merge(const json_t *current, const json_t *patch, struct err *err)
     return merge(json_deep_copy(current), patch, 0);
 }
 
-/* ---- JSON patch ---- */
+/* JSON patch. */
 
 struct ops {
     json_t *root; /* owned; NULL after the whole document was removed */

@@ -23,7 +23,7 @@ static const struct schema *below(const struct schema *s, const char *key)
     return f ? f->schema : NULL;
 }
 
-/* ---- lists of objects ---- */
+/* Lists of objects. */
 
 static size_t find_item(const json_t *list, const char *key, const json_t *value)
 {
@@ -96,7 +96,7 @@ static void order_items(const char *key, json_t *list, const json_t *order)
     json_decref(sorted);
 }
 
-/* ---- lists of scalars ---- */
+/* Lists of scalars. */
 
 static size_t find_scalar(const json_t *list, const json_t *value)
 {
@@ -127,7 +127,7 @@ static void remove_scalars(json_t *list, const json_t *gone)
     }
 }
 
-/* ---- maps ---- */
+/* Maps. */
 
 static void retain(json_t *target, const json_t *keys)
 {

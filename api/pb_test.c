@@ -25,7 +25,7 @@
 #define DISCOVERY_REQUEST (&envoy__service__discovery__v3__discovery_request__descriptor)
 #define VALUE (&google__protobuf__value__descriptor)
 
-/* ---- what must be refused ---- */
+/* What must be refused. */
 
 /* One wire message, in hex with spaces. */
 struct refusal {
@@ -197,7 +197,7 @@ static void test_arena_limit(void **state)
     arena_fini(&arena);
 }
 
-/* ---- packing ---- */
+/* Packing. */
 
 static struct slice reference_pack(struct arena *arena, const ProtobufCMessage *msg)
 {
@@ -333,7 +333,7 @@ static void test_maps_are_sorted(void **state)
     arena_fini(&arena);
 }
 
-/* ---- types and names ---- */
+/* Types and names. */
 
 static void test_type_table(void **state)
 {

@@ -63,7 +63,7 @@ const struct schema *schema_at(const struct schema *s, struct slice path)
     return path.n ? NULL : s;
 }
 
-/* ---- types ---- */
+/* Types. */
 
 static bool is_integral(const json_t *v)
 {
@@ -118,7 +118,7 @@ static void check_type(struct check *c, const struct schema *s, const json_t *v)
     buf_fini(&text);
 }
 
-/* ---- scalars ---- */
+/* Scalars. */
 
 static void check_range(struct check *c, const struct schema *s, const json_t *v)
 {
@@ -204,7 +204,7 @@ static void check_string(struct check *c, const struct schema *s, struct slice t
         check_format(c, s->format, text);
 }
 
-/* ---- lists and maps ---- */
+/* Lists and maps. */
 
 static void check_length(struct check *c, const struct schema *s, size_t n)
 {
@@ -268,7 +268,7 @@ static void walk_map(struct walk *w, const struct schema *s, const json_t *map)
     }
 }
 
-/* ---- objects ---- */
+/* Objects. */
 
 static void unknown_field(struct walk *w, const struct schema *s, struct slice name)
 {

@@ -22,7 +22,7 @@ const struct schema schema_any = {.type = SCHEMA_ANY};
 
 SHARED_OBJECT(schema_percent, FIELD("value", &schema_number, "0 to 100, with fractions."));
 
-/* ---- metadata ---- */
+/* Metadata. */
 
 OBJECT(owner_reference, REQUIRED("apiVersion", &schema_string, NULL),
        REQUIRED("kind", &schema_string, NULL), REQUIRED("name", &schema_string, NULL),
@@ -52,7 +52,7 @@ SHARED_OBJECT(schema_object_meta,
               FIELD("managedFields", &any_list, "Not kept."),
               FIELD("selfLink", &schema_string, "Not kept."));
 
-/* ---- status ---- */
+/* Status. */
 
 OPEN_OBJECT(condition, FIELD("type", &schema_string, "Accepted, Distributed …"),
             FIELD("status", &schema_string, "True, False or Unknown."),
@@ -75,7 +75,7 @@ OBJECT_AS(, schema_istio_status, .open = true,
           FIELD("validationMessages", &validation_messages, "What analysis says."),
           FIELD("observedGeneration", &schema_int_or_string, NULL));
 
-/* ---- parts of networking.istio.io ---- */
+/* Parts of networking.istio.io. */
 
 MAP_BOUNDED(labels_256, &schema_string, 256);
 STRING_MAX(label_value, 63);
@@ -152,7 +152,7 @@ SHARED_OBJECT(schema_connection_pool,
               FIELD("tcp", &tcp_pool, "Of TCP connections, below HTTP too."),
               FIELD("http", &http_pool, "Of HTTP/1.1, HTTP/2 and gRPC."));
 
-/* ---- WorkloadEntry ---- */
+/* WorkloadEntry. */
 
 STRING_MAX(string_253, 253);
 STRING_MAX(string_256, 256);

@@ -2,7 +2,7 @@
 
 /* core/v1 and discovery.k8s.io/v1. */
 
-/* ---- Namespace ---- */
+/* Namespace. */
 
 OBJECT(namespace_spec, FIELD("finalizers", &schema_strings, NULL));
 ENUM(namespace_phase, "Active", "Terminating");
@@ -12,7 +12,7 @@ OPEN_OBJECT(namespace_status,
 SHARED_OBJECT(schema_namespace, TOP_FIELDS, FIELD("spec", &namespace_spec, NULL),
               FIELD("status", &namespace_status, NULL));
 
-/* ---- Service ---- */
+/* Service. */
 
 ENUM(protocol, "TCP", "UDP", "SCTP");
 RANGE(port_number, 1, 65535);
@@ -66,7 +66,7 @@ OPEN_OBJECT(service_status, FIELD("loadBalancer", &lb_status, NULL),
 SHARED_OBJECT(schema_service, TOP_FIELDS, FIELD("spec", &service_spec, NULL),
               FIELD("status", &service_status, NULL));
 
-/* ---- EndpointSlice ---- */
+/* EndpointSlice. */
 
 LIST_BOUNDED(addresses, &schema_string, 1, 100);
 OBJECT(endpoint_conditions, FIELD("ready", &schema_bool, "Takes traffic; yes when absent."),

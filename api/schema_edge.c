@@ -2,7 +2,7 @@
 
 /* networking.istio.io: ServiceEntry, Gateway, Sidecar. */
 
-/* ---- ServiceEntry ---- */
+/* ServiceEntry. */
 
 STRING_MAX(string_64, 64);
 STRING_MAX(string_256, 256);
@@ -33,7 +33,7 @@ OBJECT(service_entry_spec,
 SHARED_OBJECT(schema_service_entry, TOP_FIELDS, REQUIRED("spec", &service_entry_spec, NULL),
               FIELD("status", &schema_istio_status, NULL));
 
-/* ---- Gateway ---- */
+/* Gateway. */
 
 OBJECT(gateway_port, REQUIRED("number", &schema_uint32, "Port to listen on."),
        REQUIRED("protocol", &schema_string, "HTTP, HTTPS, GRPC, HTTP2, MONGO, TCP or TLS."),
@@ -52,7 +52,7 @@ OBJECT(gateway_spec, FIELD("servers", &servers, "Ports, hosts and TLS."),
 SHARED_OBJECT(schema_gateway, TOP_FIELDS, FIELD("spec", &gateway_spec, NULL),
               FIELD("status", &schema_istio_status, NULL));
 
-/* ---- Sidecar ---- */
+/* Sidecar. */
 
 ENUM(capture_mode, "DEFAULT", "IPTABLES", "NONE");
 OBJECT(ingress_listener, REQUIRED("port", &schema_server_port, "Port of the listener."),

@@ -8,7 +8,7 @@ OBJECT(string_match, CHOICE(1, "exact", &schema_string, "The whole value."),
 LIST(string_matches, &string_match);
 static const struct schema string_match_map = {.type = SCHEMA_MAP, .items = &string_match};
 
-/* ---- match ---- */
+/* Match. */
 
 OBJECT(http_match, FIELD("name", &schema_string, "Name for statistics and logs."),
        FIELD("uri", &string_match, "Path, case-sensitive unless ignoreUriCase."),
@@ -44,7 +44,7 @@ OBJECT(tcp_match,
        FIELD("gateways", &schema_strings, "Gateways of this match."));
 LIST(tcp_matches, &tcp_match);
 
-/* ---- action ---- */
+/* Action. */
 
 OBJECT(header_operations, FIELD("set", &schema_string_map, "Overwrite."),
        FIELD("add", &schema_string_map, "Append."), FIELD("remove", &schema_strings, "Remove."));
@@ -77,7 +77,7 @@ OBJECT(direct_response, REQUIRED("status", &schema_uint32, "HTTP status."),
 OBJECT(delegate, FIELD("name", &schema_string, "Name of the VirtualService that goes on."),
        FIELD("namespace", &schema_string, "Its namespace; the own one when absent."));
 
-/* ---- modifiers ---- */
+/* Modifiers. */
 
 OBJECT(regex_rewrite, FIELD("match", &schema_string, "RE2 expression."),
        FIELD("rewrite", &schema_string, "What stands instead; \\1 is the first group."));
@@ -115,7 +115,7 @@ OBJECT(cors, FIELD("allowOrigin", &schema_strings, NULL),
        FIELD("allowCredentials", &schema_nullable_bool, NULL),
        FIELD("unmatchedPreflights", &preflights, NULL));
 
-/* ---- routes ---- */
+/* Routes. */
 
 OBJECT(http_route, FIELD("name", &schema_string, "Name for logs and statistics."),
        FIELD("match", &http_matches, "Any of these; every request when absent."),

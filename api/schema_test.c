@@ -12,7 +12,7 @@
 #include "api/corpus.h"
 #include "base/wire/yaml.h"
 
-/* ---- against the CRDs ---- */
+/* Against the CRDs. */
 
 struct compare {
     struct buf path;
@@ -165,7 +165,7 @@ static void knows_every_field_of_the_crds(void **state)
     buf_fini(&m.path);
 }
 
-/* ---- problems ---- */
+/* Problems. */
 
 static void expect(enum kind_id id, int unknown, const char *yaml, const char *field,
                    const char *message, bool warning)

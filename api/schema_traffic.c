@@ -2,7 +2,7 @@
 
 /* networking.istio.io: DestinationRule. */
 
-/* ---- load balancing ---- */
+/* Load balancing. */
 
 OBJECT(cookie_attribute, REQUIRED("name", &schema_string, NULL),
        FIELD("value", &schema_string, NULL));
@@ -59,7 +59,7 @@ OBJECT(load_balancer, CHOICE(1, "simple", &simple_lb, "LEAST_REQUEST when absent
        FIELD("warmup", &warmup, "Spare new endpoints for a while."),
        FIELD("warmupDurationSecs", &schema_duration, "As warmup.duration (deprecated)."));
 
-/* ---- the rest of a policy ---- */
+/* The rest of a policy. */
 
 RANGE(http_code, 100, 599);
 LIST(http_codes, &http_code);

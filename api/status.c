@@ -105,7 +105,7 @@ json_t *status_of_report(const struct kind *k, struct slice name, const struct k
     return o;
 }
 
-/* ---- conditions ---- */
+/* Conditions. */
 
 const char *status_time(int64_t wall_ms, char dst[STATUS_TIME_BYTES])
 {

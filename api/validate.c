@@ -18,7 +18,7 @@ static check_fn *const rules[KIND_COUNT] = {
     [KIND_SIDECAR] = validate_sidecar,
 };
 
-/* ---- metadata ---- */
+/* Metadata. */
 
 static void check_name(struct check *c, const json_t *meta)
 {
@@ -104,7 +104,7 @@ static void check_same_name(struct check *c, const json_t *object)
     }
 }
 
-/* ---- the whole object ---- */
+/* The whole object. */
 
 bool kind_validate(const struct kind *k, const json_t *object, const struct kind_check *check,
                    struct kind_report *report)

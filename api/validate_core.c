@@ -7,7 +7,7 @@
 
 #define CUT(s) SLICE(slice_sub((s), 0, 80))
 
-/* ---- Service ---- */
+/* Service. */
 
 static void check_target_port(struct check *c, const json_t *target)
 {
@@ -114,7 +114,7 @@ void validate_service(struct check *c, const json_t *object)
     check_field(c, object, "spec", check_service_spec);
 }
 
-/* ---- EndpointSlice ---- */
+/* EndpointSlice. */
 
 static void check_address(struct check *c, const json_t *address)
 {

@@ -13,7 +13,7 @@ void validate_workload_entry(struct check *c, const json_t *object)
     check_field(c, object, "spec", validate_workload);
 }
 
-/* ---- ServiceEntry ---- */
+/* ServiceEntry. */
 
 static struct slice resolution_of(const json_t *spec)
 {
@@ -163,7 +163,7 @@ void validate_service_entry(struct check *c, const json_t *object)
     check_field(c, object, "spec", check_service_entry);
 }
 
-/* ---- "namespace/host" ---- */
+/* "namespace/host". */
 
 /* Gateways: [namespace/]host, namespace of ".", "*" or a name. Sidecars: namespace/host, and "~"
  * too. */
@@ -200,7 +200,7 @@ static void check_egress_host(struct check *c, const json_t *host)
         check_scoped_host(c, json_slice(host), false);
 }
 
-/* ---- Gateway ---- */
+/* Gateway. */
 
 static void check_gateway_port(struct check *c, const json_t *port)
 {
@@ -280,7 +280,7 @@ void validate_gateway(struct check *c, const json_t *object)
     check_field(c, object, "spec", check_gateway);
 }
 
-/* ---- Sidecar ---- */
+/* Sidecar. */
 
 static void check_listener_port(struct check *c, const json_t *port)
 {

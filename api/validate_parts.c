@@ -35,7 +35,7 @@ void validate_wildcard_host(struct check *c, const json_t *host)
                       CUT(s));
 }
 
-/* ---- exportTo ---- */
+/* ExportTo. */
 
 static struct slice namespace_of(const struct check *c)
 {
@@ -83,7 +83,7 @@ void validate_export_to(struct check *c, const json_t *list)
     }
 }
 
-/* ---- destinations, protocols, numbers ---- */
+/* Destinations, protocols, numbers. */
 
 static void check_port_selector(struct check *c, const json_t *port)
 {
@@ -171,7 +171,7 @@ void validate_regex(struct check *c, const json_t *regex)
     regex_free(compiled);
 }
 
-/* ---- labels ---- */
+/* Labels. */
 
 void validate_labels(struct check *c, const json_t *labels)
 {
@@ -192,7 +192,7 @@ void validate_labels(struct check *c, const json_t *labels)
     }
 }
 
-/* ---- connection pool ---- */
+/* Connection pool. */
 
 static void check_each_not_negative(struct check *c, const json_t *object, const char *const *keys)
 {
@@ -224,7 +224,7 @@ void validate_connection_pool(struct check *c, const json_t *pool)
     check_field(c, pool, "http", check_http_pool);
 }
 
-/* ---- TLS of a server ---- */
+/* TLS of a server. */
 
 static int tls_version_rank(struct slice version)
 {
@@ -294,7 +294,7 @@ void validate_server_tls(struct check *c, const json_t *tls)
         check_invalid_at(c, "minProtocolVersion", "is above maxProtocolVersion");
 }
 
-/* ---- workloads ---- */
+/* Workloads. */
 
 bool is_unix_address(struct slice s)
 {

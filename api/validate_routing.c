@@ -15,7 +15,7 @@
 #define DIRECT_BODY_BYTES_MAX (1024u * 1024u)
 #define ROUTES_COMPARED_MAX 500 /* more routes are not compared with each other */
 
-/* ---- matches ---- */
+/* Matches. */
 
 static void check_prefix(struct check *c, const json_t *prefix)
 {
@@ -81,7 +81,7 @@ static void check_http_match(struct check *c, const json_t *match)
     check_each(c, match, "gateways", check_gateway_name);
 }
 
-/* ---- header changes ---- */
+/* Header changes. */
 
 static void check_header_names(struct check *c, const json_t *headers)
 {
@@ -117,7 +117,7 @@ static void check_headers(struct check *c, const json_t *headers)
     check_field(c, headers, "response", check_operations);
 }
 
-/* ---- destinations ---- */
+/* Destinations. */
 
 static void check_route_destination(struct check *c, const json_t *route)
 {
@@ -148,7 +148,7 @@ static void check_routes(struct check *c, const json_t *rule)
     check_field(c, rule, "route", check_weights);
 }
 
-/* ---- other actions ---- */
+/* Other actions. */
 
 static void check_redirect(struct check *c, const json_t *redirect)
 {
@@ -192,7 +192,7 @@ static void check_delegate(struct check *c, const json_t *delegate)
         check_invalid_at(c, "namespace", "\"%.*s\": must be a namespace", CUT(ns));
 }
 
-/* ---- modifiers ---- */
+/* Modifiers. */
 
 static void check_regex_rewrite(struct check *c, const json_t *rewrite)
 {
@@ -382,7 +382,7 @@ static void check_cors(struct check *c, const json_t *cors)
     check_field(c, cors, "maxAge", check_max_age);
 }
 
-/* ---- HTTP routes ---- */
+/* HTTP routes. */
 
 static bool is_delegate(const json_t *object)
 {
@@ -439,7 +439,7 @@ static void check_http(struct check *c, const json_t *http)
     check_field(c, http, "headers", check_headers);
 }
 
-/* ---- TLS and TCP routes ---- */
+/* TLS and TCP routes. */
 
 static bool covered_by_hosts(const struct check *c, struct slice sni)
 {
@@ -514,7 +514,7 @@ static void check_tcp(struct check *c, const json_t *tcp)
     check_has_route(c, tcp);
 }
 
-/* ---- rules that nothing reaches ---- */
+/* Rules that nothing reaches. */
 
 static bool matches_all(const json_t *match)
 {
@@ -579,7 +579,7 @@ static void warn_duplicate_matches(struct check *c, const json_t *routes)
         }
 }
 
-/* ---- the whole rule ---- */
+/* The whole rule. */
 
 static bool is_for_mesh(const json_t *spec)
 {

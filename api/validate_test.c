@@ -11,7 +11,7 @@
 #include "api/corpus.h"
 #include "base/wire/yaml.h"
 
-/* ---- what users have ---- */
+/* What users have. */
 
 struct tally {
     size_t files, accepted, other;
@@ -75,7 +75,7 @@ static void accepts_what_istios_users_apply(void **state)
     assert_true(t.files > 40 && t.accepted > 50);
 }
 
-/* ---- rule by rule ---- */
+/* Rule by rule. */
 
 struct rule_case {
     const char *spec;    /* YAML, below spec unless `whole` */

@@ -9,7 +9,7 @@
 
 #define CUT(s) SLICE(slice_sub((s), 0, 80))
 
-/* ---- load balancing ---- */
+/* Load balancing. */
 
 static void check_consistent_hash(struct check *c, const json_t *hash)
 {
@@ -99,7 +99,7 @@ static void check_load_balancer(struct check *c, const json_t *lb)
     }
 }
 
-/* ---- outlier detection ---- */
+/* Outlier detection. */
 
 static void check_percent(struct check *c, const json_t *percent)
 {
@@ -125,7 +125,7 @@ static void check_outlier_detection(struct check *c, const json_t *outlier)
     }
 }
 
-/* ---- TLS to the destination ---- */
+/* TLS to the destination. */
 
 static void check_mutual_tls(struct check *c, const json_t *tls)
 {
@@ -166,7 +166,7 @@ static void check_client_tls(struct check *c, const json_t *tls)
             "skips what caCertificates and subjectAltNames ask for: drop one of them");
 }
 
-/* ---- policies ---- */
+/* Policies. */
 
 static void check_tunnel(struct check *c, const json_t *tunnel)
 {
@@ -209,7 +209,7 @@ static void check_policy(struct check *c, const json_t *policy)
     check_field(c, policy, "tunnel", check_tunnel);
 }
 
-/* ---- subsets ---- */
+/* Subsets. */
 
 static void check_subset(struct check *c, const json_t *subset)
 {

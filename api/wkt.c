@@ -47,7 +47,7 @@ Google__Protobuf__Timestamp *wkt_timestamp(struct arena *arena, int64_t unix_ms)
     return t;
 }
 
-/* ---- Struct ---- */
+/* Struct. */
 
 Google__Protobuf__Struct *wkt_struct(struct arena *arena)
 {
@@ -132,7 +132,7 @@ const Google__Protobuf__Struct *wkt_struct_struct(const Google__Protobuf__Struct
     return is_struct ? v->struct_value : NULL;
 }
 
-/* ---- durations ---- */
+/* Durations. */
 
 wf_ms wkt_duration_ms_or(const Google__Protobuf__Duration *d, wf_ms fallback)
 {

@@ -15,7 +15,7 @@
 #include "google/protobuf/timestamp.pb-c.h"
 #include "google/protobuf/wrappers.pb-c.h"
 
-/* ---- building: all memory from the arena ---- */
+/* Building: all memory from the arena. */
 
 Google__Protobuf__UInt32Value *wkt_u32(struct arena *arena, uint32_t v);
 Google__Protobuf__UInt64Value *wkt_u64(struct arena *arena, uint64_t v);
@@ -40,7 +40,7 @@ void wkt_struct_set_struct(struct arena *arena, Google__Protobuf__Struct *s, str
                            Google__Protobuf__Struct *value);
 void wkt_struct_sort(Google__Protobuf__Struct *s);
 
-/* ---- reading: NULL gives the fallback ---- */
+/* Reading: NULL gives the fallback. */
 
 static inline uint32_t wkt_u32_or(const Google__Protobuf__UInt32Value *w, uint32_t fallback)
 {

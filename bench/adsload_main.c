@@ -52,7 +52,7 @@ struct program {
     bool reconnected, failed;
 };
 
-/* ---- output ---- */
+/* Output. */
 
 static int cmp_u64(const void *a, const void *b)
 {
@@ -97,7 +97,7 @@ static void print_race(struct program *p, struct race *r)
     fflush(stdout);
 }
 
-/* ---- races ---- */
+/* Races. */
 
 static void race_start(struct program *p, struct race *r, const char *name, wf_ms timeout)
 {
@@ -176,7 +176,7 @@ static void on_mark_timeout(struct env_timer *t)
     race_end(p, &p->mark);
 }
 
-/* ---- commands ---- */
+/* Commands. */
 
 struct command {
     struct env_post post;
@@ -253,7 +253,7 @@ static void *read_commands(void *arg)
     return NULL;
 }
 
-/* ---- options ---- */
+/* Options. */
 
 static const char usage[] =
     "weft-adsload --server ADDR [--server ADDR …] [--proxies N] [--scenario "

@@ -70,7 +70,7 @@ struct load {
 
 static void load_pump(struct load *l);
 
-/* ---- latency ---- */
+/* Latency. */
 
 static size_t hist_cell(uint64_t us)
 {
@@ -101,7 +101,7 @@ static uint64_t hist_quantile(const struct load *l, double q)
     return 0;
 }
 
-/* ---- report ---- */
+/* Report. */
 
 static void load_print(const struct load *l, bool final)
 {
@@ -148,7 +148,7 @@ static void load_failed(struct load *l, const char *why, int status)
     snprintf(l->last_failure, sizeof(l->last_failure), "%.3f s: %s %d", t, why, status);
 }
 
-/* ---- connections ---- */
+/* Connections. */
 
 static void conn_finish(struct conn *c, bool reusable)
 {
@@ -308,7 +308,7 @@ static struct conn *conn_open(struct load *l)
     return c;
 }
 
-/* ---- the schedule ---- */
+/* The schedule. */
 
 static void load_pump(struct load *l)
 {
@@ -370,7 +370,7 @@ static void on_signal(void *ctx, int signum)
     load_end(ctx);
 }
 
-/* ---- command line ---- */
+/* Command line. */
 
 static void load_request(struct load *l)
 {

@@ -18,7 +18,7 @@
 #define KEYS 100000
 #define SAMPLES_MAX 4000000
 
-/* ---- writes ---- */
+/* Writes. */
 
 struct writer {
     struct reg_write w;
@@ -128,7 +128,7 @@ static void bench_writes(size_t writers, unsigned seconds, bool follower)
     mem_free(ws);
 }
 
-/* ---- failover ---- */
+/* Failover. */
 
 /* What the processes tell each other, in shared memory. */
 struct board {

@@ -31,7 +31,7 @@ struct program {
     uint64_t after_ns; /* a question that waits for its answer; 0 = none */
 };
 
-/* ---- output ---- */
+/* Output. */
 
 static int cmp_u32(const void *a, const void *b)
 {
@@ -76,7 +76,7 @@ static void on_ack(void *ctx, const struct regload_ack *ack)
         print_after(p, ack);
 }
 
-/* ---- commands ---- */
+/* Commands. */
 
 struct command {
     struct env_post post;
@@ -149,7 +149,7 @@ static void *read_commands(void *arg)
     return NULL;
 }
 
-/* ---- ends ---- */
+/* Ends. */
 
 static void on_filled(void *ctx)
 {
@@ -163,7 +163,7 @@ static void on_seconds(struct env_timer *t)
     env_uv_stop(p->env);
 }
 
-/* ---- command line ---- */
+/* Command line. */
 
 static _Noreturn void usage(void)
 {

@@ -52,7 +52,7 @@ static void bench_parse(void)
     arena_fini(&a);
 }
 
-/* ---- client -> proxy -> server ---- */
+/* Client -> proxy -> server. */
 
 struct hop {
     struct h2 *h2;

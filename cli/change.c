@@ -5,7 +5,7 @@
 
 #include "base/wire/json.h"
 
-/* ---- refusals ---- */
+/* Refusals. */
 
 static bool is_finding(struct slice message)
 {
@@ -73,7 +73,7 @@ static int refused(struct cli *c, const struct manifest *m, const struct err *er
     return finding ? (int)CLI_FINDINGS : (int)cli_exit_of(err->code);
 }
 
-/* ---- the batch ---- */
+/* The batch. */
 
 static json_t *batch_body(const struct manifest *m, const char *verb)
 {
@@ -157,7 +157,7 @@ bool change_preview(struct cli *c, const struct manifest *m, const char *verb, j
     return send_and_report(c, m, verb, true, ret_answer, ret_code);
 }
 
-/* ---- what came of it ---- */
+/* What came of it. */
 
 static const struct kind *item_kind(const json_t *item)
 {
@@ -236,7 +236,7 @@ static int change_finish(struct cli *c, const struct manifest *m, json_t *answer
     return code;
 }
 
-/* ---- files alone ---- */
+/* Files alone. */
 
 static bool check_item(struct cli *c, const struct manifest *m, size_t index)
 {
@@ -297,7 +297,7 @@ int change_run(struct cli *c, const struct manifest *m, const char *verb)
     return code;
 }
 
-/* ---- waiting ---- */
+/* Waiting. */
 
 static void print_rejection(struct cli *c, const struct manifest *m, const json_t *r)
 {

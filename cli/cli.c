@@ -8,7 +8,7 @@
 #include "cli/context.h"
 #include "cli/help.h"
 
-/* ---- failures ---- */
+/* Failures. */
 
 enum cli_exit cli_exit_of(enum err_code code)
 {
@@ -54,7 +54,7 @@ int cli_usage(struct cli *c, const struct err *err)
     return CLI_USAGE;
 }
 
-/* ---- what the flags and the environment say ---- */
+/* What the flags and the environment say. */
 
 static struct slice otherwise(const char *value, struct slice fallback)
 {
@@ -93,7 +93,7 @@ struct table_style cli_table_style(const struct cli *c)
                                 .colour = c->colour};
 }
 
-/* ---- the control plane ---- */
+/* The control plane. */
 
 static void on_warning(void *ctx, struct slice text)
 {
@@ -144,7 +144,7 @@ struct slice cli_title(struct cli *c, const struct kind *k, struct slice name)
                         SLICE(name));
 }
 
-/* ---- output ---- */
+/* Output. */
 
 int cli_print_data(struct cli *c, const json_t *value)
 {
@@ -162,7 +162,7 @@ int cli_print_data(struct cli *c, const json_t *value)
     return ok ? CLI_OK : cli_fail(c, &err);
 }
 
-/* ---- the run ---- */
+/* The run. */
 
 static bool colour_wanted(const struct cli *c)
 {

@@ -24,7 +24,7 @@ struct client {
     VEC(struct slice) warned;
 };
 
-/* ---- addresses ---- */
+/* Addresses. */
 
 static bool add_address(struct client *cl, const struct sockaddr *sa, socklen_t n,
                         struct slice name, struct err *err)
@@ -136,7 +136,7 @@ static struct slice addresses(const struct client *cl, struct arena *scratch)
     return all;
 }
 
-/* ---- warnings ---- */
+/* Warnings. */
 
 static void warn(struct client *cl, struct slice text)
 {
@@ -171,7 +171,7 @@ static void warn_headers(struct client *cl, const struct headers *hs)
         warn_header(cl, h->value);
 }
 
-/* ---- one exchange ---- */
+/* One exchange. */
 
 struct exchange {
     struct client *cl;
@@ -386,7 +386,7 @@ const json_t *client_status(const struct client *cl)
     return cl->status;
 }
 
-/* ---- watch ---- */
+/* Watch. */
 
 struct watching {
     struct client *cl;

@@ -40,7 +40,7 @@ int cmd_create(struct cli *c)
     return change_files(c, "create");
 }
 
-/* ---- delete ---- */
+/* Delete. */
 
 /* What is to be deleted, as documents of which the manifest is made: so that files and names go the
  * same way. */
@@ -152,7 +152,7 @@ int cmd_delete(struct cli *c)
     return code;
 }
 
-/* ---- wait ---- */
+/* Wait. */
 
 static int wait_revision(struct cli *c, uint64_t revision)
 {

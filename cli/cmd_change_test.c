@@ -317,7 +317,7 @@ static void test_diff(void **state)
     fake_stop(&f);
 }
 
-/* ---- fail-over ---- */
+/* Fail-over. */
 
 static void on_accept(void *ctx, struct env_stream *s)
 {

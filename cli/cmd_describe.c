@@ -68,7 +68,7 @@ static void conditions(struct cli *c, const json_t *object)
     table_fini(&t);
 }
 
-/* ---- where it is live ---- */
+/* Where it is live. */
 
 static bool caused_by(const json_t *rejection, struct slice key)
 {

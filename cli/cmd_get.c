@@ -9,7 +9,7 @@
 #include "cli/mesh.h"
 #include "cli/target.h"
 
-/* ---- tables ---- */
+/* Tables. */
 
 /* How a server's Table becomes ours. */
 struct grid {
@@ -107,7 +107,7 @@ static void grid_rows(struct grid *g, const json_t *table, struct slice event)
     json_array_foreach(json_object_get(table, "rows"), i, row) grid_row(g, row, event);
 }
 
-/* ---- what was asked for ---- */
+/* What was asked for. */
 
 struct getting {
     struct cli *c;
@@ -159,7 +159,7 @@ static json_t *fetch_target(struct getting *g, const struct target *t, enum clie
     return client_get(cl, cli_path(g->c, t->kind, g->ns, t->name), form, &body, err) ? body : NULL;
 }
 
-/* ---- order ---- */
+/* Order. */
 
 static bool sort_rows(struct getting *g, json_t *list, const char *prefix, struct err *err)
 {
@@ -167,7 +167,7 @@ static bool sort_rows(struct getting *g, json_t *list, const char *prefix, struc
     return !path.n || jsonpath_sort(list, prefix, path, &g->c->arena, err);
 }
 
-/* ---- a table a kind ---- */
+/* A table a kind. */
 
 static void group_grid(struct getting *g, size_t from, size_t end)
 {
@@ -236,7 +236,7 @@ static int get_tables(struct getting *g)
     return g->code;
 }
 
-/* ---- data ---- */
+/* Data. */
 
 static void take_object(struct getting *g, const struct kind *k, json_t *object)
 {
@@ -319,7 +319,7 @@ static int get_data(struct getting *g)
     return g->code ? g->code : code;
 }
 
-/* ---- watch ---- */
+/* Watch. */
 
 struct watching {
     struct getting *g;
@@ -450,7 +450,7 @@ static int get_watch(struct getting *g)
     return ok ? CLI_OK : cli_fail(g->c, &err);
 }
 
-/* ---- the command ---- */
+/* The command. */
 
 static bool targets_of_files(struct getting *g, struct manifest *m, struct err *err)
 {

@@ -21,7 +21,7 @@ static struct cluster_name cluster_parse(struct slice name)
     return c;
 }
 
-/* ---- which resources ---- */
+/* Which resources. */
 
 static bool flag_equals(const struct cli *c, enum flag_id id, struct slice value)
 {
@@ -56,7 +56,7 @@ static void status_cell(struct table *t, const json_t *resource)
                                                    : TINT_WARN);
 }
 
-/* ---- clusters ---- */
+/* Clusters. */
 
 static void cluster_row(struct table *t, const struct cli *c, const json_t *resource)
 {
@@ -75,7 +75,7 @@ static void cluster_row(struct table *t, const struct cli *c, const json_t *reso
     status_cell(t, resource);
 }
 
-/* ---- endpoints ---- */
+/* Endpoints. */
 
 static struct slice address_text(struct table *t, const json_t *address)
 {
@@ -128,7 +128,7 @@ static void inline_row(struct table *t, const struct cli *c, const json_t *resou
     assignment_rows(t, c, json_str(resource, "name"), json_at(resource, "body.loadAssignment"));
 }
 
-/* ---- listeners ---- */
+/* Listeners. */
 
 static struct slice join(struct table *t, const json_t *list, const char *with)
 {
@@ -231,7 +231,7 @@ static void listener_row(struct table *t, const struct cli *c, const json_t *res
     json_decref(all);
 }
 
-/* ---- routes ---- */
+/* Routes. */
 
 static struct slice header_match(struct table *t, const json_t *h)
 {
@@ -352,7 +352,7 @@ static void listener_routes_row(struct table *t, const struct cli *c, const json
                                   resource);
 }
 
-/* ---- views ---- */
+/* Views. */
 
 struct part {
     const char *type;
@@ -403,7 +403,7 @@ static void view_print(struct cli *c, const struct view *view, const json_t *con
     table_fini(&t);
 }
 
-/* ---- fetching ---- */
+/* Fetching. */
 
 /* A whole name is asked for at once; a short one is looked up in the list. */
 static struct slice proxy_name(struct cli *c, struct slice word, struct err *err)

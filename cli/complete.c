@@ -8,7 +8,7 @@
 #include "cli/mesh.h"
 #include "cli/target.h"
 
-/* ---- from the tables ---- */
+/* From the tables. */
 
 static void offer(struct complete *o, struct arena *arena, struct slice word)
 {
@@ -153,7 +153,7 @@ void complete_fini(struct complete *out)
     vec_fini(&out->candidates);
 }
 
-/* ---- from the control plane ---- */
+/* From the control plane. */
 
 static void offer_names(struct complete *o, struct arena *arena, const json_t *list,
                         const char *name)
@@ -213,7 +213,7 @@ int cmd_complete(struct cli *c)
     return CLI_OK;
 }
 
-/* ---- the scripts ---- */
+/* The scripts. */
 
 int cmd_completion_bash(struct cli *c)
 {

@@ -20,7 +20,7 @@ static void lines_split(struct lines *l, struct slice text)
     }
 }
 
-/* ---- the script: one operation a line, in the order of the output ---- */
+/* The script: one operation a line, in the order of the output. */
 
 enum op { OP_KEEP, OP_DROP, OP_ADD };
 
@@ -140,7 +140,7 @@ static void script_make(struct script *s, const struct lines *a, const struct li
     script_add(s, OP_KEEP, tail);
 }
 
-/* ---- hunks ---- */
+/* Hunks. */
 
 struct hunk {
     size_t from, to;   /* operations */

@@ -40,7 +40,7 @@ static void test_cases(void **state)
     }
 }
 
-/* ---- against a slow model ---- */
+/* Against a slow model. */
 
 #define LINES_MAX 24
 

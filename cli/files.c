@@ -39,7 +39,7 @@ static bool load_file(struct loading *l, struct slice path, struct err *err)
     return ok;
 }
 
-/* ---- folders ---- */
+/* Folders. */
 
 struct names {
     struct arena *arena;

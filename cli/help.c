@@ -28,7 +28,7 @@ static const struct {
     {"NO_COLOR", "When it is set to anything, output has no colours."},
 };
 
-/* ---- help ---- */
+/* Help. */
 
 /* "-o, --output=FORMAT"; both of help and the manual. */
 static void flag_spelling(const struct flag *f, struct buf *out)
@@ -163,7 +163,7 @@ int cmd_help(struct cli *c)
     return CLI_OK;
 }
 
-/* ---- the manual page ---- */
+/* The manual page. */
 
 /* Text as roff: "\" and "-" escaped, a line that begins with "." or "'" made harmless. */
 static void roff(FILE *out, struct slice s)

@@ -5,7 +5,7 @@
 
 #include "base/wire/json.h"
 
-/* ---- one path ---- */
+/* One path. */
 
 struct walk {
     FILE *out;
@@ -126,7 +126,7 @@ static bool print_value(void *ctx, const json_t *value)
     return true;
 }
 
-/* ---- templates ---- */
+/* Templates. */
 
 struct template
 {
@@ -258,7 +258,7 @@ bool jsonpath_print(const json_t *value, struct slice format, FILE *out, struct 
     return template_run(&t, value, format);
 }
 
-/* ---- order ---- */
+/* Order. */
 
 struct sortable {
     json_t *item;

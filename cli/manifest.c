@@ -4,7 +4,7 @@
 
 #include "cli/cli_limits.h"
 
-/* ---- places ---- */
+/* Places. */
 
 static struct slice path_in_doc(const struct manifest_item *item, struct slice field,
                                 struct arena *scratch)
@@ -45,7 +45,7 @@ static bool fail_at(const struct manifest_item *item, struct slice field, struct
     return err_wrap(err, "%.*s:%u", SLICE(item->file), manifest_line(item, field));
 }
 
-/* ---- one object ---- */
+/* One object. */
 
 static bool item_namespace(struct manifest *m, struct manifest_item *item, struct err *err)
 {
@@ -105,7 +105,7 @@ static bool add_object(struct manifest *m, struct manifest_item item, struct err
     return true;
 }
 
-/* ---- documents ---- */
+/* Documents. */
 
 static bool is_list(const json_t *root)
 {

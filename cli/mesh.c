@@ -9,7 +9,7 @@
 
 static const char *const types[] = {"cds", "eds", "lds", "rds", "vhds"};
 
-/* ---- finding ---- */
+/* Finding. */
 
 static bool is_proxy(const json_t *proxy, struct slice word, bool shortened)
 {
@@ -83,7 +83,7 @@ json_t *mesh_fetch(struct cli *c, bool proxies, struct slice name, struct err *e
     return kept;
 }
 
-/* ---- proxies ---- */
+/* Proxies. */
 
 static enum table_tint state_tint(struct slice state)
 {
@@ -272,7 +272,7 @@ int cmd_proxy_status(struct cli *c)
     return name.n ? mesh_describe_proxy(c, name) : mesh_print_proxies(c, name);
 }
 
-/* ---- members ---- */
+/* Members. */
 
 /* Followers keep no connection to each other: only the leader knows who is gone. */
 static bool asked_leads(const json_t *members)

@@ -11,7 +11,7 @@
 
 static const char *const tints[] = {"", "\033[32m", "\033[33m", "\033[31m"};
 
-/* ---- building ---- */
+/* Building. */
 
 /* Bytes that start a character, so that "…" is one column. */
 static size_t text_width(struct slice s)
@@ -100,7 +100,7 @@ void table_fini(struct table *t)
     *t = (struct table){0};
 }
 
-/* ---- order ---- */
+/* Order. */
 
 struct row_order {
     const struct table *table;
@@ -133,7 +133,7 @@ void table_sort(struct table *t, size_t column)
     mem_free(order);
 }
 
-/* ---- printing ---- */
+/* Printing. */
 
 /* Titles that are not shown take no room. */
 static size_t column_width(const struct table *t, size_t column, const struct table_style *style)
@@ -164,7 +164,7 @@ void table_print(const struct table *t, FILE *out, const struct table_style *sty
         print_cell(t, i % t->column_count, &t->cells.p[i], out, style);
 }
 
-/* ---- ages ---- */
+/* Ages. */
 
 struct slice age_format(int64_t ms, char dst[AGE_TEXT])
 {

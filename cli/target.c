@@ -123,7 +123,7 @@ bool targets_parse(struct targets *t, struct cli *c, const struct slice *words, 
     return true;
 }
 
-/* ---- lists ---- */
+/* Lists. */
 
 struct slice target_list_path(struct cli *c, const struct kind *k, struct slice ns)
 {

@@ -93,7 +93,7 @@ const char format_envoy_default[] =
     "%RESP(X-ENVOY-UPSTREAM-SERVICE-TIME)% \"%REQ(X-FORWARDED-FOR)%\" \"%REQ(USER-AGENT)%\" "
     "\"%REQ(X-REQUEST-ID)%\" \"%REQ(:AUTHORITY)%\" \"%UPSTREAM_HOST%\"\n";
 
-/* ---- compiling ---- */
+/* Compiling. */
 
 static struct slice lower_dup(struct arena *arena, struct slice s)
 {
@@ -219,7 +219,7 @@ bool format_reads_response(const struct format *f)
     return false;
 }
 
-/* ---- writing ---- */
+/* Writing. */
 
 static bool write_escaped(struct slice s, enum format_escape escape, struct buf *out)
 {

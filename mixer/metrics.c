@@ -92,7 +92,7 @@ void metrics_cache_clear(struct metrics_cache *cache)
     *cache = (struct metrics_cache){0};
 }
 
-/* ---- labels ---- */
+/* Labels. */
 
 #define LABELS_MAX 32
 
@@ -170,7 +170,7 @@ static void tcp_cell(struct metrics *m, struct metrics_cell *c, const struct met
     c->received = metric_get(m->set, &received_def, l.n, l.items);
 }
 
-/* ---- cells ---- */
+/* Cells. */
 
 static struct metrics_cell *cell_find(struct metrics_cache *cache, uint64_t key)
 {

@@ -20,7 +20,7 @@ static const char *const dialect_names[] = {
     [DIALECT_WEFT] = "weft",
 };
 
-/* ---- small JSON ---- */
+/* Small JSON. */
 
 static void put_key(struct buf *b, const char *key)
 {
@@ -51,7 +51,7 @@ static void put_comma(struct buf *b)
         buf_append_byte(b, ',');
 }
 
-/* ---- one proxy ---- */
+/* One proxy. */
 
 struct tally {
     size_t n[4];
@@ -125,7 +125,7 @@ static void write_proxy(struct buf *b, struct ads_session *s)
     buf_printf(b, "}}");
 }
 
-/* ---- its resources ---- */
+/* Its resources. */
 
 struct listing {
     struct buf *b;
@@ -205,7 +205,7 @@ void ads_query_write(struct ads_worker *w, const struct ads_query *q, struct buf
     }
 }
 
-/* ---- asking the workers one after the other ----
+/* Asking the workers one after the other.
  *
  * The question travels from worker to worker and then home, so nothing is shared. */
 

@@ -8,7 +8,7 @@
 #include "pilot/ads/ads_limits.h"
 #include "pilot/ads_server_impl.h"
 
-/* ---- a worker, on its own thread ---- */
+/* A worker, on its own thread. */
 
 /* A thousand proxies that connect at once bring a thousand big requests, which the allocator would
  * keep for the next time: worth more than all sessions together. Once it is calm it goes back. */
@@ -100,7 +100,7 @@ static void on_stop(struct env_post *post)
     grpc_server_drain(w->grpc, ADS_SERVER_DRAIN_MS, on_drained, w);
 }
 
-/* ---- the server ---- */
+/* The server. */
 
 static void wait_for(struct ads_server *s, const bool *flag)
 {

@@ -33,7 +33,7 @@ struct ads_server *ads_server_start(const struct ads_server_options *opt, struct
 void ads_server_stop(struct ads_server *s);
 const struct env_addr *ads_server_addr(const struct ads_server *s);
 
-/* ---- who has what ---- */
+/* Who has what. */
 
 enum ads_query_kind {
     ADS_QUERY_PROXIES, /* all: [{"name": …, "types": {"cds": {"status": "SYNCED", …}}}, …] */

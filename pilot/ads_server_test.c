@@ -191,7 +191,7 @@ static void set(struct bench *b, enum xds_type type, const char *name, const cha
     world_put(&b->world, type, slice_of(name), slice_of(body), slice_of(follows));
 }
 
-/* ---- tests ---- */
+/* Tests. */
 
 static void delta_bytes(void **state)
 {

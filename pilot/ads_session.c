@@ -21,7 +21,7 @@ static wf_ms now_of(const struct ads_session *s)
     return env_now(s->worker->env);
 }
 
-/* ---- out ---- */
+/* Out. */
 
 static void push_read(struct grpc_source *src, char *dst, size_t n)
 {
@@ -60,7 +60,7 @@ static void push(struct ads_session *s, struct ads_response *r)
         push_done(&p->src, false);
 }
 
-/* ---- convergence ---- */
+/* Convergence. */
 
 struct reject_list {
     struct convergence_reject *v;
@@ -99,7 +99,7 @@ static void report(struct ads_session *s)
         metric_observe(s->worker->metrics.convergence_time, (double)took / 1000);
 }
 
-/* ---- who it is ---- */
+/* Who it is. */
 
 static struct slice keep(char **at, struct slice text)
 {
@@ -140,7 +140,7 @@ static void identified(struct ads_session *s, const struct ads_node *n)
     ads_session_snapshot(s);
 }
 
-/* ---- the core's actions ---- */
+/* The core's actions. */
 
 static void log_nacks(struct ads_session *s, const struct ads_out *out)
 {
@@ -218,7 +218,7 @@ void ads_session_drain(struct ads_session *s)
     handle(s, &(struct ads_event){.kind = ADS_DRAIN});
 }
 
-/* ---- the stream ---- */
+/* The stream. */
 
 static void refuse(struct ads_session *s, const struct err *err)
 {

@@ -6,7 +6,7 @@
 #include "base/core/hash.h"
 #include "pilot/build_internal.h"
 
-/* ---- resources ---- */
+/* Resources. */
 
 /* Equal resources of different cells are one: type, name, version. */
 static struct slice intern_key(struct buf *b, const struct xds_resource *r)
@@ -78,7 +78,7 @@ struct xds_resource *build_resource(struct build *b, struct xds_resource *was, e
                                 });
 }
 
-/* ---- units ---- */
+/* Units. */
 
 static struct xds_resource *unit_find(const struct unit_cell *u, enum xds_type type,
                                       struct slice name)
@@ -227,7 +227,7 @@ struct unit_cell *unit_host_cell(struct build *b, struct scope *s, struct slice 
     return (struct unit_cell *)unit_cell(b, what, s, &none, (struct slice){0});
 }
 
-/* ---- lists ---- */
+/* Lists. */
 
 struct list_row {
     struct graph_cell *rule, *unit;
@@ -475,7 +475,7 @@ struct xds_list *list_get(struct build *b, enum list_what what, struct scope *s,
     return c->state.list;
 }
 
-/* ---- classes ---- */
+/* Classes. */
 
 /* The scope of a class. Apart from the view, which changes with every endpoint. */
 struct place_cell {
@@ -652,7 +652,7 @@ void build_forget(struct build *b, uint64_t class_id)
     graph_unpin(&b->graph, &c->cell);
 }
 
-/* ---- life ---- */
+/* Life. */
 
 void build_init(struct build *b, struct slice root_ns, struct slice cluster_id)
 {

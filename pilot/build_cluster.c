@@ -51,7 +51,7 @@ static void cluster_type(CLUSTER(Cluster) *c, CLUSTER(Cluster__DiscoveryType) ty
     c->type = type;
 }
 
-/* ---- connection pool, protocol ---- */
+/* Connection pool, protocol. */
 
 static void set_u32(struct arena *a, Google__Protobuf__UInt32Value **field, const json_t *o,
                     const char *name)
@@ -164,7 +164,7 @@ void cluster_protocol(struct arena *a, CLUSTER(Cluster) *c, enum model_protocol 
     PB_PUSH(a, c, typed_extension_protocol_options, e);
 }
 
-/* ---- balancing ---- */
+/* Balancing. */
 
 static uint64_t clamp(uint64_t v, uint64_t lo, uint64_t hi)
 {
@@ -261,7 +261,7 @@ static void apply_balancing(struct arena *a, CLUSTER(Cluster) *c, const json_t *
         least_request(a, c, lb);
 }
 
-/* ---- outlier detection ---- */
+/* Outlier detection. */
 
 static void consecutive(struct arena *a, const json_t *o, const char *name,
                         Google__Protobuf__UInt32Value **count,
@@ -296,7 +296,7 @@ static void apply_outlier(struct arena *a, CLUSTER(Cluster) *c, const json_t *o)
         pbx_percent(a, jr_double(o, "minHealthPercent", 0));
 }
 
-/* ---- metadata ---- */
+/* Metadata. */
 
 static Google__Protobuf__Value *service_value(struct arena *a, const struct model_service *s)
 {
@@ -321,7 +321,7 @@ static void apply_metadata(struct arena *a, CLUSTER(Cluster) *c, const struct mo
     pbx_metadata_set(a, c->metadata, S("istio"), istio);
 }
 
-/* ---- clusters of a service ---- */
+/* Clusters of a service. */
 
 struct cluster_job {
     struct build *b;
@@ -416,7 +416,7 @@ bool unit_clusters_compute(struct graph *g, struct graph_cell *cell)
     return unit_end(u, &out);
 }
 
-/* ---- the clusters that every proxy has ---- */
+/* The clusters that every proxy has. */
 
 void clusters_builtin(struct build *b, struct unit_out *out)
 {

@@ -73,7 +73,7 @@ static bool apply_file(struct world *w, const char *path)
     return found;
 }
 
-/* ---- what must hold of any view ---- */
+/* What must hold of any view. */
 
 /* Clusters that routes and listeners name, wherever they stand in the tree. */
 static void each_cluster(const json_t *j, void (*fn)(void *ctx, const char *name), void *ctx)

@@ -8,7 +8,7 @@
 
 #include <string.h>
 
-/* ---- matches ---- */
+/* Matches. */
 
 /* Does every text that `in` matches match `out` too? Expressions are compared by their text. */
 static bool string_within(const json_t *in, const json_t *out)
@@ -99,7 +99,7 @@ static bool merge_matches(json_t *rule, const json_t *root)
     return any;
 }
 
-/* ---- rules ---- */
+/* Rules. */
 
 static void merge_name(json_t *rule, const json_t *root)
 {

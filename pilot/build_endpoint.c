@@ -48,7 +48,7 @@ static CORE(Locality) *locality_make(const struct model_locality *l, struct aren
     return out;
 }
 
-/* ---- locality: failover ---- */
+/* Locality: failover. */
 
 static struct model_locality place_of(const ENDPOINT(LocalityLbEndpoints) *group)
 {
@@ -91,7 +91,7 @@ static void set_priorities(const struct assignment *want, ENDPOINT(ClusterLoadAs
         cla->endpoints[i]->priority = rank[cla->endpoints[i]->priority];
 }
 
-/* ---- locality: distribution ---- */
+/* Locality: distribution. */
 
 /* "region/zone/subzone", where "*" ends it and means anything. */
 static bool pattern_matches(struct slice pattern, const struct model_locality *place)
@@ -192,7 +192,7 @@ static void distribute(const json_t *to, ENDPOINT(ClusterLoadAssignment) *cla, s
     cla->n_endpoints = n;
 }
 
-/* ---- assignments ---- */
+/* Assignments. */
 
 /* A DNS service without endpoints: its own host is the name. */
 static void own_name(const struct model_service *s, const struct model_port *port,

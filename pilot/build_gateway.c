@@ -38,7 +38,7 @@ struct gateway_job {
     struct model_instances instances;
 };
 
-/* ---- servers ---- */
+/* Servers. */
 
 static bool selects(const struct gateway_job *j, const struct model_object *gateway)
 {
@@ -120,7 +120,7 @@ static bool server_host(const struct server *s, struct slice pattern, const stru
     return true;
 }
 
-/* ---- routes ---- */
+/* Routes. */
 
 struct gateway_hosts {
     struct gateway_host {
@@ -260,7 +260,7 @@ static void gateway_table(struct gateway_job *j, struct slice name, const struct
     vec_fini(&sources);
 }
 
-/* ---- TLS ---- */
+/* TLS. */
 
 static CORE(DataSource) *file_source(struct arena *a, struct slice path)
 {
@@ -323,7 +323,7 @@ static void match_server_names(struct gateway_job *j, const struct server *s,
     }
 }
 
-/* ---- chains ---- */
+/* Chains. */
 
 static LISTENER(FilterChain) *gateway_http(struct gateway_job *j, const struct server *s,
                                            struct slice table)

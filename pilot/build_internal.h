@@ -11,7 +11,7 @@ static inline struct build *build_of(struct graph *g)
     return container_of(g, struct build, graph);
 }
 
-/* ---- scopes (build_scope.c) ---- */
+/* Scopes (build_scope.c) */
 
 /* Proxyless gRPC takes other forms of all resources. */
 enum flavor { FLAVOR_MESH, FLAVOR_GRPC };
@@ -65,7 +65,7 @@ bool scope_imports(struct build *b, const struct scope *s, struct slice ns, stru
 bool egress_imports(const json_t *egress, struct slice own_ns, struct slice ns, struct slice host);
 const json_t *scope_sidecar(struct build *b, const struct scope *s); /* its spec; NULL */
 
-/* ---- rules (build_rule.c) ---- */
+/* Rules (build_rule.c) */
 
 /* Keys of the DestinationRules for a host of a service, in the order of merging, joined by '\n'. */
 struct graph_cell *rule_cell(struct build *b, struct scope *s, struct slice host,
@@ -93,7 +93,7 @@ struct rules rules_read(struct build *b, struct slice value, struct arena *a);
 const json_t *rules_section(const struct rules *r, const struct rule_subset *subset, uint32_t port,
                             const char *section);
 
-/* ---- units: resources of one service ---- */
+/* Units: resources of one service. */
 
 struct sources {
     struct slice *p;
@@ -181,7 +181,7 @@ bool list_same_names(const struct list_state *s, const struct unit_out *given);
 struct xds_list *list_get(struct build *b, enum list_what what, struct scope *s,
                           uint64_t *ret_changed);
 
-/* ---- clusters (build_cluster.c) ---- */
+/* Clusters (build_cluster.c) */
 
 struct slice cluster_name(struct arena *a, struct slice direction, uint32_t port,
                           struct slice subset, struct slice host);
@@ -192,7 +192,7 @@ void cluster_protocol(struct arena *a, CLUSTER(Cluster) *c, enum model_protocol 
 /* PassthroughCluster and BlackHoleCluster. */
 void clusters_builtin(struct build *b, struct unit_out *out);
 
-/* ---- load assignments (build_endpoint.c) ---- */
+/* Load assignments (build_endpoint.c) */
 
 struct assignment {
     const struct model_service *service;
@@ -209,7 +209,7 @@ struct assignment {
 ENDPOINT(ClusterLoadAssignment) *assignment_make(struct build *b, const struct assignment *want,
                                                  struct arena *a, struct sources *sources);
 
-/* ---- routes (build_route.c, build_vhost.c) ---- */
+/* Routes (build_route.c, build_vhost.c) */
 
 struct route_context {
     struct build *b;
@@ -266,7 +266,7 @@ const struct tables *tables_get(struct build *b, struct scope *s, enum proxy_cap
  */
 struct xds_list *tables_inside(struct build *b, struct scope *s, enum proxy_capture capture);
 
-/* ---- listeners (build_listener.c, build_own.c) ---- */
+/* Listeners (build_listener.c, build_own.c) */
 
 /* Shared outbound listeners of a scope; borrowed. Recorded. NULL: none. */
 struct xds_list *listeners_get(struct build *b, struct scope *s, enum proxy_capture capture);

@@ -17,7 +17,7 @@
 #include "api/proto/router.pb-c.h"
 #include "api/proto/tls_inspector.pb-c.h"
 
-/* ---- parts ---- */
+/* Parts. */
 
 /* Envoy's default format, to standard output. */
 static Envoy__Config__Accesslog__V3__AccessLog *access_log(struct arena *a)
@@ -142,7 +142,7 @@ void listener_inspect(struct arena *a, LISTENER(Listener) *l, bool tls, bool htt
     l->continue_on_listener_filters_timeout = true;
 }
 
-/* ---- tcp and tls rules ---- */
+/* Tcp and tls rules. */
 
 static void weights_add(struct route_context *rc, TCP_PROXY(TcpProxy) *p, const json_t *routes)
 {
@@ -223,7 +223,7 @@ LISTENER(FilterChain) *chain_service(struct build *b, struct scope *s, struct sl
     return c ? c : chain_tcp(a, cluster, cluster);
 }
 
-/* ---- listeners of one TCP service: one an address ---- */
+/* Listeners of one TCP service: one an address. */
 
 static bool is_tls(enum model_protocol p)
 {
@@ -266,7 +266,7 @@ bool unit_listeners_compute(struct graph *g, struct graph_cell *cell)
     return unit_end(u, &out);
 }
 
-/* ---- plain HTTP on a port: the same listener for everybody ---- */
+/* Plain HTTP on a port: the same listener for everybody. */
 
 struct http_port_cell {
     struct graph_cell cell;
@@ -316,7 +316,7 @@ static struct xds_resource *http_port_listener(struct build *b, uint32_t port)
     return ((struct http_port_cell *)cell)->listener;
 }
 
-/* ---- shared listeners of a scope ---- */
+/* Shared listeners of a scope. */
 
 /* All that wants connections to one port, whatever their address. */
 struct wild_port {
@@ -493,7 +493,7 @@ struct xds_list *listeners_get(struct build *b, struct scope *s, enum proxy_capt
     return ((struct listeners_cell *)cell)->state.list;
 }
 
-/* ---- proxyless gRPC: one API listener for each name under which a client may dial ---- */
+/* Proxyless gRPC: one API listener for each name under which a client may dial. */
 
 static void grpc_listener(struct build *b, struct unit_cell *u, struct unit_out *out,
                           struct arena *a, struct slice name, uint32_t port,

@@ -56,7 +56,7 @@ static bool blocks(const struct own_job *j)
     return slice_eq(mode, S("REGISTRY_ONLY"));
 }
 
-/* ---- clusters to the workload itself ---- */
+/* Clusters to the workload itself. */
 
 /* Captured traffic goes on to where it was going; from 127.0.0.6, which capture leaves alone. */
 static void cluster_original(struct own_job *j, struct slice name, enum model_protocol protocol,
@@ -105,7 +105,7 @@ static struct slice inbound_name(struct own_job *j, uint32_t port)
     return cluster_name(j->a, S("inbound"), port, (struct slice){0}, (struct slice){0});
 }
 
-/* ---- inbound ---- */
+/* Inbound. */
 
 struct inbound {
     uint32_t port; /* of the listener, or the original destination */
@@ -211,7 +211,7 @@ static bool any_sniffed(const struct inbounds *in)
     return false;
 }
 
-/* ---- Sidecar's ingress ---- */
+/* Sidecar's ingress. */
 
 /* "127.0.0.1:8080", ":8080", "0.0.0.0:8080" (the workload's own address), "unix:///path". */
 static CORE(Address) *ingress_target(struct own_job *j, struct slice text)
@@ -254,7 +254,7 @@ static void ingress_listener(struct own_job *j, const json_t *ingress)
     cluster_static(j, inbound_name(j, in.port), address, in.protocol, in.source);
 }
 
-/* ---- NONE: listeners that bind ---- */
+/* NONE: listeners that bind. */
 
 static void none_inbound(struct own_job *j)
 {
@@ -346,7 +346,7 @@ static void none_outbound(struct own_job *j)
         listen_http(j, j->own->in->address, PORT_OUTBOUND, S("http_proxy"));
 }
 
-/* ---- REDIRECT: the two listeners that capture leads to ---- */
+/* REDIRECT: the two listeners that capture leads to. */
 
 /* Somebody who dials the capture port itself would go round in circles. */
 static LISTENER(FilterChain) *chain_hole(struct own_job *j, const char *name, uint32_t port)
@@ -418,7 +418,7 @@ static void redirect_inbound(struct own_job *j)
     vec_fini(&in);
 }
 
-/* ---- the cell ---- */
+/* The cell. */
 
 static bool own_end(struct own_job *j)
 {

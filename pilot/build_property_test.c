@@ -10,7 +10,7 @@
 #define EDITS 600
 #define SEEDS 6
 
-/* ---- a source of repeatable numbers ---- */
+/* A source of repeatable numbers. */
 
 struct dice {
     uint64_t state;
@@ -30,7 +30,7 @@ static const char *one_of(struct dice *d, const char *const *words, uint32_t n)
     one_of(d, (const char *const[]){__VA_ARGS__},                                                  \
            (uint32_t)(sizeof((const char *const[]){__VA_ARGS__}) / sizeof(char *)))
 
-/* ---- objects ---- */
+/* Objects. */
 
 struct object {
     char key[200], json[4000];
@@ -201,7 +201,7 @@ static void make(struct object *o, struct dice *d)
     makers[roll(d, ARRAY_LEN(makers))](o, d);
 }
 
-/* ---- classes ---- */
+/* Classes. */
 
 static const struct slice label_a[][2] = {{S_INIT("app"), S_INIT("a")},
                                           {S_INIT("version"), S_INIT("v1")}};
@@ -238,7 +238,7 @@ static const struct proxy_class_input classes[] = {
      .labels = label_a},
 };
 
-/* ---- comparison ---- */
+/* Comparison. */
 
 static void show_difference(const struct xds_resource *a, const struct xds_resource *b)
 {
@@ -316,7 +316,7 @@ static void same_views(struct build *a, struct build *b, bool versions)
     }
 }
 
-/* ---- the histories ---- */
+/* The histories. */
 
 static void from_nothing(struct build *b, const struct object *objects, bool backwards)
 {

@@ -6,7 +6,7 @@
 #include <string.h>
 #include <strings.h>
 
-/* ---- destinations ---- */
+/* Destinations. */
 
 static struct slice destination_host(struct route_context *rc, const json_t *d)
 {
@@ -25,7 +25,7 @@ struct slice route_cluster(struct route_context *rc, const json_t *d)
     return cluster_name(rc->a, S("outbound"), port, jr_str(d, "subset"), host);
 }
 
-/* ---- headers ---- */
+/* Headers. */
 
 static void header_option(struct arena *a, struct slice name, struct slice value, bool append,
                           CORE(HeaderValueOption) **ret)
@@ -133,7 +133,7 @@ static void route_headers(struct arena *a, ROUTE(Route) *r, const json_t *header
         host_rewrite(a, r->route, host);
 }
 
-/* ---- clusters and weights ---- */
+/* Clusters and weights. */
 
 static ROUTE(WeightedCluster__ClusterWeight) *weight_make(struct route_context *rc, const json_t *r)
 {
@@ -191,7 +191,7 @@ static size_t weighted_count(const json_t *routes, const json_t **ret_only)
     return n;
 }
 
-/* ---- hash policies ---- */
+/* Hash policies. */
 
 static void hash_cookie(struct arena *a, ROUTE(RouteAction__HashPolicy) *p, const json_t *cookie)
 {
@@ -269,7 +269,7 @@ static bool apply_hash_of(struct route_context *rc, ROUTE(RouteAction) *act,
     return apply_hash(rc, act, s, port, jr_str(destination, "subset"));
 }
 
-/* ---- timeouts, retries ---- */
+/* Timeouts, retries. */
 
 #define RETRY_ON "connect-failure,refused-stream,unavailable,cancelled,retriable-status-codes"
 #define PREVIOUS_HOSTS_URL                                                                         \
@@ -342,7 +342,7 @@ static void apply_timeout(struct route_context *rc, ROUTE(RouteAction) *act, con
         act->max_stream_duration->max_stream_duration = pbx_duration_ns(rc->a, ns);
 }
 
-/* ---- rewrite, mirror ---- */
+/* Rewrite, mirror. */
 
 static void apply_rewrite(struct arena *a, ROUTE(RouteAction) *act, const json_t *rewrite)
 {
@@ -383,7 +383,7 @@ static void apply_mirrors(struct route_context *rc, ROUTE(RouteAction) *act, con
     }
 }
 
-/* ---- actions ---- */
+/* Actions. */
 
 static void action_redirect(struct arena *a, ROUTE(Route) *r, const json_t *redirect, uint32_t port)
 {

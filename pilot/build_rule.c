@@ -106,7 +106,7 @@ struct slice rule_value(const struct graph_cell *c)
     return ((const struct rule_cell *)c)->value;
 }
 
-/* ---- merged rules ---- */
+/* Merged rules. */
 
 static size_t lines(struct slice value)
 {

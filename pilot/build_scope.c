@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* ---- selectors ---- */
+/* Selectors. */
 
 /* "app=reviews,version=v2": labels are sorted, so equal selectors have equal texts. */
 static struct slice selector_text(struct jr_pairs pairs, struct arena *a)
@@ -69,7 +69,7 @@ static void selectors_match(struct build *b, struct selectors *out)
     out->n = n;
 }
 
-/* ---- Sidecar ---- */
+/* Sidecar. */
 
 static struct jr_pairs class_labels(const struct proxy_class_input *in, struct arena *a)
 {
@@ -149,7 +149,7 @@ bool scope_imports(struct build *b, const struct scope *s, struct slice ns, stru
     return in;
 }
 
-/* ---- scopes ---- */
+/* Scopes. */
 
 static struct slice scope_key(const struct proxy_class_input *in, enum flavor flavor,
                               struct slice sidecar, const struct selectors *selectors,
@@ -220,7 +220,7 @@ void scope_unref(struct build *b, struct scope *s)
     mem_free(s);
 }
 
-/* ---- services of a scope ---- */
+/* Services of a scope. */
 
 struct services_cell {
     struct graph_cell cell;

@@ -34,7 +34,7 @@ struct table_job {
     struct slice catch_all;
 };
 
-/* ---- which virtual hosts ---- */
+/* Which virtual hosts. */
 
 static int cmp_host(const void *key, const void *elem)
 {
@@ -76,7 +76,7 @@ static void take(struct table_job *j, const struct xds_list *from, struct slice 
     }
 }
 
-/* ---- hosts without a service ---- */
+/* Hosts without a service. */
 
 static bool wildcard_has_service(const struct scope_services *all, struct slice pattern)
 {
@@ -181,7 +181,7 @@ static void take_rule_hosts(struct table_job *j, char variant)
     }
 }
 
-/* ---- the last one: what no host matches ---- */
+/* The last one: what no host matches. */
 
 static ROUTE(Route) *allow_route(struct arena *a)
 {
@@ -243,7 +243,7 @@ static void take_catch_all(struct table_job *j, struct slice table)
     *vec_push(&j->owned) = res;
 }
 
-/* ---- no domain twice in a table (Envoy refuses the table) ---- */
+/* No domain twice in a table (Envoy refuses the table) */
 
 /* Walks the fields in front of the routes: the name (1) and the domains (2). false at their end.
  * The bytes are our own. */
@@ -416,7 +416,7 @@ static void unique_domains(struct table_job *j)
     mem_free(order);
 }
 
-/* ---- route configurations ---- */
+/* Route configurations. */
 
 /* Under http_proxy the port of an authority tells services apart. */
 static bool ignores_port(struct slice table)
@@ -451,7 +451,7 @@ static bool make_configurations(struct table_job *j)
     return list_set(&j->cell->value.vhds, &vhds);
 }
 
-/* ---- tables of a scope ---- */
+/* Tables of a scope. */
 
 /* A table ends with what no host matches. */
 static void table_end(struct table_job *j, struct slice table)
@@ -561,7 +561,7 @@ const struct tables *tables_get(struct build *b, struct scope *s, enum proxy_cap
     return &c->value;
 }
 
-/* ---- the same with the virtual hosts inside ---- */
+/* The same with the virtual hosts inside. */
 
 struct inside_cell {
     struct graph_cell cell;

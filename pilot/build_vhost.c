@@ -3,7 +3,7 @@
 
 #include <string.h>
 
-/* ---- names ---- */
+/* Names. */
 
 static void add_domain(struct arena *a, ROUTE(VirtualHost) *v, struct slice host, uint32_t port)
 {
@@ -58,7 +58,7 @@ static void all_domains(struct unit_cell *u, const struct model_service *s, uint
     }
 }
 
-/* ---- which VirtualService ---- */
+/* Which VirtualService. */
 
 static bool imports_any(struct build *b, const struct scope *s, const struct model_object *vs,
                         struct arena *a)
@@ -86,7 +86,7 @@ const struct model_object *route_rule(struct build *b, const struct scope *s, st
     return NULL;
 }
 
-/* ---- units ---- */
+/* Units. */
 
 struct vhost_job {
     struct build *b;
@@ -163,7 +163,7 @@ bool unit_vhosts_compute(struct graph *g, struct graph_cell *cell)
     return unit_end(u, &out);
 }
 
-/* ---- proxyless gRPC: a route configuration for each host and port ---- */
+/* Proxyless gRPC: a route configuration for each host and port. */
 
 bool unit_grpc_routes_compute(struct graph *g, struct graph_cell *cell)
 {

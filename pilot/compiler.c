@@ -6,7 +6,7 @@
 #include "base/core/assert.h"
 #include "pilot/compiler_internal.h"
 
-/* ---- classes ---- */
+/* Classes. */
 
 /* Every field with its length, so that different inputs have different bytes. */
 static void key_add(struct buf *b, struct slice s)
@@ -105,7 +105,7 @@ void compiler_class_release(struct compiler *c, uint64_t class_id)
     pthread_mutex_unlock(&c->lock);
 }
 
-/* ---- watches ---- */
+/* Watches. */
 
 /* One message to its thread is under way at most. Closing while it is under way leaves the memory
  * to it. */
@@ -168,7 +168,7 @@ void compiler_watch_close(struct compiler_watch *w)
         mem_free(w);
 }
 
-/* ---- snapshots ---- */
+/* Snapshots. */
 
 struct xds_snapshot *compiler_snapshot(struct compiler *c)
 {
@@ -189,7 +189,7 @@ void compiler_publish(struct compiler *c, struct xds_snapshot *take_snapshot)
     xds_snapshot_unref(old);
 }
 
-/* ---- life ---- */
+/* Life. */
 
 void compiler_door_init(struct compiler *c)
 {

@@ -35,7 +35,7 @@ struct metric_set *compiler_metrics(struct compiler *c);
 void compiler_issues(struct compiler *c,
                      void (*fn)(void *ctx, struct slice key, struct slice message), void *ctx);
 
-/* ---- for tests of the workers ---- */
+/* For tests of the workers. */
 
 /* A compiler without registry and thread: equal class inputs get equal ids (1, 2, …), and the
  * snapshots are the caller's. Ends with compiler_stop. */

@@ -24,7 +24,7 @@ struct fixture {
     bool late;
 };
 
-/* ---- writing ---- */
+/* Writing. */
 
 static void on_result(void *ctx, const struct reg_result *r)
 {
@@ -65,7 +65,7 @@ static const struct proxy_class_input sidecar = {.dialect = DIALECT_WEFT,
                                                  .ns = S_INIT("default"),
                                                  .address = S_INIT("127.1.0.1")};
 
-/* ---- waiting ---- */
+/* Waiting. */
 
 static void on_snapshot(void *ctx)
 {
@@ -108,7 +108,7 @@ static struct xds_resource *cluster(struct xds_snapshot *s, uint64_t class_id)
     return xds_list_find(xds_snapshot_view(s, class_id)->types[XDS_CDS], S(CLUSTER_NAME));
 }
 
-/* ---- fixture ---- */
+/* Fixture. */
 
 static int setup_history(void **state, uint64_t history)
 {
@@ -161,7 +161,7 @@ static int teardown(void **state)
     return 0;
 }
 
-/* ---- tests ---- */
+/* Tests. */
 
 static void changes_reach_snapshots(void **state)
 {

@@ -51,7 +51,7 @@ static const struct metric_def def_objects = {.name = "weft_compiler_objects",
                                               .kind = METRIC_GAUGE,
                                               .help = "objects of the registry in the model"};
 
-/* ---- registry -> model ---- */
+/* Registry -> model. */
 
 static bool load_one(void *ctx, const struct reg_object *o)
 {
@@ -95,7 +95,7 @@ static bool read_changes(struct builder *b, struct err *err)
     return fresh;
 }
 
-/* ---- classes -> views ---- */
+/* Classes -> views. */
 
 struct class_ref {
     uint64_t id;
@@ -132,7 +132,7 @@ static struct xds_snapshot *snapshot_make(struct builder *b)
     return s;
 }
 
-/* ---- issues ---- */
+/* Issues. */
 
 static void put_slice(struct buf *out, struct slice s)
 {
@@ -154,7 +154,7 @@ static void issues_copy(struct builder *b)
     pthread_mutex_unlock(&b->issues_lock);
 }
 
-/* ---- turns ---- */
+/* Turns. */
 
 static void publish(struct builder *b, uint64_t began_ns)
 {
@@ -202,7 +202,7 @@ static void builder_wake(struct builder *b)
         env_post(env_thread_env(b->thread), &b->wake);
 }
 
-/* ---- classes without sessions ---- */
+/* Classes without sessions. */
 
 /* Ids that have been idle for long enough, forgotten under the lock; views go with the next
  * snapshot. */
@@ -239,7 +239,7 @@ static void on_sweep(struct env_timer *t)
     env_timer_start(b->env, &b->sweep, COMPILER_SWEEP_MS);
 }
 
-/* ---- life ---- */
+/* Life. */
 
 static void metrics_init(struct builder *b)
 {

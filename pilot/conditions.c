@@ -35,7 +35,7 @@ struct conditions {
     struct reg_write write;
 };
 
-/* ---- which objects ---- */
+/* Which objects. */
 
 static void pending_put(struct map *m, struct slice key, reg_rev revision)
 {
@@ -133,7 +133,7 @@ static void follow(struct conditions *c, struct reg_txn *txn)
     c->scanned = true;
 }
 
-/* ---- what to write ---- */
+/* What to write. */
 
 static const struct summary_rejection *rejection_of(const struct summary *s, struct slice key)
 {
@@ -245,7 +245,7 @@ static void judge_all(struct conditions *c, struct reg_txn *txn)
             judge(c, txn, s, e->key);
 }
 
-/* ---- writing ---- */
+/* Writing. */
 
 static void on_written(struct reg_write *w)
 {

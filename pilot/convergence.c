@@ -71,7 +71,7 @@ static wf_ms now_of(struct env *env)
     return (wf_ms)(env_now_ns(env) / 1000000);
 }
 
-/* ---- times of revisions (under the lock) ---- */
+/* Times of revisions (under the lock) */
 
 static struct moment *moment_at(struct convergence *c, size_t i)
 {
@@ -106,7 +106,7 @@ void convergence_committed(struct convergence *c, reg_rev revision, wf_ms now)
     pthread_mutex_unlock(&c->lock);
 }
 
-/* ---- sessions ---- */
+/* Sessions. */
 
 /* Under the lock. */
 static void touch(struct convergence *c)
@@ -264,7 +264,7 @@ reg_rev convergence_local_lowest(struct convergence *c)
     return rev;
 }
 
-/* ---- the sum ---- */
+/* The sum. */
 
 static int cmp_rejection(const void *a, const void *b)
 {
@@ -352,7 +352,7 @@ const struct summary *convergence_summary(struct convergence *c)
     return &c->merged;
 }
 
-/* ---- waits ---- */
+/* Waits. */
 
 static size_t count_silent(struct convergence *c)
 {
@@ -458,7 +458,7 @@ void convergence_wait_cancel(struct convergence_wait *w)
     env_defer_cancel(&w->answer);
 }
 
-/* ---- what follows from a change ---- */
+/* What follows from a change. */
 
 static void note_settled(struct convergence *c)
 {
@@ -570,7 +570,7 @@ static void on_refresh(struct env_timer *t)
     env_timer_start(c->opt.env, &c->refresh, CONVERGENCE_REFRESH_MS);
 }
 
-/* ---- other nodes ---- */
+/* Other nodes. */
 
 static struct peer *peer_of(struct convergence *c, uint64_t id, bool *ret_new)
 {
@@ -618,7 +618,7 @@ void convergence_peer_down(struct convergence *c, uint64_t id)
     on_merged(c);
 }
 
-/* ---- life ---- */
+/* Life. */
 
 void convergence_set_port(struct convergence *c, const struct convergence_port *port)
 {

@@ -42,7 +42,7 @@ struct convergence *convergence_new(const struct convergence_options *opt);
 /* After the last session has left. Pending waits end with ERR_CANCELLED. NULL is fine. */
 void convergence_free(struct convergence *c);
 
-/* ---- sessions: any thread ---- */
+/* Sessions: any thread. */
 
 struct convergence_proxy;
 
@@ -67,7 +67,7 @@ void convergence_leave(struct convergence *c, struct convergence_proxy *p);
 /* A revision was applied on this node. */
 void convergence_committed(struct convergence *c, reg_rev revision, wf_ms now);
 
-/* ---- messages from other nodes ---- */
+/* Messages from other nodes. */
 
 /* bytes that are no summary are dropped. */
 void convergence_receive(struct convergence *c, uint64_t from, struct slice bytes);
@@ -83,7 +83,7 @@ struct convergence_link *convergence_link(struct convergence *c, struct env *env
 /* Before convergence_free, on env's thread. NULL is fine. */
 void convergence_unlink(struct convergence_link *l);
 
-/* ---- questions ---- */
+/* Questions. */
 
 struct convergence_result {
     reg_rev revision;

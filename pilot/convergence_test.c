@@ -13,7 +13,7 @@
 #include "base/env/env_uv.h"
 #include "pilot/pilot_limits.h"
 
-/* ---- a cluster of convergences in one loop ---- */
+/* A cluster of convergences in one loop. */
 
 #define NODES 3
 
@@ -171,7 +171,7 @@ static void know(struct cluster *cl, size_t node, uint32_t total)
         env_uv_turn(cl->env, 100);
 }
 
-/* ---- tests ---- */
+/* Tests. */
 
 static void no_proxy(void **state)
 {
@@ -338,7 +338,7 @@ static void cancelled(void **state)
     assert_int_equal(gone.calls, 0);
 }
 
-/* ---- the sum of a node against a recount ---- */
+/* The sum of a node against a recount. */
 
 static uint32_t rnd(uint64_t *seed, uint32_t below)
 {

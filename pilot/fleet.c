@@ -56,7 +56,7 @@ struct serving {
     struct ads_query query;
 };
 
-/* ---- answers ---- */
+/* Answers. */
 
 static void call_free(struct fleet_call *c)
 {
@@ -225,7 +225,7 @@ static void on_local(struct ads_query *q)
     buf_fini(&q->json);
 }
 
-/* ---- asking ---- */
+/* Asking. */
 
 static void ask_encode(const struct fleet_call *c, struct buf *out)
 {
@@ -318,7 +318,7 @@ void fleet_config(struct fleet *f, struct slice proxy, struct slice type, fleet_
         call_new(f, ADS_QUERY_CONFIG, proxy, type, fn, arg);
 }
 
-/* ---- being asked ---- */
+/* Being asked. */
 
 static void serving_done(struct ads_query *q)
 {
@@ -386,7 +386,7 @@ static void on_message(void *ctx, uint64_t from, struct slice bytes)
         on_answer(ctx, from, id, &r);
 }
 
-/* ---- life ---- */
+/* Life. */
 
 struct fleet *fleet_new(struct env *env, struct reg_node *node, struct ads_server *server)
 {

@@ -9,7 +9,7 @@
 #include "base/core/hash.h"
 #include "base/core/mem.h"
 
-/* ---- versions ---- */
+/* Versions. */
 
 struct slice xds_version_format(struct xds_version v, char *dst)
 {
@@ -53,7 +53,7 @@ bool xds_version_in_sync(struct xds_version client, struct xds_version server)
     return client.hash == server.hash && client.revision >= server.revision;
 }
 
-/* ---- resources ---- */
+/* Resources. */
 
 static int cmp_slice(const void *a, const void *b)
 {
@@ -115,7 +115,7 @@ void xds_resource_unref(struct xds_resource *r)
         mem_free(r);
 }
 
-/* ---- lists ---- */
+/* Lists. */
 
 static int cmp_resource(const void *a, const void *b)
 {
@@ -285,7 +285,7 @@ void xds_list_diff(const struct xds_list *was, const struct xds_list *is, diff_f
     diff_iters(&x, &y, fn, ctx);
 }
 
-/* ---- views and snapshots ---- */
+/* Views and snapshots. */
 
 struct xds_view *xds_view_new(uint64_t class_id, struct xds_list *const lists[XDS_TYPE_COUNT])
 {

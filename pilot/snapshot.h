@@ -114,7 +114,7 @@ void xds_snapshot_unref(struct xds_snapshot *s); /* NULL is fine */
 /* Borrowed from the snapshot. NULL: not compiled yet. */
 struct xds_view *xds_snapshot_view(const struct xds_snapshot *s, uint64_t class_id);
 
-/* ---- making them (the compiler, and tests of the workers) ---- */
+/* Making them (the compiler, and tests of the workers) */
 
 struct xds_resource_parts {
     enum xds_type type;
@@ -140,7 +140,7 @@ struct xds_view *xds_view_new(uint64_t class_id, struct xds_list *const lists[XD
 /* One reference; sorts a copy of views, takes a reference on each. */
 struct xds_snapshot *xds_snapshot_new(reg_rev revision, struct xds_view *const *views, size_t n);
 
-/* ---- classes ---- */
+/* Classes. */
 
 enum proxy_type { PROXY_SIDECAR, PROXY_ROUTER };
 enum proxy_dialect { DIALECT_ENVOY, DIALECT_GRPC, DIALECT_WEFT };

@@ -6,7 +6,7 @@
 #include "base/core/reader.h"
 #include "pilot/pilot_limits.h"
 
-/* ---- distributions ---- */
+/* Distributions. */
 
 static size_t bound(const struct summary_dist *d, reg_rev revision)
 {
@@ -63,7 +63,7 @@ void summary_dist_fini(struct summary_dist *d)
     *d = (struct summary_dist){0};
 }
 
-/* ---- bytes ----
+/* Bytes.
  *
  * u8 format, u32 total, converged and settled (u32 n, n × {u64 revision, u32 count}), u32 left out,
  * u32 n rejections × {5 texts, u32 proxies, u32 n, n texts}; a text is u32 length and bytes. */

@@ -6,7 +6,7 @@
 #include "proxy/pool.h"
 #include "proxy/worker_int.h"
 
-/* ---- hosts ---- */
+/* Hosts. */
 
 static struct slice text_dup(struct slice s)
 {
@@ -78,7 +78,7 @@ static void host_remove(struct up_host *h)
     host_release(h);
 }
 
-/* ---- life ---- */
+/* Life. */
 
 static void outlier_tick(struct env_timer *t);
 
@@ -291,7 +291,7 @@ void clusters_close(struct worker *w)
     vec_fini(&all);
 }
 
-/* ---- picking ---- */
+/* Picking. */
 
 static bool avoided(const struct up_host *h, struct up_host *const *avoid, size_t n)
 {
@@ -341,7 +341,7 @@ const struct env_addr *host_addr(struct up_host *h)
     return h->dns ? dns_next(h->dns) : &h->addr;
 }
 
-/* ---- outlier detection ---- */
+/* Outlier detection. */
 
 static uint32_t hosts_total(const struct up_cluster *c)
 {

@@ -28,7 +28,7 @@ struct conf_part {
     struct conf_part *shares; /* a part whose memory this one points into; one reference */
 };
 
-/* ---- matching values ---- */
+/* Matching values. */
 
 enum match_kind {
     MATCH_EXACT,
@@ -59,7 +59,7 @@ struct query_match {
     struct string_match value;
 };
 
-/* ---- header changes ---- */
+/* Header changes. */
 
 enum header_append {
     HEADER_APPEND,
@@ -80,7 +80,7 @@ struct header_changes {
     struct slice *remove;
 };
 
-/* ---- routes ---- */
+/* Routes. */
 
 enum path_kind { PATH_PREFIX, PATH_EXACT, PATH_REGEX, PATH_SEPARATED_PREFIX, PATH_CONNECT };
 
@@ -210,7 +210,7 @@ struct route_table {
     struct header_changes request, response;
 };
 
-/* ---- clusters ---- */
+/* Clusters. */
 
 enum lb_policy { LB_ROUND_ROBIN, LB_RANDOM, LB_LEAST_REQUEST, LB_RING_HASH, LB_MAGLEV };
 enum upstream_protocol {
@@ -274,7 +274,7 @@ struct cluster {
     struct endpoint_set *endpoints; /* referenced; NULL: none known yet (warming) */
 };
 
-/* ---- listeners ---- */
+/* Listeners. */
 
 enum chain_kind { CHAIN_HTTP, CHAIN_TCP };
 
@@ -316,7 +316,7 @@ struct listener {
     struct filter_chain *chains; /* last one without a match is the default */
 };
 
-/* ---- the tree ---- */
+/* The tree. */
 
 struct conf {
     struct conf_part part;

@@ -70,7 +70,7 @@ static void close_now(struct down_h1 *c)
     env_stream_close(c->c.es);
 }
 
-/* ---- the answer ---- */
+/* The answer. */
 
 /* Everything of the answer is with the socket. */
 static void answer_done(struct down_h1 *c)
@@ -214,7 +214,7 @@ static const struct down_ops down_h1_ops = {
     .protocol = RECORD_HTTP11,
 };
 
-/* ---- the request ---- */
+/* The request. */
 
 static bool stream_begin(struct down_h1 *c)
 {
@@ -418,7 +418,7 @@ static void on_resume(struct env_task *task)
     take_all(c, (struct slice){0});
 }
 
-/* ---- the connection ---- */
+/* The connection. */
 
 static void on_close(void *ctx, const struct err *why)
 {

@@ -23,7 +23,7 @@ static void mark(struct down_h2 *c)
     flush_h2_mark(&c->c.w->flush, &c->f);
 }
 
-/* ---- the answer ---- */
+/* The answer. */
 
 static void down_head(struct stream *s, struct http_head *head, bool end)
 {
@@ -108,7 +108,7 @@ static enum h2_read on_read(void *ctx, int32_t id, void *user, char *dst, size_t
     return *ret_n ? H2_READ_SOME : H2_READ_WAIT;
 }
 
-/* ---- the request ---- */
+/* The request. */
 
 /* RFC 8441: CONNECT with :protocol is what HTTP/1 says as GET with Upgrade. */
 static void request_upgrade(struct stream *s)
@@ -182,7 +182,7 @@ static const struct h2_events session_events = {
     .on_close = on_stream_close,
 };
 
-/* ---- the connection ---- */
+/* The connection. */
 
 static void close_sent(struct down_h2 *c)
 {

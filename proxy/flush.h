@@ -26,7 +26,7 @@ struct flush {
 void flush_init(struct flush *f, struct env *env);
 void flush_fini(struct flush *f);
 
-/* ---- HTTP/1 ---- */
+/* HTTP/1. */
 
 /* The slot for s: what is appended leaves in order, at the latest at the end of the turn. */
 struct buf *flush_slot(struct flush *f, struct env_stream *s);
@@ -44,7 +44,7 @@ void flush_drop(struct flush *f, struct env_stream *s);
 /* Bytes that s has not sent yet, wherever they are. */
 size_t flush_queued(const struct flush *f, const struct env_stream *s);
 
-/* ---- HTTP/2 ---- */
+/* HTTP/2. */
 
 struct flush_h2 {
     struct list_node node;

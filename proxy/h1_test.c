@@ -55,7 +55,7 @@ static void test_reuse(void **state)
     world_end(&w);
 }
 
-/* ---- answers of our own ---- */
+/* Answers of our own. */
 
 static void tune_timeout(struct parts *p)
 {
@@ -208,7 +208,7 @@ static void test_slow_head(void **state)
     world_end(&w);
 }
 
-/* ---- tries ---- */
+/* Tries. */
 
 static void tune_retry(struct parts *p)
 {
@@ -385,7 +385,7 @@ static void test_breakers(void **state)
     world_end(&w);
 }
 
-/* ---- bodies ---- */
+/* Bodies. */
 
 /* Wrong: framing is lost on the way. */
 static void test_framing(void **state)
@@ -556,7 +556,7 @@ static void test_backpressure_upload(void **state)
     world_end(&w);
 }
 
-/* ---- tunnels ---- */
+/* Tunnels. */
 
 /* Wrong: WebSockets do not open, or lose bytes that came early. */
 static void test_websocket(void **state)
@@ -700,7 +700,7 @@ static void test_named_endpoint(void **state)
     world_end(&w);
 }
 
-/* ---- change ---- */
+/* Change. */
 
 struct loader {
     struct client *c;

@@ -1,6 +1,6 @@
 #include "proxy/test_world.h"
 
-/* ---- an HTTP/2 end of a connection ---- */
+/* An HTTP/2 end of a connection. */
 
 struct peer {
     struct list_node node;
@@ -105,7 +105,7 @@ static void call_facts(struct call *c, const struct headers *hs)
     slice_cstr(headers_value(hs, HDR_SERVER), c->server, sizeof(c->server));
 }
 
-/* ---- fake upstream ---- */
+/* Fake upstream. */
 
 static void respond(struct call *c, int status, const char *body, bool trailers)
 {
@@ -288,7 +288,7 @@ static void fake_h2_accept(void *ctx, struct env_stream *es)
     peer_flush(p);
 }
 
-/* ---- client ---- */
+/* Client. */
 
 static void client_headers(void *ctx, int32_t id, void *user, enum h2_kind kind,
                            struct http_head *head, bool end)
@@ -390,7 +390,7 @@ static void call_more(struct call *c, const char *text, bool end)
 
 #define GRPC .method = "POST", .content_type = "application/grpc", .body = "m"
 
-/* ---- trees ---- */
+/* Trees. */
 
 static void tune_h2(struct parts *p)
 {

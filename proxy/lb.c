@@ -28,7 +28,7 @@ static bool usable(const struct lb_host *h)
     return lb_host_healthy(h) || degraded(h);
 }
 
-/* ---- groups ---- */
+/* Groups. */
 
 static void group_init(struct lb_group *g, struct arena *arena, size_t cap)
 {
@@ -102,7 +102,7 @@ static struct lb_host *group_least(const struct lb_group *g, uint32_t choices, s
     return best;
 }
 
-/* ---- ring hash ---- */
+/* Ring hash. */
 
 static int point_order(const void *a, const void *b)
 {
@@ -158,7 +158,7 @@ static struct lb_host *ring_pick(const struct lb_level *l, uint64_t hash, bool a
     return NULL;
 }
 
-/* ---- Maglev (Eisenbud et al. 2016, section 3.4) ---- */
+/* Maglev (Eisenbud et al. 2016, section 3.4) */
 
 struct filler {
     uint64_t offset, skip, next;
@@ -213,7 +213,7 @@ static struct lb_host *maglev_pick(const struct lb_level *l, uint64_t hash, bool
     return g->n ? g->items[hash % g->n] : NULL;
 }
 
-/* ---- priorities ---- */
+/* Priorities. */
 
 static uint32_t availability(const struct lb_level *l, size_t n)
 {

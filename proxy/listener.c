@@ -112,7 +112,7 @@ static void on_accept(void *ctx, struct env_stream *es)
     }
 }
 
-/* ---- access log ---- */
+/* Access log. */
 
 struct log_slot {
     struct list_node node;
@@ -156,7 +156,7 @@ static bool log_attach(struct wlistener *wl, struct err *err)
     return wl->log || err_wrap(err, "listener %.*s", SLICE(l->name));
 }
 
-/* ---- change ---- */
+/* Change. */
 
 static struct wlistener *wlistener_new(struct worker *w, struct wconf *conf,
                                        const struct listener *l, struct err *err)

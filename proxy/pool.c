@@ -5,7 +5,7 @@
 
 #define IDLE_TIMEOUT_DEFAULT 3600000 /* Envoy: an hour */
 
-/* ---- waiting streams ---- */
+/* Waiting streams. */
 
 static void pending_add(struct up_host *h, struct stream *s, enum up_protocol p)
 {
@@ -46,7 +46,7 @@ void pool_cancel(struct stream *s)
     pending_remove(s->host, s);
 }
 
-/* ---- opening ---- */
+/* Opening. */
 
 /* An endpoint without any connection may always open one (Envoy): else a breaker filled by one
  * endpoint would starve the others for good. */
@@ -139,7 +139,7 @@ enum pool_result pool_acquire(struct up_host *h, struct stream *s, enum up_proto
     return POOL_OK;
 }
 
-/* ---- a connection is there ---- */
+/* A connection is there. */
 
 static bool worn_out(const struct up_conn *c)
 {
@@ -189,7 +189,7 @@ void pool_session_pump(struct up_conn *c)
         open_one(c->host, UP_HTTP2);
 }
 
-/* ---- the end ---- */
+/* The end. */
 
 static void conn_close(struct up_conn *c, bool linger)
 {

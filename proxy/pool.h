@@ -38,7 +38,7 @@ void pool_sweep(struct worker *w, wf_ms now);
 /* Closes all upstream connections. */
 void pool_close(struct worker *w);
 
-/* ---- for the codecs ---- */
+/* For the codecs. */
 
 void pool_conn_init(struct up_conn *c, struct up_host *h, enum up_protocol protocol);
 void pool_conn_connected(struct up_conn *c);

@@ -21,7 +21,7 @@ static bool has_upper(struct slice s)
     return false;
 }
 
-/* ---- strings ---- */
+/* Strings. */
 
 static bool starts(struct slice s, struct slice prefix, bool fold)
 {
@@ -76,7 +76,7 @@ bool string_match_test(const struct string_match *m, struct slice value)
     wf_unreachable("match kind");
 }
 
-/* ---- hosts ---- */
+/* Hosts. */
 
 static int wild_longer_first(const void *a, const void *b)
 {
@@ -178,7 +178,7 @@ const struct virtual_host *route_vhost_find(const struct route_table *t, struct 
     return t->any;
 }
 
-/* ---- routes ---- */
+/* Routes. */
 
 static bool path_test(const struct route *r, const struct route_request *rq)
 {
@@ -294,7 +294,7 @@ const struct weighted_cluster *route_cluster_pick(const struct weighted_cluster 
     wf_unreachable("weight_total is the sum of the weights");
 }
 
-/* ---- rewriting ---- */
+/* Rewriting. */
 
 static bool join(struct arena *arena, const struct slice *parts, size_t n, struct slice *ret)
 {
@@ -387,7 +387,7 @@ bool route_redirect_location(const struct route *r, const struct route_request *
     return join(arena, parts, ARRAY_LEN(parts), ret_location);
 }
 
-/* ---- affinity ---- */
+/* Affinity. */
 
 static bool cookie_find(const struct headers *hs, struct slice name, struct slice *ret_value)
 {

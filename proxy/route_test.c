@@ -105,7 +105,7 @@ static void test_twice(void **state)
     }
 }
 
-/* ---- routes ---- */
+/* Routes. */
 
 struct request {
     struct arena arena;

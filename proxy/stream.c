@@ -37,7 +37,7 @@ void stream_move(struct stream *s, enum stream_state to)
     sm_move(&table, &s->sm, (uint8_t)to, s);
 }
 
-/* ---- birth and end ---- */
+/* Birth and end. */
 
 static void on_timer(struct env_timer *t);
 
@@ -173,7 +173,7 @@ void stream_cut(struct stream *s, uint32_t code)
     s->down->reset(s, code);
 }
 
-/* ---- time ---- */
+/* Time. */
 
 /* One timer for everything exact: the next of route, try, delay and back-off. */
 void stream_timer_arm(struct stream *s)
@@ -283,7 +283,7 @@ void stream_sweep(struct stream *s, wf_ms now)
     stream_cut(s, H2_CANCEL);
 }
 
-/* ---- request ---- */
+/* Request. */
 
 void stream_request(struct stream *s, bool end)
 {
@@ -424,7 +424,7 @@ void stream_up_ready(struct stream *s)
         request_consumed(s);
 }
 
-/* ---- response ---- */
+/* Response. */
 
 static void response_consumed(struct stream *s)
 {

@@ -159,7 +159,7 @@ struct stream {
     } fault;
 };
 
-/* ---- for client codecs ---- */
+/* For client codecs. */
 
 /* A stream in state REQUEST on w; the codec fills head and the request fields, then calls
  * stream_request. wl, es: of the connection. */
@@ -180,7 +180,7 @@ void stream_down_closed(struct stream *s, bool clean);
 /* Nothing moved for too long, or the worker closes. */
 void stream_sweep(struct stream *s, wf_ms now);
 
-/* ---- for upstream codecs and the pool ---- */
+/* For upstream codecs and the pool. */
 
 /* s->up, up_conn are set: send. */
 void stream_up_ready(struct stream *s);
@@ -196,7 +196,7 @@ void stream_up_drained(struct stream *s);
 /* The try failed. The codec or pool has detached itself. why: for the log; copied. */
 void stream_up_failed(struct stream *s, enum try_failure failure, struct slice why);
 
-/* ---- between the stream_* files ---- */
+/* Between the stream_* files. */
 
 void stream_move(struct stream *s, enum stream_state to);
 /* stream_route.c: finds the route and starts the first try, or answers. */

@@ -9,7 +9,7 @@
 #include "proxy/pool.h"
 #include "proxy/worker_int.h"
 
-/* ---- what a hop does to every request ---- */
+/* What a hop does to every request. */
 
 /* x-envoy-* fields that command a router: ours takes its orders from the configuration alone. */
 static const uint8_t commands[] = {
@@ -116,7 +116,7 @@ static bool canonical_path(struct stream *s)
     return true;
 }
 
-/* ---- matching ---- */
+/* Matching. */
 
 static struct route_request route_request_of(const struct stream *s)
 {
@@ -233,7 +233,7 @@ void stream_route(struct stream *s)
     act(s);
 }
 
-/* ---- forwarding ---- */
+/* Forwarding. */
 
 static void request_changes(struct stream *s)
 {

@@ -10,7 +10,7 @@ const struct retry_policy *stream_retry_policy(const struct stream *s)
     return s->vhost && s->vhost->has_retry ? &s->vhost->retry : NULL;
 }
 
-/* ---- one try ---- */
+/* One try. */
 
 static enum up_protocol protocol_of(const struct stream *s)
 {
@@ -173,7 +173,7 @@ void stream_try(struct stream *s)
         connect_to(s);
 }
 
-/* ---- when it fails ---- */
+/* When it fails. */
 
 static void tried_remember(struct stream *s)
 {

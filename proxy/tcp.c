@@ -32,7 +32,7 @@ static const struct env_stream_events up_events;
 
 static void connect_failed(struct tcp *t, const struct err *why);
 
-/* ---- record ---- */
+/* Record. */
 
 static struct metrics_party party_of(const struct endpoint *e)
 {
@@ -118,7 +118,7 @@ static void record(struct tcp *t)
         metric_add(t->c.w->stats.log_dropped, 1);
 }
 
-/* ---- end ---- */
+/* End. */
 
 static void host_release_of(struct tcp *t)
 {
@@ -155,7 +155,7 @@ static void finish(struct tcp *t)
     env_stream_close_after_write(t->c.es, PROXY_LINGER);
 }
 
-/* ---- connecting ---- */
+/* Connecting. */
 
 static void refuse(struct tcp *t, uint32_t flag)
 {
@@ -261,7 +261,7 @@ static void connect_failed(struct tcp *t, const struct err *why)
         refuse(t, FLAG_UF | FLAG_URX);
 }
 
-/* ---- bytes ---- */
+/* Bytes. */
 
 static void both_ended(struct tcp *t)
 {
@@ -387,7 +387,7 @@ static const struct env_stream_events down_events = {
     .on_close = down_close,
 };
 
-/* ---- the connection ---- */
+/* The connection. */
 
 static void sweep(struct down_conn *c, wf_ms now)
 {

@@ -24,7 +24,7 @@
 #define WORLD_FAKES_MAX 4
 #define WORLD_PATIENCE_MS 20000
 
-/* ---- time ---- */
+/* Time. */
 
 struct world;
 
@@ -44,7 +44,7 @@ static inline int64_t world_clock_ms(struct env *env)
         }                                                                                          \
     } while (0)
 
-/* ---- fake upstreams ---- */
+/* Fake upstreams. */
 
 struct fake {
     struct world *world;
@@ -315,7 +315,7 @@ static inline void fake_listen(struct world *w, struct fake *f,
     env_addr_format(&f->addr, f->text);
 }
 
-/* ---- the tree ---- */
+/* The tree. */
 
 static inline void world_parts(struct world *w, struct parts *p)
 {
@@ -427,7 +427,7 @@ static inline void world_start(struct world *w, size_t fakes, void (*tune)(struc
     world_run(w, tune);
 }
 
-/* ---- clients ---- */
+/* Clients. */
 
 struct client {
     struct list_node node;
@@ -516,7 +516,7 @@ static inline int get(struct world *w, const char *path)
     return status;
 }
 
-/* ---- looking inside ---- */
+/* Looking inside. */
 
 /* The value of the first series whose line holds both texts; -1 if there is none. */
 static inline double metric_of(struct world *w, const char *name, const char *labels)

@@ -27,7 +27,7 @@ static struct up_h1 *of(const struct stream *s)
     return s->up_conn;
 }
 
-/* ---- the stream's side ---- */
+/* The stream's side. */
 
 static enum http1_body request_framing(const struct stream *s, bool end)
 {
@@ -154,7 +154,7 @@ void up_h1_attach(struct up_conn *conn, struct stream *s)
     attach(container_of(conn, struct up_h1, c), s);
 }
 
-/* ---- the response ---- */
+/* The response. */
 
 /* The response is complete: the connection goes back before the stream hears of it, so that the
  * stream's next step may take it again. */

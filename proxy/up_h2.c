@@ -46,7 +46,7 @@ static void detach(struct up_h2 *c, struct stream *s)
     mark(c);
 }
 
-/* ---- the stream's side ---- */
+/* The stream's side. */
 
 static bool up_head(struct stream *s, bool end)
 {
@@ -139,7 +139,7 @@ void up_h2_attach(struct up_conn *conn, struct stream *s)
     stream_up_ready(s);
 }
 
-/* ---- the session's side ---- */
+/* The session's side. */
 
 static enum h2_read on_read(void *ctx, int32_t id, void *user, char *dst, size_t n, size_t *ret_n)
 {
@@ -252,7 +252,7 @@ static const struct h2_events session_events = {
     .on_capacity = on_capacity,
 };
 
-/* ---- the connection ---- */
+/* The connection. */
 
 static void on_flushed(struct flush_h2 *f, const struct err *err)
 {

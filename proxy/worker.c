@@ -45,7 +45,7 @@ struct slice worker_date(struct worker *w)
     return slice_of(w->date);
 }
 
-/* ---- time-outs that need no precision ---- */
+/* Time-outs that need no precision. */
 
 void worker_sweep_start(struct worker *w)
 {
@@ -69,7 +69,7 @@ static void sweep(struct env_timer *t)
         worker_sweep_start(w);
 }
 
-/* ---- life ---- */
+/* Life. */
 
 static struct metrics_party party_of(const struct conf *c)
 {
@@ -153,7 +153,7 @@ void worker_free(struct worker *w)
     mem_free(w);
 }
 
-/* ---- configuration ---- */
+/* Configuration. */
 
 bool worker_apply(struct worker *w, struct conf *conf, struct err *err)
 {
@@ -197,7 +197,7 @@ void worker_drain(struct worker *w)
     listeners_drain(w);
 }
 
-/* ---- a thread of its own ---- */
+/* A thread of its own. */
 
 struct start {
     const struct worker_options *opt;
@@ -278,7 +278,7 @@ void worker_stop(struct worker *w)
     env_thread_join(t);
 }
 
-/* ---- for the admin ---- */
+/* For the admin. */
 
 struct env *worker_env(const struct worker *w)
 {

@@ -12,7 +12,7 @@ static void must(const struct reg_store *s, int rc, const char *what)
         wf_die("store %s: %s: %s", s->dir, what, mdb_strerror(rc));
 }
 
-/* ---- answers of clients, so that a repeated request has its effect once ---- */
+/* Answers of clients, so that a repeated request has its effect once. */
 
 /* Row: settled, last_index u64, then answers as they lie in memory. */
 static_assert(sizeof(struct store_answer) == 32, "answers are stored as they lie in memory");
@@ -126,7 +126,7 @@ static void clients_store(struct reg_store *s)
     }
 }
 
-/* ---- operations ---- */
+/* Operations. */
 
 static bool kv_get(struct reg_store *s, struct slice key, struct store_record *ret)
 {
@@ -272,7 +272,7 @@ static struct reg_result request_apply(struct reg_store *s, const struct reg_req
     return res;
 }
 
-/* ---- batches ---- */
+/* Batches. */
 
 static void batch_open(struct reg_store *s)
 {

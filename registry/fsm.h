@@ -50,7 +50,7 @@ void reg_fsm_apply(struct reg_store *store, reg_rev index, uint64_t term, struct
  * errors end the process. */
 void reg_fsm_commit(struct reg_store *store, reg_rev index, uint64_t term);
 
-/* ---- checkpoints ---- */
+/* Checkpoints. */
 
 struct reg_checkpoint {
     reg_rev index;

@@ -126,7 +126,7 @@ void store_history_compact(struct reg_store *s)
     mdb_cursor_close(cur);
 }
 
-/* ---- wake-ups ---- */
+/* Wake-ups. */
 
 struct reg_notify {
     struct list_node node;
@@ -181,8 +181,7 @@ void reg_notify_close(struct reg_notify *n)
 void store_notify_all(struct reg_store *s)
 {
     pthread_mutex_lock(&s->notify_lock);
-    LIST_EACH(&s->notifies, node)
-    {
+    LIST_EACH (&s->notifies, node) {
         struct reg_notify *n = container_of(node, struct reg_notify, node);
         n->revision = s->meta.revision;
         if (n->pending)

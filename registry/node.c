@@ -22,7 +22,7 @@
 #define INSTALL_TIMEOUT_MS (10 * 60 * 1000)
 #define PATH_BYTES 4096
 
-/* ---- small questions ---- */
+/* Small questions. */
 
 bool node_leads(const struct reg_node *n)
 {
@@ -44,7 +44,7 @@ unsigned node_voters(const struct reg_node *n)
     return voters;
 }
 
-/* ---- state machine ---- */
+/* State machine. */
 
 static int fsm_apply(struct raft_fsm *fsm, const struct raft_buffer *buf, void **result)
 {
@@ -157,7 +157,7 @@ static bool verify(void *ctx, const char *path, const struct snapshot_file *f, s
     return reg_checkpoint_verify(path, &c, err);
 }
 
-/* ---- the turn ---- */
+/* The turn. */
 
 static void checkpoint_when_due(struct reg_node *n)
 {
@@ -220,7 +220,7 @@ static void on_joined(void *ctx)
 
 static const struct guard_events guard_events = {.on_step = on_step, .on_joined = on_joined};
 
-/* ---- frames that are not Raft's ---- */
+/* Frames that are not Raft's. */
 
 static void on_frame(void *ctx, uint64_t from, const struct frame *f)
 {
@@ -278,7 +278,7 @@ static void on_gone(void *ctx, uint64_t id)
 static const struct raftio_events raftio_events = {
     .on_frame = on_frame, .on_up = on_up, .on_down = on_down, .on_gone = on_gone, .verify = verify};
 
-/* ---- start ---- */
+/* Start. */
 
 static const struct reg_member *find_member(const struct reg_node_options *opt, uint64_t id)
 {
@@ -613,7 +613,7 @@ uint64_t reg_node_id(const struct reg_node *node)
     return node->opt.id;
 }
 
-/* ---- stop ----
+/* Stop.
  *
  *   RUNS ─▶ TRANSFERS (a leader hands over) ─▶ DRAINS (connections cut, writes land) ─▶ CLOSES ─▶
  * STOPPED

@@ -45,7 +45,7 @@ void reg_node_stop(struct reg_node *node);
 struct reg_store *reg_node_store(struct reg_node *node);
 uint64_t reg_node_id(const struct reg_node *node);
 
-/* ---- writes ---- */
+/* Writes. */
 
 enum reg_expect {
     REG_EXPECT_ANY,
@@ -89,7 +89,7 @@ void reg_write(struct reg_node *node, struct reg_write *w);
  * linearizable read. Costs a round of heartbeats, no log write. */
 void reg_read_index(struct reg_node *node, struct reg_write *w);
 
-/* ---- status ---- */
+/* Status. */
 
 enum reg_role { REG_FOLLOWER, REG_CANDIDATE, REG_LEADER, REG_UNAVAILABLE };
 
@@ -119,7 +119,7 @@ struct reg_leader_watch *reg_leader_watch_open(struct reg_node *node, struct env
                                                void (*fn)(void *ctx), void *ctx);
 void reg_leader_watch_close(struct reg_leader_watch *w);
 
-/* ---- messages between nodes ----
+/* Messages between nodes.
  * For what belongs to a connection and is not in the log: convergence of the proxies that hang on
  * each node, questions about them. A channel is a small number known to both sides. Best effort,
  * ordered per pair of nodes while the connection lives; at most REG_MESSAGE_BYTES_MAX; beyond

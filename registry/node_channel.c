@@ -22,7 +22,7 @@ static void queue_fini(struct list *l)
         mem_free(container_of(node, struct node_message, node));
 }
 
-/* ---- out: any thread → raft thread → peers ---- */
+/* Out: any thread → raft thread → peers. */
 
 static void send_one(struct reg_node *n, uint64_t to, const struct node_message *m)
 {
@@ -88,7 +88,7 @@ void reg_send(struct reg_node *node, uint64_t to, enum reg_channel channel, stru
         env_post(node->env, &node->outbox_post);
 }
 
-/* ---- in: raft thread → the receiver's env ---- */
+/* In: raft thread → the receiver's env. */
 
 static void receiver_free(struct node_receiver *r)
 {

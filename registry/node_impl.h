@@ -22,7 +22,7 @@
 #include "registry/raft/join.h"
 #include "registry/raft/raft_io.h"
 
-/* ---- a write or a read index on its way ----
+/* A write or a read index on its way.
  *
  *   QUEUED ──packed by us, leading──▶ PROPOSED ──applied──▶ DONE
  *     │  ▲───leadership lost─────────────┘                   ▲
@@ -63,7 +63,7 @@ struct node_entry {
     uint64_t id;
 };
 
-/* ---- channels ---- */
+/* Channels. */
 
 struct node_message {
     struct list_node node;

@@ -56,7 +56,7 @@ static void answer_other(struct reg_node *n, uint64_t to, uint64_t id, reg_rev i
     send_u64s(n, to, FRAME_READ_INDEX_RESULT, v, 2);
 }
 
-/* ---- leader ---- */
+/* Leader. */
 
 static void round_over(struct reg_node *n)
 {
@@ -145,7 +145,7 @@ static void on_ask(struct reg_node *n, uint64_t from, const struct frame *f)
     node_turn(n);
 }
 
-/* ---- follower ---- */
+/* Follower. */
 
 static void ask_leader(struct reg_node *n, uint64_t leader)
 {
@@ -201,7 +201,7 @@ void node_read_on_frame(struct reg_node *n, uint64_t from, const struct frame *f
     }
 }
 
-/* ---- both ---- */
+/* Both. */
 
 static void recall(struct reg_node *n, struct list *reads)
 {

@@ -4,7 +4,7 @@
 #include "base/core/log.h"
 #include "registry/node_impl.h"
 
-/* ---- leader watches: under the lock ---- */
+/* Leader watches: under the lock. */
 
 static void on_watch_post(struct env_post *post)
 {
@@ -65,7 +65,7 @@ void node_watch_fini(struct reg_node *n)
     wf_assert(list_empty(&n->watches)); /* close them before reg_node_stop */
 }
 
-/* ---- who answers ---- */
+/* Who answers. */
 
 static const char *member_name(const struct reg_node *n, uint64_t id)
 {
@@ -134,7 +134,7 @@ bool node_hopeless(struct reg_node *n)
     return now - since >= 4 * n->opt.election_timeout;
 }
 
-/* ---- status ---- */
+/* Status. */
 
 static enum reg_role role_of(const struct raft *r)
 {
@@ -240,7 +240,7 @@ void reg_node_status(struct reg_node *node, struct reg_status *ret_status)
     pthread_mutex_unlock(&node->lock);
 }
 
-/* ---- changes of leader and role ---- */
+/* Changes of leader and role. */
 
 static void leader_changed(struct reg_node *n, uint64_t leader)
 {
@@ -270,7 +270,7 @@ void node_status_on_step(struct reg_node *n)
     node_turn(n);
 }
 
-/* ---- ticks, and the election after a death ---- */
+/* Ticks, and the election after a death. */
 
 static void on_tick(struct env_timer *t)
 {

@@ -310,7 +310,7 @@ static void run_on(struct env *env, void (*fn)(void *), void *ctx)
     WAIT_FOR(__atomic_load_n(&x.done, __ATOMIC_ACQUIRE));
 }
 
-/* ---- damaged directories ---- */
+/* Damaged directories. */
 
 static void damage(const char *dir, const char *name, off_t at, size_t n)
 {
@@ -530,7 +530,7 @@ static void a_wiped_node_is_no_voter_until_all_have_spoken(void **state)
     cluster_fini(&c);
 }
 
-/* ---- messages, watches ---- */
+/* Messages, watches. */
 
 struct inbox {
     pthread_mutex_t lock;

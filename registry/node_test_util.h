@@ -140,7 +140,7 @@ static inline void cluster_fini(struct cluster *c)
     env_thread_join(c->client);
 }
 
-/* ---- calls ---- */
+/* Calls. */
 
 static inline void on_call(struct reg_write *w)
 {
@@ -210,7 +210,7 @@ static inline bool value_is(struct cluster *c, size_t i, const char *key, const 
     return ok;
 }
 
-/* ---- waiting for an event ---- */
+/* Waiting for an event. */
 
 #define WAIT_FOR(cond)                                                                             \
     do {                                                                                           \

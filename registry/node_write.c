@@ -39,7 +39,7 @@ void node_write_init(struct reg_node *n)
     n->retry.fn = on_retry;
 }
 
-/* ---- answers ---- */
+/* Answers. */
 
 static void on_answer(struct env_post *post)
 {
@@ -142,7 +142,7 @@ bool node_expired(struct reg_node *n, struct pending *p)
     return true;
 }
 
-/* ---- taking in ---- */
+/* Taking in. */
 
 static bool write_fits(const struct reg_write *w, struct err *err)
 {
@@ -236,7 +236,7 @@ void reg_read_index(struct reg_node *node, struct reg_write *w)
     submit(node, w, true);
 }
 
-/* ---- back into the queue ---- */
+/* Back into the queue. */
 
 /* By sequence: the queue is short, and what comes back is mostly older than all of it. */
 static void requeue(struct reg_node *n, struct pending *p)
@@ -276,7 +276,7 @@ static void retry_soon(struct reg_node *n)
         env_timer_start(n->env, &n->retry, NODE_RETRY_MS);
 }
 
-/* ---- leader: entries ---- */
+/* Leader: entries. */
 
 static void on_entry(struct raft_apply *req, int status, void *result)
 {
@@ -421,7 +421,7 @@ static void pack_all(struct reg_node *n)
             break;
 }
 
-/* ---- follower: to the leader ---- */
+/* Follower: to the leader. */
 
 /* Many requests in one frame. */
 struct parcel {
@@ -569,7 +569,7 @@ void node_write_on_refused(struct reg_node *n, const struct frame *f)
     retry_soon(n);
 }
 
-/* ---- time ---- */
+/* Time. */
 
 static void expire_list(struct reg_node *n, struct list *l, bool no_quorum)
 {

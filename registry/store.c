@@ -11,7 +11,7 @@
 #include "base/core/assert.h"
 #include "registry/store_internal.h"
 
-/* ---- records ---- */
+/* Records. */
 
 static uint32_t record_crc(struct slice key, const char *head, struct slice value)
 {
@@ -53,7 +53,7 @@ struct store_record store_record_read(const struct reg_store *s, struct slice ke
     return r;
 }
 
-/* ---- the file and its marks ---- */
+/* The file and its marks. */
 
 static void store_path(const struct reg_store *s, const char *name, char *dst, size_t n)
 {
@@ -131,7 +131,7 @@ bool reg_store_discard(const char *dir, struct err *err)
     return true;
 }
 
-/* ---- open and close ---- */
+/* Open and close. */
 
 static bool lmdb_err(struct err *err, const struct reg_store *s, const char *what, int rc)
 {
@@ -319,7 +319,7 @@ void reg_store_usage(struct reg_store *s, struct reg_store_usage *ret)
     };
 }
 
-/* ---- reads ---- */
+/* Reads. */
 
 bool reg_txn_begin(struct reg_store *s, struct reg_txn *ret_txn, struct err *err)
 {

@@ -9,7 +9,7 @@
 
 #define SEED_RETRY_MS 1000
 
-/* ---- the namespaces that are always there ---- */
+/* The namespaces that are always there. */
 
 static const char *const seed_names[] = {"default", "istio-system"};
 
@@ -58,7 +58,7 @@ static void seed_start(struct weftd *d)
         env_timer_start(d->env, &d->seed, 0);
 }
 
-/* ---- life ---- */
+/* Life. */
 
 static void on_convergence(void *ctx)
 {

@@ -12,8 +12,7 @@ _Noreturn void wf_assert_failed(const char *expr, const char *file, int line, co
  * (a failed disk write in the registry). */
 _Noreturn void wf_die(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 
-#define wf_assert(expr)                                                                            \
-    ((expr) ? (void)0 : wf_assert_failed(#expr, __FILE__, __LINE__, __func__))
+#define wf_assert(expr) ((expr) ? (void)0 : wf_assert_failed(#expr, __FILE__, __LINE__, __func__))
 #define wf_unreachable(why) wf_assert_failed(why, __FILE__, __LINE__, __func__)
 
 #endif

@@ -20,7 +20,7 @@
 #include "base/core/regex.h"
 #include "base/core/sm.h"
 
-/* ---- hashes: published vectors ---- */
+/* Hashes: published vectors. */
 
 static void test_crc32c_vectors(void **state)
 {
@@ -97,7 +97,7 @@ static void test_hex(void **state)
     assert_string_equal(out, "");
 }
 
-/* ---- errors ---- */
+/* Errors. */
 
 static void test_err_wraps(void **state)
 {
@@ -164,7 +164,7 @@ static void test_err_codes(void **state)
     assert_string_equal(err_k8s_reason(ERR_CONFLICT), "Conflict");
 }
 
-/* ---- regular expressions ---- */
+/* Regular expressions. */
 
 static void test_regex(void **state)
 {
@@ -208,7 +208,7 @@ static void test_regex_linear(void **state)
     regex_free(re);
 }
 
-/* ---- state machines and assertions: a child process that must die ---- */
+/* State machines and assertions: a child process that must die. */
 
 enum { IDLE, BUSY, GONE };
 static const struct sm_state states[] = {

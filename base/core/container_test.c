@@ -35,8 +35,7 @@ static void check_all(const struct map *m, void *const *model)
         assert_ptr_equal(map_get(m, key_of(text, i)), model[i]);
         live += model[i] != NULL;
     }
-    MAP_EACH(m, e)
-    {
+    MAP_EACH (m, e) {
         assert_ptr_equal(map_get(m, e->key), e->value);
         seen++;
     }
@@ -123,7 +122,7 @@ static void test_hash_keys(void **state)
     assert_true(c.k0 != d.k0);
 }
 
-/* ---- heap ---- */
+/* Heap. */
 
 struct item {
     struct heap_node node;
@@ -207,8 +206,7 @@ static void test_list(void **state)
     list_push(&l, &b);
     list_push(&l, &c);
     list_push_front(&l, &a);
-    LIST_EACH(&l, n)
-    {
+    LIST_EACH (&l, n) {
         assert_ptr_equal(n, seen == 0 ? &a : seen == 1 ? &b : &c);
         if (seen == 1)
             list_remove(n);

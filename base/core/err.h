@@ -12,10 +12,10 @@
 
 enum err_code {
     ERR_NONE = 0,
-    ERR_INVALID,     /* the input is wrong and stays wrong */
+    ERR_INVALID, /* the input is wrong and stays wrong */
     ERR_NOT_FOUND,
-    ERR_EXISTS,      /* creation of what is there */
-    ERR_CONFLICT,    /* a precondition (expected revision) did not hold */
+    ERR_EXISTS,   /* creation of what is there */
+    ERR_CONFLICT, /* a precondition (expected revision) did not hold */
     ERR_FORBIDDEN,
     ERR_GONE,        /* before the history window: relist */
     ERR_LIMIT,       /* a named bound was reached */
@@ -23,9 +23,9 @@ enum err_code {
     ERR_TIMEOUT,
     ERR_UNKNOWN_OUTCOME, /* it may or may not have been done */
     ERR_UNSUPPORTED,
-    ERR_CORRUPT,     /* stored bytes are not what was stored */
+    ERR_CORRUPT, /* stored bytes are not what was stored */
     ERR_CANCELLED,
-    ERR_IO,          /* the operating system refused */
+    ERR_IO, /* the operating system refused */
     ERR_INTERNAL,
     ERR_UNAUTHENTICATED, /* we do not know who asks */
     ERR_CODE_COUNT,

@@ -26,7 +26,7 @@ uint64_t hash_u64(uint64_t v)
     return v ^ (v >> 31);
 }
 
-/* ---- SipHash-1-3 (Aumasson, Bernstein 2012; one compression and three finishing rounds) ---- */
+/* SipHash-1-3 (Aumasson, Bernstein 2012; one compression and three finishing rounds) */
 
 static uint64_t rotl(uint64_t v, unsigned bits)
 {
@@ -106,7 +106,7 @@ struct hash_key hash_key_new(void)
     return key;
 }
 
-/* ---- CRC-32C (RFC 3720 §12.1), polynomial 0x1EDC6F41 reflected ---- */
+/* CRC-32C (RFC 3720 §12.1), polynomial 0x1EDC6F41 reflected. */
 
 #define CRC_STEP(c) (((c) >> 1) ^ (0x82F63B78u & (0u - ((c)&1u))))
 #define CRC_NIBBLE(c) CRC_STEP(CRC_STEP(CRC_STEP(CRC_STEP((uint32_t)(c)))))

@@ -18,7 +18,9 @@ struct list {
     struct list_node head;
 };
 
+/* clang-format off */
 #define LIST_INIT(name) {{&(name).head, &(name).head}}
+/* clang-format on */
 
 static inline void list_init(struct list *l)
 {

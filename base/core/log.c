@@ -70,7 +70,7 @@ void log_set_sink(void (*sink)(void *ctx, enum log_level level, struct slice lin
     pthread_mutex_unlock(&state.lock);
 }
 
-/* ---- one line in a fixed buffer ---- */
+/* One line in a fixed buffer. */
 
 struct line {
     char p[LOG_LINE_BYTES_MAX];

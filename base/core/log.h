@@ -23,7 +23,8 @@ struct log_field {
     uint64_t u64;
 };
 
-#define F_STR(k, slice_value) ((struct log_field){.key = (k), .kind = LOG_F_STR, .str = (slice_value)})
+#define F_STR(k, slice_value)                                                                      \
+    ((struct log_field){.key = (k), .kind = LOG_F_STR, .str = (slice_value)})
 #define F_CSTR(k, cstr) ((struct log_field){.key = (k), .kind = LOG_F_STR, .str = slice_of(cstr)})
 #define F_I64(k, v) ((struct log_field){.key = (k), .kind = LOG_F_I64, .i64 = (int64_t)(v)})
 #define F_U64(k, v) ((struct log_field){.key = (k), .kind = LOG_F_U64, .u64 = (uint64_t)(v)})

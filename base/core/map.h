@@ -22,7 +22,7 @@ struct map {
     struct map_entry *slots;
     size_t n, cap;
     struct hash_key key; /* zero: chosen at the first put */
-    bool copies_keys; /* set before the first put: keys are copied and freed by the map */
+    bool copies_keys;    /* set before the first put: keys are copied and freed by the map */
 };
 
 /* The value, or NULL. */

@@ -51,7 +51,7 @@ void vec_grow_(void **p, size_t *n, size_t *cap, size_t size)
     (*n)++;
 }
 
-/* ---- arena ---- */
+/* Arena. */
 
 struct arena_block {
     struct arena_block *next;
@@ -199,7 +199,7 @@ void arena_fini(struct arena *a)
     *a = (struct arena){0};
 }
 
-/* ---- buf ---- */
+/* Buf. */
 
 struct slice buf_slice(const struct buf *b)
 {

@@ -28,7 +28,8 @@ void mem_free(void *p);
         size_t n, cap;                                                                             \
     }
 /* Address of a new, zeroed last element. Valid until the next push. */
-#define vec_push(v) (vec_grow_((void **)&(v)->p, &(v)->n, &(v)->cap, sizeof(*(v)->p)), &(v)->p[(v)->n - 1])
+#define vec_push(v)                                                                                \
+    (vec_grow_((void **)&(v)->p, &(v)->n, &(v)->cap, sizeof(*(v)->p)), &(v)->p[(v)->n - 1])
 #define vec_fini(v) (mem_free((v)->p), (v)->p = NULL, (v)->n = (v)->cap = 0)
 void vec_grow_(void **p, size_t *n, size_t *cap, size_t size);
 
@@ -60,9 +61,9 @@ void arena_fini(struct arena *a);
 
 /* Bytes that grow at the end and are consumed at the front. Zeroed is valid and empty. */
 struct buf {
-    char *p;         /* start of the allocation */
-    size_t at;       /* consumed so far */
-    size_t n;        /* live bytes, from p + at */
+    char *p;   /* start of the allocation */
+    size_t at; /* consumed so far */
+    size_t n;  /* live bytes, from p + at */
     size_t cap;
     size_t limit;    /* live bytes; 0 = none */
     bool overflowed; /* sticky: a try_ call was refused at the limit */

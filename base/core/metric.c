@@ -80,7 +80,7 @@ void metric_set_free(struct metric_set *set)
     mem_free(set);
 }
 
-/* ---- finding a series ---- */
+/* Finding a series. */
 
 static void put_label(struct buf *out, const struct metric_label *label)
 {
@@ -171,7 +171,7 @@ struct metric *metric_get(struct metric_set *set, const struct metric_def *def, 
     return m;
 }
 
-/* ---- cells ---- */
+/* Cells. */
 
 static void cell_add(uint64_t *cell, uint64_t n)
 {
@@ -225,7 +225,7 @@ uint64_t metric_value(const struct metric *m)
     return cell_get(&m->value);
 }
 
-/* ---- text ---- */
+/* Text. */
 
 static int metric_order(const void *pa, const void *pb)
 {

@@ -42,10 +42,10 @@ void metric_set_free(struct metric_set *set);
  * must outlive the set. Same name, other def: assertion. */
 struct metric *metric_get(struct metric_set *set, const struct metric_def *def, size_t n,
                           const struct metric_label *labels);
-void metric_add(struct metric *m, uint64_t n);     /* counter */
+void metric_add(struct metric *m, uint64_t n);      /* counter */
 void metric_set_value(struct metric *m, int64_t v); /* gauge */
 void metric_add_value(struct metric *m, int64_t d); /* gauge */
-void metric_observe(struct metric *m, double v);   /* histogram */
+void metric_observe(struct metric *m, double v);    /* histogram */
 uint64_t metric_value(const struct metric *m);
 
 /* Prometheus text 0.0.4 of all the sets, series of equal name and labels added up, sorted. */

@@ -23,12 +23,14 @@ struct slice {
 /* A slice of a string literal. */
 #define S(literal) ((struct slice){"" literal, sizeof(literal) - 1})
 /* The same as a constant initialiser, for tables. */
+/* clang-format off */
 #define S_INIT(literal) {"" literal, sizeof(literal) - 1}
+/* clang-format on */
 /* Arguments for "%.*s". */
 #define SLICE(s) (int)(s).n, (s).p
 #define ARRAY_LEN(a) (sizeof(a) / sizeof((a)[0]))
 /* The struct that embeds *ptr as its member. */
-#define container_of(ptr, type, member) ((type *)(void *)((char *)(ptr) - offsetof(type, member)))
+#define container_of(ptr, type, member) ((type *)(void *)((char *)(ptr)-offsetof(type, member)))
 
 /* Of a NUL-terminated string; NULL gives the empty slice. */
 struct slice slice_of(const char *cstr);

@@ -4,7 +4,7 @@
 #include "base/core/hash.h"
 #include "base/env/env_impl.h"
 
-/* ---- shared by all implementations ---- */
+/* Shared by all implementations. */
 
 void env_impl_init(struct env *env, const struct env_ops *ops)
 {
@@ -85,7 +85,7 @@ void env_impl_run_deferred(struct env *env)
     }
 }
 
-/* ---- the ports ---- */
+/* The ports. */
 
 static const struct env_ops *ops_of(const void *handle)
 {

@@ -28,7 +28,7 @@
 
 struct env;
 
-/* ---- clock, random ---- */
+/* Clock, random. */
 
 /* Loop time: monotonic, milliseconds, constant during a turn. */
 wf_ms env_now(struct env *env);
@@ -40,7 +40,7 @@ void env_random(struct env *env, void *p, size_t n);
 /* Uniform in [0, below), below > 0. Fast and not for secrets. */
 uint64_t env_random_below(struct env *env, uint64_t below);
 
-/* ---- timers ---- */
+/* Timers. */
 
 /* Embedded in its owner; zeroed but for fn is valid and stopped. */
 struct env_timer {
@@ -55,7 +55,7 @@ void env_timer_start(struct env *env, struct env_timer *t, wf_ms delay);
 /* Harmless on a stopped timer. After it fn is not called. */
 void env_timer_stop(struct env *env, struct env_timer *t);
 
-/* ---- tasks ---- */
+/* Tasks. */
 
 /* Embedded in its owner. Queued at most once at a time. */
 struct env_task {
@@ -78,7 +78,7 @@ struct env_post {
  * struct is the receiver's from now on. Bounds are the caller's: post only what is counted. */
 void env_post(struct env *target, struct env_post *p);
 
-/* ---- addresses ---- */
+/* Addresses. */
 
 struct env_addr {
     union {
@@ -101,7 +101,7 @@ bool env_addr_equal(const struct env_addr *a, const struct env_addr *b);
 uint16_t env_addr_port(const struct env_addr *addr);
 void env_addr_set_port(struct env_addr *addr, uint16_t port);
 
-/* ---- streams ---- */
+/* Streams. */
 
 struct env_stream;
 
@@ -110,20 +110,21 @@ struct env_stream;
  * queued has been sent). When both sides have ended, the stream closes itself (ERR_NONE).
  * why->code: ERR_UNAVAILABLE a connection that did not come about, ERR_TIMEOUT, ERR_IO a reset. */
 struct env_stream_events {
-    void (*on_connect)(void *ctx);                       /* outgoing only: established */
-    void (*on_data)(void *ctx, struct slice bytes);      /* borrowed until return; never empty */
-    void (*on_end)(void *ctx);                           /* the peer will send no more */
-    void (*on_drain)(void *ctx);                         /* queued bytes fell to low_water or less */
-    void (*on_close)(void *ctx, const struct err *why);  /* why->code == ERR_NONE: we closed it */
+    void (*on_connect)(void *ctx);                      /* outgoing only: established */
+    void (*on_data)(void *ctx, struct slice bytes);     /* borrowed until return; never empty */
+    void (*on_end)(void *ctx);                          /* the peer will send no more */
+    void (*on_drain)(void *ctx);                        /* queued bytes fell to low_water or less */
+    void (*on_close)(void *ctx, const struct err *why); /* why->code == ERR_NONE: we closed it */
 };
 
 struct env_stream_options {
-    size_t low_water;       /* bytes; default 16 KiB */
-    wf_ms connect_timeout;  /* outgoing; default 5,000 */
-    wf_ms user_timeout;     /* TCP_USER_TIMEOUT; 0 = the system's */
-    bool nodelay_off;       /* TCP_NODELAY is on unless set */
-    const struct env_addr *source; /* outgoing: bind to it first (port 0: any); NULL = the system's */
-    uint32_t mark;                 /* outgoing: SO_MARK; 0 = none */
+    size_t low_water;      /* bytes; default 16 KiB */
+    wf_ms connect_timeout; /* outgoing; default 5,000 */
+    wf_ms user_timeout;    /* TCP_USER_TIMEOUT; 0 = the system's */
+    bool nodelay_off;      /* TCP_NODELAY is on unless set */
+    const struct env_addr
+        *source;   /* outgoing: bind to it first (port 0: any); NULL = the system's */
+    uint32_t mark; /* outgoing: SO_MARK; 0 = none */
 };
 
 /* Never NULL: a refused connection comes through on_close. opt may be NULL. */
@@ -165,9 +166,9 @@ bool env_stream_peer_cred(const struct env_stream *s, struct env_peer_cred *ret_
 
 struct env_listener;
 struct env_listen_options {
-    int backlog;     /* default 1,024 */
-    bool reuse_port; /* one listener a worker on the same address */
-    bool transparent; /* IP_TRANSPARENT, for TPROXY */
+    int backlog;        /* default 1,024 */
+    bool reuse_port;    /* one listener a worker on the same address */
+    bool transparent;   /* IP_TRANSPARENT, for TPROXY */
     uint32_t unix_mode; /* permission bits of a Unix socket's file; 0 = 0600 */
 };
 /* on_accept gets a live stream and must call env_stream_set_events or env_stream_close before it
@@ -182,7 +183,7 @@ const struct env_addr *env_listener_addr(const struct env_listener *l);
 /* No on_accept after it. The listener is gone. */
 void env_listener_close(struct env_listener *l);
 
-/* ---- files ---- */
+/* Files. */
 
 /* Small and rare things are synchronous; a write with sync is a request with a completion. */
 struct env_file;
@@ -222,10 +223,10 @@ bool env_file_remove(struct env *env, const char *path, struct err *err);
 bool env_dir_make(struct env *env, const char *path, struct err *err); /* fine if it is there */
 bool env_dir_sync(struct env *env, const char *path, struct err *err);
 /* Calls fn with each entry's name, sorted, without "." and "..". */
-bool env_dir_list(struct env *env, const char *path, void (*fn)(void *ctx, const char *name), void *ctx,
-                  struct err *err);
+bool env_dir_list(struct env *env, const char *path, void (*fn)(void *ctx, const char *name),
+                  void *ctx, struct err *err);
 
-/* ---- work aside ---- */
+/* Work aside. */
 
 /* Runs work() on a helper thread, then done() on the env's thread. For checkpoints and the like. The
  * struct stays valid until done. */

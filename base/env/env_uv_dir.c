@@ -9,7 +9,7 @@
 #include "base/env/env_limits.h"
 #include "base/env/env_uv_impl.h"
 
-/* ---- whole files ---- */
+/* Whole files. */
 
 static bool read_all(int fd, const char *path, size_t bytes_max, struct buf *out, struct err *err)
 {
@@ -104,7 +104,7 @@ bool uv_file_remove(struct env *env, const char *path, struct err *err)
     return unlink(path) == 0 || err_errno(err, errno, "remove %s", path);
 }
 
-/* ---- directories ---- */
+/* Directories. */
 
 static bool is_dir(const char *path)
 {

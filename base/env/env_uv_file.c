@@ -69,8 +69,8 @@ void uv_file_close(struct env_file *f)
 
 void uv_files_close_all(struct uv_env *env)
 {
-    LIST_EACH(&env->files, n)
-    uv_file_close(container_of(n, struct env_file, node));
+    LIST_EACH (&env->files, n)
+        uv_file_close(container_of(n, struct env_file, node));
 }
 
 bool uv_file_read(struct env_file *f, uint64_t offset, void *p, size_t n, size_t *ret_n,
@@ -145,7 +145,7 @@ bool uv_file_sync(struct env_file *f, struct err *err)
     return fdatasync(f->fd) == 0 || file_err(f, err, "sync");
 }
 
-/* ---- writes with sync ---- */
+/* Writes with sync. */
 
 void uv_file_write_sync(struct env_file *f, struct env_file_write *w)
 {
@@ -181,9 +181,9 @@ static bool write_one(int fd, const struct env_file_write *w)
 
 static bool flush_file(struct env_file *f, struct err *err)
 {
-    LIST_EACH(&f->writes, n)
-    if (!write_one(f->fd, container_of(n, struct env_file_write, node)))
-        return file_err(f, err, "write");
+    LIST_EACH (&f->writes, n)
+        if (!write_one(f->fd, container_of(n, struct env_file_write, node)))
+            return file_err(f, err, "write");
     return uv_file_sync(f, err);
 }
 

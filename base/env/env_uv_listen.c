@@ -189,6 +189,6 @@ void uv_listener_close(struct env_listener *l)
 
 void uv_listeners_close_all(struct uv_env *env)
 {
-    LIST_EACH(&env->listeners, n)
-    uv_listener_close(container_of(n, struct env_listener, node));
+    LIST_EACH (&env->listeners, n)
+        uv_listener_close(container_of(n, struct env_listener, node));
 }

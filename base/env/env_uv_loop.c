@@ -13,7 +13,7 @@ static struct uv_env *uv_env_of(struct env *env)
     return container_of(env, struct uv_env, base);
 }
 
-/* ---- clock, random, posts ---- */
+/* Clock, random, posts. */
 
 static uint64_t clock_ns(clockid_t clock)
 {
@@ -80,7 +80,7 @@ static void run_posts(struct uv_env *env)
     }
 }
 
-/* ---- work aside ---- */
+/* Work aside. */
 
 struct uv_work {
     uv_work_t req;
@@ -117,7 +117,7 @@ static void uv_env_work(struct env *base, struct env_work *w)
     wf_assert(rc == 0);
 }
 
-/* ---- the turn ---- */
+/* The turn. */
 
 static bool has_turn_work(struct uv_env *env)
 {
@@ -195,7 +195,7 @@ static void on_check(uv_check_t *check)
         uv_stop(&env->loop);
 }
 
-/* ---- life ---- */
+/* Life. */
 
 static const struct env_ops ops = {
     .now_ns = uv_env_now_ns,
@@ -305,7 +305,7 @@ void uv_env_hold(struct env *base)
     uv_env_of(base)->hold = true;
 }
 
-/* ---- signals ---- */
+/* Signals. */
 
 struct uv_signal {
     struct list_node node;
@@ -348,7 +348,7 @@ static void close_signals(struct uv_env *env)
         uv_close((uv_handle_t *)&container_of(n, struct uv_signal, node)->handle, signal_closed);
 }
 
-/* ---- the end ---- */
+/* The end. */
 
 /* Callbacks of the end may open new things; somebody who never stops doing so is a bug. */
 #define FREE_ROUNDS_MAX 100

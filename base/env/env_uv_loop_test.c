@@ -30,7 +30,7 @@ static struct env *new_env(void)
         env_uv_turn(env, 1000);                                                                    \
     }
 
-/* ---- a trace of what happened ---- */
+/* A trace of what happened. */
 
 struct step {
     struct env *env;
@@ -153,7 +153,7 @@ static void test_turn_order(void **state)
     buf_fini(&trace);
 }
 
-/* ---- files ---- */
+/* Files. */
 
 struct file_write {
     struct env_file_write w;
@@ -327,7 +327,7 @@ static void test_whole_files(void **state)
     buf_fini(&names);
 }
 
-/* ---- threads ---- */
+/* Threads. */
 
 #define SENDERS 4
 #define POSTS 20000
@@ -541,7 +541,7 @@ static void test_stop_before_run(void **state)
     env_uv_free(env);
 }
 
-/* ---- addresses ---- */
+/* Addresses. */
 
 static void test_addresses(void **state)
 {

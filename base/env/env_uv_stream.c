@@ -66,7 +66,7 @@ static void stream_move(struct env_stream *s, enum stream_state to)
     sm_move(&stream_table, &s->sm, (uint8_t)to, s);
 }
 
-/* ---- interest ---- */
+/* Interest. */
 
 static void on_poll(uv_poll_t *poll, int status, int events);
 static void uv_stream_close_after_write(struct env_stream *s, wf_ms linger);
@@ -90,7 +90,7 @@ static void update_interest(struct env_stream *s)
     wf_assert(rc == 0);
 }
 
-/* ---- end of a stream ---- */
+/* End of a stream. */
 
 static void stream_free(struct env_stream *s)
 {
@@ -179,7 +179,7 @@ static void fail_write(struct env_stream *s, int errnum)
         update_interest(s);
 }
 
-/* ---- writing ---- */
+/* Writing. */
 
 static ssize_t send_pieces(int fd, const struct iovec *iov, int n)
 {
@@ -291,7 +291,7 @@ static void uv_stream_shutdown(struct env_stream *s)
         send_fin(s);
 }
 
-/* ---- reading ---- */
+/* Reading. */
 
 static void on_peer_end(struct env_stream *s)
 {
@@ -365,7 +365,7 @@ static void uv_stream_read_resume(struct env_stream *s)
     update_interest(s);
 }
 
-/* ---- connecting ---- */
+/* Connecting. */
 
 static void begin_linger(struct env_stream *s);
 
@@ -431,7 +431,7 @@ static void on_poll(uv_poll_t *poll, int status, int events)
         update_interest(s);
 }
 
-/* ---- birth ---- */
+/* Birth. */
 
 static struct env_stream *stream_new(struct uv_env *env, int fd, const struct env_addr *peer,
                                      enum stream_state state)
@@ -526,7 +526,7 @@ struct env_stream *uv_stream_connect(struct env *base, const struct env_addr *to
     return s;
 }
 
-/* ---- closing ---- */
+/* Closing. */
 
 static void uv_stream_close(struct env_stream *s)
 {
@@ -572,8 +572,8 @@ static void uv_stream_close_after_write(struct env_stream *s, wf_ms linger)
 
 void uv_streams_close_all(struct uv_env *env)
 {
-    LIST_EACH(&env->streams, n)
-    uv_stream_close(container_of(n, struct env_stream, node));
+    LIST_EACH (&env->streams, n)
+        uv_stream_close(container_of(n, struct env_stream, node));
 }
 
 static void uv_stream_set_events(struct env_stream *s, const struct env_stream_events *events,
@@ -583,7 +583,7 @@ static void uv_stream_set_events(struct env_stream *s, const struct env_stream_e
     s->ctx = ctx;
 }
 
-/* ---- who is there ---- */
+/* Who is there. */
 
 static const struct env_addr *uv_stream_local(const struct env_stream *cs)
 {

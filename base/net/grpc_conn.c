@@ -14,7 +14,7 @@ bool grpc_conn_live(const struct grpc_conn *c)
     return c->sm.now == CONN_OPENING || c->sm.now == CONN_OPEN;
 }
 
-/* ---- events of the session ---- */
+/* Events of the session. */
 
 static void on_headers(void *ctx, int32_t id, void *user, enum h2_kind kind, struct http_head *head,
                        bool end)
@@ -88,7 +88,7 @@ static const struct h2_events session_events = {
     .on_settings = on_settings,
 };
 
-/* ---- output ---- */
+/* Output. */
 
 void grpc_conn_wake(struct grpc_conn *c)
 {
@@ -144,7 +144,7 @@ static void on_yield(struct env_timer *t)
     grpc_conn_wake(container_of(t, struct grpc_conn, yield));
 }
 
-/* ---- end ---- */
+/* End. */
 
 void grpc_conn_close(struct grpc_conn *c, const struct err *why)
 {
@@ -185,7 +185,7 @@ void grpc_conn_abort(struct grpc_conn *c)
     gone(c, &why);
 }
 
-/* ---- events of the socket ---- */
+/* Events of the socket. */
 
 static void on_bytes(void *ctx, struct slice bytes)
 {
@@ -232,7 +232,7 @@ const struct env_stream_events grpc_conn_stream_events = {
     .on_close = on_closed,
 };
 
-/* ---- time ---- */
+/* Time. */
 
 static bool fail_on_time(struct grpc_conn *c, const char *what)
 {

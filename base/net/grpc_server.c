@@ -30,7 +30,7 @@ static struct grpc_server *server_of(struct grpc_conn *c)
     return c->owner;
 }
 
-/* ---- requests ---- */
+/* Requests. */
 
 static void answer_http(struct grpc_conn *c, int32_t id, uint16_t status)
 {
@@ -80,7 +80,7 @@ static void on_request(struct grpc_conn *c, int32_t id, const struct http_head *
         open_stream(c, id, h, head);
 }
 
-/* ---- connections ---- */
+/* Connections. */
 
 static void drained(struct grpc_server *srv)
 {
@@ -140,7 +140,7 @@ static void on_accept(void *ctx, struct env_stream *stream)
     grpc_server_adopt(ctx, stream);
 }
 
-/* ---- the server ---- */
+/* The server. */
 
 static void abort_all(struct grpc_server *srv)
 {

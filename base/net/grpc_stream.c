@@ -24,7 +24,7 @@ static void wake(struct grpc_stream *s)
     grpc_conn_wake(s->conn);
 }
 
-/* ---- sources ---- */
+/* Sources. */
 
 static void parts_read(struct grpc_source *src, char *dst, size_t n)
 {
@@ -193,7 +193,7 @@ bool grpc_stream_stalled(const struct grpc_stream *s, wf_ms now, wf_ms limit)
     return s->id && waiting && now - s->progress_at >= limit;
 }
 
-/* ---- status ---- */
+/* Status. */
 
 static void replace_status(struct grpc_stream *s, int status, struct slice message)
 {
@@ -247,7 +247,7 @@ void grpc_stream_final(struct grpc_stream *s)
     grpc_stream_discard(s);
 }
 
-/* ---- receiving ---- */
+/* Receiving. */
 
 static void bad_message(struct grpc_stream *s, const struct err *err)
 {
@@ -403,7 +403,7 @@ void grpc_stream_on_reset(struct grpc_stream *s, uint32_t code)
     grpc_stream_final(s);
 }
 
-/* ---- the owner's calls ---- */
+/* The owner's calls. */
 
 struct grpc_stream *grpc_stream_new(struct grpc_conn *c, int32_t id,
                                     const struct grpc_stream_events *events, void *user)

@@ -247,7 +247,7 @@ static void test_refusals(void **state)
     world_fini(&w);
 }
 
-/* ---- messages that many streams share ---- */
+/* Messages that many streams share. */
 
 #define PART_BYTES (64u * 1024)
 #define PARTS 32u /* 2 MiB together */
@@ -581,7 +581,7 @@ static void test_stalled_status_is_dropped(void **state)
     world_fini(&w);
 }
 
-/* ---- peers that do not answer ---- */
+/* Peers that do not answer. */
 
 struct mute {
     struct env_listener *l;

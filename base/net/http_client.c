@@ -74,7 +74,7 @@ static void call_move(struct http_call *call, enum call_state to)
     sm_move(&call_table, &call->sm, (uint8_t)to, call);
 }
 
-/* ---- connections ---- */
+/* Connections. */
 
 static void conn_drop(struct conn *conn)
 {
@@ -117,8 +117,7 @@ static void conn_keep(struct conn *conn)
 static struct conn *conn_take_idle(struct http_client *client, const struct env_addr *addr)
 {
     struct conn *found = NULL;
-    LIST_EACH(&client->idle, n)
-    {
+    LIST_EACH (&client->idle, n) {
         struct conn *conn = container_of(n, struct conn, node);
         if (env_addr_equal(&conn->addr, addr))
             found = conn;
@@ -146,7 +145,7 @@ static struct conn *conn_new(struct http_client *client, const struct env_addr *
     return conn;
 }
 
-/* ---- the end of a call ---- */
+/* The end of a call. */
 
 static void call_free(struct http_call *call)
 {
@@ -212,7 +211,7 @@ static void call_bad(struct http_call *call, enum err_code code, const char *why
     call_fail(call, &err);
 }
 
-/* ---- sending ---- */
+/* Sending. */
 
 static bool write_request(struct http_call *call)
 {
@@ -273,7 +272,7 @@ static void on_no_connection(struct http_call *call, const struct err *why)
     call_fail(call, &err);
 }
 
-/* ---- the answer ---- */
+/* The answer. */
 
 static bool streamed(const struct http_call *call)
 {
@@ -458,7 +457,7 @@ static enum step read_all(struct http_call *call)
     return step;
 }
 
-/* ---- stream events ---- */
+/* Stream events. */
 
 static void on_connect(void *ctx)
 {
@@ -513,7 +512,7 @@ static const struct env_stream_events stream_events = {
     .on_close = on_close,
 };
 
-/* ---- calls ---- */
+/* Calls. */
 
 static void call_go_on(struct env_task *task)
 {
@@ -591,7 +590,7 @@ void http_call_resume(struct http_call *call)
     env_defer(call->client->env, &call->task);
 }
 
-/* ---- the client ---- */
+/* The client. */
 
 #define OR_DEFAULT(field, value) ((field) ? (field) : (value))
 

@@ -39,7 +39,7 @@ struct world {
     bool cancel_in_head, cancel_in_data, cancel_in_done;
 };
 
-/* ---- the servers ---- */
+/* The servers. */
 
 static void on_request_close(struct http_request *req)
 {
@@ -102,7 +102,7 @@ static void raw_accept(void *ctx, struct env_stream *s)
     env_stream_set_events(s, &raw_events, c);
 }
 
-/* ---- the caller ---- */
+/* The caller. */
 
 static void on_done(void *ctx, const struct http_response *r)
 {

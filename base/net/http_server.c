@@ -32,7 +32,7 @@ static bool conn_ok(const void *owner)
 const struct sm_table http_conn_table = {"http.server.conn", conn_states, ARRAY_LEN(conn_states),
                                          conn_ok};
 
-/* ---- connections ---- */
+/* Connections. */
 
 void http_conn_move(struct http_conn *conn, enum http_conn_state to)
 {
@@ -240,13 +240,13 @@ static void on_accept(void *ctx, struct env_stream *s)
     http_server_adopt(ctx, s, (struct slice){0});
 }
 
-/* ---- the server ---- */
+/* The server. */
 
 static void on_grace_end(struct env_timer *t)
 {
     struct http_server *server = container_of(t, struct http_server, grace);
-    LIST_EACH(&server->conns, n)
-    conn_cut(container_of(n, struct http_conn, node));
+    LIST_EACH (&server->conns, n)
+        conn_cut(container_of(n, struct http_conn, node));
 }
 
 static void on_all_closed(struct env_task *task)
@@ -328,8 +328,7 @@ void http_server_close(struct http_server *server, wf_ms grace, void (*on_closed
     server->on_closed = on_closed;
     server->on_closed_ctx = ctx;
     close_listeners(server);
-    LIST_EACH(&server->conns, n)
-    {
+    LIST_EACH (&server->conns, n) {
         struct http_conn *conn = container_of(n, struct http_conn, node);
         if (conn->sm.now == HTTP_CONN_IDLE)
             conn_cut(conn);

@@ -74,7 +74,7 @@ void http_server_close(struct http_server *server, wf_ms grace, void (*on_closed
 /* At once: running requests get on_close from inside the call. NULL is fine. */
 void http_server_free(struct http_server *server);
 
-/* ---- answers ---- */
+/* Answers. */
 
 /* The whole answer; req is gone after it. content_type may be empty where body is. */
 void http_respond(struct http_request *req, int status, struct slice content_type,

@@ -99,7 +99,7 @@ static bool read_head(struct http_conn *conn)
     return result == HTTP1_DONE;
 }
 
-/* ---- body ---- */
+/* Body. */
 
 static enum http1_result take_length(struct http_conn *conn, struct http_exchange *x)
 {

@@ -122,7 +122,7 @@ void http_respond_err(struct http_request *req, const struct err *err)
     http_respond(req, err_http_status(err->code), S("text/plain; charset=utf-8"), text);
 }
 
-/* ---- streams ---- */
+/* Streams. */
 
 /* HTTP/1.0 knows no chunks: there the end of the connection ends the answer. */
 static enum http1_body stream_framing(const struct http_exchange *x)
@@ -209,7 +209,7 @@ void http_respond_abort(struct http_request *req)
     http_exchange_free(x);
 }
 
-/* ---- refusals ---- */
+/* Refusals. */
 
 void http_conn_refuse(struct http_conn *conn, int status, const char *why)
 {

@@ -99,7 +99,7 @@ enum grpc_status grpc_status_of_h2(uint32_t h2_error)
     }
 }
 
-/* ---- framing ---- */
+/* Framing. */
 
 #define PARTIAL_KEEP (16u * 1024) /* memory that a stream between messages may hold */
 
@@ -182,7 +182,7 @@ void grpc_deframer_fini(struct grpc_deframer *d)
     *d = (struct grpc_deframer){0};
 }
 
-/* ---- metadata ---- */
+/* Metadata. */
 
 bool grpc_timeout_parse(struct slice value, wf_ms *ret_ms)
 {

@@ -44,7 +44,7 @@ enum grpc_status grpc_status_of_h2(uint32_t h2_error);
 /* The failure a status stands for (of the table in err.h, backwards). */
 enum err_code grpc_status_err(int grpc_status);
 
-/* ---- framing: 1 byte flags, 4 bytes length, message ---- */
+/* Framing: 1 byte flags, 4 bytes length, message. */
 
 #define GRPC_FRAME_HEAD 5
 #define GRPC_MESSAGE_BYTES (4u << 20)
@@ -69,7 +69,7 @@ bool grpc_deframer_partial(const struct grpc_deframer *d);
 void grpc_deframer_fini(struct grpc_deframer *d);
 void grpc_frame_head(char dst[GRPC_FRAME_HEAD], uint32_t message_bytes);
 
-/* ---- metadata ---- */
+/* Metadata. */
 
 /* grpc-timeout: up to 8 digits and H M S m u n. Milliseconds, rounded up; false on anything else.
  */

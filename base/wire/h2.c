@@ -34,7 +34,7 @@ const char *h2_error_name(uint32_t code)
     return nghttp2_http2_strerror(code);
 }
 
-/* ---- table of streams ---- */
+/* Table of streams. */
 
 static uint32_t slot_of(const struct h2 *h, int32_t id)
 {
@@ -92,7 +92,7 @@ static void stream_drop(struct h2 *h, struct h2_stream *s)
     h2_pool_put_stream(h->pool, s);
 }
 
-/* ---- abuse ---- */
+/* Abuse. */
 
 void h2_glitch(struct h2 *h, uint32_t n)
 {
@@ -153,7 +153,7 @@ static void reset_in_event(struct h2 *h, int32_t id, uint32_t code)
     nghttp2_submit_rst_stream(h->session, NGHTTP2_FLAG_NONE, id, code);
 }
 
-/* ---- receiving heads ---- */
+/* Receiving heads. */
 
 static int on_begin_headers(nghttp2_session *session, const nghttp2_frame *frame, void *ctx)
 {
@@ -259,7 +259,7 @@ static void on_head_complete(struct h2 *h, const nghttp2_frame *frame)
     }
 }
 
-/* ---- receiving the rest ---- */
+/* Receiving the rest. */
 
 static int on_data_chunk(nghttp2_session *session, uint8_t flags, int32_t id, const uint8_t *data,
                          size_t n, void *ctx)
@@ -354,7 +354,7 @@ static int on_stream_close(nghttp2_session *session, int32_t id, uint32_t code, 
     return 0;
 }
 
-/* ---- sending ---- */
+/* Sending. */
 
 static ssize_t on_body(nghttp2_session *session, int32_t id, uint8_t *dst, size_t n,
                        uint32_t *flags, nghttp2_data_source *source, void *ctx)
@@ -605,7 +605,7 @@ bool h2_done(const struct h2 *h)
            !nghttp2_session_want_write(h->session);
 }
 
-/* ---- calls of the owner ---- */
+/* Calls of the owner. */
 
 bool h2_can_request(const struct h2 *h)
 {

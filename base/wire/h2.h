@@ -113,7 +113,7 @@ bool h2_want_send(const struct h2 *h);
 /* Neither side has anything left to say: close the connection. */
 bool h2_done(const struct h2 *h);
 
-/* ---- client ---- */
+/* Client. */
 
 /* A new request. body: on_read will be asked; else END_STREAM goes with the head. head: method,
  * scheme, authority, path (not for CONNECT), headers; nothing is borrowed after return.
@@ -122,14 +122,14 @@ bool h2_done(const struct h2 *h);
 int32_t h2_request(struct h2 *h, const struct http_head *head, bool body, void *user);
 bool h2_can_request(const struct h2 *h);
 
-/* ---- server ---- */
+/* Server. */
 
 /* Final (status >= 200) or informational head. body as above. false: stream gone. When the response
  * has ended and the request has not, the client is told to stop (RST_STREAM NO_ERROR), but for
  * CONNECT. */
 bool h2_respond(struct h2 *h, int32_t stream, const struct http_head *head, bool body);
 
-/* ---- both ---- */
+/* Both. */
 
 void h2_set_user(struct h2 *h, int32_t stream, void *user);
 void *h2_user(struct h2 *h, int32_t stream);

@@ -496,7 +496,7 @@ static void test_shared_pool(void **state)
     h2_pool_free(pool);
 }
 
-/* ---- a hostile client: frames by hand ---- */
+/* A hostile client: frames by hand. */
 
 struct raw {
     struct pair p;
@@ -682,7 +682,7 @@ static void test_normalised_requests(void **state)
     raw_fini(&r);
 }
 
-/* ---- floods ---- */
+/* Floods. */
 
 enum flood {
     FLOOD_RESET,

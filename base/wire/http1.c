@@ -251,7 +251,7 @@ struct headers http1_keep(struct arena *arena, const struct header *fields, uint
     return hs;
 }
 
-/* ---- what the fields say about the message ---- */
+/* What the fields say about the message. */
 
 /* 1*DIGIT, and canonical: "+0", "00" or "1,1" are ways to be read differently (RFC 9112 §6.3). */
 static enum http1_fault on_length(struct framing *fr, struct slice value)
@@ -464,7 +464,7 @@ static enum http1_fault settle_response(const struct framing *fr, enum http_meth
     return HTTP1_OK;
 }
 
-/* ---- whole heads ---- */
+/* Whole heads. */
 
 bool http1_worth_parsing(struct http1_progress *at, struct slice bytes, size_t bytes_max)
 {

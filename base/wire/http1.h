@@ -111,7 +111,7 @@ enum http1_result http1_parse_response(struct http1_progress *at, struct slice b
  * BAD: no. */
 enum http1_result http1_is_h2_preface(struct slice bytes);
 
-/* ---- chunked bodies ---- */
+/* Chunked bodies. */
 
 /* Zeroed is the start of a body. */
 struct http1_chunked {
@@ -138,7 +138,7 @@ struct slice http1_chunk_head(char dst[HTTP1_CHUNK_HEAD_BYTES], uint64_t n);
 /* Last chunk, trailers (NULL = none) and the end. false at b's limit or for an illegal field. */
 bool http1_write_last_chunk(struct buf *b, const struct headers *trailers);
 
-/* ---- writing ---- */
+/* Writing. */
 
 struct http1_write {
     enum http1_body body; /* NONE: a response keeps the Content-Length of its headers (answers to

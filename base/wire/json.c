@@ -9,7 +9,7 @@
 
 #define WRITE_DEPTH_MAX (JSON_DEPTH_MAX + 8)
 
-/* ---- paths ---- */
+/* Paths. */
 
 static bool word_byte(char c)
 {
@@ -90,7 +90,7 @@ json_t *json_at(const json_t *value, const char *path)
     return json_at_slice(value, slice_of(path));
 }
 
-/* ---- reading ---- */
+/* Reading. */
 
 json_t *json_get(const json_t *object, struct slice key)
 {
@@ -187,7 +187,7 @@ bool json_same(const json_t *a, const json_t *b)
     return json_equal(a, b);
 }
 
-/* ---- where in the text ---- */
+/* Where in the text. */
 
 struct frame {
     bool list, want_key;
@@ -319,7 +319,7 @@ json_t *json_parse(struct slice text, struct err *err)
     return json_parse_capped(text, JSON_BYTES_MAX, JSON_DEPTH_MAX, err);
 }
 
-/* ---- writing ---- */
+/* Writing. */
 
 static const char *short_escape(unsigned char c)
 {

@@ -17,7 +17,7 @@ const struct pb_limits pb_limits_default = {
  * field, a pointer, both rounded up by the arena. */
 enum { ELEMENT_MEMORY = 64 };
 
-/* ---- scanning ---- */
+/* Scanning. */
 
 enum { FIELDS_MAX = 256 };
 
@@ -265,7 +265,7 @@ bool pb_scan(const ProtobufCMessageDescriptor *type, struct slice wire,
     return true;
 }
 
-/* ---- unpacking ---- */
+/* Unpacking. */
 
 struct arena_allocator {
     struct arena *arena;
@@ -310,7 +310,7 @@ void *pb_unpack(const ProtobufCMessageDescriptor *type, struct slice wire, struc
     return pb_unpack_limited(type, wire, NULL, arena, err);
 }
 
-/* ---- types by name ---- */
+/* Types by name. */
 
 const ProtobufCMessageDescriptor *pb_types_find(const struct pb_types *types, struct slice name)
 {
@@ -331,7 +331,7 @@ const ProtobufCMessageDescriptor *pb_types_find(const struct pb_types *types, st
     return NULL;
 }
 
-/* ---- building ---- */
+/* Building. */
 
 void *pb_new(struct arena *arena, const ProtobufCMessageDescriptor *type)
 {
@@ -367,7 +367,7 @@ ProtobufCBinaryData pb_bytes(struct arena *arena, struct slice s)
     return (ProtobufCBinaryData){.len = copy.n, .data = (uint8_t *)(uintptr_t)copy.p};
 }
 
-/* ---- maps ---- */
+/* Maps. */
 
 /* "initial_resource_versions" -> is name "InitialResourceVersionsEntry"? */
 static bool is_entry_name(const char *name, const char *field)

@@ -24,7 +24,7 @@
 #include "base/core/slice.h"
 #include "base/wire/pb_limits.h"
 
-/* ---- decoding ---- */
+/* Decoding. */
 
 struct pb_limits {
     size_t depth;    /* messages inside messages, the outermost is 1; at most PB_DEPTH_MAX */
@@ -53,7 +53,7 @@ void *pb_unpack(const ProtobufCMessageDescriptor *type, struct slice wire, struc
 void *pb_unpack_limited(const ProtobufCMessageDescriptor *type, struct slice wire,
                         const struct pb_limits *limits, struct arena *arena, struct err *err);
 
-/* ---- types by name ---- */
+/* Types by name. */
 
 /* Message types, sorted by full name. */
 struct pb_types {
@@ -65,7 +65,7 @@ struct pb_types {
  * when the table has none. */
 const ProtobufCMessageDescriptor *pb_types_find(const struct pb_types *types, struct slice name);
 
-/* ---- building ---- */
+/* Building. */
 
 /* A new message with its defaults: PB_NEW(arena, envoy__config__core__v3__address). */
 void *pb_new(struct arena *arena, const ProtobufCMessageDescriptor *type);
@@ -96,14 +96,14 @@ void pb_sort_map(void *entries, size_t n);
  */
 bool pb_field_is_map(const ProtobufCFieldDescriptor *field);
 
-/* ---- packing ---- */
+/* Packing. */
 
 /* Appends the wire bytes of msg: fields in order of number, then unknown fields, the same bytes on
  * every replica. Linear in the size of the tree (protobuf-c's own is not). false at out's limit. */
 bool pb_pack(const ProtobufCMessage *msg, struct buf *out);
 struct slice pb_pack_arena(const ProtobufCMessage *msg, struct arena *arena);
 
-/* ---- a small forward writer for hot paths: fields of known size into a buffer ---- */
+/* A small forward writer for hot paths: fields of known size into a buffer. */
 
 enum { PBW_VARINT = 0, PBW_FIXED64 = 1, PBW_LEN = 2, PBW_FIXED32 = 5 };
 

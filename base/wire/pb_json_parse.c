@@ -21,7 +21,7 @@ struct parse {
     char path[PATH_BYTES];
 };
 
-/* ---- the path of the value at hand ---- */
+/* The path of the value at hand. */
 
 /* Returns the length to go back to with path_leave(). */
 static size_t path_enter(struct parse *p, const char *separator, const char *name)
@@ -85,7 +85,7 @@ static struct slice string_of(const json_t *j)
     return slice_mem(json_string_value(j), json_string_length(j));
 }
 
-/* ---- numbers ---- */
+/* Numbers. */
 
 /* An integer that is written as a number (2 or 2.0) or as a string. */
 struct integer {
@@ -194,7 +194,7 @@ static bool parse_double(struct parse *p, const json_t *j, void *at)
     return true;
 }
 
-/* ---- other scalars ---- */
+/* Other scalars. */
 
 static bool parse_bool(struct parse *p, const json_t *j, void *at)
 {
@@ -247,7 +247,7 @@ static bool parse_bytes(struct parse *p, const json_t *j, void *at)
     return ok;
 }
 
-/* ---- values ---- */
+/* Values. */
 
 static ProtobufCMessage *parse_message(struct parse *p, const ProtobufCMessageDescriptor *type,
                                        const json_t *j);
@@ -367,7 +367,7 @@ static bool parse_repeated(struct parse *p, ProtobufCMessage *msg,
     return pb_field_is_map(f) ? parse_map(p, msg, f, j) : parse_list(p, msg, f, j);
 }
 
-/* ---- plain messages ---- */
+/* Plain messages. */
 
 /* Is json "filterChains" the name of "filter_chains"? */
 static bool is_json_name(const char *json, const char *field)
@@ -442,7 +442,7 @@ static bool parse_fields(struct parse *p, ProtobufCMessage *msg, const json_t *j
     return true;
 }
 
-/* ---- well-known types ---- */
+/* Well-known types. */
 
 static bool parse_time(struct parse *p, ProtobufCMessage *msg, enum pb_wkt wkt, const json_t *j)
 {

@@ -27,7 +27,7 @@ static bool put(struct print *p, struct slice s)
     return buf_append(p->out, s) || full(p);
 }
 
-/* ---- structure ---- */
+/* Structure. */
 
 static bool new_line(struct print *p)
 {
@@ -69,7 +69,7 @@ static bool element(struct print *p)
     return (first || put(p, S(","))) && new_line(p);
 }
 
-/* ---- strings ---- */
+/* Strings. */
 
 static bool put_escape(struct print *p, unsigned char c)
 {
@@ -140,7 +140,7 @@ struct slice pb_json_name(struct arena *arena, const char *field_name)
     return (struct slice){name, n};
 }
 
-/* ---- numbers ---- */
+/* Numbers. */
 
 /* The shortest text that reads back as the same number. */
 static bool put_real(struct print *p, double v, bool single)
@@ -188,7 +188,7 @@ static bool put_base64(struct print *p, const void *at)
            (base64_encode(p->out, slice_mem(bytes.data, bytes.len)) || full(p)) && put(p, S("\""));
 }
 
-/* ---- values ---- */
+/* Values. */
 
 static bool put_message(struct print *p, const ProtobufCMessage *msg);
 
@@ -293,7 +293,7 @@ static bool put_fields(struct print *p, const ProtobufCMessage *msg)
     return ok;
 }
 
-/* ---- well-known types ---- */
+/* Well-known types. */
 
 static bool put_time(struct print *p, const ProtobufCMessage *msg, enum pb_wkt wkt)
 {

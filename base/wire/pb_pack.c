@@ -60,7 +60,7 @@ static void back_le(struct back *b, uint64_t v, size_t n)
         p[i] = (uint8_t)(v >> (8 * i));
 }
 
-/* ---- values ---- */
+/* Values. */
 
 static uint64_t sign_extend(uint32_t v)
 {
@@ -140,7 +140,7 @@ static void back_value(struct back *b, const ProtobufCFieldDescriptor *f, const 
     back_tag(b, f->id, PBW_LEN);
 }
 
-/* ---- fields ---- */
+/* Fields. */
 
 static void back_repeated(struct back *b, const ProtobufCFieldDescriptor *f, const void *at,
                           size_t n, size_t depth)
@@ -261,7 +261,7 @@ struct slice pb_pack_arena(const ProtobufCMessage *msg, struct arena *arena)
     return bytes;
 }
 
-/* ---- google.protobuf.Any ---- */
+/* google.protobuf.Any. */
 
 enum { ANY_TYPE_URL = 1, ANY_VALUE = 2 };
 

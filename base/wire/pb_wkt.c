@@ -52,7 +52,7 @@ bool pb_wkt_is_null_enum(const ProtobufCEnumDescriptor *type)
     return strcmp(type->name, "google.protobuf.NullValue") == 0;
 }
 
-/* ---- fractions of a second ---- */
+/* Fractions of a second. */
 
 /* ".250" into dst[FRACTION_TEXT]: nothing, 3, 6 or 9 digits. */
 static void format_fraction(uint32_t nanos, char *dst)
@@ -86,7 +86,7 @@ static bool parse_decimal(struct slice text, uint64_t *ret_whole, int32_t *ret_n
     return slice_u64(whole, ret_whole) && (!has_fraction || parse_fraction(fraction, ret_nanos));
 }
 
-/* ---- Duration ---- */
+/* Duration. */
 
 bool pb_duration_format(int64_t seconds, int32_t nanos, char *dst)
 {
@@ -116,7 +116,7 @@ bool pb_duration_parse(struct slice text, int64_t *ret_seconds, int32_t *ret_nan
     return true;
 }
 
-/* ---- Timestamp ---- */
+/* Timestamp. */
 
 struct date {
     int64_t year;

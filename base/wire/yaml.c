@@ -93,7 +93,7 @@ static void take_children(struct loader *l, struct yaml_node *node, children_vec
 
 static bool load(struct loader *l, yaml_event_t *event, size_t depth, struct value *ret);
 
-/* ---- scalars and aliases ---- */
+/* Scalars and aliases. */
 
 static bool load_scalar(struct loader *l, const yaml_event_t *e, struct value *ret)
 {
@@ -145,7 +145,7 @@ static bool remember(struct loader *l, const yaml_char_t *name, unsigned line,
     return true;
 }
 
-/* ---- lists ---- */
+/* Lists. */
 
 static bool load_items(struct loader *l, size_t depth, struct value *v, children_vec *children)
 {
@@ -168,7 +168,7 @@ static bool load_items(struct loader *l, size_t depth, struct value *v, children
     }
 }
 
-/* ---- maps ---- */
+/* Maps. */
 
 static bool key_text(struct loader *l, const yaml_event_t *e, struct slice *ret)
 {
@@ -287,7 +287,7 @@ static bool load_map(struct loader *l, size_t depth, struct value *v, children_v
     return ok;
 }
 
-/* ---- any node ---- */
+/* Any node. */
 
 static bool load_collection(struct loader *l, const yaml_event_t *e, size_t depth,
                             struct value *ret)

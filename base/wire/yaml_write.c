@@ -14,7 +14,7 @@ struct writer {
 
 enum style { PLAIN, SINGLE, DOUBLE, LITERAL };
 
-/* ---- strings ---- */
+/* Strings. */
 
 /* Length of a character that only an escape can show (YAML 1.1 §5.1: not printable, or a line break
  * other than \n), 0 for others. */
@@ -161,7 +161,7 @@ static void write_text(struct buf *out, struct slice s, size_t column, bool is_k
     }
 }
 
-/* ---- trees ---- */
+/* Trees. */
 
 /* Where a value starts: behind "- " (goes on in the line) or behind "key:". */
 enum where { AT_START, AFTER_DASH, AFTER_KEY };

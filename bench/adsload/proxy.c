@@ -6,7 +6,7 @@
 #include "base/core/assert.h"
 #include "base/core/log.h"
 
-/* ---- names and versions ---- */
+/* Names and versions. */
 
 static load_id intern(struct load *l, struct map *map, struct slice text, struct slice *ret_kept,
                       size_t next)
@@ -89,7 +89,7 @@ static void held_del(struct load_held *h, load_id name)
     h->n--;
 }
 
-/* ---- requests ---- */
+/* Requests. */
 
 static void send_request(struct load_proxy *p, struct buf *b)
 {
@@ -234,7 +234,7 @@ static void send_wants(struct wants *w)
     buf_fini(&w->b);
 }
 
-/* ---- responses ---- */
+/* Responses. */
 
 struct reading {
     struct load_proxy *p;
@@ -367,7 +367,7 @@ static void on_message(void *user, struct slice message)
     note(p, rd.resources > 0);
 }
 
-/* ---- connections ---- */
+/* Connections. */
 
 static void connect_proxy(struct load_proxy *p);
 
@@ -455,7 +455,7 @@ static void connect_proxy(struct load_proxy *p)
     open_stream(p);
 }
 
-/* ---- all of them ---- */
+/* All of them. */
 
 static void start_some(struct load *l, uint32_t n)
 {

@@ -2,7 +2,7 @@
 
 #include "base/core/reader.h"
 
-/* ---- writing ---- */
+/* Writing. */
 
 /* Struct.fields entry {key, Value{string_value}}. */
 static void put_string_field(struct buf *b, struct slice key, struct slice value)
@@ -51,7 +51,7 @@ void load_put_nonce(struct buf *b, struct slice nonce)
     pbw_bytes(b, 6, nonce);
 }
 
-/* ---- reading ---- */
+/* Reading. */
 
 struct field {
     uint64_t number;

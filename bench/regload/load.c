@@ -19,7 +19,7 @@ static void note_failure(struct regload *l, struct slice why)
     l->last_failure[(size_t)head + n] = 0;
 }
 
-/* ---- what to write next ---- */
+/* What to write next. */
 
 static uint64_t random_key(struct regload *l)
 {
@@ -73,7 +73,7 @@ static void on_tick(struct env_timer *t)
     env_timer_start(l->env, &l->tick, 1);
 }
 
-/* ---- answers ---- */
+/* Answers. */
 
 static void acknowledged(struct regload_slot *s)
 {
@@ -111,7 +111,7 @@ static void on_done(void *ctx, bool ok, struct slice why)
         l->on_filled(l->ctx);
 }
 
-/* ---- connections ---- */
+/* Connections. */
 
 static void slot_lost(struct regload_slot *s, struct slice why)
 {
@@ -170,7 +170,7 @@ void regload_spread(struct regload *l)
     }
 }
 
-/* ---- all of them ---- */
+/* All of them. */
 
 void regload_init(struct regload *l, struct env *env, const struct regload_options *opt)
 {

@@ -97,7 +97,7 @@ static bool covered(struct client *c, enum xds_type type, struct slice name)
     return false;
 }
 
-/* ---- what the client holds ---- */
+/* What the client holds. */
 
 static struct held *held_of(struct client *c, enum xds_type type, struct slice name)
 {
@@ -169,7 +169,7 @@ static void check_routes(struct client *c)
     }
 }
 
-/* ---- the session ---- */
+/* The session. */
 
 static void check_response(struct client *c, const struct ads_response *r)
 {
@@ -254,7 +254,7 @@ static void pass(struct client *c, wf_ms ms)
         step(c, &(struct ads_event){.kind = ADS_TICK});
 }
 
-/* ---- requests ---- */
+/* Requests. */
 
 struct ask {
     struct slice names[SERVICES], unsubscribe[SERVICES];
@@ -364,7 +364,7 @@ static void answer(struct client *c, struct ads_response *r, bool nack)
     step(c, &(struct ads_event){.kind = ADS_REQUEST, .request = &a.req});
 }
 
-/* ---- reading responses ---- */
+/* Reading responses. */
 
 static bool is_poison(struct client *c, const struct ads_response *r)
 {
@@ -454,7 +454,7 @@ static void read_one(struct client *c)
     ads_response_unref(r);
 }
 
-/* ---- the mesh ---- */
+/* The mesh. */
 
 static void put(struct client *c, enum xds_type type, uint32_t i, const char *text)
 {
@@ -516,7 +516,7 @@ static void edit(struct client *c)
         put(c, XDS_LDS, i % 2, "changed");
 }
 
-/* ---- runs ---- */
+/* Runs. */
 
 static void forget_queue(struct client *c)
 {

@@ -173,7 +173,7 @@ static void limits(void **state)
     arena_fini(&a);
 }
 
-/* ---- node ---- */
+/* Node. */
 
 static bool node_of(const char *json, struct arena *a, struct ads_node *ret, struct err *err)
 {
@@ -292,7 +292,7 @@ static void node_limits(void **state)
     arena_fini(&a);
 }
 
-/* ---- names ---- */
+/* Names. */
 
 static void name_sets(void **state)
 {

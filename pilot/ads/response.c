@@ -63,7 +63,7 @@ void ads_response_miss(struct ads_response *r, struct ads_name *name)
     *vec_push(&r->missing) = ads_name_ref(name);
 }
 
-/* ---- bytes ----
+/* Bytes.
  *
  * Fields of a message may come in any order, so the ones that say what it is come first, then the
  * resources with their bodies last in each, then names. */

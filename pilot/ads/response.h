@@ -38,7 +38,7 @@ void ads_response_add(struct ads_response *r, struct xds_resource *res);
 void ads_response_remove(struct ads_response *r, struct ads_name *name);
 void ads_response_miss(struct ads_response *r, struct ads_name *name);
 
-/* ---- bytes ---- */
+/* Bytes. */
 
 /* Position in the encoding of a response. */
 struct ads_encoder {

@@ -9,7 +9,7 @@
 #define WEFT .dialect = DIALECT_WEFT
 
 static const struct rule rules[] = {
-    /* ---- node and type ---- */
+    /* Node and type. */
     {"first request without node is refused", DELTA, ENVOY, {{"nonode", ""}, {"cds", "closed 3"}}},
     {"node is needed once a stream",
      DELTA,
@@ -40,7 +40,7 @@ static const struct rule rules[] = {
      ENVOY,
      {{"type.googleapis.com/x.Z +a", "other#1 !a"}, {"type.googleapis.com/x.Z +a ack", ""}}},
 
-    /* ---- state of the world ---- */
+    /* State of the world. */
     {"S1 a version of another stream is no reason not to answer",
      SOTW,
      ENVOY,
@@ -167,7 +167,7 @@ static const struct rule rules[] = {
       {"eds +a +b ack", "eds#2 +a +b"},
       {"eds +a +b ack", ""}}},
 
-    /* ---- delta ---- */
+    /* Delta. */
     {"D1 a stale nonce does not lose the subscription",
      DELTA,
      ENVOY,
@@ -390,7 +390,7 @@ static const struct rule rules[] = {
       {"cds ack", "cds#2 +a -b"},
       {"cds ack", ""}}},
 
-    /* ---- wildcard ---- */
+    /* Wildcard. */
     {"W1 no name ever and an empty list: legacy wildcard",
      SOTW,
      ENVOY,
@@ -481,7 +481,7 @@ static const struct rule rules[] = {
      GRPC,
      {{"set lds a", ""}, {"lds +a +x", "lds#1 +a !x"}, {"lds +a +x ack", ""}, {"pub", ""}}},
 
-    /* ---- order ---- */
+    /* Order. */
     {"O1 clusters, endpoints, and when these are acknowledged listeners, routes, virtual hosts",
      DELTA,
      WEFT,
@@ -616,7 +616,7 @@ static const struct rule rules[] = {
       {"pub", "cds#3 +a"},
       {"cds nack=no", "vhds#4 +80/a; nack a"}}},
 
-    /* ---- reconnect, replicas ---- */
+    /* Reconnect, replicas. */
     {"R1 a client that knows newer versions waits for this replica",
      DELTA,
      WEFT,
@@ -664,7 +664,7 @@ static const struct rule rules[] = {
      {{"set cds a", ""}, {"cds", "cds#1 +a"}, {"drain", "closed 0"}}},
     {"R3 drain before the first response", DELTA, ENVOY, {{"drain", "closed 14"}}},
 
-    /* ---- convergence ---- */
+    /* Convergence. */
     {"C1 what does not concern a proxy counts as had",
      DELTA,
      ENVOY,

@@ -74,7 +74,7 @@ static void end(struct ads *a, struct ads_out *out, int status, const char *reas
     out->reason = reason;
 }
 
-/* ---- order ---- */
+/* Order. */
 
 #define T(type) (1u << (type))
 
@@ -132,7 +132,7 @@ static unsigned allowed_now(struct ads *a, struct ads_sub *sub, unsigned due, wf
     return due & ~held;
 }
 
-/* ---- sending ---- */
+/* Sending. */
 
 /* D4: Envoy warms a changed cluster until endpoints come, and does not ask for them again. */
 static void on_follow(void *ctx, struct slice name)
@@ -193,7 +193,7 @@ static void pump(struct ads *a, wf_ms now, struct ads_out *out)
         pump_sub(a, a->others[i], now, out);
 }
 
-/* ---- snapshots ---- */
+/* Snapshots. */
 
 /* A client that knows newer versions than this replica's is not sent older content (DESIGN I2). */
 static bool is_behind(const struct ads *a, struct ads_sub *sub, wf_ms now)
@@ -237,7 +237,7 @@ static void on_snapshot(struct ads *a, wf_ms now, const struct ads_event *ev, st
     out->progress = true;
 }
 
-/* ---- requests ---- */
+/* Requests. */
 
 static struct ads_sub *sub_new(struct ads *a, const struct xds_type_info *type, struct slice url)
 {
@@ -433,7 +433,7 @@ wf_ms ads_deadline(const struct ads *a)
     return at;
 }
 
-/* ---- convergence ---- */
+/* Convergence. */
 
 static reg_rev lowest(const struct ads *a, reg_rev (*of)(const struct ads_sub *sub))
 {

@@ -92,7 +92,7 @@ bool sub_covers_nothing(const struct ads_sub *sub)
     return !sub->wildcard && !sub->names.n && !sub->globs.n;
 }
 
-/* ---- deviations ---- */
+/* Deviations. */
 
 static size_t dev_bound(const struct ads_sub *sub, struct slice name)
 {
@@ -220,7 +220,7 @@ bool sub_keep_covered(struct ads_sub *sub, struct ads_dev *d)
     return ads_sub_covers(sub, ads_name_slice(d->name));
 }
 
-/* ---- what is due ---- */
+/* What is due. */
 
 /* C-core fails a stream that hears nothing for a minute, ztunnel is ready after the first response
  * of each type, and Envoy starts without waiting for its time-out: a first answer may be empty. But

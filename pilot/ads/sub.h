@@ -137,7 +137,7 @@ reg_rev ads_sub_converged(const struct ads_sub *sub);
 /* The same, where a rejection counts as an answer: nothing more will come of waiting. */
 reg_rev ads_sub_settled(const struct ads_sub *sub);
 
-/* ---- who has what ---- */
+/* Who has what. */
 
 enum ads_config_status { ADS_SYNCED, ADS_NOT_SENT, ADS_STALE, ADS_ERROR };
 struct ads_config {

@@ -218,7 +218,7 @@ reg_rev ads_sub_settled(const struct ads_sub *sub)
     return done_to(sub, true);
 }
 
-/* ---- who has what ---- */
+/* Who has what. */
 
 static bool in_flight(const struct ads_sub *sub, const struct xds_resource *r)
 {

@@ -29,7 +29,7 @@ void sub_ask(struct ads_sub *sub, struct slice name);
 reg_rev sub_now(const struct ads_sub *sub);
 void sub_reported_clear(struct ads_sub *sub);
 
-/* ---- deviations: pointers stay valid until the next put, drop or filter ---- */
+/* Deviations: pointers stay valid until the next put, drop or filter. */
 
 struct ads_dev *sub_dev_find(const struct ads_sub *sub, struct slice name);
 /* The deviation of this name; a new one with kind HAS and version zero if there is none. */

@@ -16,7 +16,7 @@
 
 #define SERVICE_NAME_LABEL "kubernetes.io/service-name"
 
-/* ---- reading ---- */
+/* Reading. */
 
 static struct slice slice_service(const struct model_object *o)
 {
@@ -79,7 +79,7 @@ static uint32_t weight_of(const json_t *o)
     return w ? w : 1;
 }
 
-/* ---- ports ---- */
+/* Ports. */
 
 /* Where a workload with a ports map (name -> number) serves a service's port; 0: nowhere. */
 static uint32_t workload_port(const json_t *workload, const struct model_port *p)
@@ -107,7 +107,7 @@ static bool port_ok(uint32_t port)
     return port > 0 && port <= 65535;
 }
 
-/* ---- endpoints of a service ---- */
+/* Endpoints of a service. */
 
 static bool is_bookkeeping(struct slice label)
 {
@@ -264,7 +264,7 @@ void model_endpoints(struct model *m, const struct model_service *s, const struc
     drop_shadowed(out, arena);
 }
 
-/* ---- instances at an address ---- */
+/* Instances at an address. */
 
 static void add_instance(struct model_instances *out, const struct model_service *s,
                          const struct model_port *p, uint32_t target)

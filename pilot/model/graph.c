@@ -23,7 +23,7 @@ void graph_init(struct graph *g)
     list_init(&g->garbage);
 }
 
-/* ---- facts ---- */
+/* Facts. */
 
 void graph_fact_init(struct graph_node *fact)
 {
@@ -59,7 +59,7 @@ void graph_read(struct graph *g, struct graph_node *fact)
         *vec_push(&g->reads) = fact;
 }
 
-/* ---- cells ---- */
+/* Cells. */
 
 static struct slice cell_key(struct buf *b, const struct graph_cell_kind *kind, struct slice key)
 {
@@ -194,7 +194,7 @@ struct graph_cell *graph_get(struct graph *g, struct graph_cell *c)
     return c;
 }
 
-/* ---- memory ---- */
+/* Memory. */
 
 void graph_pin(struct graph_cell *c)
 {

@@ -8,8 +8,8 @@
 
 #include <cmocka.h>
 
-/* ---- a small spreadsheet: facts are numbers, a sum reads some of them, a choice reads one of two
- * sums ---- */
+/* A small spreadsheet: facts are numbers, a sum reads some of them, a choice reads one of two
+ * sums. */
 
 #define FACTS 12
 #define SUMS 8
@@ -148,7 +148,7 @@ static int total_of(const struct sheet *s)
     return t;
 }
 
-/* ---- tests ---- */
+/* Tests. */
 
 static void any_history_gives_the_right_value(void **state)
 {

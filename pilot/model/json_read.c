@@ -61,7 +61,7 @@ double jr_double(const json_t *o, const char *field, double absent)
     return json_is_number(v) ? json_number_value(v) : absent;
 }
 
-/* ---- durations ---- */
+/* Durations. */
 
 static bool unit_ns(struct slice *s, int64_t *ret)
 {
@@ -140,7 +140,7 @@ const json_t *jr_at(const json_t *array, size_t i)
     return json_array_get(array, i);
 }
 
-/* ---- maps of strings ---- */
+/* Maps of strings. */
 
 static int cmp_pair(const void *a, const void *b)
 {

@@ -7,7 +7,7 @@
 #include "base/core/hash.h"
 #include "pilot/model/model_internal.h"
 
-/* ---- facts ---- */
+/* Facts. */
 
 static struct slice fact_key(struct arena *a, enum model_index index, struct slice name)
 {
@@ -80,7 +80,7 @@ const struct model_object *model_object(struct model *m, struct slice key)
     return f->n ? f->members[0] : NULL;
 }
 
-/* ---- objects ---- */
+/* Objects. */
 
 void model_entry_add(struct model_entries *e, enum model_index index, struct slice name,
                      uint64_t sign)
@@ -327,7 +327,7 @@ void model_reload_end(struct model *m, reg_rev revision)
     vec_fini(&gone);
 }
 
-/* ---- life ---- */
+/* Life. */
 
 void model_init(struct model *m, struct graph *g, struct slice root_ns)
 {
@@ -367,7 +367,7 @@ void model_fini(struct model *m)
     map_fini(&m->issues);
 }
 
-/* ---- names ---- */
+/* Names. */
 
 bool model_exported(const json_t *export_to, struct slice owner, struct slice ns)
 {

@@ -156,7 +156,7 @@ bool model_host_wider(struct slice *at, struct arena *arena);
 /* The port of that number; NULL. */
 const struct model_port *model_service_port(const struct model_service *s, uint32_t number);
 
-/* ---- endpoints ---- */
+/* Endpoints. */
 
 struct model_locality {
     struct slice region, zone, subzone;
@@ -199,7 +199,7 @@ struct model_instances {
 void model_instances(struct model *m, struct slice address, struct arena *arena,
                      struct model_instances *out);
 
-/* ---- parts of the model (its own files) ---- */
+/* Parts of the model (its own files) */
 
 struct model_entry {
     struct model_fact *fact;

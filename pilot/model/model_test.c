@@ -36,7 +36,7 @@ static void put(struct world *w, const char *key, const char *json)
     model_apply(&w->m, slice_of(key), slice_of(json), w->rev, w->rev);
 }
 
-/* ---- words ---- */
+/* Words. */
 
 static void durations(void **state)
 {
@@ -129,7 +129,7 @@ static void hosts(void **state)
     arena_fini(&a);
 }
 
-/* ---- indexes ---- */
+/* Indexes. */
 
 struct probe {
     struct graph_cell cell;
@@ -309,7 +309,7 @@ static void parts_not_in_effect(void **state)
     world_fini(&w);
 }
 
-/* ---- endpoints ---- */
+/* Endpoints. */
 
 static void endpoints_are_sorted_and_once(void **state)
 {

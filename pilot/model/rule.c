@@ -51,7 +51,7 @@ static void index_virtual_service(struct model_object *o, struct model_entries *
                     jr_hash(hosts) ^ hash_u64(jr_hash(o->export_to)) ^ hash_u64(o->create_rev));
 }
 
-/* ---- what proxies are not told yet: said once, on the object ---- */
+/* What proxies are not told yet: said once, on the object. */
 
 static void note_tls(const json_t *policy, struct err *err)
 {
@@ -90,7 +90,7 @@ static void note_gateway(const struct model_object *o, struct err *err)
     }
 }
 
-/* ---- indexes ---- */
+/* Indexes. */
 
 static void index_destination_rule(struct model_object *o, struct model_entries *e)
 {

@@ -69,7 +69,7 @@ const struct model_port *model_service_port(const struct model_service *s, uint3
     return NULL;
 }
 
-/* ---- Service ---- */
+/* Service. */
 
 static struct model_port service_port(const json_t *p)
 {
@@ -175,7 +175,7 @@ bool model_parse_service(struct model_object *o, struct model_entries *e, struct
     return true;
 }
 
-/* ---- ServiceEntry ---- */
+/* ServiceEntry. */
 
 static struct model_port entry_port(const json_t *p)
 {

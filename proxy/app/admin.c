@@ -21,7 +21,7 @@ static void respond_buf(struct http_request *req, struct slice type, struct buf 
     buf_fini(body);
 }
 
-/* ---- small answers ---- */
+/* Small answers. */
 
 static void do_ready(struct proxy *p, struct http_request *req)
 {
@@ -94,7 +94,7 @@ static void do_listeners(struct proxy *p, struct http_request *req)
     respond_buf(req, json ? ADMIN_JSON : ADMIN_TEXT, &b);
 }
 
-/* ---- config_dump ---- */
+/* config_dump. */
 
 struct dump {
     const char *type, *list, *item;
@@ -203,7 +203,7 @@ static void do_config_dump(struct proxy *p, struct http_request *req)
     respond_buf(req, ADMIN_JSON, &b);
 }
 
-/* ---- statistics ---- */
+/* Statistics. */
 
 static void stats_text(struct proxy *p, struct buf *out)
 {
@@ -272,7 +272,7 @@ static void do_stats(struct proxy *p, struct http_request *req)
     respond_buf(req, ADMIN_TEXT, &out);
 }
 
-/* ---- clusters: rows live in the workers ---- */
+/* Clusters: rows live in the workers. */
 
 struct host_row {
     char *key; /* "cluster::address" */
@@ -378,7 +378,7 @@ static void do_clusters(struct proxy *p, struct http_request *req)
     env_post(worker_env(p->workers[0]), &g->post);
 }
 
-/* ---- changes ---- */
+/* Changes. */
 
 static void do_logging(struct proxy *p, struct http_request *req)
 {

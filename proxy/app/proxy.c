@@ -7,7 +7,7 @@
 #include "base/core/log.h"
 #include "base/env/env_uv.h"
 
-/* ---- who we are ---- */
+/* Who we are. */
 
 static struct slice label(const struct proxy_options *o, struct slice name)
 {
@@ -61,7 +61,7 @@ static void conf_identify(const struct proxy *p, struct conf *c)
     c->cluster_id = p->opt.cluster_id;
 }
 
-/* ---- trees ---- */
+/* Trees. */
 
 static void proxy_apply(struct proxy *p);
 
@@ -117,7 +117,7 @@ bool proxy_ready(const struct proxy *p)
            resources_complete(&p->client.resources);
 }
 
-/* ---- life ---- */
+/* Life. */
 
 static bool workers_start(struct proxy *p, struct err *err)
 {

@@ -42,7 +42,7 @@ void ads_fini(struct ads *a)
     ads_close(a);
 }
 
-/* ---- the node ---- */
+/* The node. */
 
 static Google__Protobuf__Value *value_text(struct arena *arena, struct slice s)
 {
@@ -93,7 +93,7 @@ static Envoy__Config__Core__V3__Node *node_message(struct arena *arena, const st
     return node;
 }
 
-/* ---- requests ---- */
+/* Requests. */
 
 static REQ *request_new(struct arena *arena, enum xds_type type)
 {
@@ -202,7 +202,7 @@ void ads_open(struct ads *a, struct ads_out *out)
     subscribe_after(a, XDS_LDS, out);
 }
 
-/* ---- responses ---- */
+/* Responses. */
 
 static void pending_error(struct ads_pending *p, const char *text)
 {
@@ -282,7 +282,7 @@ bool ads_message(struct ads *a, struct slice message, int64_t wall_ms, struct ad
     return ok;
 }
 
-/* ---- answers ---- */
+/* Answers. */
 
 void ads_not_bound(struct ads *a, struct slice why)
 {

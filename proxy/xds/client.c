@@ -42,7 +42,7 @@ const struct env_addr *client_server(const struct client *c)
     return &c->opt.servers[c->server];
 }
 
-/* ---- trees ---- */
+/* Trees. */
 
 static void client_seal(struct env_task *t)
 {
@@ -89,7 +89,7 @@ void client_applied(struct client *c, uint64_t generation, struct slice failed)
         env_timer_start(c->opt.env, &c->save, XDS_LKG_DELAY_MS);
 }
 
-/* ---- last known good ---- */
+/* Last known good. */
 
 static void client_save(struct env_timer *t)
 {
@@ -125,7 +125,7 @@ static void client_restore(struct client *c)
     buf_fini(&bytes);
 }
 
-/* ---- the connection ---- */
+/* The connection. */
 
 /* The next server at once while there are untried ones, then with back-off and jitter: a fleet must
  * not come back in step. */

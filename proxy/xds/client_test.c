@@ -19,7 +19,7 @@
 
 #define SERVERS 3
 
-/* ---- a control-plane node ---- */
+/* A control-plane node. */
 
 struct node {
     struct grpc_server *srv;
@@ -107,7 +107,7 @@ static void node_down(struct fixture *f, size_t i)
     f->nodes[i].srv = NULL;
 }
 
-/* ---- the proxy ---- */
+/* The proxy. */
 
 static void on_conf(void *ctx, struct conf *take_conf)
 {
@@ -224,7 +224,7 @@ static struct slice file_load(struct fixture *f)
     return s;
 }
 
-/* ---- cases ---- */
+/* Cases. */
 
 static void test_connects_acks_and_saves(void **state)
 {

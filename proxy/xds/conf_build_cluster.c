@@ -23,7 +23,7 @@
 #define RING_MAX 8388608
 #define MAGLEV_SIZE 65537
 
-/* ---- endpoints ---- */
+/* Endpoints. */
 
 /* istio's workload metadata: "name;namespace;canonical;revision;cluster". */
 static void endpoint_workload(struct arena *arena, const EDS(LbEndpoint) * in, struct endpoint *e)
@@ -136,7 +136,7 @@ struct endpoint_set *conf_build_endpoints(struct slice name, struct xds_stamp ve
     return set;
 }
 
-/* ---- clusters ---- */
+/* Clusters. */
 
 static bool build_kind(struct cluster *c, const MSG(Cluster) * in, struct err *err)
 {

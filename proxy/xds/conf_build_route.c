@@ -8,7 +8,7 @@
 
 #define MSG(name) Envoy__Config__Route__V3__##name
 
-/* ---- match ---- */
+/* Match. */
 
 static bool build_header_match(struct arena *arena, const MSG(HeaderMatcher) * in,
                                struct header_match *ret, struct err *err)
@@ -142,7 +142,7 @@ bool build_route_match(struct arena *arena, const MSG(RouteMatch) * in, struct r
     return true;
 }
 
-/* ---- retries ---- */
+/* Retries. */
 
 static const struct {
     struct slice name;
@@ -208,7 +208,7 @@ bool build_retry(struct arena *arena, const MSG(RetryPolicy) * in, struct retry_
     return true;
 }
 
-/* ---- faults ---- */
+/* Faults. */
 
 static bool build_fault(const Envoy__Extensions__Filters__Http__Fault__V3__HTTPFault *in,
                         struct fault *ret, struct err *err)
@@ -257,7 +257,7 @@ static bool build_filter_config(const MSG(Route) * in, struct route *r, struct e
     return ok;
 }
 
-/* ---- actions ---- */
+/* Actions. */
 
 static bool build_weighted(struct arena *arena, const MSG(WeightedCluster) * in, struct route *r,
                            struct err *err)
@@ -476,7 +476,7 @@ bool build_route(struct arena *arena, const MSG(Route) * in, struct route *r, st
            build_filter_config(in, r, err);
 }
 
-/* ---- virtual hosts ---- */
+/* Virtual hosts. */
 
 static bool vhost_fill(struct virtual_host *v, const MSG(VirtualHost) * in, struct err *err)
 {

@@ -59,7 +59,7 @@ bool conf_build_routes(struct slice name, struct xds_stamp version, struct slice
     return ok;
 }
 
-/* ---- binding ---- */
+/* Binding. */
 
 static int longest_first(const void *a, const void *b)
 {

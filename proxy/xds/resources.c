@@ -31,7 +31,7 @@ static struct xds_stamp stamp_of(struct slice version)
     return (struct xds_stamp){0, hash_bytes(version)};
 }
 
-/* ---- parts ---- */
+/* Parts. */
 
 static void part_drop(struct conf_part *p)
 {
@@ -107,7 +107,7 @@ static void resource_free(struct resource *r)
     mem_free(r);
 }
 
-/* ---- who must be bound again ---- */
+/* Who must be bound again. */
 
 static void stale_all(struct resources *rs, enum xds_type type)
 {
@@ -144,7 +144,7 @@ static void stale_after(struct resources *rs, enum xds_type type, struct slice n
     }
 }
 
-/* ---- changes ---- */
+/* Changes. */
 
 struct resource *resources_find(const struct resources *rs, enum xds_type type, struct slice name)
 {
@@ -212,7 +212,7 @@ void resources_remove(struct resources *rs, enum xds_type type, struct slice nam
     resource_free(r);
 }
 
-/* ---- references ---- */
+/* References. */
 
 static void want(struct map *names, struct slice name)
 {
@@ -250,7 +250,7 @@ void resources_wanted(const struct resources *rs, enum xds_type type, struct map
         }
 }
 
-/* ---- the tree ---- */
+/* The tree. */
 
 struct vhost_pick {
     VEC(struct virtual_host *) list;

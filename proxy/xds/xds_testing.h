@@ -20,7 +20,7 @@
 #define RESP Envoy__Service__Discovery__V3__DeltaDiscoveryResponse
 #define REQ Envoy__Service__Discovery__V3__DeltaDiscoveryRequest
 
-/* ---- resources ---- */
+/* Resources. */
 
 static inline struct slice body_cluster(struct arena *a, const char *name, bool bad)
 {
@@ -129,7 +129,7 @@ static inline struct slice body_routes(struct arena *a, const char *name, bool v
     return pb_pack_arena(&rc->base, a);
 }
 
-/* ---- a server's responses ---- */
+/* A server's responses. */
 
 struct res {
     const char *name, *version;

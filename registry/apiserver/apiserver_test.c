@@ -26,7 +26,7 @@ struct fixture {
     struct buf body, warnings;
 };
 
-/* ---- one request ---- */
+/* One request. */
 
 static void on_done(void *ctx, const struct http_response *r)
 {
@@ -144,7 +144,7 @@ static int teardown(void **state)
     return 0;
 }
 
-/* ---- cases ---- */
+/* Cases. */
 
 static void test_life_of_an_object(void **state)
 {
@@ -327,7 +327,7 @@ static void test_namespace_takes_its_objects_along(void **state)
     expect(f, 200, "GET", "/apis/networking.istio.io/v1/virtualservices", "", "", "\"items\":[]");
 }
 
-/* ---- watches ---- */
+/* Watches. */
 
 struct watcher {
     struct buf lines;

@@ -59,7 +59,7 @@ struct api_call {
     struct selector selector;
 };
 
-/* ---- respond.c ---- */
+/* respond.c. */
 
 /* The object as clients see it: resourceVersion from mod_rev, apiVersion as asked. New reference;
  * NULL = the stored bytes are no JSON, which ends the process: they were ours. */
@@ -80,7 +80,7 @@ json_t *api_status(const struct api_call *c, const struct err *err);
 void api_warn(struct http_request *req, struct slice text);
 void api_report_warnings(struct http_request *req, const struct kind_report *report);
 
-/* ---- read.c ---- */
+/* read.c. */
 
 /* Of the keys of the collection: kind, and namespace where one is named. */
 struct slice api_prefix(const struct api_call *c);
@@ -88,7 +88,7 @@ bool api_key(const struct api_call *c, struct slice *ret_key, struct err *err);
 /* Fills err with Kubernetes' sentence. */
 void api_not_found(const struct api_call *c, struct err *err);
 
-/* ---- the parts ---- */
+/* The parts. */
 
 void api_read_get(struct api_call *c);
 void api_read_list(struct api_call *c);

@@ -93,7 +93,7 @@ static void mesh_members(struct apiserver *s, struct http_request *req)
     json_decref(body);
 }
 
-/* ---- questions that take a while ---- */
+/* Questions that take a while. */
 
 struct question {
     struct apiserver *srv;

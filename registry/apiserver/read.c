@@ -51,7 +51,7 @@ void api_read_get(struct api_call *c)
     json_decref(object);
 }
 
-/* ---- list ---- */
+/* List. */
 
 struct listing {
     struct api_call *call;
@@ -151,7 +151,7 @@ void api_read_list(struct api_call *c)
     json_decref(l.items);
 }
 
-/* ---- waiting for a revision ---- */
+/* Waiting for a revision. */
 
 #define WAIT_APPLIED_MS 3000
 

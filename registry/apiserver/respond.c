@@ -61,7 +61,7 @@ void api_respond_object(const struct api_call *c, int status, const json_t *obje
     json_decref(table);
 }
 
-/* ---- Status ---- */
+/* Status. */
 
 static void status_details(const struct api_call *c, struct status_details *d)
 {
@@ -105,7 +105,7 @@ void api_respond_deleted(const struct api_call *c)
     json_decref(status);
 }
 
-/* ---- warnings ---- */
+/* Warnings. */
 
 /* RFC 7234 §5.5 with Kubernetes' code 299; quotes and control bytes cannot be in a header. */
 void api_warn(struct http_request *req, struct slice text)

@@ -30,7 +30,7 @@ static void watch_gone(struct http_request *req)
     watch_fini(req->user);
 }
 
-/* ---- events ---- */
+/* Events. */
 
 static void watch_line(struct api_watch *w, const char *type, json_t *take_object)
 {
@@ -177,7 +177,7 @@ static void watch_time_is_up(struct env_timer *t)
     http_respond_end(req);
 }
 
-/* ---- the beginning ---- */
+/* The beginning. */
 
 static bool initial_one(void *ctx, const struct reg_object *o)
 {

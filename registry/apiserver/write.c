@@ -7,7 +7,7 @@
 #include "api/k8s_proto.h"
 #include "base/core/assert.h"
 
-/* ---- life ---- */
+/* Life. */
 
 static void write_fini(struct write *w)
 {
@@ -45,7 +45,7 @@ struct item *write_item(struct write *w)
     return vec_push(&w->items);
 }
 
-/* ---- refusals ---- */
+/* Refusals. */
 
 void write_name_problems(struct write *w, const struct item *it, size_t from)
 {
@@ -82,7 +82,7 @@ static void write_finish(struct write *w, reg_rev revision)
     write_fini(w);
 }
 
-/* ---- proposing ---- */
+/* Proposing. */
 
 static bool op_value(struct write *w, const struct item *it, struct reg_op *op, struct err *err)
 {
@@ -186,7 +186,7 @@ void write_run(struct write *w)
     reg_write(w->srv->opt.node, &w->reg);
 }
 
-/* ---- one object ---- */
+/* One object. */
 
 static void done_object(struct write *w, reg_rev revision)
 {
@@ -381,7 +381,7 @@ void api_write_patch(struct api_call *c)
     write_run(w);
 }
 
-/* ---- deletion ---- */
+/* Deletion. */
 
 /* DeleteOptions in the body: dryRun and a precondition. */
 static bool delete_options(struct api_call *c, struct write *w, struct item *it, struct err *err)

@@ -11,7 +11,7 @@
 
 #define SERVE_IDLE_MS 10000 /* a receiver that takes nothing for so long is given up */
 
-/* ---- serving ---- */
+/* Serving. */
 
 struct bulk_session {
     struct list_node node;
@@ -167,7 +167,7 @@ void bulk_server_adopt(struct bulk_server *b, uint64_t from, struct env_stream *
     env_timer_start(b->env, &s->timer, SERVE_IDLE_MS);
 }
 
-/* ---- fetching ---- */
+/* Fetching. */
 
 static void fetch_connect(struct bulk_fetch *f);
 

@@ -10,7 +10,7 @@
 #include "base/env/env.h"
 #include "registry/raft/conn.h"
 
-/* ---- serving ---- */
+/* Serving. */
 
 struct bulk_server;
 struct bulk_server *bulk_server_new(struct env *env, uint64_t self, uint64_t cluster,
@@ -21,7 +21,7 @@ void bulk_server_adopt(struct bulk_server *b, uint64_t from, struct env_stream *
 /* A checkpoint is on its way to somebody: making another one now would only slow both. */
 bool bulk_server_busy(const struct bulk_server *b);
 
-/* ---- fetching ---- */
+/* Fetching. */
 
 struct bulk_fetch_options {
     struct env *env;

@@ -60,7 +60,7 @@ enum frame_status frame_decode(struct slice bytes, uint64_t cluster, size_t payl
 void frame_encode_head(char dst[FRAME_HEAD_BYTES], enum frame_type type, uint64_t cluster,
                        uint64_t from, uint64_t term, const struct iovec *payload, int n);
 
-/* ---- HELLO ---- */
+/* HELLO. */
 
 enum hello_role { HELLO_CONTROL = 1, HELLO_BULK = 2 };
 

@@ -21,7 +21,7 @@ static struct guard *guard_of(struct raft_io *io)
     return io->impl;
 }
 
-/* ---- libraft's log in memory ---- */
+/* Libraft's log in memory. */
 
 static size_t log_count(const struct raft_log *l)
 {
@@ -44,7 +44,7 @@ raft_term guard_term_of(const struct raft *r, raft_index index)
     return l->entries[(l->front + (size_t)(index - 1 - l->offset)) % l->size].term;
 }
 
-/* ---- after each callback into libraft ---- */
+/* After each callback into libraft. */
 
 static void on_barrier(struct raft_barrier *b, int status)
 {
@@ -112,7 +112,7 @@ static void after(struct guard *g)
         g->events.on_step(g->ctx);
 }
 
-/* ---- what the inner I/O calls ---- */
+/* What the inner I/O calls. */
 
 static bool busy(const struct guard *g)
 {
@@ -278,7 +278,7 @@ static void on_recv(struct raft_io *inner, struct raft_message *m)
     after(g);
 }
 
-/* ---- what libraft calls ---- */
+/* What libraft calls. */
 
 static int pass(struct guard *g, int rc, const char *what)
 {
@@ -597,7 +597,7 @@ static int io_async_work(struct raft_io *io, struct raft_io_async_work *req,
     return g->inner->async_work(g->inner, req, cb);
 }
 
-/* ---- life ---- */
+/* Life. */
 
 void guard_init(struct guard *g, struct raft_io *inner, struct raft *raft,
                 const struct guard_events *events, void *ctx)

@@ -22,7 +22,7 @@
 #define INDEX_MAX 4096
 #define ALL_RULES 0u
 
-/* ---- the world ---- */
+/* The world. */
 
 struct disk_entry {
     raft_term term;
@@ -142,7 +142,7 @@ static void entries_fini(struct disk_entry *es, size_t n)
     mem_free(es);
 }
 
-/* ---- struct raft_io over the world ---- */
+/* Struct raft_io over the world. */
 
 static struct sim_node *node_of(struct raft_io *io)
 {
@@ -271,7 +271,7 @@ static int io_random(struct raft_io *io, int min, int max)
     return min + (int)(rnd(node_of(io)->w) % (unsigned)(max - min + 1));
 }
 
-/* ---- state machine: remembers what was applied where ---- */
+/* State machine: remembers what was applied where. */
 
 static int fsm_apply(struct raft_fsm *fsm, const struct raft_buffer *buf, void **result)
 {
@@ -305,7 +305,7 @@ static int fsm_no_restore(struct raft_fsm *fsm, struct raft_buffer *buf)
     return RAFT_INVALID;
 }
 
-/* ---- life and death ---- */
+/* Life and death. */
 
 static void boot(struct world *w, int i, bool first)
 {
@@ -577,7 +577,7 @@ static void world_free(struct world *w)
     mem_free(w);
 }
 
-/* ---- Raft §5.4.2, figure 8 ----
+/* Raft §5.4.2, figure 8.
  * A writes X to its own disk only and dies. B leads with C, writes Y to its own disk only, dies. A
  * leads again with C and copies X to it; no entry of its own term gets there. X is on two of three
  * disks, and still B can win with Y: X must not have been applied. */
@@ -639,7 +639,7 @@ end:
     return out;
 }
 
-/* ---- the stale suffix ----
+/* The stale suffix.
  * A writes three entries that nobody else gets, and is cut off but lives. The others elect L, which
  * writes one entry at the same index and has only A to count on. A's answer to a heartbeat must not
  * make L count A's old entry as its own. */
@@ -688,7 +688,7 @@ end:
     return out;
 }
 
-/* ---- the stale suffix, committed ----
+/* The stale suffix, committed.
  * As before, A holds an entry that nobody else got. L commits another one at its index with F, and
  * tells A of it with an append that ends before: Raft allows that, and rule G6 makes such ones. A
  * must not take its own entry for the committed one. */
@@ -731,7 +731,7 @@ end:
     return out;
 }
 
-/* ---- a wiped voter ----
+/* A wiped voter.
  * A and C hold X, which is committed; B was cut off. C loses its disk. With A away, B and C are a
  * majority by number: if C simply voted, X would be gone. */
 static void ask_around(struct world *w, int i)
@@ -800,7 +800,7 @@ end:
     return out;
 }
 
-/* ---- tests ---- */
+/* Tests. */
 
 #define SEEDS 20
 
@@ -872,7 +872,7 @@ static void a_wiped_voter_waits_with_it(void **state)
     assert_true(count(wiped_voter, ALL_RULES, SAFE) > SEEDS / 2);
 }
 
-/* ---- a commit that followers hear of late ----
+/* A commit that followers hear of late.
  * A cluster at rest takes one write. Appending, answering and telling take at most 5 + 3 + 5 + 5 ms
  * here and twice the disk's 3; the next heartbeat is up to 80 ms away. */
 static enum outcome late_commit(uint64_t seed, unsigned off)

@@ -51,7 +51,7 @@ static void die(const struct log *log, const struct err *err)
     wf_die("registry log %s: %s: the node stops, the others go on", log->dir, err->msg);
 }
 
-/* ---- names ---- */
+/* Names. */
 
 static const char *segment_path(const struct log *log, uint64_t number, char path[PATH_BYTES])
 {
@@ -89,7 +89,7 @@ static struct segment *last_segment(struct log *log)
     return &log->segments.p[log->segments.n - 1];
 }
 
-/* ---- open ---- */
+/* Open. */
 
 struct scan {
     struct log *log;
@@ -337,7 +337,7 @@ void log_close(struct log *log)
     mem_free(log);
 }
 
-/* ---- the next segment ---- */
+/* The next segment. */
 
 static void on_spare_zeroed(struct env_file_write *w, const struct err *err)
 {
@@ -367,7 +367,7 @@ static void spare_advance(struct log *log)
     env_file_write_sync(log->spare, &log->spare_write);
 }
 
-/* ---- groups ---- */
+/* Groups. */
 
 static void on_written(struct env_file_write *w, const struct err *err)
 {

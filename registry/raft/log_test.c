@@ -225,7 +225,7 @@ static void a_checkpoint_replaces_the_whole_log(void **state)
     teardown(&f);
 }
 
-/* ---- damage ---- */
+/* Damage. */
 
 static void flip(const char *dir, const char *name, off_t at)
 {

@@ -8,7 +8,7 @@
 #define ENTRY_HEAD_BYTES 16
 #define ADDRESS_BYTES_MAX 256
 
-/* ---- encode ---- */
+/* Encode. */
 
 /* How many of the entries fit into one message; at least one, so that it always gets on. */
 static unsigned entries_that_fit(const struct raft_append_entries *a)
@@ -148,7 +148,7 @@ void conf_encode(struct buf *out, const struct raft_configuration *conf)
     }
 }
 
-/* ---- decode ---- */
+/* Decode. */
 
 bool conf_decode(struct reader *r, struct raft_configuration *ret, struct err *err)
 {

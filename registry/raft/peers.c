@@ -95,7 +95,7 @@ static void send_hello(struct peers *p, struct conn *c, enum hello_role role, ui
     buf_fini(&b);
 }
 
-/* ---- to a peer ---- */
+/* To a peer. */
 
 static void out_start(struct peer *p);
 
@@ -202,7 +202,7 @@ static void on_retry(struct env_timer *t)
     out_fail(p, &err);
 }
 
-/* ---- from a peer ---- */
+/* From a peer. */
 
 static void on_in_frame(void *ctx, const struct frame *f)
 {
@@ -228,7 +228,7 @@ static void on_in_close(void *ctx, const struct err *why)
 
 static const struct conn_events in_events = {.on_frame = on_in_frame, .on_close = on_in_close};
 
-/* ---- guests ---- */
+/* Guests. */
 
 static void guest_free(struct guest *g)
 {
@@ -332,7 +332,7 @@ static void on_accept(void *ctx, struct env_stream *s)
     env_timer_start(p->env, &g->timer, PEER_HELLO_TIMEOUT_MS);
 }
 
-/* ---- life ---- */
+/* Life. */
 
 static bool members_load(struct peers *p, const struct peers_options *opt, struct err *err)
 {

@@ -138,7 +138,7 @@ static struct iovec iov_of(const char *text)
     return (struct iovec){(void *)(uintptr_t)text, strlen(text)};
 }
 
-/* ---- two nodes ---- */
+/* Two nodes. */
 
 static void frames_arrive_in_order(void **state)
 {
@@ -183,7 +183,7 @@ static void a_dead_peer_is_told_once_and_comes_back(void **state)
     teardown(&f);
 }
 
-/* ---- strangers ---- */
+/* Strangers. */
 
 struct stranger {
     struct env_stream *stream;
@@ -319,7 +319,7 @@ static void silent_guests_have_a_limit_and_a_time(void **state)
     teardown(&f);
 }
 
-/* ---- a peer that does not read ---- */
+/* A peer that does not read. */
 
 struct deaf {
     struct env_stream *stream;

@@ -30,7 +30,7 @@ const char *raftio_address(const struct raftio *io, uint64_t id)
     return NULL;
 }
 
-/* ---- completions: libraft is never called from inside a call of its own ---- */
+/* Completions: libraft is never called from inside a call of its own. */
 
 struct completion {
     struct list_node node;
@@ -69,7 +69,7 @@ complete_later(struct raftio *io, void (*fn)(struct raftio *, struct completion 
     return c;
 }
 
-/* ---- term, vote, bootstrap, load ---- */
+/* Term, vote, bootstrap, load. */
 
 static int store_meta(struct raftio *io)
 {
@@ -234,7 +234,7 @@ static int io_load(struct raft_io *rio, raft_term *term, raft_id *voted_for,
     return 0;
 }
 
-/* ---- log ---- */
+/* Log. */
 
 struct append {
     struct log_append a;
@@ -277,7 +277,7 @@ static int io_truncate(struct raft_io *rio, raft_index index)
     return 0;
 }
 
-/* ---- snapshots ---- */
+/* Snapshots. */
 
 static bool manifest_replace(struct raftio *io, const struct raft_snapshot *s, struct err *err)
 {
@@ -383,7 +383,7 @@ static int io_snapshot_get(struct raft_io *rio, struct raft_io_snapshot_get *req
     return 0;
 }
 
-/* ---- network ---- */
+/* Network. */
 
 static void complete_send(struct raftio *io, struct completion *c)
 {
@@ -425,7 +425,7 @@ static void deliver(struct raftio *io, uint64_t from, struct raft_message *m)
     io->recv(&io->io, m);
 }
 
-/* ---- checkpoints from a leader ---- */
+/* Checkpoints from a leader. */
 
 static void install_drop(struct raftio *io)
 {
@@ -627,7 +627,7 @@ static const struct peers_events peers_events = {.on_frame = on_frame,
                                                  .on_gone = on_gone,
                                                  .on_bulk = on_bulk};
 
-/* ---- time, work ---- */
+/* Time, work. */
 
 static void on_tick(struct env_timer *t)
 {
@@ -685,7 +685,7 @@ static int io_async_work(struct raft_io *rio, struct raft_io_async_work *req,
     return 0;
 }
 
-/* ---- life ---- */
+/* Life. */
 
 static int io_start(struct raft_io *rio, unsigned msecs, raft_io_tick_cb tick, raft_io_recv_cb recv)
 {
