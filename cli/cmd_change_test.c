@@ -190,6 +190,38 @@ static void test_wait(void **state)
     fake_stop(&f);
 }
 
+/* The change is made, and a proxy does not take it: the file that caused it is named, and scripts
+ * see a failure whatever the format. */
+static void test_rejected_change_names_the_file(void **state)
+{
+    (void)state;
+    static const struct canned answers[] = {
+        {BATCH, 200, ANSWER(ITEM("configured", "one")), NULL},
+        {"GET /weft/v1/wait?revision=41&timeout=2s", 200,
+         "{\"revision\":41,\"live\":5,\"total\":6,\"ms\":3,\"rejected\":[{\"proxy\":\"p.default\","
+         "\"proxies\":1,\"type\":\"rds\",\"resource\":\"80\",\"message\":\"bad regex\","
+         "\"sources\":[\"virtualservices.networking.istio.io/default/one\"]}]}",
+         NULL},
+        {0},
+    };
+    static const char said[] =
+        "stdin:1: VirtualService default/one: rejected by p.default: rds 80: bad regex (from "
+        "virtualservices.networking.istio.io/default/one)\n"
+        "error: rejected: @41 is live on 5/6 after 3 ms\n";
+    struct fake f;
+    struct err err = {0};
+    fake_start(&f, answers);
+    f.input = VS("one");
+    fake_check(&f, "apply -f - --wait=2s", CLI_FAILED,
+               "virtualservice.networking.istio.io/one configured\n", said);
+    assert_int_equal(fake_run(&f, "apply -f - --wait=2s -o json"), CLI_FAILED);
+    assert_string_equal(f.err, said);
+    json_t *out = json_parse(slice_of(f.out), &err);
+    check_slice(json_str(out, "wait.rejected[0].proxy"), S("p.default"));
+    json_decref(out);
+    fake_stop(&f);
+}
+
 #define VS_PATH "/apis/networking.istio.io/v1/namespaces/default/virtualservices"
 #define LIVE(rv, generation, observed, status)                                                     \
     "{\"metadata\":{\"name\":\"one\",\"resourceVersion\":\"" rv "\",\"generation\":" generation    \
@@ -412,17 +444,12 @@ static void test_bad_addresses(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_apply),
-        cmocka_unit_test(test_client_dry_run_asks_nobody),
-        cmocka_unit_test(test_refusals),
-        cmocka_unit_test(test_warnings_go_to_stderr),
-        cmocka_unit_test(test_wait),
-        cmocka_unit_test(test_wait_for),
-        cmocka_unit_test(test_delete),
-        cmocka_unit_test(test_diff),
-        cmocka_unit_test(test_the_next_node_is_asked),
-        cmocka_unit_test(test_lost_answers),
-        cmocka_unit_test(test_bad_addresses),
+        cmocka_unit_test(test_apply),        cmocka_unit_test(test_client_dry_run_asks_nobody),
+        cmocka_unit_test(test_refusals),     cmocka_unit_test(test_warnings_go_to_stderr),
+        cmocka_unit_test(test_wait),         cmocka_unit_test(test_rejected_change_names_the_file),
+        cmocka_unit_test(test_wait_for),     cmocka_unit_test(test_delete),
+        cmocka_unit_test(test_diff),         cmocka_unit_test(test_the_next_node_is_asked),
+        cmocka_unit_test(test_lost_answers), cmocka_unit_test(test_bad_addresses),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -313,7 +313,7 @@ static int get_data(struct getting *g)
     int code = g->code;
     if (!sort_rows(g, g->objects, "", &err))
         code = cli_usage(g->c, &err);
-    else if (!(single && json_array_size(g->objects) == 0))
+    else if (json_array_size(g->objects) > 0 || (!single && !g->code))
         code = print_objects(g, single);
     json_decref(g->objects);
     return g->code ? g->code : code;

@@ -120,6 +120,9 @@ static void test_data(void **state)
      */
     fake_check(&f, "get vs nope -o json", CLI_FAILED, "", "error: nope\n");
     assert_int_equal(fake_run(&f, "get vs b -o jsonpath={.metadata"), CLI_USAGE);
+    /* A list that nobody could give is no empty list. */
+    assert_int_equal(fake_run_at(&f, "127.0.0.1:1", "get vs -o json"), CLI_UNREACHABLE);
+    assert_string_equal(f.out, "");
     fake_stop(&f);
 }
 
@@ -161,7 +164,7 @@ static void test_watch_as_lines(void **state)
         {"GET " VS_LIST "?limit=500&fieldSelector=metadata.name%3Da", 200,
          "{\"metadata\":{\"resourceVersion\":\"7\"},\"items\":[" VS("a", "1") "]}", NULL},
         {"GET " VS_LIST "?limit=500&fieldSelector=metadata.name%3Da&watch=1&allowWatchBookmarks="
-                        "true&resourceVersion=7",
+         "true&resourceVersion=7",
          200,
          "{\"type\":\"MODIFIED\",\"object\":" VS("a", "2") "}\n"
                                                            "{\"type\":\"ERROR\",\"object\":" STATUS(

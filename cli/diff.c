@@ -131,8 +131,8 @@ static void script_make(struct script *s, const struct lines *a, const struct li
         head++;
     while (tail < least - head && slice_eq(a->v.p[a->v.n - 1 - tail], b->v.p[b->v.n - 1 - tail]))
         tail++;
-    struct part p = {.a = a->v.p + head,
-                     .b = b->v.p + head,
+    struct part p = {.a = head ? a->v.p + head : a->v.p,
+                     .b = head ? b->v.p + head : b->v.p,
                      .n = (long)(a->v.n - head - tail),
                      .m = (long)(b->v.n - head - tail)};
     script_add(s, OP_KEEP, head);
