@@ -6,8 +6,10 @@
 #include <string.h>
 
 #include "base/core/assert.h"
+#include "base/wire/json_tree.h"
 
 #define WRITE_DEPTH_MAX (JSON_DEPTH_MAX + 8)
+#define FIELDS_FEW 16
 
 /* Paths. */
 
@@ -66,10 +68,10 @@ bool json_path_next(struct slice *path, struct json_step *ret_step)
 
 void json_path_key(struct buf *path, struct slice key)
 {
-    if (!is_word(key))
-        buf_printf(path, "[\"%.*s\"]", SLICE(key));
-    else
-        buf_printf(path, "%s%.*s", path->n ? "." : "", SLICE(key));
+    bool word = is_word(key);
+    buf_append(path, !word ? S("[\"") : path->n ? S(".") : S(""));
+    buf_append(path, key);
+    buf_append(path, word ? S("") : S("\"]"));
 }
 
 void json_path_index(struct buf *path, size_t index)
@@ -299,6 +301,9 @@ json_t *json_parse_capped(struct slice text, size_t bytes_max, size_t depth_max,
         err_set(err, ERR_LIMIT, "JSON of %zu bytes: at most %zu", text.n, bytes_max);
         return NULL;
     }
+    json_t *v = json_tree_read(text, depth_max);
+    if (v)
+        return v;
     struct scan s = {.text = text, .depth_max = depth_max};
     if (!scan_to(&s, text.n)) {
         char why[64];
@@ -306,7 +311,7 @@ json_t *json_parse_capped(struct slice text, size_t bytes_max, size_t depth_max,
         return refuse_at(text, s.pos, ERR_LIMIT, why, err);
     }
     json_error_t e;
-    json_t *v = json_loadb(text.p ? text.p : "", text.n, JSON_REJECT_DUPLICATES, &e);
+    v = json_loadb(text.p ? text.p : "", text.n, JSON_REJECT_DUPLICATES, &e);
     if (v)
         return v;
     /* jansson's position is a byte offset just behind the token that it refuses. */
@@ -339,13 +344,19 @@ static const char *short_escape(unsigned char c)
     }
 }
 
+/* Bytes of a string that are written as they are. */
+static inline bool is_plain(unsigned char c)
+{
+    return c >= 0x20 && c != '"' && c != '\\' && c != 0x7f;
+}
+
 bool json_write_string(struct buf *out, struct slice s)
 {
     buf_append_byte(out, '"');
     size_t from = 0;
     for (size_t i = 0; i < s.n; i++) {
         unsigned char c = (unsigned char)s.p[i];
-        if (c >= 0x20 && c != '"' && c != '\\' && c != 0x7f)
+        if (is_plain(c))
             continue;
         buf_append(out, slice_sub(s, from, i - from));
         from = i + 1;
@@ -393,23 +404,62 @@ static void write_break(struct writer *w, size_t depth)
 
 static bool write_value(struct writer *w, const json_t *v, size_t depth);
 
-static bool write_object(struct writer *w, const json_t *v, size_t depth)
+struct field {
+    struct slice key;
+    const json_t *value;
+};
+
+static int by_key(const void *a, const void *b)
 {
-    size_t n;
-    struct slice *keys = json_keys_sorted(v, &w->keys, &n);
+    return slice_cmp(((const struct field *)a)->key, ((const struct field *)b)->key);
+}
+
+/* Few fields are the common case, and mostly sorted already: what was stored was. */
+static void sort_fields(struct field *f, size_t n)
+{
+    if (n > FIELDS_FEW) {
+        qsort(f, n, sizeof(*f), by_key);
+        return;
+    }
+    for (size_t i = 1; i < n; i++) {
+        struct field one = f[i];
+        size_t at = i;
+        for (; at > 0 && slice_cmp(one.key, f[at - 1].key) < 0; at--)
+            f[at] = f[at - 1];
+        f[at] = one;
+    }
+}
+
+static bool write_fields(struct writer *w, const struct field *f, size_t n, size_t depth)
+{
     buf_append_byte(w->out, '{');
     for (size_t i = 0; i < n; i++) {
         if (i)
             buf_append_byte(w->out, ',');
         write_break(w, depth + 1);
-        json_write_string(w->out, keys[i]);
+        json_write_string(w->out, f[i].key);
         buf_append(w->out, w->pretty ? S(": ") : S(":"));
-        if (!write_value(w, json_get(v, keys[i]), depth + 1))
+        if (!write_value(w, f[i].value, depth + 1))
             return false;
     }
     if (n)
         write_break(w, depth);
     return buf_append_byte(w->out, '}');
+}
+
+static bool write_object(struct writer *w, const json_t *v, size_t depth)
+{
+    json_t *o = (json_t *)(uintptr_t)v;
+    struct field few[FIELDS_FEW], *f = few;
+    size_t n = json_object_size(v), i = 0;
+    if (n > FIELDS_FEW)
+        f = ARENA_ARRAY(&w->keys, struct field, n);
+    for (void *it = json_object_iter(o); it; it = json_object_iter_next(o, it))
+        f[i++] = (struct field){{json_object_iter_key(it), json_object_iter_key_len(it)},
+                                json_object_iter_value(it)};
+    wf_assert(i == n);
+    sort_fields(f, n);
+    return write_fields(w, f, n, depth);
 }
 
 static bool write_list(struct writer *w, const json_t *v, size_t depth)

@@ -9,6 +9,8 @@
 
 #include <cmocka.h>
 
+#include "base/wire/json_tree.h"
+
 static struct slice text_of(const char *s)
 {
     return slice_of(s);
@@ -165,12 +167,85 @@ static void compares_numbers_by_value(void **state)
     json_decref(c);
 }
 
+/* json_tree_read and jansson agree: a text that one of two parsers of a system reads otherwise is
+ * how policy is got around. `fast`: the short way is really taken. */
+static void reads_as_jansson_does(void **state)
+{
+    static const struct {
+        const char *text;
+        bool fast;
+    } cases[] = {
+        {"{}", true},
+        {" [ ] \r\n\t", true},
+        {"{\"a\":{\"b\":[1,-2,0,-0,3.5,1e3,-1E-3,0.0,123456789012345678]}}", true},
+        {"[true,false,null,\"\",\"x\",[],{}]", true},
+        {"[\"\\\"\\\\\\/\\b\\f\\n\\r\\t\\u00e9\\u20AC\\ud83d\\ude00\"]", true},
+        {"[\"\xc3\xa9\xe2\x82\xac\xf0\x9f\x98\x80\x7f\"]", true},
+        {"{\"\xc3\xa9\":1}", true},
+        {"{\"a\\/b\":1}", false}, /* taken, but by jansson */
+        {"[1234567890123456789]", false},
+        {"[-9223372036854775808]", false},
+        {"[9223372036854775808]", false},
+        {"[01]", false},
+        {"[-]", false},
+        {"[1.]", false},
+        {"[.5]", false},
+        {"[1e]", false},
+        {"[1e+]", false},
+        {"[1e999]", false},
+        {"[+1]", false},
+        {"[1 2]", false},
+        {"[1,]", false},
+        {"[,1]", false},
+        {"{\"a\"}", false},
+        {"{\"a\":}", false},
+        {"{\"a\":1,}", false},
+        {"{a:1}", false},
+        {"{\"a\":1,\"a\":1}", false},
+        {"{\"a\":1}}", false},
+        {"{\"a\":1", false},
+        {"[\"a", false},
+        {"[\"a\\", false},
+        {"[\"\\x\"]", false},
+        {"[\"\\u12\"]", false},
+        {"[\"\\u0000\"]", false},
+        {"[\"\\ud800\"]", false},
+        {"[\"\\ud800\\u0041\"]", false},
+        {"[\"\\udc00\"]", false},
+        {"[\"\x01\"]", false},
+        {"[\"\xc0\x80\"]", false},
+        {"[\"\xed\xa0\x80\"]", false},
+        {"[\"\\n\xff\"]", false},
+        {"[tru]", false},
+        {"[nul", false},
+        {"\"a\"", false},
+        {"1", false},
+        {"", false},
+        {"\xef\xbb\xbf{}", false},
+    };
+    (void)state;
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        struct slice text = text_of(cases[i].text);
+        json_t *fast = json_tree_read(text, JSON_DEPTH_MAX);
+        json_t *slow = json_loadb(text.p, text.n, JSON_REJECT_DUPLICATES, NULL);
+        if ((fast != NULL) != cases[i].fast || (fast && !json_equal(fast, slow)))
+            fail_msg("%s", cases[i].text);
+        json_decref(fast);
+        json_decref(slow);
+    }
+    assert_null(json_tree_read(S("[[1]]"), 1));
+    json_t *v = json_tree_read(S("[[1],[2],[[3]]]"), 3);
+    assert_non_null(v);
+    json_decref(v);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(refuses_with_place),    cmocka_unit_test(bounds_depth_and_bytes),
         cmocka_unit_test(writes_canonical_form), cmocka_unit_test(writing_is_bounded),
         cmocka_unit_test(reads_paths),           cmocka_unit_test(compares_numbers_by_value),
+        cmocka_unit_test(reads_as_jansson_does),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
