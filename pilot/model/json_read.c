@@ -205,12 +205,46 @@ struct jr_pairs jr_pairs_merge(struct jr_pairs under, struct jr_pairs over, stru
     return (struct jr_pairs){p, n};
 }
 
+static uint64_t hash_list(const json_t *v)
+{
+    uint64_t h = hash_u64(json_array_size(v) + JSON_ARRAY);
+    for (size_t i = 0; i < json_array_size(v); i++)
+        h = hash_u64(h ^ jr_hash(json_array_get(v, i)));
+    return h;
+}
+
+/* The order of fields does not count. */
+static uint64_t hash_object(const json_t *v)
+{
+    json_t *o = (json_t *)(uintptr_t)v;
+    uint64_t h = hash_u64(json_object_size(v) + JSON_OBJECT);
+    for (void *it = json_object_iter(o); it; it = json_object_iter_next(o, it)) {
+        struct slice key = slice_mem(json_object_iter_key(it), json_object_iter_key_len(it));
+        h += hash_bytes_seed(key, jr_hash(json_object_iter_value(it)));
+    }
+    return h;
+}
+
 uint64_t jr_hash(const json_t *v)
 {
+    double real;
+    uint64_t bits;
     if (!v)
         return 0;
-    char *text = json_dumps(v, JSON_SORT_KEYS | JSON_COMPACT | JSON_ENCODE_ANY);
-    uint64_t h = hash_bytes(slice_of(text));
-    free(text);
-    return h;
+    switch (json_typeof(v)) {
+    case JSON_OBJECT:
+        return hash_object(v);
+    case JSON_ARRAY:
+        return hash_list(v);
+    case JSON_STRING:
+        return hash_bytes_seed(jr_slice(v), JSON_STRING);
+    case JSON_INTEGER:
+        return hash_u64((uint64_t)json_integer_value(v) + JSON_INTEGER);
+    case JSON_REAL:
+        real = json_real_value(v);
+        memcpy(&bits, &real, sizeof(bits));
+        return hash_u64(bits + JSON_REAL);
+    default:
+        return hash_u64((uint64_t)json_typeof(v) + 1);
+    }
 }

@@ -47,7 +47,8 @@ bool jr_pairs_select(struct jr_pairs selector, struct jr_pairs labels);
 /* Both; where a name is in both, over's value. */
 struct jr_pairs jr_pairs_merge(struct jr_pairs under, struct jr_pairs over, struct arena *arena);
 
-/* Hash of a value's canonical bytes; 0 for NULL. */
+/* Equal values, equal hashes, whatever the order of fields; 0 for NULL. For telling a change from
+ * none within one process: its values may differ between versions of the program. */
 uint64_t jr_hash(const json_t *v);
 
 #endif

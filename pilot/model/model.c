@@ -5,6 +5,7 @@
 
 #include "base/core/assert.h"
 #include "base/core/hash.h"
+#include "base/wire/json.h"
 #include "pilot/model/model_internal.h"
 
 /* Facts. */
@@ -43,26 +44,47 @@ static bool older(const struct model_object *a, const struct model_object *b)
     return slice_cmp(a->key, b->key) < 0;
 }
 
+/* The first member that is not older than o: a namespace may hold ten thousand. */
+static size_t fact_place(const struct model_fact *f, const struct model_object *o)
+{
+    size_t lo = 0, hi = f->n;
+    while (lo < hi) {
+        size_t mid = lo + (hi - lo) / 2;
+        if (older(f->members[mid], o))
+            lo = mid + 1;
+        else
+            hi = mid;
+    }
+    return lo;
+}
+
 static void fact_insert(struct model_fact *f, struct model_object *o)
 {
     if (f->n == f->cap) {
         f->cap = f->cap ? f->cap * 2 : 1;
         f->members = mem_resize(f->members, f->cap * sizeof(struct model_object *));
     }
-    size_t i = f->n++;
-    for (; i > 0 && older(o, f->members[i - 1]); i--)
-        f->members[i] = f->members[i - 1];
+    size_t i = fact_place(f, o);
+    memmove(f->members + i + 1, f->members + i, (f->n - i) * sizeof(struct model_object *));
     f->members[i] = o;
+    f->n++;
 }
 
 static void fact_remove(struct model_fact *f, const struct model_object *o)
 {
-    size_t i = 0;
-    while (i < f->n && f->members[i] != o)
-        i++;
-    wf_assert(i < f->n);
+    size_t i = fact_place(f, o);
+    wf_assert(i < f->n && f->members[i] == o);
     f->n--;
     memmove(f->members + i, f->members + i + 1, (f->n - i) * sizeof(struct model_object *));
+}
+
+/* The same object, changed: equally old. */
+static void fact_replace(struct model_fact *f, const struct model_object *was,
+                         struct model_object *is)
+{
+    size_t i = fact_place(f, was);
+    wf_assert(i < f->n && f->members[i] == was);
+    f->members[i] = is;
 }
 
 const struct model_fact *model_index(struct model *m, enum model_index index, struct slice name)
@@ -133,15 +155,14 @@ static size_t key_row(struct slice key, struct slice *ret_ns, struct slice *ret_
 
 static json_t *parse_json(struct slice value, struct err *err)
 {
-    json_error_t e;
-    json_t *j = json_loadb(value.p, value.n, 0, &e);
-    if (!j || !json_is_object(j)) {
-        if (j)
-            json_decref(j);
-        err_set(err, ERR_INVALID, "not a JSON object: %s", j ? "another type" : e.text);
-        return NULL;
-    }
-    return j;
+    json_t *j = json_parse(value, err);
+    if (!j)
+        err_wrap(err, "not a JSON object");
+    if (!j || json_is_object(j))
+        return j;
+    json_decref(j);
+    err_set(err, ERR_INVALID, "not a JSON object");
+    return NULL;
 }
 
 /* Without what changes nothing for proxies: status, other metadata. */
@@ -206,11 +227,15 @@ static void entries_move(struct model *m, struct model_object *was, struct model
         struct model_entry *b = j < is_n ? &is->entries[j] : NULL;
         int c = !a ? 1 : !b ? -1 : slice_cmp(a->fact_key, b->fact_key);
         struct model_fact *f = c <= 0 ? a->fact : fact_get(m, b->fact_key);
-        if (c <= 0)
-            fact_remove(f, was);
-        if (c >= 0) {
+        if (c >= 0)
             b->fact = f;
-            fact_insert(f, is);
+        if (c == 0 && was->create_rev == is->create_rev) {
+            fact_replace(f, was, is);
+        } else {
+            if (c <= 0)
+                fact_remove(f, was);
+            if (c >= 0)
+                fact_insert(f, is);
         }
         if (c != 0 || a->sign != b->sign)
             graph_fact_touch(m->graph, &f->node, rev);
@@ -238,12 +263,8 @@ static void issue_set(struct model *m, struct slice key, const struct err *err)
 
 static void object_replace(struct model *m, struct slice key, struct model_object *is, reg_rev rev)
 {
-    struct model_object *was = map_get(&m->objects, key);
+    struct model_object *was = is ? map_put(&m->objects, is->key, is) : map_del(&m->objects, key);
     entries_move(m, was, is, rev);
-    if (was)
-        map_del(&m->objects, key);
-    if (is)
-        map_put(&m->objects, is->key, is);
     object_free(was);
 }
 
