@@ -102,8 +102,9 @@ static const struct command *parent_of(const struct command *cmd)
 {
     for (size_t i = 0; i < command_root.sub_count; i++) {
         const struct command *top = &command_root.subs[i];
-        if (cmd >= top->subs && cmd < top->subs + top->sub_count)
-            return top;
+        for (size_t j = 0; j < top->sub_count; j++)
+            if (cmd == &top->subs[j])
+                return top;
     }
     return NULL;
 }
