@@ -4,17 +4,19 @@
  *   struct analyze_lookup l = {.ctx = txn, .get = get, .each = each};
  *   kind_analyze(k, next, &l, &report);        after kind_validate(), into the same report
  *
- * Codes are Istio's numbers (research: 0101, 0109, 0112, 0132, 0173, 0174 …) as WFT0101 …; each
- * message names the object, says why, and the way out. An error is given only for what breaks
+ * Codes are Istio's numbers (IST0101 is WFT0101 here); each message names the object, says why, and
+ * the way out. An error is given only for what breaks
  * traffic by this very change:
  *
- *   WFT0173 error    a route's subset is in none of the DestinationRules that there are for its
- * host WFT0101 warning  host, gateway, port or subset that nothing defines (yet) WFT0109 warning
- * another VirtualService has the host for the mesh: the older one counts WFT0111 warning  a second
- * Sidecar without selector in the namespace WFT0112 warning  a destination of a service with
- * several ports names none WFT0132 warning  the gateway does not serve the host WFT0174 warning  a
- * DestinationRule for a host that is unknown WFT0173 warning  a DestinationRule drops a subset that
- * routes use (a warning, so that two files that rename a subset can be applied one after the other)
+ *   WFT0173 error    a route's subset is in none of the DestinationRules that its host has
+ *   WFT0101 warning  host, gateway, port or subset that nothing defines (yet)
+ *   WFT0109 warning  another VirtualService has the host for the mesh: the older one counts
+ *   WFT0111 warning  a second Sidecar without selector in the namespace
+ *   WFT0112 warning  a destination of a service with several ports names none
+ *   WFT0132 warning  the gateway does not serve the host
+ *   WFT0173 warning  a DestinationRule drops a subset that routes use (a warning, so that two files
+ *                    that rename a subset can be applied one after the other)
+ *   WFT0174 warning  a DestinationRule for a host that is unknown
  */
 #ifndef WEFT_API_ANALYZE_H
 #define WEFT_API_ANALYZE_H

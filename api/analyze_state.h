@@ -35,10 +35,9 @@ struct analyzer {
     struct analyze_index rules;      /* DestinationRules by host; subsets are theirs */
     struct analyze_index entries;    /* ServiceEntries by host */
     struct analyze_index mesh_hosts; /* VirtualServices for the mesh by host */
-    struct analyze_index
-        users; /* VirtualServices by destination; subsets are those they route to */
-    struct analyze_index sidecars; /* Sidecars without selector, by namespace */
-    struct slice service_ns;       /* of service_names */
+    struct analyze_index users;      /* VirtualServices by destination; subsets routed to */
+    struct analyze_index sidecars;   /* Sidecars without selector, by namespace */
+    struct slice service_ns;         /* of service_names */
     VEC(struct slice) service_names;
 };
 

@@ -1,8 +1,8 @@
 /* What the API serves, as Kubernetes clients ask for it: /api, /apis, APIResourceList, aggregated
  * discovery, /version.
  *
- *   if (discovery_write(S("/apis/networking.istio.io/v1"), false, NULL, 0, &out)) answer 200 with
- * out
+ *   if (discovery_write(S("/apis/networking.istio.io/v1"), false, NULL, 0, &out))
+ *       … answer 200 with out
  */
 #ifndef WEFT_API_DISCOVERY_H
 #define WEFT_API_DISCOVERY_H

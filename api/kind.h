@@ -3,8 +3,8 @@
  *
  *   const struct kind *k = kind_find(S("networking.istio.io"), S("v1"), S("virtualservices"));
  *   struct json_t *o = json_parse(body, &err);
- *   if (!kind_validate(k, o, &(struct kind_check){.strict = true}, &report)) …
- * report.items[0].field …
+ *   if (!kind_validate(k, o, &(struct kind_check){.strict = true}, &report))
+ *       … report.items[0].field …
  *
  * Objects are jansson trees in the Kubernetes shape {apiVersion, kind, metadata, spec, status}.
  */
@@ -110,7 +110,7 @@ struct kind_check {
 };
 
 /* Schema (types, unknown and required fields, enums, bounds, formats), then the semantic rules of
- * the kind (research/istio.md §1, the CRDs' CEL rules): false when an error was reported. Pure. */
+ * the kind (Istio's validation, the CRDs' CEL rules): false when an error was reported. Pure. */
 bool kind_validate(const struct kind *k, const json_t *object, const struct kind_check *check,
                    struct kind_report *report);
 void kind_report_fini(struct kind_report *report);

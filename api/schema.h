@@ -1,8 +1,7 @@
 /* The shape of objects as constant tables: one source for validation, for OpenAPI (kubectl explain,
  * client side validation) and for "did you mean".
  *
- *   schema_check(kind->schema, object, KIND_UNKNOWN_WARN, &check);      adds problems to
- * check.report
+ *   schema_check(kind->schema, object, KIND_UNKNOWN_WARN, &check);    adds to check.report
  *
  * Own tables of the facts in Istio's CRDs (v1) and of core/v1 and discovery.k8s.io/v1; a test
  * compares every property path with the CRDs, both ways. A table is an object schema: its fields

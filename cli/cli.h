@@ -17,7 +17,7 @@
 /* Where nothing else is said: the nodes of the demo. */
 #define CLI_ADDR_DEFAULT "127.0.0.1:7443,127.0.0.2:7443,127.0.0.3:7443"
 
-/* research/ux.md §1.2. `diff` has its own three. */
+/* What scripts may rely on (weft help). `diff` has its own three. */
 enum cli_exit {
     CLI_OK = 0,
     CLI_FAILED = 1,

@@ -1,8 +1,9 @@
 /* The API client: one call at a time, blocking, by turning the env's loop.
  *
- *   struct client *cl = client_new(&(struct client_options){.env = env, .addrs =
- * S("n1:7443,n2:7443")}, &err); json_t *vs = NULL; if (!client_get(cl,
- * S("/apis/networking.istio.io/v1/…"), CLIENT_OBJECT, &vs, &err)) …
+ *   const struct client_options o = {.env = env, .addrs = S("n1:7443,n2:7443")};
+ *   struct client *cl = client_new(&o, &err);
+ *   json_t *vs = NULL;
+ *   if (!client_get(cl, S("/apis/networking.istio.io/v1/…"), CLIENT_OBJECT, &vs, &err)) …
  *
  * Fail-over: the addresses are tried in order until one takes the connection; what is safe to send
  * again, or was surely not done (503), goes to the next address at once. The address that answered

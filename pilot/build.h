@@ -10,9 +10,11 @@
  *   rule      (scope, host)       which DestinationRules hold there
  *   unit      (what, …, service)  the resources that one service makes: clusters, load assignments,
  *                                 virtual hosts, a listener; shared by scopes where the inputs
- * allow it list      (what, scope)       the units of all services that a scope sees, as an
- * xds_list own       (class)             inbound listeners and clusters: what depends on the
- * proxy's address class     (class)             the view
+ *                                 allow it
+ *   list      (what, scope)       the units of all services that a scope sees, as an xds_list
+ *   own       (class)             inbound listeners and clusters: what depends on the proxy's
+ *                                 address
+ *   class     (class)             the view
  *
  * A scope is what classes that see the same have in common: namespace, Sidecar object, locality,
  * and which of the selectors that rules use match the proxy's labels.
@@ -33,8 +35,7 @@ struct build {
     struct map scopes;    /* key -> struct scope */
     uint64_t scope_ids;
     VEC(struct scope *) scopes_old; /* references to give back when their cells are gone */
-    struct map
-        interned; /* type, name, version -> struct xds_resource: equal resources of classes */
+    struct map interned; /* type, name, version -> struct xds_resource that classes share */
     size_t interned_swept;
     struct map classes; /* id (8 bytes) -> pinned class cell */
     struct buf packed;  /* scratch of build_resource */

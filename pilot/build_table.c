@@ -2,7 +2,7 @@
  *
  *   REDIRECT        a table a port ("80"): the listener of that port asks for it
  *   NONE            "http_proxy": the authority decides; and one a port that a Sidecar's egress
- * names
+ *                   names
  *
  * A virtual host is a resource TABLE/HOST:PORT (VHDS, for weft-proxy), or its bytes are put into
  * the table's RouteConfiguration (for Envoy).

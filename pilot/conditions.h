@@ -2,8 +2,9 @@
  * Accepted=False with the proxy's words when one refuses what was made of it. Sparse: on edges
  * only, by the leader only, many objects in one write.
  *
- *   conditions = conditions_new(&(struct conditions_options){.env = env, .node = node, .convergence
- * = c}); … convergence's on_change → conditions_wake(conditions);
+ *   conditions = conditions_new(&(struct conditions_options){
+ *       .env = env, .node = node, .convergence = c});
+ *   … convergence's on_change → conditions_wake(conditions);
  */
 #ifndef WEFT_PILOT_CONDITIONS_H
 #define WEFT_PILOT_CONDITIONS_H

@@ -1,4 +1,4 @@
-/* Who has what: whether a revision is with every proxy of the cluster (DESIGN I7).
+/* Who has what: whether a revision is with every proxy of the cluster.
  *
  *   each session    tells its node how far it is (converged, settled) and what it rejects
  *   each node       keeps the sum, and tells the others when it changes (coalesced, small)
@@ -8,8 +8,8 @@
  *   struct convergence_link *l = convergence_link(c, env, node);     the registry's channel
  *   convergence_wait(c, &w->wait);      w->wait.fn on env, when it is decided or at the deadline
  *
- * Nothing here is in the log: it belongs to connections (DESIGN §4). A node whose connection is
- * lost is forgotten; its proxies come back on other nodes.
+ * Nothing here is in the log: it belongs to connections. A node whose connection is lost is
+ * forgotten; its proxies come back on other nodes.
  */
 #ifndef WEFT_PILOT_CONVERGENCE_H
 #define WEFT_PILOT_CONVERGENCE_H

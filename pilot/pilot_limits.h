@@ -3,9 +3,8 @@
 #define WEFT_PILOT_PILOT_LIMITS_H
 
 #define ADS_SERVER_WORKERS_MAX 64
-#define ADS_SERVER_SESSIONS_MAX                                                                    \
-    20000 /* of one worker; more are refused with RESOURCE_EXHAUSTED                               \
-           */
+/* Of one worker; more are refused with RESOURCE_EXHAUSTED. */
+#define ADS_SERVER_SESSIONS_MAX 20000
 #define ADS_SERVER_DRAIN_MS 2000
 #define ADS_SERVER_STIR_MIN 64  /* streams that come or go, after which memory is given back */
 #define ADS_SERVER_CALM_MS 1000 /* once none did for so long */

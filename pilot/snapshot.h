@@ -19,12 +19,16 @@
 #include "registry/store.h"
 
 /* Version of a resource, "<revision>.<hash>" on the wire. Both parts are functions of the
- * replicated state, so that every replica has the same: hash      of the bytes revision  the
- * highest revision at which anything changed that was read to make the resource (objects, and the
- * indexes over them, so that a deletion counts too) A change of the inputs that leaves the bytes
- * equal keeps the resource, its pointer and its version: there is nothing to send. A replica that
- * starts after such a change has the higher revision with the same hash; its clients with the older
- * version are sent the bytes again, which is safe. */
+ * replicated state, so that every replica has the same:
+ *
+ *   hash      of the bytes
+ *   revision  the highest revision at which anything changed that was read to make the resource
+ *             (objects, and the indexes over them, so that a deletion counts too)
+ *
+ * A change of the inputs that leaves the bytes equal keeps the resource, its pointer and its
+ * version: there is nothing to send. A replica that starts after such a change has the higher
+ * revision with the same hash; its clients with the older version are sent the bytes again, which is
+ * safe. */
 struct xds_version {
     reg_rev revision;
     uint64_t hash;
@@ -48,10 +52,10 @@ struct xds_resource {
     struct slice name;
     struct slice body; /* the serialized message (the value of the Any) */
     uint32_t source_count;
-    const struct slice
-        *sources; /* registry keys of the objects that made it, sorted: a NACK goes to them */
-    struct slice
-        follows; /* CDS: name of the EDS resource that must be sent after a change; else empty */
+    /* Registry keys of the objects that made it, sorted: a NACK goes to them. */
+    const struct slice *sources;
+    /* CDS: name of the EDS resource that must be sent after a change; else empty. */
+    struct slice follows;
 };
 
 struct xds_resource *xds_resource_ref(struct xds_resource *r);

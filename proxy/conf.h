@@ -1,9 +1,10 @@
 /* The proxy's configuration as the workers run it: an immutable tree, built aside from xDS
- * resources, validated whole, swapped by pointer (DESIGN §7).
+ * resources, validated whole, swapped by pointer.
  *
- *   main thread    builds a struct conf from the accepted resources (conf_build.c), hands it to
- * each worker worker         keeps one reference; each stream keeps one on the conf it was routed
- * by last release   frees the arena: nothing inside is freed singly
+ *   main thread    builds a struct conf from the accepted resources (xds/conf_build.h), hands it to
+ *                  each worker
+ *   worker         keeps one reference; each stream keeps one on the conf it was routed by
+ *   last release   frees the arena: nothing inside is freed singly
  *
  * Route tables, clusters and endpoint sets are shared between successive confs (conf_part: own
  * reference count and arena), so that a change of one endpoint builds one endpoint set. What

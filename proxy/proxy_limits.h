@@ -3,9 +3,8 @@
 #define WEFT_PROXY_PROXY_LIMITS_H
 
 #define PROXY_HOST_BYTES_MAX 261 /* DNS name, ":" and a port: longer hosts match "*" only */
-#define PROXY_BODY_SOFT_BYTES                                                                      \
-    (64u << 10)                            /* queued towards a slow peer before its source pauses  \
-                                            */
+/* Queued towards a slow peer before its source pauses. */
+#define PROXY_BODY_SOFT_BYTES (64u << 10)
 #define PROXY_BODY_HARD_BYTES (1u << 20)   /* a source that does not pause is cut off here */
 #define PROXY_BODY_LOW_BYTES (16u << 10)   /* and it goes on here */
 #define PROXY_RETRY_BODY_BYTES (64u << 10) /* request body kept for another try */
@@ -13,9 +12,8 @@
 #define PROXY_STREAMS_FREE_MAX 128                /* finished streams kept for reuse, a worker */
 #define PROXY_STREAM_ARENA_KEPT_BYTES (16u << 10) /* memory that a spare stream may hold: heads */
 #define PROXY_STREAM_BUF_KEPT_BYTES (4u << 10)    /* each of its three body buffers */
-#define PROXY_PIPELINE_BYTES                                                                       \
-    (64u << 10)                     /* HTTP/1 bytes kept behind a request that is under way        \
-                                     */
+/* HTTP/1 bytes kept behind a request that is under way. */
+#define PROXY_PIPELINE_BYTES (64u << 10)
 #define PROXY_CONNECTIONS_MAX 10000 /* downstream, a worker; more are closed at once */
 /* Of an upstream HTTP/2 session: 64 streams whose clients do not read (256 KiB each) stall the
  * rest. */
@@ -33,11 +31,11 @@
 #define PROXY_LB_PRIORITIES 16u
 #define PROXY_LOG_BUFFER_BYTES (1u << 20) /* access-log lines waiting for the file */
 #define PROXY_LOG_LINE_BYTES (16u << 10)
-#define PROXY_PASSTHROUGH_HOSTS_MAX                                                                \
-    1024                        /* destinations in use at a time that no endpoint set names */
+/* Destinations in use at a time that no endpoint set names. */
+#define PROXY_PASSTHROUGH_HOSTS_MAX 1024
 #define PROXY_SWEEP_MS 250      /* how often idle times are looked at */
 #define PROXY_TRIED_HOSTS_MAX 8 /* endpoints that a retry remembers to avoid */
-#define PROXY_FLUSH_SMALL_BYTES                                                                    \
-    8192 /* bodies copied into a waiting write rather than written alone */
+/* Bodies copied into a waiting write rather than written alone. */
+#define PROXY_FLUSH_SMALL_BYTES 8192
 
 #endif

@@ -2,8 +2,9 @@
  * whose behaviour the request's path chooses, and raw clients. Tests only.
  *
  *   struct world w;
- *   world_start(&w, 2, tune);                          two upstreams; tune changes the tree before
- * use struct client *c = client_open(&w); client_send(c, "GET /ok HTTP/1.1\r\nhost: a\r\n\r\n");
+ *   world_start(&w, 2, tune);         two upstreams; tune changes the tree before use
+ *   struct client *c = client_open(&w);
+ *   client_send(c, "GET /ok HTTP/1.1\r\nhost: a\r\n\r\n");
  *   UNTIL(&w, client_has(c, "ok"));
  *   world_end(&w);
  */

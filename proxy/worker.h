@@ -3,7 +3,8 @@
  *   struct worker *w = worker_start(&(struct worker_options){.index = 0, .conf = conf}, &err);
  *   struct worker_update u = {.conf = next, .reply_to = main_env, .done = on_applied};
  *   worker_update(w, &u);           every worker binds, then runs the new tree; done tells how it
- * went worker_stop(w);
+ *                                   went
+ *   worker_stop(w);
  *
  * A swap touches no request that is under way: it ends on the tree that routed it. New requests,
  * also on connections that are open, take the new one. Listeners that are gone stop accepting and

@@ -1,8 +1,9 @@
 /* The bytes of one Raft log entry: all the writes of one loop turn.
  *
  *   entry    magic u32, version u16, flags u16, leader time ms u64, request count u32, requests,
- * pad to 8 request  client u64, sequence u64, settled u64, op count u32, ops op       flags u8
- * (delete, expect), expected u64, key u16+bytes, value u32+bytes
+ *            pad to 8
+ *   request  client u64, sequence u64, settled u64, op count u32, ops
+ *   op       flags u8 (delete, expect), expected u64, key u16+bytes, value u32+bytes
  *
  * Little endian. (client, sequence) makes a retry after a lost leader exactly once in effect: the
  * state machine keeps the result of every sequence of a client that is not settled. `settled`:

@@ -4,8 +4,7 @@
  *
  * LMDB is a cache: NOSYNC, the applied index in the same transaction as the data, a checksum in
  * each record. After an unclean stop of the machine (other boot id, no clean mark) or a failed
- * check the file is thrown away and rebuilt from the newest checkpoint and the log
- * (research/raft_lmdb.md §4.5).
+ * check the file is thrown away and rebuilt from the newest checkpoint and the log.
  */
 #ifndef WEFT_REGISTRY_FSM_H
 #define WEFT_REGISTRY_FSM_H

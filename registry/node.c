@@ -615,8 +615,8 @@ uint64_t reg_node_id(const struct reg_node *node)
 
 /* Stop.
  *
- *   RUNS ─▶ TRANSFERS (a leader hands over) ─▶ DRAINS (connections cut, writes land) ─▶ CLOSES ─▶
- * STOPPED
+ *   RUNS ─▶ TRANSFERS (a leader hands over) ─▶ DRAINS (connections cut, writes land)
+ *        ─▶ CLOSES ─▶ STOPPED
  */
 
 static void stop_close(struct reg_node *n)

@@ -9,8 +9,8 @@
  * Keys are "<resource>.<group>/<namespace>/<name>" (core group: "services/<ns>/<name>";
  * cluster-scoped kinds: empty namespace, "namespaces//<name>"), at most REG_KEY_BYTES_MAX bytes.
  * Values are the object's canonical JSON without metadata.resourceVersion: readers add it from
- * mod_rev. A revision is the Raft log index of the entry that made it (DESIGN I1). Several requests
- * that are packed into one entry share its revision.
+ * mod_rev. A revision is the Raft log index of the entry that made it. Several requests that are
+ * packed into one entry share its revision.
  */
 #ifndef WEFT_REGISTRY_STORE_H
 #define WEFT_REGISTRY_STORE_H

@@ -27,7 +27,7 @@ struct metric_label {
     struct slice name, value;
 };
 
-/* Istio's and Envoy's default histogram bounds, milliseconds (research: Envoy stats). */
+/* Istio's and Envoy's default histogram bounds, milliseconds. */
 extern const double metric_buckets_ms[];
 extern const size_t metric_buckets_ms_count;
 

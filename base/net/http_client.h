@@ -1,9 +1,9 @@
 /* An asynchronous HTTP/1.1 client over env streams: the CLI, node-to-node calls, source adapters.
  *
  *   struct http_call_options o = {
- *       .method = S("GET"), .addrs = addrs, .addr_n = 3, .authority = S("weft:7443"), .path =
- * S("/ready"), .timeout = 5000, .on_done = on_done, .ctx = me }; struct http_call *call =
- * http_call_start(client, &o);
+ *       .method = S("GET"), .addrs = addrs, .addr_n = 3, .authority = S("weft:7443"),
+ *       .path = S("/ready"), .timeout = 5000, .on_done = on_done, .ctx = me };
+ *   struct http_call *call = http_call_start(client, &o);
  *
  * The addresses are tried in order until one takes the connection. A call ends with exactly one of
  * on_done, on_fail or http_call_cancel. Connections are kept alive and used again.

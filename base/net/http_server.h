@@ -7,8 +7,9 @@
  *       else
  *           http_respond(req, 404, S("text/plain"), S("nothing here\n"));
  *   }
- *   struct http_server *server = http_server_new(env, &(struct http_server_options){0}, on_request,
- * ctx); http_server_listen(server, &addr, NULL, &err);
+ *
+ *   server = http_server_new(env, &(struct http_server_options){0}, on_request, ctx);
+ *   http_server_listen(server, &addr, NULL, &err);
  *
  * A handler gets whole requests. It may answer from inside on_request or in a later turn: the
  * request stays valid until it is answered in full or req->on_close has said that the client is

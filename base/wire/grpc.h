@@ -52,8 +52,7 @@ enum err_code grpc_status_err(int grpc_status);
 /* Zeroed is valid: at the start of a stream, at most GRPC_MESSAGE_BYTES. */
 struct grpc_deframer {
     size_t message_bytes_max;
-    struct buf
-        partial; /* a message that came in pieces; grows as bytes come, not as they are told */
+    struct buf partial; /* a message in pieces; grows as bytes come, not as they are told */
     uint32_t need;
     uint8_t head[GRPC_FRAME_HEAD], head_n;
     bool given; /* partial holds the message that was given out last */

@@ -125,9 +125,9 @@ struct http1_chunked {
  * (borrowed from *in, perhaps empty); call until it says otherwise:
  *   MORE with data:   use it, call again
  *   MORE without:     wait for input. What is left of *in (part of a trailer section) must be
- * offered again with more behind it DONE:             the body is over; *in begins after it;
- * trailers are in *ret_trailers Trailers that could change framing, routing or identity are refused
- * (RFC 9110 §6.5.1). */
+ *                     offered again with more behind it
+ *   DONE:             the body is over; *in begins after it; trailers are in *ret_trailers
+ * Trailers that could change framing, routing or identity are refused (RFC 9110 §6.5.1). */
 enum http1_result http1_chunked_next(struct http1_chunked *c, struct slice *in, struct arena *arena,
                                      struct slice *ret_data, struct headers *ret_trailers);
 

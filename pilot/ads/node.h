@@ -1,5 +1,5 @@
 /* Who a proxy says it is: the Node of the first request of a stream, bounded, as the compiler's
- * class input. Nothing in it is authority (DESIGN I5): it chooses what a proxy asks to see.
+ * class input. Nothing in it is authority: it chooses what a proxy asks to see.
  *
  *   sidecar~10.0.0.7~reviews-v1-5f.default~default.svc.cluster.local     Istio's form of the id
  *

@@ -3,11 +3,15 @@
  * a script of what a client says and what it must be answered.
  *
  * A step is a command and the responses that it must cause:
- *   set cds a b>x      new contents (b: a cluster whose endpoints are called x); del cds a; pub
- * publishes cds +a -b ~c ~d! ~e@90   a request: names, unsubscribed, reported as in sync, as old,
- * as of @90 ack nack=text   of the last response of the type; stale: some older nonce; bare: no
- * nonce tick 5000          time passes converged, rejected Responses: cds#1 +a .b -c !d = the first
- * of the stream: a is news, b is repeated, c removed, d does not exist. */
+ *   set cds a b>x      new contents (b: a cluster whose endpoints are called x); del cds a;
+ *                      pub publishes
+ *   cds +a -b ~c ~d! ~e@90   a request: names, unsubscribed, reported as in sync, as old, as of @90
+ *   ack nack=text      of the last response of the type; stale: some older nonce; bare: no nonce
+ *   tick 5000          time passes
+ *   converged, rejected
+ *
+ * Responses: cds#1 +a .b -c !d = the first of the stream: a is news, b is repeated, c removed, d
+ * does not exist. */
 #include <inttypes.h>
 #include <setjmp.h>
 #include <stdarg.h>

@@ -195,7 +195,7 @@ static void pump(struct ads *a, wf_ms now, struct ads_out *out)
 
 /* Snapshots. */
 
-/* A client that knows newer versions than this replica's is not sent older content (DESIGN I2). */
+/* A client that knows newer versions than this replica's is not sent older content. */
 static bool is_behind(const struct ads *a, struct ads_sub *sub, wf_ms now)
 {
     if (sub->sm.now != ADS_SUB_WAITING || sub->catch_up <= a->revision)

@@ -2,12 +2,14 @@
  * it and nothing else.
  *
  *   fact   something that is given from outside (which objects have this host), with the revision
- * of its last change cell   a value computed from facts and other cells: what it reads while
- * computing is its cache key
+ *          of its last change
+ *   cell   a value computed from facts and other cells: what it reads while computing is its cache
+ *          key
  *
  *   graph_fact_touch(g, fact, revision);    what was read has changed
  *   v = graph_get(g, root);                 computes what is needed; inside compute() it also
- * records the read graph_collect(g);                       frees cells that nobody reads any more
+ *                                           records the read
+ *   graph_collect(g);                       frees cells that nobody reads any more
  *
  * A touched fact marks what depends on it as suspect. A suspect cell is computed again only if one
  * of its inputs has really changed, in the order in which it read them; a computation that gives

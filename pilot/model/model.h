@@ -3,9 +3,9 @@
  * computes is recorded as an input of that cell.
  *
  *   model_apply(m, key, json, create_rev, mod_rev);     model_delete(m, key, revision);
- *   const struct model_fact *f = model_index(m, MODEL_RULE_HOST,
- * S("reviews.default.svc.cluster.local")); for (size_t i = 0; i < f->n; i++) use(f->members[i]);
- * oldest first
+ *   f = model_index(m, MODEL_RULE_HOST, S("reviews.default.svc.cluster.local"));
+ *   for (size_t i = 0; i < f->n; i++)
+ *       use(f->members[i]);                             oldest first
  *
  * "Oldest" is by create_rev, then key: the log index has no ties between writes. Pointers into the
  * model live until the next change: a cell's value copies what it keeps.

@@ -1,9 +1,11 @@
 /* The proxy's end of delta ADS: a core without I/O.
  *
  *   connected      -> ads_open: first request of every type, with the versions held (nothing is
- * sent twice) message        -> ads_message: resources change; an answer is due end of turn    ->
- * the shell seals a tree and hands it to the workers tree is active -> ads_applied: ACK or NACK for
- * everything that the tree contains disconnected   -> ads_close; resources stay
+ *                     sent twice)
+ *   message        -> ads_message: resources change; an answer is due
+ *   end of turn    -> the shell seals a tree and hands it to the workers
+ *   tree is active -> ads_applied: ACK or NACK for everything that the tree contains
+ *   disconnected   -> ads_close; resources stay
  *
  * A response is acknowledged when what it brought is active in every worker, not when it was read.
  * A resource that cannot be used is refused by name in the NACK; the others of its response are

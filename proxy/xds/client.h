@@ -1,8 +1,10 @@
 /* The xDS client's shell: finds a control-plane node that answers, keeps a stream to it, moves on
  * when it dies.
  *
- *   client_start(&c, &(struct client_options){.env = env, .servers = …, .on_conf = give_to_workers,
- * …}); … workers are ready with the tree of a generation … client_applied(&c, generation, failed);
+ *   client_start(&c, &(struct client_options){
+ *       .env = env, .servers = …, .on_conf = give_to_workers, …});
+ *   … workers are ready with the tree of a generation …
+ *   client_applied(&c, generation, failed);
  *
  * It decides nothing that ads.h or resources.h decides. One loop: the proxy's main thread.
  */

@@ -1,5 +1,5 @@
 /* Last known good: the accepted resources in one checksummed file, so that a proxy that starts
- * while every control-plane node is dead serves as it did (DESIGN I4).
+ * while every control-plane node is dead serves as it did.
  *
  *   file   "WEFTLKG1", node id u16+bytes, count u32, records, crc32c u32 of all before
  *   record type u8, name u16+bytes, version u16+bytes, body u32+bytes

@@ -1,10 +1,13 @@
 /* The public API: the Kubernetes API's shape over the registry, so that kubectl, GitOps tools and
  * our own CLI are all the same kind of client. Plain HTTP, loopback only, until identity lands.
  *
- *   struct apiserver *s = apiserver_new(&(struct apiserver_options){.env = env, .node = node, …},
- * &err); … apiserver_close(s, 2000, on_closed, ctx);  apiserver_free(s);
+ *   const struct apiserver_options o = {.env = env, .node = node, …};
+ *   struct apiserver *s = apiserver_new(&o, &err);
+ *   …
+ *   apiserver_close(s, 2000, on_closed, ctx);
+ *   apiserver_free(s);
  *
- * What it serves (research/ux.md §1.7): discovery, OpenAPI v3, get, list, watch, create, update,
+ * What it serves: discovery, OpenAPI v3, get, list, watch, create, update,
  * merge, JSON and strategic merge patch, delete, status subresource, Table, dry run, field
  * validation, Warning headers, Status errors; resourceVersion is the revision. Beside it, /weft/v1:
  * status, wait, batch, proxies' configuration. Reads are answered from this node's state and say at

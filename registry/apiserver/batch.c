@@ -1,8 +1,8 @@
 /* POST /weft/v1/batch: many objects in one entry.
  *
  *   {"items":[{"verb":"apply","object":{…}}, …]}   verbs apply, create, delete
- *   ->
- * {"revision":41,"dryRun":false,"items":[{"verb":"apply","result":"configured","kind":…,"name":…}]}
+ *   -> {"revision":41,"dryRun":false,
+ *       "items":[{"verb":"apply","result":"configured","kind":…,"name":…}]}
  */
 #include <stdio.h>
 #include <stdlib.h>
