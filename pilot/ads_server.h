@@ -13,7 +13,7 @@
 
 #include "base/core/metric.h"
 #include "pilot/convergence.h"
-#include "pilot/snapshot.h"
+#include "pilot/snapshot/snapshot.h"
 
 struct ads_server;
 

@@ -8,6 +8,7 @@
 #include "base/net/grpc_server.h"
 #include "pilot/ads/session.h"
 #include "pilot/ads_server.h"
+#include "pilot/compiler.h"
 #include "pilot/pilot_limits.h"
 
 /* Cells of one worker, made once, so that a push costs no look-up. */

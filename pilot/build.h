@@ -23,7 +23,7 @@
 #define WEFT_PILOT_BUILD_H
 
 #include "pilot/model/model.h"
-#include "pilot/snapshot.h"
+#include "pilot/snapshot/snapshot.h"
 
 struct scope;
 

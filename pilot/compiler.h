@@ -1,5 +1,5 @@
 /* The builder: keeps the service model in memory, compiles it for every class of proxies that has a
- * session and publishes snapshots (pilot/snapshot.h, where the workers' calls stand too).
+ * session and publishes snapshots (pilot/snapshot/snapshot.h).
  *
  *   struct compiler *c = compiler_start(&(struct compiler_options){.store = store}, &err);
  *   … workers: compiler_class_acquire, compiler_watch_open, compiler_snapshot …
@@ -13,7 +13,10 @@
 #define WEFT_PILOT_COMPILER_H
 
 #include "base/core/metric.h"
-#include "pilot/snapshot.h"
+#include "pilot/snapshot/snapshot.h"
+
+struct compiler;
+struct env;
 
 struct compiler_options {
     struct reg_store *store;
@@ -34,6 +37,22 @@ struct metric_set *compiler_metrics(struct compiler *c);
  * under a lock, slices are borrowed until it returns; in no order. Any thread. */
 void compiler_issues(struct compiler *c,
                      void (*fn)(void *ctx, struct slice key, struct slice message), void *ctx);
+
+/* For workers, from any thread. */
+
+/* Finds or registers the class. The view may not exist yet in the current snapshot; the next one
+ * has it (a registration wakes the builder). Give back when the last session of it ends; the builder
+ * forgets classes without sessions after a while. */
+uint64_t compiler_class_acquire(struct compiler *c, const struct proxy_class_input *in);
+void compiler_class_release(struct compiler *c, uint64_t class_id);
+
+/* Latest snapshot (a reference) or NULL before the first. Any thread. */
+struct xds_snapshot *compiler_snapshot(struct compiler *c);
+/* fn on env's thread after each publication, coalesced. */
+struct compiler_watch;
+struct compiler_watch *compiler_watch_open(struct compiler *c, struct env *env,
+                                           void (*fn)(void *ctx), void *ctx);
+void compiler_watch_close(struct compiler_watch *w);
 
 /* For tests of the workers. */
 

@@ -329,6 +329,33 @@ static void bad_objects_are_reported(void **state)
     compiler_class_release(f->compiler, class_id);
 }
 
+static void classes_by_equal_input(void **state)
+{
+    (void)state;
+    const struct slice labels[][2] = {{S_INIT("app"), S_INIT("x")},
+                                      {S_INIT("version"), S_INIT("v1")}};
+    struct proxy_class_input in = {.ns = S("default"), .label_count = 2, .labels = labels};
+    struct proxy_class_input other = in;
+    other.label_count = 1;
+    struct compiler *c = compiler_new_manual();
+    uint64_t a = compiler_class_acquire(c, &in), b = compiler_class_acquire(c, &in);
+    uint64_t d = compiler_class_acquire(c, &other);
+    assert_true(a == b && a != d);
+    /* "ab"+"c" is not "a"+"bc". */
+    struct proxy_class_input p = {.ns = S("ab"), .dns_domain = S("c")};
+    struct proxy_class_input q = {.ns = S("a"), .dns_domain = S("bc")};
+    assert_true(compiler_class_acquire(c, &p) != compiler_class_acquire(c, &q));
+    compiler_class_release(c, a);
+    assert_null(compiler_snapshot(c));
+    compiler_publish(c, xds_snapshot_new(4, NULL, 0));
+    struct xds_snapshot *s = compiler_snapshot(c);
+    assert_true(s->revision == 4);
+    compiler_publish(c, xds_snapshot_new(5, NULL, 0));
+    assert_true(s->revision == 4);
+    xds_snapshot_unref(s);
+    compiler_stop(c);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -339,6 +366,7 @@ int main(void)
                                         teardown),
         cmocka_unit_test_setup_teardown(restarts_agree, setup, teardown),
         cmocka_unit_test_setup_teardown(bad_objects_are_reported, setup, teardown),
+        cmocka_unit_test(classes_by_equal_input),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

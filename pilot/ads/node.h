@@ -8,7 +8,7 @@
 #ifndef WEFT_PILOT_ADS_NODE_H
 #define WEFT_PILOT_ADS_NODE_H
 
-#include "pilot/snapshot.h"
+#include "pilot/snapshot/snapshot.h"
 
 struct ads_node {
     struct slice id;

@@ -5,7 +5,7 @@
 #define WEFT_PILOT_ADS_RESPONSE_H
 
 #include "pilot/ads/names.h"
-#include "pilot/snapshot.h"
+#include "pilot/snapshot/snapshot.h"
 
 #define ADS_NONCE_TEXT 24
 

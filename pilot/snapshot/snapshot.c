@@ -1,4 +1,4 @@
-#include "pilot/snapshot.h"
+#include "pilot/snapshot/snapshot.h"
 
 #include <inttypes.h>
 #include <stdio.h>

@@ -165,21 +165,4 @@ struct proxy_class_input {
     struct slice region, zone, subzone;
 };
 
-/* The compiler's door for workers (any thread): finds or registers the class. The view may not
- * exist yet in the current snapshot; the next one has it (a registration wakes the builder). Give
- * back when the last session of it ends; the builder forgets classes without sessions after a
- * while. */
-struct compiler;
-uint64_t compiler_class_acquire(struct compiler *c, const struct proxy_class_input *in);
-void compiler_class_release(struct compiler *c, uint64_t class_id);
-
-/* Latest snapshot (a reference) or NULL before the first. Any thread. */
-struct xds_snapshot *compiler_snapshot(struct compiler *c);
-/* fn on env's thread after each publication, coalesced. */
-struct env;
-struct compiler_watch;
-struct compiler_watch *compiler_watch_open(struct compiler *c, struct env *env,
-                                           void (*fn)(void *ctx), void *ctx);
-void compiler_watch_close(struct compiler_watch *w);
-
 #endif

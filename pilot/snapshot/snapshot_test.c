@@ -1,14 +1,12 @@
 /* If these failed, workers would send a proxy too much, too little, or free bytes that another
  * thread still sends. */
-#include "pilot/snapshot.h"
+#include "pilot/snapshot/snapshot.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
 #include <string.h>
 
 #include <cmocka.h>
-
-#include "pilot/compiler.h"
 
 static struct xds_resource *res(const char *name, const char *body, reg_rev rev)
 {
@@ -192,40 +190,13 @@ static void snapshots_find_views(void **state)
     xds_snapshot_unref(s);
 }
 
-static void classes_by_equal_input(void **state)
-{
-    (void)state;
-    const struct slice labels[][2] = {{S_INIT("app"), S_INIT("x")},
-                                      {S_INIT("version"), S_INIT("v1")}};
-    struct proxy_class_input in = {.ns = S("default"), .label_count = 2, .labels = labels};
-    struct proxy_class_input other = in;
-    other.label_count = 1;
-    struct compiler *c = compiler_new_manual();
-    uint64_t a = compiler_class_acquire(c, &in), b = compiler_class_acquire(c, &in);
-    uint64_t d = compiler_class_acquire(c, &other);
-    assert_true(a == b && a != d);
-    /* "ab"+"c" is not "a"+"bc". */
-    struct proxy_class_input p = {.ns = S("ab"), .dns_domain = S("c")};
-    struct proxy_class_input q = {.ns = S("a"), .dns_domain = S("bc")};
-    assert_true(compiler_class_acquire(c, &p) != compiler_class_acquire(c, &q));
-    compiler_class_release(c, a);
-    assert_null(compiler_snapshot(c));
-    compiler_publish(c, xds_snapshot_new(4, NULL, 0));
-    struct xds_snapshot *s = compiler_snapshot(c);
-    assert_true(s->revision == 4);
-    compiler_publish(c, xds_snapshot_new(5, NULL, 0));
-    assert_true(s->revision == 4);
-    xds_snapshot_unref(s);
-    compiler_stop(c);
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(version_text),         cmocka_unit_test(in_sync),
         cmocka_unit_test(resource_parts),       cmocka_unit_test(lists_in_layers),
         cmocka_unit_test(differences),          cmocka_unit_test(patched_is_as_new),
-        cmocka_unit_test(snapshots_find_views), cmocka_unit_test(classes_by_equal_input),
+        cmocka_unit_test(snapshots_find_views),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
