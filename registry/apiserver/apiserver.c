@@ -14,6 +14,30 @@ static void on_applied(void *ctx, reg_rev revision)
     api_watches_wake(s);
 }
 
+static void cells_init(struct api_cells *cells, struct metric_set *set)
+{
+    static const struct metric_def watches = {
+        .name = "weft_api_watches", .kind = METRIC_GAUGE, .help = "Watches open on this node"};
+    static const struct metric_def events = {.name = "weft_api_watch_events_total",
+                                             .kind = METRIC_COUNTER,
+                                             .help = "Events sent to watches, bookmarks included"};
+    static const struct metric_def watches_refused = {
+        .name = "weft_api_watches_refused_total",
+        .kind = METRIC_COUNTER,
+        .help = "Watches refused because too many were open"};
+    static const struct metric_def writes = {
+        .name = "weft_api_writes", .kind = METRIC_GAUGE, .help = "Writes under way on this node"};
+    static const struct metric_def writes_refused = {
+        .name = "weft_api_writes_refused_total",
+        .kind = METRIC_COUNTER,
+        .help = "Writes refused because too many were under way"};
+    *cells = (struct api_cells){.watches = metric_get(set, &watches, 0, NULL),
+                                .watch_events = metric_get(set, &events, 0, NULL),
+                                .watches_refused = metric_get(set, &watches_refused, 0, NULL),
+                                .writes = metric_get(set, &writes, 0, NULL),
+                                .writes_refused = metric_get(set, &writes_refused, 0, NULL)};
+}
+
 struct apiserver *apiserver_new(const struct apiserver_options *opt, struct err *err)
 {
     if (!env_addr_loopback(&opt->at)) {
@@ -33,8 +57,10 @@ struct apiserver *apiserver_new(const struct apiserver_options *opt, struct err 
         s->opt.write_timeout = 5000;
     list_init(&s->watches);
     list_init(&s->waiters);
+    list_init(&s->writes);
     s->started_wall_ms = env_wall_ms(s->env);
     s->metrics = metric_set_new(1000);
+    cells_init(&s->cells, s->metrics);
     s->http = http_server_new(s->env,
                               &(struct http_server_options){.body_bytes_max = REG_REQUEST_BYTES_MAX,
                                                             .connections_max = API_CONNECTIONS_MAX},
@@ -67,6 +93,7 @@ void apiserver_free(struct apiserver *s)
     if (!s)
         return;
     http_server_free(s->http);
+    api_writes_leave(s);
     reg_notify_close(s->notify);
     metric_set_free(s->metrics);
     mem_free(s);

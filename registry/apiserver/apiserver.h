@@ -52,7 +52,10 @@ struct apiserver_options {
 struct apiserver *apiserver_new(const struct apiserver_options *opt, struct err *err);
 const struct env_addr *apiserver_addr(const struct apiserver *s);
 struct metric_set *apiserver_metrics(struct apiserver *s);
+/* Takes no more requests; lets those under way end, for at most grace ms. on_closed may be NULL. */
 void apiserver_close(struct apiserver *s, wf_ms grace, void (*on_closed)(void *ctx), void *ctx);
+/* At any time, on env's thread: clients are cut, and what the registry still does for them is done
+ * without an answer (env turns or ends after it). NULL is fine. */
 void apiserver_free(struct apiserver *s);
 
 #endif

@@ -144,6 +144,10 @@ void api_batch(struct apiserver *s, struct http_request *req)
     struct err err = {0};
     json_t *body = json_parse(req->body, &err);
     struct write *w = write_new(s, req);
+    if (!w) {
+        json_decref(body);
+        return;
+    }
     w->done = done_batch;
     w->batch = true;
     w->dry_run = uri_query_has(req->query, S("dryRun"));

@@ -90,6 +90,48 @@ static bool call_field_validation(struct api_call *c, struct err *err)
     return true;
 }
 
+/* The rules of Kubernetes' ListOptions: sendInitialEvents belongs to a watch and goes with
+ * resourceVersionMatch=NotOlderThan; a match belongs to a resourceVersion or to sendInitialEvents.
+ */
+static bool call_match(struct api_call *c, struct err *err)
+{
+    struct slice match = query(c, S("resourceVersionMatch")),
+                 initial = query(c, S("sendInitialEvents"));
+    c->initial_events = !initial.n                        ? API_INITIAL_UNSAID
+                        : flag(c, S("sendInitialEvents")) ? API_INITIAL_YES
+                                                          : API_INITIAL_NO;
+    c->match = slice_eq(match, S("NotOlderThan")) ? API_MATCH_NOT_OLDER
+               : slice_eq(match, S("Exact"))      ? API_MATCH_EXACT
+                                                  : API_MATCH_UNSAID;
+    if (match.n && c->match == API_MATCH_UNSAID)
+        return err_set(err, ERR_INVALID, "resourceVersionMatch=%.*s: NotOlderThan or Exact",
+                       SLICE(match));
+    if (initial.n && !c->watch)
+        return err_set(err, ERR_INVALID, "sendInitialEvents: is for watches only");
+    if (initial.n && c->match != API_MATCH_NOT_OLDER)
+        return err_set(err, ERR_INVALID,
+                       "sendInitialEvents: needs resourceVersionMatch=NotOlderThan");
+    if (match.n && c->watch && !initial.n)
+        return err_set(err, ERR_INVALID,
+                       "resourceVersionMatch: a watch takes it with sendInitialEvents only");
+    if (match.n && !c->watch && !c->at_given)
+        return err_set(err, ERR_INVALID, "resourceVersionMatch: needs a resourceVersion");
+    if (c->match == API_MATCH_EXACT && !c->at)
+        return err_set(err, ERR_INVALID,
+                       "resourceVersionMatch=Exact: needs a resourceVersion above 0");
+    return true;
+}
+
+/* A watch of one object is a watch of the collection with its name selected. */
+static bool call_selectors(struct api_call *c, struct err *err)
+{
+    struct slice name =
+        c->watch && c->name.n ? arena_concat(c->req->arena, S("metadata.name="), c->name) : S("");
+    return selector_parse_labels(&c->selector, query(c, S("labelSelector")), c->req->arena, err) &&
+           selector_parse_fields(&c->selector, query(c, S("fieldSelector")), c->req->arena, err) &&
+           (!name.n || selector_parse_fields(&c->selector, name, c->req->arena, err));
+}
+
 static bool call_query(struct api_call *c, struct err *err)
 {
     uint64_t seconds = 0;
@@ -97,25 +139,26 @@ static bool call_query(struct api_call *c, struct err *err)
     if (dry.n && !slice_eq(dry, S("All")))
         return err_set(err, ERR_INVALID, "dryRun=%.*s: only All is known", SLICE(dry));
     c->dry_run = dry.n > 0;
-    c->watch = flag(c, S("watch"));
+    c->watch = flag(c, S("watch")) && c->req->method_id == HTTP_GET;
     c->bookmarks = flag(c, S("allowWatchBookmarks"));
-    c->initial_events = flag(c, S("sendInitialEvents"));
     c->cont = query(c, S("continue"));
     c->at_given = query(c, S("resourceVersion")).n > 0;
     const struct header *accept = headers_get(c->req->headers, HDR_ACCEPT);
     c->table = accept && slice_contains(accept->value, S("as=Table")) &&
                slice_contains(accept->value, S("g=meta.k8s.io"));
     if (!number(c, S("resourceVersion"), &c->at, err) || !number(c, S("limit"), &c->limit, err) ||
-        !number(c, S("timeoutSeconds"), &seconds, err) || !call_field_validation(c, err))
+        !number(c, S("timeoutSeconds"), &seconds, err) || !call_field_validation(c, err) ||
+        !call_match(c, err))
         return false;
     c->timeout = seconds && seconds < 86400 ? (wf_ms)seconds * 1000 : 0;
-    return selector_parse_labels(&c->selector, query(c, S("labelSelector")), c->req->arena, err) &&
-           selector_parse_fields(&c->selector, query(c, S("fieldSelector")), c->req->arena, err);
+    return call_selectors(c, err);
 }
 
 static void call_read(struct api_call *c)
 {
-    if (c->watch && c->name.n == 0)
+    if (c->watch && c->initial_events == API_INITIAL_YES)
+        api_when_applied(c, api_watch_open);
+    else if (c->watch)
         api_watch_open(c);
     else if (c->name.n)
         api_when_applied(c, api_read_get);

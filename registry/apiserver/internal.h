@@ -22,9 +22,16 @@
 #define API_WATCHES_MAX 1024
 #define API_WATCH_QUEUED_MAX (256u * 1024) /* bytes unsent: the watch waits, the history keeps */
 #define API_BOOKMARK_MS 30000
-#define API_LIST_MAX 5000 /* objects of one answer; more by limit and continue */
+#define API_WRITES_MAX 4096 /* under way, also of clients that have gone meanwhile */
+#define API_LIST_MAX 5000   /* objects of one answer; more by limit and continue */
 #define API_WRITE_RETRIES 8
 #define API_WARNINGS_MAX 16
+
+/* Cells of the server's metrics. */
+struct api_cells {
+    struct metric *watches, *watch_events, *watches_refused;
+    struct metric *writes, *writes_refused;
+};
 
 struct apiserver {
     struct apiserver_options opt;
@@ -35,12 +42,18 @@ struct apiserver {
     struct reg_notify *notify;
     struct list watches, waiters; /* struct api_watch; reads that wait for a revision */
     size_t watch_count;
+    struct list writes; /* struct write under way, with or without a client */
+    size_t write_count;
     struct metric_set *metrics;
+    struct api_cells cells;
     int64_t started_wall_ms;
 };
 
 enum api_sub { API_SUB_NONE, API_SUB_STATUS };
-enum api_dry { API_DRY_NONE, API_DRY_ALL };
+/* sendInitialEvents of a watch. */
+enum api_initial { API_INITIAL_UNSAID, API_INITIAL_NO, API_INITIAL_YES };
+/* resourceVersionMatch. */
+enum api_match { API_MATCH_UNSAID, API_MATCH_NOT_OLDER, API_MATCH_EXACT };
 
 /* A request on objects, decoded. Lives in the request's arena. */
 struct api_call {
@@ -49,7 +62,9 @@ struct api_call {
     const struct kind *kind;
     struct slice version, ns, name; /* ns empty: all namespaces, or a kind without */
     enum api_sub sub;
-    bool watch, table, dry_run, bookmarks, initial_events;
+    bool watch, table, dry_run, bookmarks;
+    enum api_initial initial_events;
+    enum api_match match;
     int unknown_fields; /* enum of struct kind_check */
     reg_rev at;         /* resourceVersion; 0 = any */
     bool at_given;
@@ -99,6 +114,8 @@ void api_write_update(struct api_call *c);
 void api_write_patch(struct api_call *c);
 void api_write_delete(struct api_call *c);
 void api_delete_collection(struct api_call *c);
+/* The server ends: what is under way is told so. */
+void api_writes_leave(struct apiserver *s);
 void api_batch(struct apiserver *s, struct http_request *req);
 /* true when the path was one of discovery's. */
 bool api_discovery(struct apiserver *s, struct http_request *req);

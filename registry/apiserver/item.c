@@ -81,12 +81,16 @@ static json_t *item_next(const struct item *it, struct err *err)
 
 /* The status subresource changes the status and nothing else, the object itself everything but the
  * status. */
-static json_t *only_status(const struct item *it, json_t *take_next)
+static json_t *only_status(const struct item *it, json_t *take_next, struct err *err)
 {
-    json_t *o = json_deep_copy(it->before);
-    json_t *status = json_object_get(take_next, "status");
-    if (status)
-        json_object_set(o, "status", status);
+    json_t *status = json_object_get(take_next, "status"), *o = NULL;
+    if (status && !json_is_object(status)) {
+        err_set(err, ERR_INVALID, "status: must be an object");
+    } else {
+        o = json_deep_copy(it->before);
+        if (status)
+            json_object_set(o, "status", status);
+    }
     json_decref(take_next);
     return o;
 }
@@ -221,11 +225,11 @@ bool item_prepare(struct write *w, struct item *it, struct reg_txn *txn, struct 
     if (!next)
         return false;
     if (it->sub == API_SUB_STATUS)
-        next = only_status(it, next);
+        next = only_status(it, next, err);
     else
         keep_status(it, next);
     it->after = next;
-    if (!same_place(it, next, err))
+    if (!next || !same_place(it, next, err))
         return false;
     stamp(w, it, next);
     kind_default(it->kind, next);

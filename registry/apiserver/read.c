@@ -143,6 +143,14 @@ void api_read_list(struct api_call *c)
         api_respond_err(c->req, c, &err);
         return;
     }
+    if (c->match == API_MATCH_EXACT && c->at != txn.revision) {
+        reg_txn_end(&txn);
+        err_set(&err, ERR_GONE,
+                "resource version %llu: only the present state (%llu) is kept whole; list it",
+                (unsigned long long)c->at, (unsigned long long)txn.revision);
+        api_respond_err(c->req, c, &err);
+        return;
+    }
     l.items = json_array();
     reg_scan(&txn, prefix, after, list_one, &l);
     reg_rev revision = txn.revision;

@@ -1,11 +1,18 @@
 /* Watches: a cursor into the history, and nothing else. A watcher that does not read stands still
- * at its cursor; when the history has moved past it, it is told 410 Gone and lists again. */
+ * at its cursor; when the history has moved past it, it is told 410 Gone and lists again.
+ *
+ * A watch that begins with what there is has a second cursor, the last key sent. In every page the
+ * keys up to it are first brought to the page's revision by the history, then the next keys are
+ * read at the same revision: so what the client holds is at any time the true state at `at`, of the
+ * keys up to `last`, and nothing is buffered for it but one page. */
 #include "registry/apiserver/internal.h"
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "api/table.h"
+#include "base/core/assert.h"
 
 struct api_watch {
     struct list_node node;
@@ -14,6 +21,10 @@ struct api_watch {
     reg_rev at;     /* everything up to it was sent */
     bool blocked;   /* the client takes nothing: wait for on_drain */
     bool first_row; /* of a Table: the first event carries the columns */
+    struct slice prefix;
+    bool initial; /* still sending what there is, by key */
+    size_t last_n;
+    char last[REG_KEY_BYTES_MAX];
 };
 
 static void watch_fini(struct api_watch *w)
@@ -23,6 +34,7 @@ static void watch_fini(struct api_watch *w)
     env_timer_stop(s->env, &w->end);
     list_remove(&w->node);
     s->watch_count--;
+    metric_set_value(s->cells.watches, (int64_t)s->watch_count);
 }
 
 static void watch_gone(struct http_request *req)
@@ -42,6 +54,7 @@ static void watch_line(struct api_watch *w, const char *type, json_t *take_objec
         if (http_respond_chunk(w->call->req, buf_slice(&line)) > API_WATCH_QUEUED_MAX)
             w->blocked = true;
     }
+    metric_add(w->call->srv->cells.watch_events, 1);
     buf_fini(&line);
     json_decref(take_object);
 }
@@ -64,20 +77,31 @@ static void watch_object(struct api_watch *w, const char *type, json_t *take_obj
     watch_line(w, type, table);
 }
 
-static void watch_bookmark(struct api_watch *w, bool initial_end)
+static json_t *bookmark_object(const struct api_call *c, json_t *take_meta)
 {
-    struct api_call *c = w->call;
-    char rv[32], version[160];
-    snprintf(rv, sizeof(rv), "%llu", (unsigned long long)w->at);
+    char version[160];
+    if (c->table) {
+        json_t *none = json_array(), *table = table_of(c->kind, none, S(""), 0);
+        json_object_set_new(table, "metadata", take_meta);
+        json_decref(none);
+        return table;
+    }
     snprintf(version, sizeof(version), "%s%s%.*s", c->kind->group, c->kind->group[0] ? "/" : "",
              SLICE(c->version));
+    return json_pack("{s:s,s:s,s:o}", "kind", c->kind->kind, "apiVersion", version, "metadata",
+                     take_meta);
+}
+
+static void watch_bookmark(struct api_watch *w, bool initial_end)
+{
+    char rv[32];
+    wf_assert(!w->initial);
+    snprintf(rv, sizeof(rv), "%llu", (unsigned long long)w->at);
     json_t *meta = json_pack("{s:s}", "resourceVersion", rv);
     if (initial_end)
         json_object_set_new(meta, "annotations",
                             json_pack("{s:s}", "k8s.io/initial-events-end", "true"));
-    watch_line(
-        w, "BOOKMARK",
-        json_pack("{s:s,s:s,s:o}", "kind", c->kind->kind, "apiVersion", version, "metadata", meta));
+    watch_line(w, "BOOKMARK", bookmark_object(w->call, meta));
 }
 
 static json_t *event_object(const struct api_watch *w, const struct reg_event *e,
@@ -110,6 +134,14 @@ struct pump {
     reg_rev seen;
 };
 
+/* Keys behind the second cursor come with a later page. */
+static bool watch_wants(const struct pump *p, struct slice key)
+{
+    const struct api_watch *w = p->watch;
+    return slice_starts(key, p->prefix) &&
+           (!w->initial || slice_cmp(key, slice_mem(w->last, w->last_n)) <= 0);
+}
+
 static bool pump_event(void *ctx, const struct reg_event *e)
 {
     struct pump *p = ctx;
@@ -118,9 +150,36 @@ static bool pump_event(void *ctx, const struct reg_event *e)
     if (w->blocked && e->revision != p->seen)
         return false;
     p->seen = e->revision;
-    if (slice_starts(e->object.key, p->prefix))
+    if (watch_wants(p, e->object.key))
         watch_event(w, e);
     return true;
+}
+
+static bool initial_one(void *ctx, const struct reg_object *o)
+{
+    struct api_watch *w = ctx;
+    if (w->blocked)
+        return false;
+    wf_assert(o->key.n <= sizeof(w->last));
+    memcpy(w->last, o->key.p, o->key.n);
+    w->last_n = o->key.n;
+    json_t *object = api_object(w->call, o);
+    if (selector_match(&w->call->selector, object))
+        watch_object(w, "ADDED", object);
+    else
+        json_decref(object);
+    return true;
+}
+
+/* The next keys, at the transaction's revision. */
+static void watch_page(struct api_watch *w, struct reg_txn *txn, struct slice prefix)
+{
+    reg_scan(txn, prefix, slice_mem(w->last, w->last_n), initial_one, w);
+    if (w->blocked) /* perhaps behind the last of all: the next page finds out */
+        return;
+    w->initial = false;
+    if (w->call->initial_events == API_INITIAL_YES)
+        watch_bookmark(w, true);
 }
 
 static void watch_expired(struct api_watch *w)
@@ -140,9 +199,11 @@ static void watch_pump(struct api_watch *w)
     struct reg_txn txn;
     if (w->blocked || !reg_txn_begin(w->call->srv->store, &txn, &err))
         return;
-    struct pump p = {.watch = w, .prefix = api_prefix(w->call), .seen = w->at};
+    struct pump p = {.watch = w, .prefix = w->prefix, .seen = w->at};
     enum reg_history h = reg_changes(&txn, w->at, pump_event, &p);
     w->at = w->blocked ? p.seen : txn.revision > w->at ? txn.revision : w->at;
+    if (h == REG_HISTORY_OK && w->initial && !w->blocked)
+        watch_page(w, &txn, w->prefix);
     reg_txn_end(&txn);
     if (h == REG_HISTORY_COMPACTED)
         watch_expired(w);
@@ -164,7 +225,7 @@ static void watch_drained(struct http_request *req)
 static void watch_tick(struct env_timer *t)
 {
     struct api_watch *w = container_of(t, struct api_watch, bookmark);
-    if (w->call->bookmarks && !w->blocked)
+    if (w->call->bookmarks && !w->blocked && !w->initial)
         watch_bookmark(w, false);
     env_timer_start(w->call->srv->env, &w->bookmark, API_BOOKMARK_MS);
 }
@@ -179,38 +240,43 @@ static void watch_time_is_up(struct env_timer *t)
 
 /* The beginning. */
 
-static bool initial_one(void *ctx, const struct reg_object *o)
+/* Without a resourceVersion (or with 0): what there is, as additions, and from there on. */
+static bool from_state(const struct api_call *c)
 {
-    struct api_watch *w = ctx;
-    json_t *object = api_object(w->call, o);
-    if (selector_match(&w->call->selector, object))
-        watch_object(w, "ADDED", object);
-    else
-        json_decref(object);
-    return true;
+    return c->initial_events == API_INITIAL_YES ||
+           (c->at == 0 && c->initial_events != API_INITIAL_NO);
 }
 
-/* Without a resourceVersion (or with 0): what there is, as additions, and from there on. */
 static bool watch_begin(struct api_watch *w, struct err *err)
 {
     struct api_call *c = w->call;
     struct reg_txn txn;
     if (!reg_txn_begin(c->srv->store, &txn, err))
         return false;
-    bool from_state = c->at == 0 || c->initial_events;
-    if (!from_state && c->at < txn.compacted) {
-        reg_txn_end(&txn);
-        return err_set(err, ERR_GONE, "too old resource version: %llu: list again",
-                       (unsigned long long)c->at);
-    }
-    http_respond_start(c->req, 200, S("application/json"));
-    w->at = from_state ? txn.revision : c->at;
-    if (from_state)
-        reg_scan(&txn, api_prefix(c), S(""), initial_one, w);
+    w->initial = from_state(c);
+    w->at = w->initial || !c->at ? txn.revision : c->at;
+    bool there = w->at >= txn.compacted;
     reg_txn_end(&txn);
-    if (c->initial_events)
-        watch_bookmark(w, true);
-    return true;
+    return there ? true
+                 : err_set(err, ERR_GONE, "too old resource version: %llu: list again",
+                           (unsigned long long)c->at);
+}
+
+static void watch_start(struct api_watch *w)
+{
+    struct api_call *c = w->call;
+    struct apiserver *s = c->srv;
+    http_respond_start(c->req, 200, S("application/json"));
+    c->req->user = w;
+    c->req->on_close = watch_gone;
+    c->req->on_drain = watch_drained;
+    list_push(&s->watches, &w->node);
+    s->watch_count++;
+    metric_set_value(s->cells.watches, (int64_t)s->watch_count);
+    env_timer_start(s->env, &w->bookmark, API_BOOKMARK_MS);
+    if (c->timeout)
+        env_timer_start(s->env, &w->end, c->timeout);
+    watch_pump(w);
 }
 
 void api_watch_open(struct api_call *c)
@@ -218,22 +284,18 @@ void api_watch_open(struct api_call *c)
     struct apiserver *s = c->srv;
     struct err err = {0};
     struct api_watch *w = ARENA_NEW(c->req->arena, struct api_watch);
-    *w = (struct api_watch){
-        .call = c, .bookmark.fn = watch_tick, .end.fn = watch_time_is_up, .first_row = true};
-    if (s->watch_count >= API_WATCHES_MAX)
+    *w = (struct api_watch){.call = c,
+                            .bookmark.fn = watch_tick,
+                            .end.fn = watch_time_is_up,
+                            .first_row = true,
+                            .prefix = api_prefix(c)};
+    if (s->watch_count >= API_WATCHES_MAX) {
+        metric_add(s->cells.watches_refused, 1);
         err_set(&err, ERR_LIMIT, "too many watches on this node (%d): use another",
                 API_WATCHES_MAX);
-    if (err.code || !watch_begin(w, &err)) {
-        api_respond_err(c->req, c, &err);
-        return;
     }
-    c->req->user = w;
-    c->req->on_close = watch_gone;
-    c->req->on_drain = watch_drained;
-    list_push(&s->watches, &w->node);
-    s->watch_count++;
-    env_timer_start(s->env, &w->bookmark, API_BOOKMARK_MS);
-    if (c->timeout)
-        env_timer_start(s->env, &w->end, c->timeout);
-    watch_pump(w);
+    if (err.code || !watch_begin(w, &err))
+        api_respond_err(c->req, c, &err);
+    else
+        watch_start(w);
 }

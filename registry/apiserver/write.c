@@ -9,8 +9,20 @@
 
 /* Life. */
 
+static void write_leave(struct write *w)
+{
+    struct apiserver *s = w->srv;
+    if (!s)
+        return;
+    list_remove(&w->node);
+    s->write_count--;
+    metric_set_value(s->cells.writes, (int64_t)s->write_count);
+    w->srv = NULL;
+}
+
 static void write_fini(struct write *w)
 {
+    write_leave(w);
     for (size_t i = 0; i < w->items.n; i++) {
         json_decref(w->items.p[i].input);
         json_decref(w->items.p[i].before);
@@ -30,13 +42,30 @@ static void write_gone(struct http_request *req)
     w->req = NULL;
 }
 
+void api_writes_leave(struct apiserver *s)
+{
+    LIST_EACH (&s->writes, n)
+        write_leave(container_of(n, struct write, node));
+}
+
 struct write *write_new(struct apiserver *s, struct http_request *req)
 {
+    struct err err = {0};
+    if (s->write_count >= API_WRITES_MAX) {
+        metric_add(s->cells.writes_refused, 1);
+        err_set(&err, ERR_LIMIT, "%d writes are under way on this node: try again or another node",
+                API_WRITES_MAX);
+        api_respond_err(req, NULL, &err);
+        return NULL;
+    }
     struct write *w = MEM_NEW(struct write);
     w->srv = s;
     w->req = req;
     req->user = w;
     req->on_close = write_gone;
+    list_push(&s->writes, &w->node);
+    s->write_count++;
+    metric_set_value(s->cells.writes, (int64_t)s->write_count);
     return w;
 }
 
@@ -58,27 +87,23 @@ void write_name_problems(struct write *w, const struct item *it, size_t from)
 void write_refuse(struct write *w, const struct err *err)
 {
     struct api_call c = {.srv = w->srv, .req = w->req};
-    if (w->req) {
-        api_report_warnings(w->req, &w->report);
-        if (w->refused) {
-            api_respond_invalid(w->req, w->refused->kind, w->refused->name, &w->report);
-        } else {
-            if (w->items.n == 1) {
-                c.kind = w->items.p[0].kind;
-                c.name = w->items.p[0].name;
-            }
-            api_respond_err(w->req, &c, err);
+    api_report_warnings(w->req, &w->report);
+    if (w->refused) {
+        api_respond_invalid(w->req, w->refused->kind, w->refused->name, &w->report);
+    } else {
+        if (w->items.n == 1) {
+            c.kind = w->items.p[0].kind;
+            c.name = w->items.p[0].name;
         }
+        api_respond_err(w->req, &c, err);
     }
     write_fini(w);
 }
 
 static void write_finish(struct write *w, reg_rev revision)
 {
-    if (w->req) {
-        api_report_warnings(w->req, &w->report);
-        w->done(w, revision);
-    }
+    api_report_warnings(w->req, &w->report);
+    w->done(w, revision);
     write_fini(w);
 }
 
@@ -138,7 +163,9 @@ static bool lost_a_race(const struct write *w)
 static void write_committed(struct reg_write *r)
 {
     struct write *w = container_of(r, struct write, reg);
-    if (r->err.code == ERR_NONE)
+    if (!w->srv || !w->req) /* nobody waits for the answer */
+        write_fini(w);
+    else if (r->err.code == ERR_NONE)
         write_finish(w, r->revision);
     else if (lost_a_race(w))
         write_run(w); /* somebody was faster: read again; a client's own expectation fails then */
@@ -214,6 +241,8 @@ static void done_object(struct write *w, reg_rev revision)
 static struct write *write_of_call(const struct api_call *c)
 {
     struct write *w = write_new(c->srv, c->req);
+    if (!w)
+        return NULL;
     w->unknown_fields = c->unknown_fields;
     w->dry_run = c->dry_run;
     w->table = c->table;
@@ -233,12 +262,6 @@ static struct item *item_of_call(struct write *w, const struct api_call *c, enum
         .name = arena_dup(&w->arena, c->name),
     };
     return it;
-}
-
-static void refuse_call(struct api_call *c, struct err *err)
-{
-    c->req->on_close = NULL;
-    api_respond_err(c->req, c, err);
 }
 
 /* The body as an object of the call's kind. */
@@ -283,7 +306,7 @@ void api_write_create(struct api_call *c)
     struct err err = {0};
     json_t *o = call_body(c, &err);
     if (!o) {
-        refuse_call(c, &err);
+        api_respond_err(c->req, c, &err);
         return;
     }
     c->name = arena_dup(c->req->arena, json_str(o, "metadata.name"));
@@ -296,10 +319,14 @@ void api_write_create(struct api_call *c)
     if (!c->name.n) {
         json_decref(o);
         err_set(&err, ERR_INVALID, "metadata.name: is required (or metadata.generateName)");
-        refuse_call(c, &err);
+        api_respond_err(c->req, c, &err);
         return;
     }
     struct write *w = write_of_call(c);
+    if (!w) {
+        json_decref(o);
+        return;
+    }
     item_of_call(w, c, ITEM_CREATE)->input = o;
     write_run(w);
 }
@@ -311,10 +338,14 @@ void api_write_update(struct api_call *c)
     json_t *o = call_body(c, &err);
     if (!o || !body_revision(o, &expected, &err)) {
         json_decref(o);
-        refuse_call(c, &err);
+        api_respond_err(c->req, c, &err);
         return;
     }
     struct write *w = write_of_call(c);
+    if (!w) {
+        json_decref(o);
+        return;
+    }
     struct item *it = item_of_call(w, c, ITEM_UPDATE);
     it->input = o;
     it->expected = expected;
@@ -370,10 +401,14 @@ void api_write_patch(struct api_call *c)
     json_t *patch = json_parse(c->req->body, &err);
     if (!patch || (type != ITEM_PATCH_JSON && !body_revision(patch, &expected, &err))) {
         json_decref(patch);
-        refuse_call(c, &err);
+        api_respond_err(c->req, c, &err);
         return;
     }
     struct write *w = write_of_call(c);
+    if (!w) {
+        json_decref(patch);
+        return;
+    }
     struct item *it = item_of_call(w, c, ITEM_PATCH);
     it->patch = type;
     it->input = patch;
@@ -453,6 +488,8 @@ void api_write_delete(struct api_call *c)
     struct err err = {0};
     struct reg_txn txn;
     struct write *w = write_of_call(c);
+    if (!w)
+        return;
     struct item *it = item_of_call(w, c, ITEM_DELETE);
     if (delete_options(c, w, it, &err) && c->kind->id == KIND_NAMESPACE &&
         reg_txn_begin(c->srv->store, &txn, &err)) {
@@ -467,6 +504,8 @@ void api_delete_collection(struct api_call *c)
     struct err err = {0};
     struct reg_txn txn;
     struct write *w = write_of_call(c);
+    if (!w)
+        return;
     if (delete_options(c, w, NULL, &err) && reg_txn_begin(c->srv->store, &txn, &err)) {
         struct gather g = {.w = w, .kind = c->kind, .selector = &c->selector};
         reg_scan(&txn, api_prefix(c), S(""), gather_one, &g);

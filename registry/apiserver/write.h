@@ -36,7 +36,8 @@ struct item {
 #define WRITE_ITEMS_MAX REG_REQUEST_OPS_MAX
 
 struct write {
-    struct apiserver *srv;
+    struct list_node node;
+    struct apiserver *srv;    /* NULL: the server is gone */
     struct http_request *req; /* NULL: the client is gone */
     struct arena arena;       /* of texts that outlive the request */
     VEC(struct item) items;
@@ -54,7 +55,8 @@ struct write {
     void (*done)(struct write *w, reg_rev revision);
 };
 
-/* Bound to the request: freed when it is answered and the registry is through with it. */
+/* Bound to the request: freed when it is answered and the registry is through with it. NULL: too
+ * many are under way, and the request was answered so. */
 struct write *write_new(struct apiserver *s, struct http_request *req);
 struct item *write_item(struct write *w);
 /* Reads, merges, defaults, validates, proposes; answers in the end. */

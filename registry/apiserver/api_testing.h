@@ -1,0 +1,223 @@
+/* One node and its API over real HTTP, in the test's process.
+ *
+ *   expect(f, 201, "POST", VS, JSON, VS_BODY("a", "100"), "\"generation\":1");
+ */
+#ifndef WEFT_REGISTRY_APISERVER_API_TESTING_H
+#define WEFT_REGISTRY_APISERVER_API_TESTING_H
+
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <setjmp.h>
+#include <cmocka.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/env/env_uv.h"
+#include "base/net/http_client.h"
+#include "base/wire/json.h"
+#include "registry/apiserver/apiserver.h"
+
+struct fixture {
+    char dir[64];
+    struct env *env;
+    struct reg_node *node;
+    struct apiserver *api;
+    struct http_client *client;
+    bool answered;
+    int status;
+    struct buf body, warnings;
+};
+
+/* One request. */
+
+static inline void on_done(void *ctx, const struct http_response *r)
+{
+    struct fixture *f = ctx;
+    f->answered = true;
+    f->status = r->status;
+    buf_clear(&f->body);
+    buf_append(&f->body, r->body);
+    buf_append_byte(&f->body, 0);
+    buf_clear(&f->warnings);
+    for (uint32_t i = 0; i < r->headers->n; i++)
+        if (slice_eq(r->headers->p[i].name, S("warning")))
+            buf_printf(&f->warnings, "%.*s\n", SLICE(r->headers->p[i].value));
+    buf_append_byte(&f->warnings, 0);
+}
+
+static inline void on_fail(void *ctx, const struct err *err)
+{
+    (void)ctx;
+    fail_msg("%s", err->msg);
+}
+
+static inline int call(struct fixture *f, const char *method, const char *path, const char *type,
+                       const char *body)
+{
+    f->answered = false;
+    http_call_start(f->client, &(struct http_call_options){.method = slice_of(method),
+                                                           .addrs = apiserver_addr(f->api),
+                                                           .addr_n = 1,
+                                                           .authority = S("weft"),
+                                                           .path = slice_of(path),
+                                                           .content_type = slice_of(type),
+                                                           .body = slice_of(body),
+                                                           .timeout = 10000,
+                                                           .response_bytes_max = 64u << 20,
+                                                           .on_done = on_done,
+                                                           .on_fail = on_fail,
+                                                           .ctx = f});
+    while (!f->answered)
+        env_uv_turn(f->env, 1000);
+    return f->status;
+}
+
+static inline const char *text(const struct fixture *f)
+{
+    return f->body.p + f->body.at;
+}
+
+#define JSON "application/json"
+#define VS "/apis/networking.istio.io/v1/namespaces/default/virtualservices"
+#define VS_BODY(name, weight)                                                                      \
+    "{\"apiVersion\":\"networking.istio.io/"                                                       \
+    "v1\",\"kind\":\"VirtualService\",\"metadata\":{\"name\":\"" name                              \
+    "\",\"labels\":{\"app\":\"" name "\"}},\"spec\":{\"hosts\":[\"" name                           \
+    "\"],\"http\":[{\"route\":[{\"destination\":{\"host\":\"" name "\"},\"weight\":" weight        \
+    "}]}]}}"
+
+static inline void expect(struct fixture *f, int status, const char *method, const char *path,
+                          const char *type, const char *body, const char *part)
+{
+    int got = call(f, method, path, type, body);
+    if (got != status || (part && !strstr(text(f), part)))
+        fail_msg("%s %s: %d %s\nwanted %d with %s", method, path, got, text(f), status,
+                 part ? part : "-");
+}
+
+/* A node of a cluster of that many, of which the others never come: without a quorum from 2 on. */
+static inline struct fixture *fixture_new(size_t members)
+{
+    struct fixture *f = MEM_NEW(struct fixture);
+    struct err err = {0};
+    struct reg_node_options opt = {.id = 1,
+                                   .member_count = members,
+                                   .segment_bytes = 1 << 20,
+                                   .store_bytes = 1 << 22,
+                                   .history_revisions = 50};
+    struct apiserver_options api = {.write_timeout = members > 1 ? 300 : 0};
+    strcpy(f->dir, "/tmp/weft-api-XXXXXX");
+    assert_non_null(mkdtemp(f->dir));
+    opt.dir = f->dir;
+    for (size_t i = 0; i < members; i++) {
+        opt.members[i].id = i + 1;
+        snprintf(opt.members[i].name, sizeof(opt.members[i].name), "n%zu", i + 1);
+        char addr[32]; /* of the others: ports on which nobody listens */
+        snprintf(addr, sizeof(addr), "127.0.0.1:%zu", i);
+        assert_true(env_addr_parse(&opt.members[i].addr, slice_of(addr), &err));
+    }
+    f->env = env_uv_new(&err);
+    f->node = reg_node_start(&opt, &err);
+    if (!f->node)
+        fail_msg("%s", err.msg);
+    api.env = f->env;
+    api.node = f->node;
+    env_addr_parse(&api.at, S("127.0.0.1:0"), &err);
+    f->api = apiserver_new(&api, &err);
+    if (!f->api)
+        fail_msg("%s", err.msg);
+    f->client = http_client_new(f->env, &(struct http_client_options){0});
+    return f;
+}
+
+static inline int setup(void **state)
+{
+    struct fixture *f = fixture_new(1);
+    while (call(f, "GET", "/readyz", "", "") != 200)
+        env_uv_turn(f->env, 10);
+    expect(f, 201, "POST", "/api/v1/namespaces", JSON,
+           "{\"apiVersion\":\"v1\",\"kind\":\"Namespace\",\"metadata\":{\"name\":\"default\"}}",
+           "Active");
+    *state = f;
+    return 0;
+}
+
+static inline int teardown(void **state)
+{
+    struct fixture *f = *state;
+    char command[128];
+    http_client_free(f->client);
+    apiserver_free(f->api);
+    reg_node_stop(f->node);
+    env_uv_free(f->env);
+    buf_fini(&f->body);
+    buf_fini(&f->warnings);
+    snprintf(command, sizeof(command), "rm -rf %s", f->dir);
+    assert_int_equal(system(command), 0);
+    mem_free(f);
+    return 0;
+}
+
+/* Watches. */
+
+struct watcher {
+    struct buf lines;
+    bool ended;
+};
+
+static inline void watch_data(void *ctx, struct slice bytes)
+{
+    buf_append(&((struct watcher *)ctx)->lines, bytes);
+}
+
+static inline void watch_end(void *ctx)
+{
+    ((struct watcher *)ctx)->ended = true;
+}
+
+static inline void watch_fail(void *ctx, const struct err *err)
+{
+    (void)err;
+    ((struct watcher *)ctx)->ended = true;
+}
+
+static inline void watch_head(void *ctx, const struct http_response *r)
+{
+    (void)ctx;
+    assert_int_equal(r->status, 200);
+}
+
+static inline struct http_call *watch(struct fixture *f, struct watcher *w, const char *path)
+{
+    return http_call_start(f->client, &(struct http_call_options){.method = S("GET"),
+                                                                  .addrs = apiserver_addr(f->api),
+                                                                  .addr_n = 1,
+                                                                  .authority = S("weft"),
+                                                                  .path = slice_of(path),
+                                                                  .on_head = watch_head,
+                                                                  .on_data = watch_data,
+                                                                  .on_end = watch_end,
+                                                                  .on_fail = watch_fail,
+                                                                  .ctx = w});
+}
+
+static inline size_t lines(const struct watcher *w)
+{
+    size_t n = 0;
+    struct slice rest = buf_slice(&w->lines), line;
+    while (slice_cut(rest, '\n', &line, &rest))
+        n++;
+    return n;
+}
+
+static inline void until_lines(struct fixture *f, struct watcher *w, size_t n)
+{
+    while (lines(w) < n && !w->ended)
+        env_uv_turn(f->env, 1000);
+    buf_append_byte(&w->lines, 0);
+    w->lines.n--;
+}
+
+#endif
