@@ -148,7 +148,7 @@ void listeners_close_logs(struct worker *w)
 static bool log_attach(struct wlistener *wl, struct err *err)
 {
     const struct listener *l = wl->listener;
-    if (!l->access_log)
+    if (!l->access_log || wl->w->access_log_off)
         return true;
     struct slice path = l->access_log_path.n ? l->access_log_path : S("/dev/stdout");
     wl->file = log_find(wl->w, path, err);

@@ -102,6 +102,7 @@ struct worker *worker_new(struct env *env, const struct worker_options *opt, str
     struct metrics_party self = party_of(opt->conf);
     w->env = env;
     w->hostname = opt->hostname;
+    w->access_log_off = opt->access_log_off;
     lists_init(w);
     env_random(env, &w->rng.s, sizeof(w->rng.s));
     flush_init(&w->flush, env);

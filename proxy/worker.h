@@ -23,6 +23,7 @@ struct worker_options {
     struct conf *conf;     /* borrowed: the worker takes its own reference; NULL = nothing yet */
     size_t series_max;     /* of the metric set; 0 = METRIC_SERIES_MAX_DEFAULT */
     struct slice hostname; /* of the access log; borrowed for the worker's life */
+    bool access_log_off;   /* whatever the listeners say */
 };
 
 /* On a thread of its own. NULL and err: no thread, or conf's listeners cannot be bound. */

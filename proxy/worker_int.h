@@ -50,6 +50,7 @@ struct worker {
     struct env *env;
     struct env_thread *thread; /* NULL: on somebody else's loop */
     struct slice hostname;
+    bool access_log_off;
     struct rng rng;
     struct wconf *conf; /* NULL: none yet */
     struct list listeners, listeners_draining;

@@ -124,8 +124,10 @@ static bool workers_start(struct proxy *p, struct err *err)
     for (size_t i = 0; i < p->opt.workers; i++) {
         char name[32];
         snprintf(name, sizeof(name), "worker%zu", i);
-        struct worker *w =
-            worker_start(&(struct worker_options){.name = name, .hostname = p->opt.name}, err);
+        struct worker *w = worker_start(
+            &(struct worker_options){
+                .name = name, .hostname = p->opt.name, .access_log_off = p->opt.access_log_off},
+            err);
         if (!w)
             return false;
         p->workers[p->worker_count++] = w;

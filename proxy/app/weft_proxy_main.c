@@ -26,6 +26,7 @@ static const char usage_text[] =
     "  --admin ADDR          admin interface, loopback or unix:/path\n"
     "  --state-dir DIR       keeps the last known good configuration\n"
     "  --workers N           threads that carry traffic; default: one a core\n"
+    "  --access-log MODE     mesh (default: as the control plane says), off\n"
     "  --drain-time SECONDS  at SIGTERM; default 5\n"
     "  --log-level LEVEL     debug, info (default), warning, error\n"
     "  --version, --help\n";
@@ -113,6 +114,11 @@ static void parse_one(struct proxy_options *o, int opt, const char *arg)
     case 'w':
         o->workers = strtoul(arg, NULL, 10);
         break;
+    case 'o':
+        if (strcmp(arg, "off") != 0 && strcmp(arg, "mesh") != 0)
+            refuse("--access-log", "mesh or off");
+        o->access_log_off = strcmp(arg, "off") == 0;
+        break;
     case 'D':
         o->drain_time = strtol(arg, NULL, 10) * 1000;
         break;
@@ -135,12 +141,25 @@ static void parse_one(struct proxy_options *o, int opt, const char *arg)
 static void parse(struct proxy_options *o, int argc, char **argv)
 {
     static const struct option longs[] = {
-        {"xds", 1, NULL, 'x'},          {"name", 1, NULL, 'n'},       {"namespace", 1, NULL, 'N'},
-        {"address", 1, NULL, 'a'},      {"label", 1, NULL, 'l'},      {"type", 1, NULL, 't'},
-        {"interception", 1, NULL, 'i'}, {"locality", 1, NULL, 'L'},   {"cluster-id", 1, NULL, 'c'},
-        {"domain", 1, NULL, 'd'},       {"admin", 1, NULL, 'A'},      {"state-dir", 1, NULL, 's'},
-        {"workers", 1, NULL, 'w'},      {"drain-time", 1, NULL, 'D'}, {"log-level", 1, NULL, 'v'},
-        {"version", 0, NULL, 'V'},      {"help", 0, NULL, 'h'},       {NULL, 0, NULL, 0},
+        {"xds", 1, NULL, 'x'},
+        {"name", 1, NULL, 'n'},
+        {"namespace", 1, NULL, 'N'},
+        {"address", 1, NULL, 'a'},
+        {"label", 1, NULL, 'l'},
+        {"type", 1, NULL, 't'},
+        {"interception", 1, NULL, 'i'},
+        {"locality", 1, NULL, 'L'},
+        {"cluster-id", 1, NULL, 'c'},
+        {"domain", 1, NULL, 'd'},
+        {"admin", 1, NULL, 'A'},
+        {"state-dir", 1, NULL, 's'},
+        {"workers", 1, NULL, 'w'},
+        {"drain-time", 1, NULL, 'D'},
+        {"log-level", 1, NULL, 'v'},
+        {"access-log", 1, NULL, 'o'},
+        {"version", 0, NULL, 'V'},
+        {"help", 0, NULL, 'h'},
+        {NULL, 0, NULL, 0},
     };
     int opt;
     while ((opt = getopt_long(argc, argv, "", longs, NULL)) != -1)
