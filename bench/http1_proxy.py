@@ -1,7 +1,8 @@
 """CPU a request of weft-proxy against nginx and HAProxy: HTTP/1.1 keep-alive, 1 KB, one core.
 
 weft-proxy gets its configuration from a weftd; the peers do the same work (upstream connections
-kept alive, request id and forwarded-proto added, access log off). Closed loop of wrk and a fixed
+kept alive, request id and forwarded-proto added). Access logs are off, but for one case in which
+weft-proxy and nginx both write theirs to a file. Closed loop of wrk and a fixed
 rate of weft-load; medians of rounds in which all take turns. Latency rows are what the generator
 saw at these settings, on a machine where it shares the other core with the upstream.
 """
@@ -44,10 +45,14 @@ def run(run):
     cases += [Paced(run.args.rate)] if run.args.rate else []
     with Workspace("bench-http1") as ws:
         bench = Bench(ws, run, h2=False)
-        weft, nginx, haproxy = (bench.add(kind) for kind in ("weft", "nginx", "haproxy"))
+        weft, nginx, haproxy, *logging = (bench.add(kind) for kind in (
+            "weft", "nginx", "haproxy", "weft-log", "nginx-log"))
         bench.once()
-        bench.rounds(run.args.rounds, cases)
+        bench.rounds(run.args.rounds, cases, [weft, nginx, haproxy])
+        bench.rounds(run.args.rounds, cases[:1], logging)
         rows = rows_of(weft, nginx, cases) + rows_of(weft, haproxy, cases)
+        name, cpu = cases[0].name, [p.values(cases[0].name, "cpu_us") for p in logging]
+        rows.append(median_row(f"{name}, access log on, cpu", "us/request", cpu[0], "nginx", cpu[1]))
         for peer in (nginx, haproxy):
             rows.append(Row("memory, no service configured (RSS)", "MB", weft.rss_empty_kb / 1024,
                             peer.name, peer.rss_empty_kb / 1024, goal=("value", 10)))

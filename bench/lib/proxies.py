@@ -70,7 +70,7 @@ http {{ access_log off; keepalive_requests 1000000000; keepalive_timeout 3600;
                                            self.ws.path("www"), H2_PORT], f"{self.up}:{H2_PORT}")
 
     def add(self, kind):
-        p = {"weft": Weft, "nginx": Nginx, "haproxy": Haproxy, "nghttpx": Nghttpx}[kind](self)
+        p = KINDS[kind](self)
         self.proxies.append(p)
         return p
 
@@ -85,16 +85,16 @@ http {{ access_log off; keepalive_requests 1000000000; keepalive_timeout 3600;
                 r = web.get(p.at, "/", headers={"Host": p.host})
                 assert r.status == 200 and r.text() == BODY, f"{p.name} answers {r}"
 
-    def rounds(self, n, cases):
+    def rounds(self, n, cases, proxies=None):
         """Each case, each proxy, n times in turns, the first place changing."""
+        proxies = proxies or self.proxies
         for case in cases:
-            for p in self.proxies:
+            for p in proxies:
                 case.run_load(self, p, 1)
         for i in range(n):
             for case in cases:
-                for j in range(len(self.proxies)):
-                    p = self.proxies[(i + j) % len(self.proxies)]
-                    self.measure(case, p)
+                for j in range(len(proxies)):
+                    self.measure(case, proxies[(i + j) % len(proxies)])
 
     def measure(self, case, p):
         before = sample.cpu_ns(p.pid)
@@ -132,8 +132,10 @@ class Under:
 class Weft(Under):
     """weft-proxy with a real control plane: its configuration comes over xDS."""
 
+    log, number = False, 60
+
     def __init__(self, bench):
-        super().__init__(bench, "weft", 60, H2_HOST if bench.h2 else H1_HOST)
+        super().__init__(bench, "weft", self.number, H2_HOST if bench.h2 else H1_HOST)
         c, ports = bench.cluster, [("http", H1_PORT), ("http2", H2_PORT)]
         c.batch([
             {"apiVersion": "v1", "kind": "Service",
@@ -148,27 +150,40 @@ class Weft(Under):
 
     def start(self):
         c = self.bench.cluster
-        p = Proxy(c, name="bench", address=c.host(60), start=False, state=False)
+        p = Proxy(c, name=f"bench-{self.number}", address=c.host(self.number), start=False,
+                  state=False, flags=[] if self.log else ["--access-log", "off"])
         p.process.argv = pinned(PROXY_CORE, p.process.argv)
         p.start().wait_ready()
         return p.process
 
 
+class WeftLog(Weft):
+    """As it comes: Istio's line for each request on standard output, which is a file here."""
+    log, number = True, 61
+
+
 class Nginx(Under):
+    log, number = False, 70
+
     def __init__(self, bench):
-        super().__init__(bench, "nginx", 70)
+        super().__init__(bench, "nginx", self.number)
 
     def start(self):
-        b = self.bench
-        conf = b.file("nginx.conf", f"""
-worker_processes 1; daemon off; master_process off; pid {b.ws.path('nginx.pid')};
+        b, name = self.bench, f"nginx-{self.number}"
+        log = f"{b.ws.path(name)}-access.log" if self.log else "off"
+        conf = b.file(f"{name}.conf", f"""
+worker_processes 1; daemon off; master_process off; pid {b.ws.path(name)}.pid;
 error_log /dev/null; events {{ worker_connections 8192; }}
-http {{ access_log off; keepalive_requests 1000000000; keepalive_timeout 3600;
+http {{ access_log {log}; keepalive_requests 1000000000; keepalive_timeout 3600;
   upstream up {{ server {self.upstream}; keepalive 512; keepalive_requests 1000000000; }}
   server {{ listen {self.at}; location / {{ proxy_pass http://up; proxy_http_version 1.1;
     proxy_set_header Connection ""; proxy_set_header Host $host;
     proxy_set_header X-Request-Id $request_id; proxy_set_header X-Forwarded-Proto http; }} }} }}""")
-        return b.spawn("nginx", PROXY_CORE, ["nginx", "-c", conf], self.at)
+        return b.spawn(name, PROXY_CORE, ["nginx", "-c", conf], self.at)
+
+
+class NginxLog(Nginx):
+    log, number = True, 73
 
 
 class Haproxy(Under):
@@ -205,6 +220,10 @@ class Nghttpx(Under):
         return self.bench.spawn("nghttpx", PROXY_CORE, [
             "nghttpx", "--workers=1", f"--frontend={front};no-tls", f"--backend={back};;proto=h2",
             "--conf=/dev/null", "--accesslog-file=/dev/null", "--errorlog-file=/dev/null"], self.at)
+
+
+KINDS = {"weft": Weft, "weft-log": WeftLog, "nginx": Nginx, "nginx-log": NginxLog,
+         "haproxy": Haproxy, "nghttpx": Nghttpx}
 
 
 # -- loads --
