@@ -7,6 +7,7 @@
 #include "api/validate_parts.h"
 #include "base/core/map.h"
 #include "base/core/regex.h"
+#include "base/wire/grpc.h"
 
 /* VirtualService. */
 
@@ -286,30 +287,14 @@ static void check_delay(struct check *c, const json_t *delay)
 
 static void check_grpc_status(struct check *c, const json_t *status)
 {
-    static const char *const names[] = {"OK",
-                                        "CANCELLED",
-                                        "UNKNOWN",
-                                        "INVALID_ARGUMENT",
-                                        "DEADLINE_EXCEEDED",
-                                        "NOT_FOUND",
-                                        "ALREADY_EXISTS",
-                                        "PERMISSION_DENIED",
-                                        "RESOURCE_EXHAUSTED",
-                                        "FAILED_PRECONDITION",
-                                        "ABORTED",
-                                        "OUT_OF_RANGE",
-                                        "UNIMPLEMENTED",
-                                        "INTERNAL",
-                                        "UNAVAILABLE",
-                                        "DATA_LOSS",
-                                        "UNAUTHENTICATED",
-                                        NULL};
+    const char *names[GRPC_STATUS_COUNT + 1] = {NULL};
     uint32_t number;
-    if (slice_u32(json_slice(status), &number) && number <= 16)
+    enum grpc_status known;
+    if (slice_u32(json_slice(status), &number) ? number < GRPC_STATUS_COUNT
+                                               : grpc_status_parse(json_slice(status), &known))
         return;
-    for (size_t i = 0; names[i]; i++)
-        if (slice_eq(json_slice(status), slice_of(names[i])))
-            return;
+    for (int i = 0; i < GRPC_STATUS_COUNT; i++)
+        names[i] = grpc_status_name(i);
     check_unsupported(c, json_slice(status), names);
 }
 

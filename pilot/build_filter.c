@@ -5,6 +5,7 @@
 
 #include "api/proto/cors.pb-c.h"
 #include "api/proto/fault.pb-c.h"
+#include "base/wire/grpc.h"
 
 #define FAULT(name) Envoy__Extensions__Filters__Http__Fault__V3__##name
 
@@ -37,31 +38,14 @@ static Envoy__Extensions__Filters__Common__Fault__V3__FaultDelay *fault_delay(st
     return d;
 }
 
-static bool grpc_status(struct slice name, uint32_t *ret)
+/* By name or by number. */
+static bool grpc_status(struct slice text, uint32_t *ret)
 {
-    static const char *const names[] = {"OK",
-                                        "CANCELLED",
-                                        "UNKNOWN",
-                                        "INVALID_ARGUMENT",
-                                        "DEADLINE_EXCEEDED",
-                                        "NOT_FOUND",
-                                        "ALREADY_EXISTS",
-                                        "PERMISSION_DENIED",
-                                        "RESOURCE_EXHAUSTED",
-                                        "FAILED_PRECONDITION",
-                                        "ABORTED",
-                                        "OUT_OF_RANGE",
-                                        "UNIMPLEMENTED",
-                                        "INTERNAL",
-                                        "UNAVAILABLE",
-                                        "DATA_LOSS",
-                                        "UNAUTHENTICATED"};
-    for (uint32_t i = 0; i < ARRAY_LEN(names); i++)
-        if (slice_eq(name, slice_of(names[i]))) {
-            *ret = i;
-            return true;
-        }
-    return slice_u32(name, ret) && *ret < ARRAY_LEN(names);
+    enum grpc_status status;
+    if (!grpc_status_parse(text, &status))
+        return slice_u32(text, ret) && *ret < GRPC_STATUS_COUNT;
+    *ret = status;
+    return true;
 }
 
 static FAULT(FaultAbort) *fault_abort(struct arena *a, const json_t *abort)
@@ -95,7 +79,7 @@ static char *joined(struct arena *a, const json_t *list)
 {
     struct buf b = {0};
     JR_EACH (list, i, v) {
-        buf_printf(&b, "%s%.*s", i ? "," : "", SLICE(jr_slice(v)));
+        buf_printf(&b, "%s%.*s", i ? "," : "", SLICE(json_slice(v)));
     }
     char *out = pb_str(a, buf_slice(&b));
     buf_fini(&b);

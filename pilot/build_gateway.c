@@ -142,9 +142,9 @@ static void hosts_of_server(struct gateway_job *j, const struct server *s,
         if (!model_exported(vs->export_to, vs->ns, j->own->own->scope->ns))
             continue;
         JR_EACH (jr_get(vs->spec, "hosts"), k, h) {
-            struct slice host = model_host_resolve(jr_slice(h), vs->ns, j->a), served;
+            struct slice host = model_host_resolve(json_slice(h), vs->ns, j->a), served;
             JR_EACH (jr_get(s->json, "hosts"), l, pattern) {
-                if (server_host(s, jr_slice(pattern), vs, host, &served))
+                if (server_host(s, json_slice(pattern), vs, host, &served))
                     *vec_push(out) = (struct gateway_host){served, vs, s};
             }
         }
@@ -316,10 +316,10 @@ static void match_server_names(struct gateway_job *j, const struct server *s,
     LISTENER(FilterChainMatch) *m = chain_match(j->a, c);
     bool any = false;
     JR_EACH (jr_get(s->json, "hosts"), i, v) {
-        any = any || slice_eq(host_part(jr_slice(v)), S("*"));
+        any = any || slice_eq(host_part(json_slice(v)), S("*"));
     }
     JR_EACH (any ? NULL : jr_get(s->json, "hosts"), k, v) {
-        PB_PUSH(j->a, m, server_names, pb_str(j->a, host_part(jr_slice(v))));
+        PB_PUSH(j->a, m, server_names, pb_str(j->a, host_part(json_slice(v))));
     }
 }
 

@@ -177,7 +177,7 @@ static bool sni_named(const json_t *match, struct slice host)
 {
     bool named = jr_len(jr_get(match, "sniHosts")) == 0;
     JR_EACH (jr_get(match, "sniHosts"), i, v) {
-        named = named || model_host_match(jr_slice(v), host);
+        named = named || model_host_match(json_slice(v), host);
     }
     return named;
 }
@@ -257,7 +257,7 @@ bool unit_listeners_compute(struct graph *g, struct graph_cell *cell)
     struct unit_out out = {0};
     const struct model_service *s = unit_service(b, u);
     JR_EACH (s ? s->addresses : NULL, i, v) {
-        struct slice ip = jr_slice(v);
+        struct slice ip = json_slice(v);
         for (size_t k = 0; ip.n && slice_find(ip, '/') == SIZE_MAX && k < s->port_count; k++)
             if (is_tcp(s->ports[k].protocol))
                 listener_vip(b, u, &out, &a, ip, &s->ports[k]);

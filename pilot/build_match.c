@@ -155,7 +155,7 @@ bool match_catches_all(const ROUTE(RouteMatch) *m)
 static bool gateway_listed(const struct route_context *rc, const json_t *gateways)
 {
     JR_EACH (gateways, i, v) {
-        struct slice name = jr_slice(v);
+        struct slice name = json_slice(v);
         bool local = slice_find(name, '/') == SIZE_MAX && !slice_eq(name, S("mesh"));
         if (local)
             name = arena_printf(rc->a, "%.*s/%.*s", SLICE(rc->vs->ns), SLICE(name));

@@ -79,7 +79,7 @@ static void remove_list(struct arena *a, const json_t *list, size_t *n, char ***
 {
     *p = ARENA_ARRAY(a, char *, jr_len(list) + 1);
     JR_EACH (list, i, v) {
-        struct slice name = jr_slice(v);
+        struct slice name = json_slice(v);
         if (name.n && name.p[0] != ':' && !is_host(name))
             (*p)[(*n)++] = pb_str(a, name);
     }

@@ -131,7 +131,7 @@ bool egress_imports(const json_t *egress, struct slice own_ns, struct slice ns, 
     const json_t *hosts = jr_get(egress, "hosts");
     bool in = jr_len(hosts) == 0;
     JR_EACH (hosts, i, v) {
-        struct slice pattern = jr_slice(v);
+        struct slice pattern = json_slice(v);
         if (slice_starts(pattern, S("~/")))
             return false;
         in = in || import_matches(pattern, own_ns, ns, host);
@@ -280,7 +280,7 @@ static void addresses_copy(struct scope_service *out, const json_t *addresses, s
 {
     struct slice *p = ARENA_ARRAY(a, struct slice, jr_len(addresses) + 1);
     JR_EACH (addresses, i, v) {
-        struct slice ip = jr_slice(v);
+        struct slice ip = json_slice(v);
         if (ip.n && slice_find(ip, '/') == SIZE_MAX)
             p[out->address_count++] = arena_dup(a, ip);
     }

@@ -117,7 +117,7 @@ static void rule_hosts_find(struct build *b, const struct scope *s, struct scope
         if (!model_exported(vs->export_to, vs->ns, s->ns))
             continue;
         JR_EACH (jr_get(vs->spec, "hosts"), k, v) {
-            struct slice host = model_host_resolve(jr_slice(v), vs->ns, a);
+            struct slice host = model_host_resolve(json_slice(v), vs->ns, a);
             if (host.n && !has_service(&services, host))
                 sources_add(out, host);
         }

@@ -50,11 +50,11 @@ static void all_domains(struct unit_cell *u, const struct model_service *s, uint
     if (proxy && port == 80)
         host_domains(a, u->host, u->scope->ns, 0, v);
     JR_EACH (s ? s->addresses : NULL, i, ip) {
-        if (slice_find(jr_slice(ip), '/') != SIZE_MAX || !jr_slice(ip).n)
+        if (slice_find(json_slice(ip), '/') != SIZE_MAX || !json_slice(ip).n)
             continue;
-        add_domain(a, v, jr_slice(ip), suffix);
+        add_domain(a, v, json_slice(ip), suffix);
         if (proxy && port == 80)
-            add_domain(a, v, jr_slice(ip), 0);
+            add_domain(a, v, json_slice(ip), 0);
     }
 }
 
@@ -66,7 +66,7 @@ static bool imports_any(struct build *b, const struct scope *s, const struct mod
     if (!s->sidecar.n)
         return true;
     JR_EACH (jr_get(vs->spec, "hosts"), i, v) {
-        if (scope_imports(b, s, vs->ns, model_host_resolve(jr_slice(v), vs->ns, a)))
+        if (scope_imports(b, s, vs->ns, model_host_resolve(json_slice(v), vs->ns, a)))
             return true;
     }
     return false;

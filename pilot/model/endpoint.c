@@ -37,7 +37,7 @@ bool model_parse_slice(struct model_object *o, struct model_entries *e, struct e
                         hash_u64(jr_hash(jr_path(o->json, "metadata", "labels", NULL))));
     JR_EACH (endpoints, i, v)
         JR_EACH (jr_get(v, "addresses"), j, a)
-            model_entry_add(e, MODEL_ADDRESS, jr_slice(a), where);
+            model_entry_add(e, MODEL_ADDRESS, json_slice(a), where);
     return true;
 }
 
@@ -137,8 +137,8 @@ static bool is_ready(const json_t *endpoint)
 static void slice_endpoint(const struct model_object *o, const json_t *v, uint32_t port,
                            struct arena *a, struct model_endpoints *out)
 {
-    struct slice address = jr_slice(jr_at(jr_get(v, "addresses"), 0));
-    struct slice target = jr_slice(jr_path(v, "targetRef", "name", NULL));
+    struct slice address = json_slice(jr_at(jr_get(v, "addresses"), 0));
+    struct slice target = json_slice(jr_path(v, "targetRef", "name", NULL));
     if (!address.n || !is_ready(v))
         return;
     *vec_push(out) = (struct model_endpoint){.address = address,

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "api/duration.h"
 #include "base/core/hash.h"
 
 const json_t *jr_get(const json_t *o, const char *field)
@@ -21,15 +22,9 @@ const json_t *jr_path(const json_t *o, ...)
     return o;
 }
 
-struct slice jr_slice(const json_t *v)
-{
-    return json_is_string(v) ? slice_mem(json_string_value(v), json_string_length(v))
-                             : (struct slice){0};
-}
-
 struct slice jr_str(const json_t *o, const char *field)
 {
-    return jr_slice(json_object_get(o, field));
+    return json_slice(json_object_get(o, field));
 }
 
 bool jr_bool(const json_t *o, const char *field)
@@ -46,7 +41,7 @@ uint64_t jr_u64(const json_t *o, const char *field, uint64_t absent)
     if (json_is_real(v))
         return json_real_value(v) >= 0 && json_real_value(v) < 1e18 ? (uint64_t)json_real_value(v)
                                                                     : absent;
-    return slice_u64(jr_slice(v), &n) ? n : absent;
+    return slice_u64(json_slice(v), &n) ? n : absent;
 }
 
 uint32_t jr_u32(const json_t *o, const char *field, uint32_t absent)
@@ -61,73 +56,13 @@ double jr_double(const json_t *o, const char *field, double absent)
     return json_is_number(v) ? json_number_value(v) : absent;
 }
 
-/* Durations. */
-
-static bool unit_ns(struct slice *s, int64_t *ret)
-{
-    static const struct {
-        struct slice name;
-        int64_t ns;
-    } units[] = {{S_INIT("ns"), 1},           {S_INIT("us"), 1000},      {S_INIT("µs"), 1000},
-                 {S_INIT("ms"), 1000000},     {S_INIT("s"), 1000000000}, {S_INIT("m"), 60000000000},
-                 {S_INIT("h"), 3600000000000}};
-    for (size_t i = 0; i < ARRAY_LEN(units); i++)
-        if (slice_starts(*s, units[i].name)) {
-            *s = slice_skip(*s, units[i].name.n);
-            *ret = units[i].ns;
-            return true;
-        }
-    return false;
-}
-
-/* Digits with at most one point: *ret = value in units of 1e-9. */
-static bool decimal_nano(struct slice *s, int64_t *ret_whole, int64_t *ret_nano)
-{
-    int64_t whole = 0, nano = 0, scale = 100000000;
-    size_t i = 0, digits = 0;
-    for (; i < s->n && s->p[i] >= '0' && s->p[i] <= '9'; i++, digits++) {
-        if (whole > INT64_MAX / 100)
-            return false;
-        whole = whole * 10 + (s->p[i] - '0');
-    }
-    if (i < s->n && s->p[i] == '.')
-        for (i++; i < s->n && s->p[i] >= '0' && s->p[i] <= '9'; i++, digits++) {
-            nano += (s->p[i] - '0') * scale;
-            scale /= 10;
-        }
-    *s = slice_skip(*s, i);
-    *ret_whole = whole;
-    *ret_nano = nano;
-    return digits > 0;
-}
-
-bool jr_duration_parse(struct slice text, int64_t *ret_ns)
-{
-    int64_t total = 0;
-    if (slice_eq(text, S("0"))) {
-        *ret_ns = 0;
-        return true;
-    }
-    if (!text.n)
-        return false;
-    while (text.n) {
-        int64_t whole, nano, unit, part;
-        if (!decimal_nano(&text, &whole, &nano) || !unit_ns(&text, &unit))
-            return false;
-        if (__builtin_mul_overflow(whole, unit, &part) ||
-            __builtin_add_overflow(total, part, &total))
-            return false;
-        total += (int64_t)((__int128)nano * unit / 1000000000);
-        if (total < 0)
-            return false;
-    }
-    *ret_ns = total;
-    return true;
-}
-
 bool jr_duration(const json_t *o, const char *field, int64_t *ret_ns)
 {
-    return jr_duration_parse(jr_str(o, field), ret_ns);
+    int64_t ns;
+    if (!duration_parse(jr_str(o, field), &ns) || ns < 0)
+        return false;
+    *ret_ns = ns;
+    return true;
 }
 
 size_t jr_len(const json_t *array)
@@ -157,7 +92,7 @@ struct jr_pairs jr_pairs(const json_t *map, struct arena *arena)
     json_t *v;
     json_object_foreach ((json_t *)map, name, v)
         if (json_is_string(v))
-            p[n++] = (struct jr_pair){slice_of(name), jr_slice(v)};
+            p[n++] = (struct jr_pair){slice_of(name), json_slice(v)};
     if (n)
         qsort(p, n, sizeof(*p), cmp_pair);
     return (struct jr_pairs){p, n};
@@ -237,7 +172,7 @@ uint64_t jr_hash(const json_t *v)
     case JSON_ARRAY:
         return hash_list(v);
     case JSON_STRING:
-        return hash_bytes_seed(jr_slice(v), JSON_STRING);
+        return hash_bytes_seed(json_slice(v), JSON_STRING);
     case JSON_INTEGER:
         return hash_u64((uint64_t)json_integer_value(v) + JSON_INTEGER);
     case JSON_REAL:

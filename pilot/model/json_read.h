@@ -4,25 +4,22 @@
 #ifndef WEFT_PILOT_MODEL_JSON_READ_H
 #define WEFT_PILOT_MODEL_JSON_READ_H
 
-#include <jansson.h>
-
 #include "base/core/mem.h"
+#include "base/wire/json.h"
 
 /* NULL when o is no object or has no such field. */
 const json_t *jr_get(const json_t *o, const char *field);
 /* The same down a path of objects: jr_path(o, "trafficPolicy", "loadBalancer", NULL). */
 const json_t *jr_path(const json_t *o, ...) __attribute__((sentinel));
 struct slice jr_str(const json_t *o, const char *field);
-struct slice jr_slice(const json_t *v); /* of a string value */
 bool jr_bool(const json_t *o, const char *field);
 /* A number or a string of digits, as Kubernetes and proto JSON write integers; `absent` otherwise.
  */
 uint64_t jr_u64(const json_t *o, const char *field, uint64_t absent);
 uint32_t jr_u32(const json_t *o, const char *field, uint32_t absent);
 double jr_double(const json_t *o, const char *field, double absent);
-/* Go's and proto's forms: "10s", "1.5s", "1h30m", "100ms"; false when absent or malformed. */
+/* Of duration_parse(); false when absent, malformed or below zero. */
 bool jr_duration(const json_t *o, const char *field, int64_t *ret_ns);
-bool jr_duration_parse(struct slice text, int64_t *ret_ns);
 size_t jr_len(const json_t *array);
 const json_t *jr_at(const json_t *array, size_t i);
 #define JR_EACH(array, i, v)                                                                       \

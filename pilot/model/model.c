@@ -395,7 +395,7 @@ bool model_exported(const json_t *export_to, struct slice owner, struct slice ns
     if (jr_len(export_to) == 0)
         return true;
     for (size_t i = 0; i < jr_len(export_to); i++) {
-        struct slice v = jr_slice(jr_at(export_to, i));
+        struct slice v = json_slice(jr_at(export_to, i));
         if (slice_eq(v, S("*")) || slice_eq(v, ns) || (slice_eq(v, S(".")) && slice_eq(owner, ns)))
             return true;
     }

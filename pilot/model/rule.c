@@ -11,7 +11,7 @@ static void index_routes_of_gateways(struct model_object *o, struct model_entrie
     const json_t *gateways = jr_get(o->spec, "gateways");
     *ret_mesh = jr_len(gateways) == 0;
     JR_EACH (gateways, i, v) {
-        struct slice name = jr_slice(v);
+        struct slice name = json_slice(v);
         if (slice_eq(name, S("mesh")))
             *ret_mesh = true;
         else if (slice_find(name, '/') != SIZE_MAX)
@@ -45,7 +45,7 @@ static void index_virtual_service(struct model_object *o, struct model_entries *
     if (!mesh)
         return;
     JR_EACH (hosts, i, v)
-        model_entry_add(e, MODEL_ROUTE_HOST, model_host_resolve(jr_slice(v), o->ns, e->arena),
+        model_entry_add(e, MODEL_ROUTE_HOST, model_host_resolve(json_slice(v), o->ns, e->arena),
                         sign);
     model_entry_add(e, MODEL_ROUTES, S(""),
                     jr_hash(hosts) ^ hash_u64(jr_hash(o->export_to)) ^ hash_u64(o->create_rev));

@@ -78,7 +78,7 @@ static struct model_port service_port(const json_t *p)
         .name = jr_str(p, "name"),
         .number = jr_u32(p, "port", 0),
         .target = json_is_integer(target) ? jr_u32(p, "targetPort", 0) : 0,
-        .target_name = jr_slice(target),
+        .target_name = json_slice(target),
     };
     out.protocol = slice_eq(jr_str(p, "protocol"), S("UDP"))
                        ? PROTOCOL_UDP
@@ -216,8 +216,8 @@ bool model_parse_service_entry(struct model_object *o, struct model_entries *e, 
         s[i] = (struct model_service){
             .object = o,
             .ns = o->ns,
-            .name = jr_slice(jr_at(hosts, i)),
-            .host = jr_slice(jr_at(hosts, i)),
+            .name = json_slice(jr_at(hosts, i)),
+            .host = json_slice(jr_at(hosts, i)),
             .resolution = entry_resolution(jr_str(o->spec, "resolution")),
             .mesh_external = !slice_eq(jr_str(o->spec, "location"), S("MESH_INTERNAL")),
             .port_count = port_count,

@@ -22,6 +22,7 @@
 #define API_WATCHES_MAX 1024
 #define API_WATCH_QUEUED_MAX (256u * 1024) /* bytes unsent: the watch waits, the history keeps */
 #define API_BOOKMARK_MS 30000
+#define API_WAIT_MS_MAX (24 * 3600 * 1000)
 #define API_WRITES_MAX 4096 /* under way, also of clients that have gone meanwhile */
 #define API_LIST_MAX 5000   /* objects of one answer; more by limit and continue */
 #define API_WRITE_RETRIES 8

@@ -2,6 +2,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "api/duration.h"
 #include "registry/apiserver/internal.h"
 
 static const char *role_name(enum reg_role role)
@@ -128,23 +129,16 @@ static struct question *question_new(struct apiserver *s, struct http_request *r
     return q;
 }
 
-/* "10s", "500ms", "2m" or a bare number of seconds. */
+/* "10s", "1m30s" or a bare number of seconds. */
 static bool duration(struct slice text, wf_ms *ret)
 {
-    uint64_t n;
-    wf_ms unit = 1000;
-    if (slice_ends(text, S("ms"))) {
-        unit = 1;
-        text.n -= 2;
-    } else if (slice_ends(text, S("s"))) {
-        text.n -= 1;
-    } else if (slice_ends(text, S("m"))) {
-        unit = 60000;
-        text.n -= 1;
-    }
-    if (!slice_u64(text, &n) || n > 86400)
+    uint64_t seconds;
+    wf_ms ms = slice_u64(text, &seconds) && seconds <= API_WAIT_MS_MAX / 1000
+                   ? (wf_ms)seconds * 1000
+                   : duration_ms(text, -1);
+    if (ms < 0 || ms > API_WAIT_MS_MAX)
         return false;
-    *ret = (wf_ms)n * unit;
+    *ret = ms;
     return true;
 }
 
