@@ -216,13 +216,15 @@ static void on_timeout(struct env_timer *t)
 static void on_local(struct ads_query *q)
 {
     struct fleet_call *c = container_of(q, struct fleet_call, local);
+    struct buf json = q->json; /* the query is part of the call, which the last answer frees */
+    q->json = (struct buf){0};
     c->local_running = false;
     if (c->decided)
         call_free(c);
     else
         call_part(c, reg_node_id(c->fleet->node), q->found || q->kind == ADS_QUERY_PROXIES,
-                  buf_slice(&q->json));
-    buf_fini(&q->json);
+                  buf_slice(&json));
+    buf_fini(&json);
 }
 
 /* Asking. */
