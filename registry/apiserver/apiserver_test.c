@@ -160,6 +160,7 @@ static void test_versions_and_discovery(void **state)
     expect(f, 200, "GET", "/apis", "", "", "networking.istio.io");
     expect(f, 200, "GET", "/api/v1", "", "", "services");
     expect(f, 200, "GET", "/openapi/v3", "", "", "apis/networking.istio.io/v1");
+    expect(f, 200, "GET", "/openapi/v2", "", "", "\"swagger\":\"2.0\"");
     expect(f, 404, "GET", "/apis/none.example/v1", "", "", NULL);
     expect(f, 200, "GET", "/weft/v1/status", "", "", "\"quorum\":true");
 }

@@ -1,6 +1,7 @@
 /* What there is: health, discovery, OpenAPI. */
 #include "api/discovery.h"
 #include "api/openapi.h"
+#include "api/openapi2.h"
 #include "registry/apiserver/internal.h"
 
 static void respond_health(struct apiserver *s, struct http_request *req, bool ready)
@@ -12,6 +13,16 @@ static void respond_health(struct apiserver *s, struct http_request *req, bool r
     else
         http_respond(req, 503, S("text/plain"),
                      S("no quorum: reads and traffic go on, writes are refused\n"));
+}
+
+static void respond_openapi2(struct http_request *req)
+{
+    struct buf out = {0};
+    struct slice type;
+    const struct header *accept = headers_get(req->headers, HDR_ACCEPT);
+    openapi2_write(openapi2_form(accept ? accept->value : S(""), &type), &out);
+    http_respond(req, 200, type, buf_slice(&out));
+    buf_fini(&out);
 }
 
 static bool respond_document(struct http_request *req)
@@ -38,6 +49,8 @@ bool api_discovery(struct apiserver *s, struct http_request *req)
         respond_health(s, req, false);
     else if (slice_eq(req->path, S("/readyz")))
         respond_health(s, req, true);
+    else if (slice_eq(req->path, S("/openapi/v2")))
+        respond_openapi2(req);
     else
         return respond_document(req);
     return true;
