@@ -16,14 +16,19 @@ static struct slice text_dup(struct slice s)
     return (struct slice){p, s.n};
 }
 
-static struct dns_name *dns_of(struct env *env, struct slice name_port)
+static void on_name_idle(void *ctx)
+{
+    host_release(ctx);
+}
+
+static struct dns_name *dns_of(struct up_host *h, struct slice name_port)
 {
     struct slice name, port;
     uint32_t number;
     if (!slice_cut_last(name_port, ':', &name, &port) || !slice_u32(port, &number) ||
         number > UINT16_MAX)
         return NULL;
-    return dns_name_new(env, name, (uint16_t)number);
+    return dns_name_new(h->cluster->w->env, name, (uint16_t)number, on_name_idle, h);
 }
 
 static struct up_host *host_new(struct up_cluster *c, struct slice key, const struct env_addr *addr)
@@ -33,7 +38,7 @@ static struct up_host *host_new(struct up_cluster *c, struct slice key, const st
     h->key = text_dup(key);
     h->addr = *addr;
     if (!addr->len)
-        h->dns = dns_of(c->w->env, key);
+        h->dns = dns_of(h, key);
     list_init(&h->idle);
     list_init(&h->sessions);
     list_init(&h->pending[UP_HTTP1]);
@@ -57,6 +62,9 @@ void host_release(struct up_host *h)
 {
     if (!(h->removed || h->transient) || h->conns || h->lb.active || h->pending_n[UP_HTTP1] ||
         h->pending_n[UP_HTTP2])
+        return;
+    /* However many requests for a name come and go, one question about it is under way. */
+    if (!h->removed && h->dns && dns_name_busy(h->dns))
         return;
     if (!h->removed)
         map_del(&h->cluster->hosts, h->key);

@@ -10,7 +10,9 @@
 struct dns_name {
     struct env *env;
     char host[DNS_NAME_MAX + 1], port[8];
-    bool busy, orphan;
+    bool busy, telling, orphan;
+    void (*idle)(void *ctx);
+    void *ctx;
     size_t n, turn;
     struct env_addr addrs[DNS_ADDRS_MAX];
     wf_ms asked; /* when the last answer, or failure, came; 0 = never */
@@ -22,7 +24,8 @@ struct dns_name {
     struct env_addr answer[DNS_ADDRS_MAX];
 };
 
-struct dns_name *dns_name_new(struct env *env, struct slice host, uint16_t port)
+struct dns_name *dns_name_new(struct env *env, struct slice host, uint16_t port,
+                              void (*idle)(void *ctx), void *ctx)
 {
     struct dns_name *d = MEM_NEW(struct dns_name);
     if (!host.n || !slice_cstr(host, d->host, sizeof(d->host))) {
@@ -30,6 +33,8 @@ struct dns_name *dns_name_new(struct env *env, struct slice host, uint16_t port)
         return NULL;
     }
     d->env = env;
+    d->idle = idle;
+    d->ctx = ctx;
     snprintf(d->port, sizeof(d->port), "%u", port);
     list_init(&d->waiting);
     return d;
@@ -42,8 +47,13 @@ void dns_name_free(struct dns_name *d)
     while (list_pop(&d->waiting))
         ;
     d->orphan = true;
-    if (!d->busy)
+    if (!dns_name_busy(d))
         mem_free(d);
+}
+
+bool dns_name_busy(const struct dns_name *d)
+{
+    return d->busy || d->telling;
 }
 
 static void ask(struct env_work *w)
@@ -83,11 +93,16 @@ static void answered(struct env_work *w)
     list_init(&ready);
     while ((n = list_pop(&d->waiting)))
         list_push(&ready, n);
-    /* A waiter may free d: not looked at any more. */
+    d->telling = true;
     while ((n = list_pop(&ready))) {
         struct dns_wait *wait = container_of(n, struct dns_wait, node);
         wait->fn(wait, ok);
     }
+    d->telling = false;
+    if (d->orphan && !d->busy)
+        mem_free(d);
+    else if (!d->orphan && !d->busy)
+        d->idle(d->ctx);
 }
 
 enum dns_result dns_lookup(struct dns_name *d, struct dns_wait *w)

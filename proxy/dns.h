@@ -1,6 +1,6 @@
 /* Names of endpoints, resolved aside: the loop never waits for a resolver.
  *
- *   struct dns_name *d = dns_name_new(env, S("api.example.com"), 443);
+ *   struct dns_name *d = dns_name_new(env, S("api.example.com"), 443, on_idle, ctx);
  *   switch (dns_lookup(d, &wait)) {
  *   case DNS_READY:  connect to dns_next(d)
  *   case DNS_WAIT:   wait.fn is called later
@@ -29,10 +29,14 @@ struct dns_wait {
 
 enum dns_result { DNS_READY, DNS_WAIT, DNS_FAILED };
 
-/* NULL: the name is empty or too long. */
-struct dns_name *dns_name_new(struct env *env, struct slice host, uint16_t port);
+/* NULL: the name is empty or too long. idle: a question has ended and its waiters have been told;
+ * may free the name. */
+struct dns_name *dns_name_new(struct env *env, struct slice host, uint16_t port,
+                              void (*idle)(void *ctx), void *ctx);
 /* Those who wait are forgotten; a question under way ends by itself. */
 void dns_name_free(struct dns_name *d);
+/* A question is under way. Whoever keeps the name until idle asks once for all that come meanwhile. */
+bool dns_name_busy(const struct dns_name *d);
 enum dns_result dns_lookup(struct dns_name *d, struct dns_wait *w);
 /* Harmless on one that does not wait. */
 void dns_wait_cancel(struct dns_wait *w);

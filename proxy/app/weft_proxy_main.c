@@ -10,6 +10,8 @@
 #include "base/env/env_uv.h"
 #include "proxy/app/proxy.h"
 
+#define PROXY_END_SECONDS_MAX 2
+
 static const char usage_text[] =
     "weft-proxy --xds ADDR[,ADDR…] --name WORKLOAD --address IP [flags]\n"
     "\n"
@@ -183,6 +185,13 @@ static void on_signal(void *ctx, int signum)
         env_uv_stop(p->env);
 }
 
+/* What is left after draining is a resolver or a disk that does not answer. */
+static void on_late(int signum)
+{
+    (void)signum;
+    _exit(0);
+}
+
 int main(int argc, char **argv)
 {
     struct err err = {0};
@@ -207,6 +216,8 @@ int main(int argc, char **argv)
         env_uv_run(env);
     else
         fprintf(stderr, "weft-proxy: %s\n", err.msg);
+    signal(SIGALRM, on_late);
+    alarm(PROXY_END_SECONDS_MAX);
     if (env) {
         proxy_stop(p);
         env_uv_free(env);
