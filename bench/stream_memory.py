@@ -17,7 +17,7 @@ PACKAGES = ("liblmdb0", "libnghttp2-14")
 
 def options(p):
     p.add_argument("--proxies", type=lambda s: [int(n) for n in s.split(",")], default=[100, 1000])
-    p.add_argument("--services", type=int, default=100)
+    p.add_argument("--services", type=int, default=0, help="0: as many as proxies")
     p.add_argument("--agent", default="weft-proxy")
 
 
@@ -25,10 +25,10 @@ def quick(args):
     args.proxies = [100]
 
 
-def grown_kb(run, proxies):
+def grown_kb(run, proxies, services):
     with Workspace("bench-memory") as ws:
         cluster = Cluster(run.bin_dir, n=1, ws=ws).start()
-        mesh.load(cluster, run.args.services)
+        mesh.load(cluster, services)
         none = mesh.settled_kb(cluster)
         crowd = mesh.Crowd(run, ws, cluster, 1, run.args.agent)
         first = mesh.settled_kb(cluster)
@@ -44,8 +44,9 @@ def grown_kb(run, proxies):
 def run(run):
     rows = []
     for n in run.args.proxies:
-        growth, more = grown_kb(run, n)
-        what = f"{n} proxies, {run.args.services} services"
+        services = run.args.services or n
+        growth, more = grown_kb(run, n, services)
+        what = f"{n} proxies, {services} services"
         rows += [Row(f"{what}, growth a stream", "KB", growth,
                      goal=("value", 60 if n <= 100 else 100)),
                  Row(f"{what}, each more stream", "KB", more)]
