@@ -119,12 +119,29 @@ bool weftd_start(struct weftd *d, struct env *env, const struct weftd_options *o
     return true;
 }
 
+static void on_api_closed(void *ctx)
+{
+    bool *closed = ctx;
+    *closed = true;
+}
+
+/* Writes under way are answered; what waits longer (a watch) is cut, and goes on elsewhere. */
+static void api_stop(struct weftd *d)
+{
+    bool closed = !d->api;
+    if (d->api)
+        apiserver_close(d->api, WEFTD_API_GRACE_MS, on_api_closed, &closed);
+    while (!closed)
+        env_uv_turn(d->env, 100);
+    apiserver_free(d->api);
+}
+
 /* Upper floors first: nobody may ask a floor that is gone. */
 void weftd_stop(struct weftd *d)
 {
     env_timer_stop(d->env, &d->seed);
     http_server_free(d->metrics);
-    apiserver_free(d->api);
+    api_stop(d);
     for (int turns = 0;
          turns < 100 && ((d->conditions && !conditions_idle(d->conditions)) || d->seeding); turns++)
         env_uv_turn(d->env, 100);

@@ -15,6 +15,8 @@
 #include "pilot/fleet.h"
 #include "registry/apiserver/apiserver.h"
 
+#define WEFTD_API_GRACE_MS 500 /* for requests under way when the node is stopped */
+
 struct weftd_options {
     struct reg_node_options node;
     char name[64];
