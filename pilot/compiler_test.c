@@ -324,6 +324,10 @@ static void bad_objects_are_reported(void **state)
         slice_contains(buf_slice(&issues), S("services/default/broken: not a JSON object")));
     assert_true(
         slice_contains(buf_slice(&issues), S("default/lost: label kubernetes.io/service-name")));
+    struct metric_set *metrics = compiler_metrics(f->compiler);
+    buf_clear(&issues);
+    metric_write_text(&metrics, 1, &issues);
+    assert_true(slice_contains(buf_slice(&issues), S("\nweft_compiler_unusable_objects 2\n")));
     buf_fini(&issues);
     xds_snapshot_unref(s);
     compiler_class_release(f->compiler, class_id);

@@ -5,6 +5,7 @@
 #include <semaphore.h>
 #include <string.h>
 
+#include "base/core/hash.h"
 #include "base/core/log.h"
 #include "base/env/env_uv.h"
 #include "pilot/build.h"
@@ -24,9 +25,10 @@ struct builder {
     bool loaded;
     reg_rev revision; /* that the model has */
     struct metric_set *metrics;
-    struct metric *published, *ms, *encoded, *computed, *class_count, *objects;
+    struct metric *published, *ms, *encoded, *computed, *class_count, *objects, *unusable;
     pthread_mutex_t issues_lock;
-    struct buf issues; /* key, revision, message: u32 length before each */
+    struct buf issues;    /* key, message: u32 length before each */
+    uint64_t issues_hash; /* of what was logged last, in any order */
 };
 
 static const double build_ms[] = {0.1, 0.25, 0.5, 1, 2, 3, 5, 10, 25, 50, 100, 250, 1000};
@@ -50,6 +52,10 @@ static const struct metric_def def_classes = {
 static const struct metric_def def_objects = {.name = "weft_compiler_objects",
                                               .kind = METRIC_GAUGE,
                                               .help = "objects of the registry in the model"};
+static const struct metric_def def_unusable = {
+    .name = "weft_compiler_unusable_objects",
+    .kind = METRIC_GAUGE,
+    .help = "objects that the compiler cannot use, wholly or in part"};
 
 /* Registry -> model. */
 
@@ -140,8 +146,30 @@ static void put_slice(struct buf *out, struct slice s)
     buf_append(out, s);
 }
 
+static uint64_t issues_sum(const struct map *issues)
+{
+    uint64_t sum = 0;
+    MAP_EACH (issues, e)
+        sum += hash_bytes_seed(e->key, hash_bytes(*(const struct slice *)e->value));
+    return sum;
+}
+
+/* All of them, whenever the set changes: the site's rate limit bounds it. */
+static void issues_log(struct builder *b)
+{
+    uint64_t sum = issues_sum(&b->build.model.issues);
+    if (sum == b->issues_hash)
+        return;
+    b->issues_hash = sum;
+    MAP_EACH (&b->build.model.issues, e)
+        LOG_WARN("compiler.unusable", F_STR("object", e->key),
+                 F_STR("why", *(const struct slice *)e->value));
+}
+
 static void issues_copy(struct builder *b)
 {
+    metric_set_value(b->unusable, (int64_t)b->build.model.issues.n);
+    issues_log(b);
     if (!b->build.model.issues.n && !b->issues.n)
         return;
     pthread_mutex_lock(&b->issues_lock);
@@ -250,6 +278,7 @@ static void metrics_init(struct builder *b)
     b->computed = metric_get(b->metrics, &def_computed, 0, NULL);
     b->class_count = metric_get(b->metrics, &def_classes, 0, NULL);
     b->objects = metric_get(b->metrics, &def_objects, 0, NULL);
+    b->unusable = metric_get(b->metrics, &def_unusable, 0, NULL);
 }
 
 static void on_start(void *ctx, struct env *env)
