@@ -63,7 +63,5 @@ void analyzer_free(struct analyzer *a);
 /* "reviews" in a namespace is reviews.NS.svc.cluster.local; names with dots stay. In the arena or
  * host itself. */
 struct slice analyze_full_host(struct slice host, struct slice ns, struct arena *arena);
-/* Is an object with this exportTo list (NULL = all) of namespace `owner` seen from `from`? */
-bool analyze_is_visible(const json_t *export_to, struct slice owner, struct slice from);
 
 #endif

@@ -14,22 +14,6 @@ struct slice analyze_full_host(struct slice host, struct slice ns, struct arena 
     return arena_printf(arena, "%.*s.%.*s." ANALYZE_DOMAIN, SLICE(host), SLICE(ns));
 }
 
-bool analyze_is_visible(const json_t *export_to, struct slice owner, struct slice from)
-{
-    const json_t *to;
-    size_t i;
-    if (!json_array_size(export_to))
-        return true;
-    json_array_foreach(export_to, i, to)
-    {
-        struct slice s = json_slice(to);
-        if (slice_eq(s, S("*")) || slice_eq(s, from) ||
-            (slice_eq(s, S(".")) && slice_eq(owner, from)))
-            return true;
-    }
-    return false;
-}
-
 bool analyze_hint_matches(const struct analyze_hint *hint, struct slice json)
 {
     for (size_t i = 0; i < hint->count; i++)

@@ -104,11 +104,6 @@ void check_required(struct check *c, const char *fmt, ...)
     ADD(false, "FieldValueRequired", NULL);
 }
 
-void check_forbidden(struct check *c, const char *fmt, ...)
-{
-    ADD(false, "FieldValueForbidden", NULL);
-}
-
 void check_warn(struct check *c, const char *fmt, ...)
 {
     ADD(true, "FieldValueInvalid", NULL);

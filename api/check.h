@@ -38,7 +38,6 @@ void check_leave(struct check *c, size_t at);
 /* Problems at the path. The reasons are Kubernetes' causes (metav1.CauseType). */
 void check_invalid(struct check *c, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 void check_required(struct check *c, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
-void check_forbidden(struct check *c, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 void check_duplicate(struct check *c, struct slice value);
 void check_unsupported(struct check *c, struct slice value, const char *const *supported);
 void check_warn(struct check *c, const char *fmt, ...) __attribute__((format(printf, 2, 3)));

@@ -88,48 +88,9 @@ void wkt_struct_set_number(struct arena *arena, Google__Protobuf__Struct *s, str
     wkt_struct_set(arena, s, key, v);
 }
 
-void wkt_struct_set_bool(struct arena *arena, Google__Protobuf__Struct *s, struct slice key,
-                         bool value)
-{
-    Google__Protobuf__Value *v = value_new(arena, GOOGLE__PROTOBUF__VALUE__KIND_BOOL_VALUE);
-    v->bool_value = value;
-    wkt_struct_set(arena, s, key, v);
-}
-
-void wkt_struct_set_struct(struct arena *arena, Google__Protobuf__Struct *s, struct slice key,
-                           Google__Protobuf__Struct *value)
-{
-    Google__Protobuf__Value *v = value_new(arena, GOOGLE__PROTOBUF__VALUE__KIND_STRUCT_VALUE);
-    v->struct_value = value;
-    wkt_struct_set(arena, s, key, v);
-}
-
 void wkt_struct_sort(Google__Protobuf__Struct *s)
 {
     pb_sort_map(s->fields, s->n_fields);
-}
-
-const Google__Protobuf__Value *wkt_struct_get(const Google__Protobuf__Struct *s, struct slice key)
-{
-    for (size_t i = 0; s && i < s->n_fields; i++)
-        if (slice_eq(pb_slice(s->fields[i]->key), key))
-            return s->fields[i]->value;
-    return NULL;
-}
-
-struct slice wkt_struct_string(const Google__Protobuf__Struct *s, struct slice key)
-{
-    const Google__Protobuf__Value *v = wkt_struct_get(s, key);
-    bool is_string = v && v->kind_case == GOOGLE__PROTOBUF__VALUE__KIND_STRING_VALUE;
-    return is_string ? pb_slice(v->string_value) : (struct slice){0};
-}
-
-const Google__Protobuf__Struct *wkt_struct_struct(const Google__Protobuf__Struct *s,
-                                                  struct slice key)
-{
-    const Google__Protobuf__Value *v = wkt_struct_get(s, key);
-    bool is_struct = v && v->kind_case == GOOGLE__PROTOBUF__VALUE__KIND_STRUCT_VALUE;
-    return is_struct ? v->struct_value : NULL;
 }
 
 /* Durations. */

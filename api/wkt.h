@@ -4,7 +4,6 @@
  *   thresholds->max_connections = wkt_u32(arena, 1024);
  *   cluster->connect_timeout = wkt_duration(arena, 5000);
  *   uint32_t weight = wkt_u32_or(endpoint->load_balancing_weight, 1);
- *   struct slice ns = wkt_struct_string(node->metadata, S("NAMESPACE"));
  */
 #ifndef WEFT_API_WKT_H
 #define WEFT_API_WKT_H
@@ -34,10 +33,6 @@ void wkt_struct_set_string(struct arena *arena, Google__Protobuf__Struct *s, str
                            struct slice value);
 void wkt_struct_set_number(struct arena *arena, Google__Protobuf__Struct *s, struct slice key,
                            double value);
-void wkt_struct_set_bool(struct arena *arena, Google__Protobuf__Struct *s, struct slice key,
-                         bool value);
-void wkt_struct_set_struct(struct arena *arena, Google__Protobuf__Struct *s, struct slice key,
-                           Google__Protobuf__Struct *value);
 void wkt_struct_sort(Google__Protobuf__Struct *s);
 
 /* Reading: NULL gives the fallback. */
@@ -65,13 +60,5 @@ static inline double wkt_double_or(const Google__Protobuf__DoubleValue *w, doubl
 /* In ms: a fraction of a millisecond rounds away from zero, so that 1 ns is not "at once"; clamped
  * to what wf_ms holds. */
 wf_ms wkt_duration_ms_or(const Google__Protobuf__Duration *d, wf_ms fallback);
-
-/* NULL when s is NULL or has no such key. */
-const Google__Protobuf__Value *wkt_struct_get(const Google__Protobuf__Struct *s, struct slice key);
-/* The empty slice when there is none or it is no string. */
-struct slice wkt_struct_string(const Google__Protobuf__Struct *s, struct slice key);
-/* NULL when there is none or it is no struct. */
-const Google__Protobuf__Struct *wkt_struct_struct(const Google__Protobuf__Struct *s,
-                                                  struct slice key);
 
 #endif

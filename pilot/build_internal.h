@@ -30,7 +30,6 @@ struct scope {
 
 /* The scope of a class; records what it depends on. One reference. */
 struct scope *scope_of_class(struct build *b, const struct proxy_class_input *in);
-struct scope *scope_ref(struct scope *s);
 void scope_unref(struct build *b, struct scope *s);
 /* Does the calling workload match? An empty selector does. */
 bool scope_selects(const struct scope *s, const json_t *labels, struct arena *a);

@@ -205,12 +205,6 @@ struct scope *scope_of_class(struct build *b, const struct proxy_class_input *in
     return s;
 }
 
-struct scope *scope_ref(struct scope *s)
-{
-    s->refs++;
-    return s;
-}
-
 void scope_unref(struct build *b, struct scope *s)
 {
     if (!s || --s->refs > 0)

@@ -5,7 +5,6 @@
 #define PROXY_HOST_BYTES_MAX 261 /* DNS name, ":" and a port: longer hosts match "*" only */
 /* Queued towards a slow peer before its source pauses. */
 #define PROXY_BODY_SOFT_BYTES (64u << 10)
-#define PROXY_BODY_HARD_BYTES (1u << 20)   /* a source that does not pause is cut off here */
 #define PROXY_BODY_LOW_BYTES (16u << 10)   /* and it goes on here */
 #define PROXY_RETRY_BODY_BYTES (64u << 10) /* request body kept for another try */
 #define PROXY_RETRIES_MAX 10
@@ -23,14 +22,12 @@
 #define PROXY_H2_OUT_BYTES (64u << 10) /* frames made for one write */
 #define PROXY_HEADERS_TIMEOUT 15000    /* ms for a request head where the listener names none */
 #define PROXY_LINGER 1000              /* ms to send the last bytes of a closed connection */
-#define PROXY_DNS_FAILURES_MAX 4
 #define PROXY_LB_RING_MIN 1024u
 #define PROXY_LB_RING_MAX (8u << 20)
 #define PROXY_LB_MAGLEV 65537u
 #define PROXY_LB_MAGLEV_MAX 5000011u
 #define PROXY_LB_PRIORITIES 16u
 #define PROXY_LOG_BUFFER_BYTES (1u << 20) /* access-log lines waiting for the file */
-#define PROXY_LOG_LINE_BYTES (16u << 10)
 /* Destinations in use at a time that no endpoint set names. */
 #define PROXY_PASSTHROUGH_HOSTS_MAX 1024
 #define PROXY_SWEEP_MS 250      /* how often idle times are looked at */

@@ -296,11 +296,6 @@ uint64_t worker_generation(const struct worker *w)
     return w->conf ? w->conf->conf->generation : 0;
 }
 
-size_t worker_connections(const struct worker *w)
-{
-    return w->conn_count;
-}
-
 void worker_hosts(const struct worker *w, void (*fn)(void *ctx, const struct worker_host *h),
                   void *ctx)
 {

@@ -63,8 +63,6 @@ struct env *worker_env(const struct worker *w);
 /* Written by the worker's thread, readable from any. */
 struct metric_set *worker_metrics(const struct worker *w);
 uint64_t worker_generation(const struct worker *w); /* of the tree in use; worker's thread */
-/* Open connections of clients; worker's thread. */
-size_t worker_connections(const struct worker *w);
 
 /* What the admin's /clusters shows; worker's thread. */
 struct worker_host {

@@ -493,19 +493,3 @@ void grpc_stream_detach(struct grpc_stream *s)
     else
         grpc_stream_cancel(s);
 }
-
-const struct env_addr *grpc_stream_peer(const struct grpc_stream *s)
-{
-    return env_stream_peer(s->conn->stream);
-}
-
-const struct env_stream *grpc_stream_transport(const struct grpc_stream *s)
-{
-    return s->conn->stream;
-}
-
-struct slice grpc_stream_identity(const struct grpc_stream *s)
-{
-    (void)s;
-    return (struct slice){0};
-}

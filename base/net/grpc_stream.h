@@ -78,10 +78,5 @@ void grpc_stream_cancel(struct grpc_stream *s);
 /* The owner goes away: no events any more, sources are given back now (done is called from inside),
  * and the call is cancelled, unless it was finished before: then the status still goes out. */
 void grpc_stream_detach(struct grpc_stream *s);
-const struct env_addr *grpc_stream_peer(const struct grpc_stream *s);
-/* The connection, for env_stream_peer_cred and the like. */
-const struct env_stream *grpc_stream_transport(const struct grpc_stream *s);
-/* SPIFFE ID (or other URI name) that the peer's certificate proved; empty without TLS. */
-struct slice grpc_stream_identity(const struct grpc_stream *s);
 
 #endif

@@ -89,7 +89,6 @@ void http_respond_start(struct http_request *req, int status, struct slice conte
 /* Returns the bytes queued for the client. After a result above 0 req->on_drain comes (if set) when
  * the queue is nearly empty: the handler bounds what it queues. Empty chunks send nothing. */
 size_t http_respond_chunk(struct http_request *req, struct slice bytes);
-size_t http_respond_queued(const struct http_request *req);
 /* The regular end; req is gone after it. */
 void http_respond_end(struct http_request *req);
 /* Cuts the connection, so that the client sees an incomplete answer; req is gone after it. */

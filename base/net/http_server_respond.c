@@ -172,12 +172,6 @@ size_t http_respond_chunk(struct http_request *req, struct slice bytes)
     return http_conn_write(x->conn, iov, 3);
 }
 
-size_t http_respond_queued(const struct http_request *req)
-{
-    const struct http_exchange *x = exchange_of((struct http_request *)(uintptr_t)req);
-    return still_there(x) ? env_stream_queued(x->conn->stream) : 0;
-}
-
 void http_respond_end(struct http_request *req)
 {
     struct http_exchange *x = exchange_of(req);

@@ -37,8 +37,6 @@ const char *grpc_status_name(int status);
 bool grpc_status_parse(struct slice name, enum grpc_status *ret_status);
 /* What a response without grpc-status means (gRPC: http-grpc-status-mapping). */
 enum grpc_status grpc_status_of_http(int http_status);
-/* The other way, for a gateway. */
-int grpc_status_to_http(int grpc_status);
 /* What a stream that was reset means (gRPC: PROTOCOL-HTTP2, "Errors"). */
 enum grpc_status grpc_status_of_h2(uint32_t h2_error);
 /* The failure a status stands for (of the table in err.h, backwards). */

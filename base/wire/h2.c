@@ -697,14 +697,6 @@ void h2_consume(struct h2 *h, int32_t stream, size_t n)
     nghttp2_session_consume(h->session, stream, n);
 }
 
-void h2_set_window(struct h2 *h, int32_t stream, uint32_t bytes)
-{
-    wf_assert(bytes <= INT32_MAX);
-    if (h2_find(h, stream))
-        nghttp2_session_set_local_window_size(h->session, NGHTTP2_FLAG_NONE, stream,
-                                              (int32_t)bytes);
-}
-
 void h2_reset(struct h2 *h, int32_t stream, uint32_t code)
 {
     if (h2_find(h, stream))

@@ -140,8 +140,6 @@ void h2_resume(struct h2 *h, int32_t stream);
 /* n received body bytes were passed on. What a stream leaves unconsumed at its end is counted as
  * consumed. */
 void h2_consume(struct h2 *h, int32_t stream, size_t n);
-/* Moves a stream's receive window to `bytes` (a proxy that buffers a body for a policy). */
-void h2_set_window(struct h2 *h, int32_t stream, uint32_t bytes);
 /* RST_STREAM; on_close follows from h2_send. */
 void h2_reset(struct h2 *h, int32_t stream, uint32_t code);
 /* False if one is still unanswered (one at a time, so that a peer cannot make us queue). */

@@ -45,7 +45,7 @@ static void slot_next(struct regload_slot *s)
 {
     struct regload *l = s->load;
     bool filled = l->opt.mode == REGLOAD_FILL && l->next_key == l->opt.keys;
-    if (l->stopping || filled || l->opt.mode == REGLOAD_STEADY)
+    if (filled || l->opt.mode == REGLOAD_STEADY)
         list_push(&l->idle, &s->idle);
     else if (l->opt.mode == REGLOAD_FILL)
         slot_put(s, l->next_key++, true);
@@ -57,7 +57,7 @@ static void steady_pump(struct regload *l)
 {
     uint64_t elapsed = env_now_ns(l->env) - l->start_ns;
     uint64_t due = (uint64_t)((double)elapsed / 1e9 * l->opt.rate);
-    for (; l->due < due && !l->stopping; l->due++) {
+    for (; l->due < due; l->due++) {
         struct list_node *n = list_pop(&l->idle);
         if (n)
             slot_put(container_of(n, struct regload_slot, idle), l->next_key++, true);
@@ -210,12 +210,6 @@ void regload_start(struct regload *l)
         slot_open(&l->slots[i]);
     if (l->opt.mode == REGLOAD_STEADY)
         env_timer_start(l->env, &l->tick, 1);
-}
-
-void regload_stop(struct regload *l)
-{
-    l->stopping = true;
-    env_timer_stop(l->env, &l->tick);
 }
 
 const struct regload_ack *regload_first_after(const struct regload *l, uint64_t ns)

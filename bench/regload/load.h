@@ -57,7 +57,6 @@ struct regload {
     VEC(uint32_t) us;                     /* of each acknowledged write; not in steady */
     VEC(struct regload_ack) acks;         /* steady, in order of the answers */
     char last_failure[160];
-    bool stopping;
     /* fill: all keys are there. steady: one more acknowledgement. */
     void (*on_filled)(void *ctx);
     void (*on_ack)(void *ctx, const struct regload_ack *ack);
@@ -67,8 +66,6 @@ struct regload {
 void regload_init(struct regload *l, struct env *env, const struct regload_options *opt);
 void regload_fini(struct regload *l);
 void regload_start(struct regload *l);
-/* No new writes. */
-void regload_stop(struct regload *l);
 /* Idle clients go back to the servers that they were meant for. */
 void regload_spread(struct regload *l);
 /* The first acknowledgement of a write that was sent at or after `ns`; NULL: none yet. */

@@ -153,9 +153,6 @@ bool model_host_match(struct slice pattern, struct slice host);
 /* Walks from the host over its wildcards to "*", most specific first: begin with *at = host. */
 bool model_host_wider(struct slice *at, struct arena *arena);
 
-/* The port of that number; NULL. */
-const struct model_port *model_service_port(const struct model_service *s, uint32_t number);
-
 /* Endpoints. */
 
 struct model_locality {

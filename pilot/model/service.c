@@ -61,14 +61,6 @@ enum model_protocol model_protocol_of(struct slice app_protocol, struct slice na
     return server_first(port) ? PROTOCOL_TCP : PROTOCOL_AUTO;
 }
 
-const struct model_port *model_service_port(const struct model_service *s, uint32_t number)
-{
-    for (size_t i = 0; i < s->port_count; i++)
-        if (s->ports[i].number == number)
-            return &s->ports[i];
-    return NULL;
-}
-
 /* Service. */
 
 static struct model_port service_port(const json_t *p)

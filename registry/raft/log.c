@@ -515,11 +515,6 @@ bool log_busy(const struct log *log)
     return log->in_flight || !list_empty(&log->waiting);
 }
 
-uint64_t log_last_index(const struct log *log)
-{
-    return log->last_index;
-}
-
 uint64_t log_disk_bytes(const struct log *log)
 {
     uint64_t n = 0;

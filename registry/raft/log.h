@@ -62,7 +62,6 @@ void log_reset(struct log *log, uint64_t index, uint64_t term, struct log_append
 void log_trim(struct log *log, uint64_t keep);
 
 bool log_busy(const struct log *log);
-uint64_t log_last_index(const struct log *log);
 /* Bytes of segments on disk. */
 uint64_t log_disk_bytes(const struct log *log);
 /* Bytes of records ever appended by this process: for a checkpoint after so much log. */

@@ -431,11 +431,6 @@ size_t peers_queued(const struct peers *p, uint64_t id)
     return peer ? conn_queued(&peer->out) : 0;
 }
 
-const struct env_addr *peers_addr(const struct peers *p)
-{
-    return env_listener_addr(p->listener);
-}
-
 const struct env_addr *peers_member_addr(const struct peers *p, uint64_t id)
 {
     const struct peer *peer = find(p, id);

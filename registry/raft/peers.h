@@ -53,8 +53,6 @@ bool peers_connected(const struct peers *p, uint64_t id);
 /* ms since something came from it; -1 = never. */
 wf_ms peers_last_contact(const struct peers *p, uint64_t id);
 size_t peers_queued(const struct peers *p, uint64_t id);
-/* Where we listen (the port when 0 was asked for). */
-const struct env_addr *peers_addr(const struct peers *p);
 const struct env_addr *peers_member_addr(const struct peers *p, uint64_t id);
 
 #endif
