@@ -68,14 +68,9 @@ class Verbs:
         super().tearDown()
         self.k.run("delete", "vs,dr,gw,se", "--all", "--ignore-not-found")
 
-    @property
-    def novalidate(self):
-        """The old one asks for OpenAPI v2 in protobuf, which nobody speaks any more."""
-        return ["--validate=false"] if self.version == "1.20" else []
-
     def apply(self, *objects, args=(), run=None):
-        body = "\n---\n".join(json.dumps(o) for o in objects)
-        return (run or self.k.ok)("apply", "-f", "-", *self.novalidate, *args, stdin=body)
+        body = json.dumps({"apiVersion": "v1", "kind": "List", "items": objects})
+        return (run or self.k.ok)("apply", "-f", "-", *args, stdin=body)
 
     def weights(self, name="reviews"):
         o = self.cluster.api("GET", f"{NETWORKING}/virtualservices/{name}").json()
@@ -136,8 +131,8 @@ class Verbs:
 
     def test_create(self):
         body = json.dumps(reviews([("v2", 100)], name="extra"))
-        self.assertIn("extra created", self.k.ok("create", "-f", "-", *self.novalidate, stdin=body))
-        r = self.k.run("create", "-f", "-", *self.novalidate, stdin=body)
+        self.assertIn("extra created", self.k.ok("create", "-f", "-", stdin=body))
+        r = self.k.run("create", "-f", "-", stdin=body)
         self.assertEqual(r.code, 1)
         self.assertIn("(AlreadyExists)", r.err)
 
@@ -200,13 +195,13 @@ class Verbs:
         old = self.cluster.api("GET", path).json()
         self.apply(reviews([("v2", 100)]))
         body = json.dumps(old)
-        r = self.k.run("replace", "-f", "-", *self.novalidate, stdin=body)
+        r = self.k.run("replace", "-f", "-", stdin=body)
         self.assertEqual(r.code, 1)
         self.assertIn("(Conflict)", r.err)
 
     def test_edit(self):
         self.apply(reviews([("v1", 90), ("v2", 10)]))
-        r = self.k.run("edit", "vs", "reviews", *self.novalidate,
+        r = self.k.run("edit", "vs", "reviews",
                        KUBE_EDITOR="sed -i -e s/weight:.90/weight:\\ 70/ -e s/weight:.10/weight:\\ 30/", EDITOR="false")
         self.assertEqual(r.code, 0, r)
         self.assertEqual(self.weights(), [70, 30])
@@ -253,20 +248,12 @@ class Verbs:
         for path in bookinfo():
             with self.subTest(os.path.basename(path)):
                 # fault-injection-details-v1 takes a subset away that the next file needs.
-                self.k.ok("apply", "-f", subsets, "-f", path, *self.novalidate)
-                again = self.k.ok("apply", "-f", path, *self.novalidate)
+                self.k.ok("apply", "-f", subsets, "-f", path)
+                again = self.k.ok("apply", "-f", path)
                 self.assertNotRegex(again, r"(created|configured)", path)
         everything = [arg for path in bookinfo() for arg in ("-f", path)]
         self.assertEqual(len(set(self.k.ok("get", "-o", "name", *everything).split())), 15)
         self.k.ok("delete", "--ignore-not-found", *everything)
-
-
-class Old(Verbs, Case):
-    version = "1.20"
-
-
-class Current(Verbs, Case):
-    version = "current"
 
     def test_diff(self):
         same = json.dumps(reviews([("v1", 100)]))
@@ -287,6 +274,20 @@ class Current(Verbs, Case):
                          r"deleted.* \(server dry run\)")
         self.assertEqual(self.generations(), before)
 
+    def test_wait_condition(self):
+        """`kubectl wait` ends once the mesh has taken the object."""
+        self.apply(reviews([("v1", 50), ("v2", 50)]))
+        for condition in ("Accepted", "Distributed"):
+            self.k.ok("wait", f"--for=condition={condition}", "vs/reviews", "--timeout=10s")
+
+
+class Old(Verbs, Case):
+    version = "1.20"
+
+
+class Current(Verbs, Case):
+    version = "current"
+
     def test_unknown_fields(self):
         vs = reviews([("v1", 100)])
         vs["spec"]["http"][0]["rewrit"] = {"uri": "/"}
@@ -304,12 +305,6 @@ class Current(Verbs, Case):
         out = self.k.ok("explain", "virtualservice.spec.http")
         for field in ("route", "match", "retries", "fault", "timeout"):
             self.assertRegex(out, rf"(?m)^\s+{field}\s")
-
-    def test_wait_condition(self):
-        """`kubectl wait` ends once the mesh has taken the object."""
-        self.apply(reviews([("v1", 50), ("v2", 50)]))
-        for condition in ("Accepted", "Distributed"):
-            self.k.ok("wait", f"--for=condition={condition}", "vs/reviews", "--timeout=10s")
 
     def test_server_side_apply(self):
         """Either it works or it says clearly that it does not: never half."""
