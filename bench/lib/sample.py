@@ -4,7 +4,9 @@ import glob
 import os
 import platform
 import re
+import resource
 import subprocess
+import time
 
 
 def family(pid):
@@ -46,9 +48,28 @@ def memory_kb(field, *pids):
     return sum(_rollup(p, field) for pid in pids for p in family(pid))
 
 
-def steal_ticks():
-    with open("/proc/stat", encoding="ascii") as f:
-        return int(f.readline().split()[8])
+class Neighbours:
+    """How much of this machine other programs took meanwhile, in cores."""
+
+    def __init__(self):
+        self.start, self.busy, self.own = time.monotonic(), self._busy_s(), self._own_s()
+
+    @staticmethod
+    def _busy_s():
+        with open("/proc/stat", encoding="ascii") as f:
+            user, nice, system, _idle, _io, irq, softirq, steal = map(int, f.readline().split()[1:9])
+        return (user + nice + system + irq + softirq + steal) / os.sysconf("SC_CLK_TCK")
+
+    @staticmethod
+    def _own_s():
+        use = [resource.getrusage(w) for w in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+        return sum(u.ru_utime + u.ru_stime for u in use)
+
+    def cores(self):
+        """Only when all our processes have ended: a child counts from its end on."""
+        took = time.monotonic() - self.start
+        others = self._busy_s() - self.busy - (self._own_s() - self.own)
+        return max(0.0, others / took)
 
 
 def filesystem(path):
