@@ -63,11 +63,13 @@ static json_t *applied(const struct item *it)
     return o;
 }
 
+/* What is given whole becomes the object itself, without a copy: all that is changed in it from here on
+ * is the server's to set, and is set anew when a lost race repeats the write. */
 static json_t *item_next(const struct item *it, struct err *err)
 {
     switch (it->verb) {
     case ITEM_APPLY:
-        return it->before ? applied(it) : json_deep_copy(it->input);
+        return it->before ? applied(it) : json_incref(it->input);
     case ITEM_PATCH:
         if (it->patch == ITEM_PATCH_JSON)
             return patch_json(it->before, it->input, err);
@@ -75,7 +77,7 @@ static json_t *item_next(const struct item *it, struct err *err)
             return patch_strategic(it->kind, it->before, it->input, err);
         return patch_merge(it->before, it->input, err);
     default:
-        return json_deep_copy(it->input);
+        return json_incref(it->input);
     }
 }
 
