@@ -130,6 +130,18 @@ const json_t *condition_get(const json_t *object, const char *type)
     return condition_find(json_at(object, "status.conditions"), type);
 }
 
+uint64_t status_said_at(const json_t *object, uint64_t mod_rev)
+{
+    const json_t *c = condition_get(object, "Distributed");
+    const json_t *generation = json_at(object, "metadata.generation");
+    struct slice words, at;
+    uint64_t rev;
+    bool says = generation && json_equal(generation, json_object_get(c, "observedGeneration")) &&
+                slice_cut_last(json_str(c, "message"), '@', &words, &at) && slice_u64(at, &rev) &&
+                rev <= mod_rev;
+    return says ? rev : mod_rev;
+}
+
 static bool set_text(json_t *o, const char *key, struct slice value)
 {
     if (slice_eq(json_str(o, key), value) && json_object_get(o, key))

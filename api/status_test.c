@@ -190,6 +190,36 @@ static void cells_say_what_kubectl_says(void **state)
     }
 }
 
+/* Else replicas that start at different times give one resource different versions. */
+static void names_the_revision_of_what_is_said(void **state)
+{
+    (void)state;
+#define SAYS(generation, observed, message)                                                        \
+    "{\"metadata\":{\"generation\":" generation                                                    \
+    "},\"status\":{\"conditions\":[{\"type\":\"Distributed\",\"observedGeneration\":" observed     \
+    ",\"message\":\"" message "\"}]}}"
+    static const struct {
+        const char *object;
+        uint64_t revision; /* with mod_rev 50 */
+    } cases[] = {
+        {SAYS("2", "2", "8/8 @41"), 41},
+        {SAYS("2", "2", "no proxies @7"), 7},
+        {SAYS("3", "2", "8/8 @41"), 50},
+        {SAYS("2", "2", "8/8"), 50},
+        {SAYS("2", "2", "8/8 @x"), 50},
+        {SAYS("2", "2", "8/8 @51"), 50},
+        {"{\"metadata\":{\"generation\":1}}", 50},
+        {"{}", 50},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        json_t *o = json_parse(slice_of(cases[i].object), NULL);
+        assert_non_null(o);
+        if (status_said_at(o, 50) != cases[i].revision)
+            fail_msg("%s", cases[i].object);
+        json_decref(o);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -199,6 +229,7 @@ int main(void)
         cmocka_unit_test(ages_as_kubectl),
         cmocka_unit_test(tables_have_the_columns_of_the_kind),
         cmocka_unit_test(cells_say_what_kubectl_says),
+        cmocka_unit_test(names_the_revision_of_what_is_said),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -27,6 +27,7 @@ struct conditions {
     struct map refused; /* key -> struct pending: Accepted is False */
     reg_rev seen;       /* changes up to it are in the maps */
     bool scanned;
+    bool left_out; /* a map was full: scan again when there is room */
     /* The write under way. */
     bool writing;
     struct arena arena;
@@ -37,12 +38,14 @@ struct conditions {
 
 /* Which objects. */
 
-static void pending_put(struct map *m, struct slice key, reg_rev revision)
+static void pending_put(struct conditions *c, struct map *m, struct slice key, reg_rev revision)
 {
     struct pending *p = map_get(m, key);
     if (!p) {
-        if (m->n >= CONDITIONS_PENDING_MAX)
+        if (m->n >= CONDITIONS_PENDING_MAX) {
+            c->left_out = true;
             return;
+        }
         p = mem_new(sizeof(*p) + key.n + 1);
         char *copy = (char *)(p + 1);
         memcpy(copy, key.p, key.n);
@@ -93,9 +96,9 @@ static void look_at(struct conditions *c, const struct reg_object *o)
     if (is_live(object))
         pending_del(&c->waiting, o->key);
     else
-        pending_put(&c->waiting, o->key, o->mod_rev);
+        pending_put(c, &c->waiting, o->key, o->mod_rev);
     if (condition_is(object, "Accepted", "False"))
-        pending_put(&c->refused, o->key, o->mod_rev);
+        pending_put(c, &c->refused, o->key, o->mod_rev);
     else
         pending_del(&c->refused, o->key);
     json_decref(object);
@@ -119,15 +122,22 @@ static bool on_object(void *ctx, const struct reg_object *o)
     return true;
 }
 
+static bool has_room(const struct conditions *c)
+{
+    return c->waiting.n <= CONDITIONS_PENDING_MAX / 2 && c->refused.n <= CONDITIONS_PENDING_MAX / 2;
+}
+
 /* Brings the maps up to the transaction's revision. */
 static void follow(struct conditions *c, struct reg_txn *txn)
 {
-    if (c->scanned && reg_changes(txn, c->seen, on_event, c) == REG_HISTORY_OK) {
+    bool again = c->left_out && has_room(c);
+    if (c->scanned && !again && reg_changes(txn, c->seen, on_event, c) == REG_HISTORY_OK) {
         c->seen = txn->revision;
         return;
     }
     pending_clear(&c->waiting);
     pending_clear(&c->refused);
+    c->left_out = false;
     reg_scan(txn, S(""), S(""), on_object, c);
     c->seen = txn->revision;
     c->scanned = true;
@@ -144,18 +154,23 @@ static const struct summary_rejection *rejection_of(const struct summary *s, str
     return NULL;
 }
 
-static bool set_distributed(json_t *object, const struct summary *s, reg_rev revision,
+/* The message ends in the revision at which a user wrote what is judged: status_said_at. */
+static bool set_distributed(json_t *object, const struct summary *s, bool refused, reg_rev revision,
                             int64_t wall_ms)
 {
     char text[96];
-    if (s->total)
-        snprintf(text, sizeof(text), "%u/%u @%llu", s->total, s->total,
-                 (unsigned long long)revision);
+    unsigned long long at = revision;
+    if (refused)
+        snprintf(text, sizeof(text), "refused @%llu", at);
+    else if (s->total)
+        snprintf(text, sizeof(text), "%u/%u @%llu", s->total, s->total, at);
     else
-        snprintf(text, sizeof(text), "no proxies @%llu", (unsigned long long)revision);
+        snprintf(text, sizeof(text), "no proxies @%llu", at);
     return condition_set(object, &(struct condition){.type = "Distributed",
-                                                     .status = "True",
-                                                     .reason = s->total ? "Live" : "NoProxies",
+                                                     .status = refused ? "False" : "True",
+                                                     .reason = refused    ? "Rejected"
+                                                               : s->total ? "Live"
+                                                                          : "NoProxies",
                                                      .message = slice_of(text),
                                                      .observed_generation =
                                                          json_int(object, "metadata.generation", 1),
@@ -192,20 +207,6 @@ static void op_add(struct conditions *c, const struct reg_object *o, json_t *obj
     buf_fini(&value);
 }
 
-/* The revision of what the object says: its last write, but for our own writes of its status, which
- * name it
- * ("8/8 @41"; pilot/model reads it back). */
-static reg_rev said_at(const json_t *object, reg_rev mod_rev)
-{
-    const json_t *c = condition_get(object, "Distributed");
-    struct slice words, at;
-    uint64_t rev;
-    bool same = json_int(c, "observedGeneration", 0) == json_int(object, "metadata.generation", 1);
-    return same && slice_cut_last(json_str(c, "message"), '@', &words, &at) && slice_u64(at, &rev)
-               ? rev
-               : mod_rev;
-}
-
 /* One object against the picture; adds an operation when its conditions are not true any more. */
 static void judge(struct conditions *c, struct reg_txn *txn, const struct summary *s,
                   struct slice key)
@@ -221,8 +222,8 @@ static void judge(struct conditions *c, struct reg_txn *txn, const struct summar
     bool was_refused = condition_is(object, "Accepted", "False");
     if (r || was_refused)
         changed |= set_accepted(object, r, now);
-    if (!r && !is_live(object) && summary_dist_lowest(&s->converged) >= o.mod_rev)
-        changed |= set_distributed(object, s, said_at(object, o.mod_rev), now);
+    if (r || (!is_live(object) && summary_dist_lowest(&s->converged) >= o.mod_rev))
+        changed |= set_distributed(object, s, r != NULL, status_said_at(object, o.mod_rev), now);
     if (changed)
         op_add(c, &o, object);
     json_decref(object);
@@ -235,14 +236,17 @@ static void judge_all(struct conditions *c, struct reg_txn *txn)
         for (size_t k = 0; k < s->rejections[i].source_count; k++)
             if (kind_of_key(s->rejections[i].sources[k]) &&
                 !map_get(&c->refused, s->rejections[i].sources[k]))
-                pending_put(&c->refused, s->rejections[i].sources[k], 0);
+                pending_put(c, &c->refused, s->rejections[i].sources[k], 0);
     reg_rev lowest = summary_dist_lowest(&s->converged);
     MAP_EACH (&c->waiting, e)
         if (((struct pending *)e->value)->revision <= lowest)
             judge(c, txn, s, e->key);
-    MAP_EACH (&c->refused, e)
-        if (!map_get(&c->waiting, e->key))
+    /* What is refused mostly waits too, for as long as it is refused. */
+    MAP_EACH (&c->refused, e) {
+        const struct pending *waits = map_get(&c->waiting, e->key);
+        if (!waits || waits->revision > lowest)
             judge(c, txn, s, e->key);
+    }
 }
 
 /* Writing. */
@@ -276,6 +280,7 @@ static void conditions_run(struct env_task *t)
     }
     if (!reg_txn_begin(c->store, &txn, &err)) {
         LOG_ERROR("conditions.read", F_ERR(&err));
+        env_timer_start(c->opt.env, &c->retry, CONDITIONS_RETRY_MS);
         return;
     }
     arena_reset(&c->arena);

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "api/status.h"
 #include "base/core/assert.h"
 #include "base/core/hash.h"
 #include "base/wire/json.h"
@@ -268,25 +269,6 @@ static void object_replace(struct model *m, struct slice key, struct model_objec
     object_free(was);
 }
 
-/* The revision of what an object says, where its status tells: "Distributed: 7/7 @41" for the
- * generation that it has was written after revision 41, and nothing but status since. Else the last
- * write. A replica that saw 41 and one that starts now then give the same version to what is made
- * of it. */
-static reg_rev said_at(const struct model_object *o, reg_rev mod_rev)
-{
-    const json_t *generation = jr_path(o->json, "metadata", "generation", NULL);
-    JR_EACH (jr_path(o->json, "status", "conditions", NULL), i, c) {
-        struct slice words, at;
-        uint64_t rev;
-        if (slice_eq(jr_str(c, "type"), S("Distributed")) && generation &&
-            json_equal((json_t *)generation, json_object_get(c, "observedGeneration")) &&
-            slice_cut_last(jr_str(c, "message"), '@', &words, &at) && slice_u64(at, &rev) &&
-            rev <= mod_rev)
-            return rev;
-    }
-    return mod_rev;
-}
-
 void model_apply(struct model *m, struct slice key, struct slice value, reg_rev create_rev,
                  reg_rev mod_rev)
 {
@@ -300,7 +282,7 @@ void model_apply(struct model *m, struct slice key, struct slice value, reg_rev 
     struct model_object *o = object_parse(m, row, key, value, &e, &err);
     if (o) {
         o->create_rev = create_rev;
-        o->mod_rev = said_at(o, mod_rev);
+        o->mod_rev = status_said_at(o->json, mod_rev);
         o->seen = m->reloads;
         if (!kinds_read[row].parse(o, &e, &err))
             e.n = 0;
