@@ -35,8 +35,9 @@ static bool has_port(const json_t *service, int64_t number)
 {
     const json_t *port;
     size_t i;
-    json_array_foreach(json_at(service, "spec.ports"), i,
-                       port) if (json_int(port, "port", -1) == number) return true;
+    json_array_foreach (json_at(service, "spec.ports"), i, port)
+        if (json_int(port, "port", -1) == number)
+            return true;
     return false;
 }
 
@@ -146,8 +147,7 @@ static bool server_serves(const json_t *server, struct slice gateway_ns, struct 
 {
     const json_t *item;
     size_t i;
-    json_array_foreach(json_object_get(server, "hosts"), i, item)
-    {
+    json_array_foreach (json_object_get(server, "hosts"), i, item) {
         struct slice scope, served;
         if (!slice_cut(json_slice(item), '/', &scope, &served)) {
             served = json_slice(item);
@@ -167,13 +167,12 @@ static void warn_unserved_hosts(struct check *c, const json_t *gateway)
     struct slice gateway_ns = json_str(gateway, "metadata.namespace");
     const json_t *host, *server;
     size_t i, k;
-    json_array_foreach(json_at(c->object, "spec.hosts"), i, host)
-    {
+    json_array_foreach (json_at(c->object, "spec.hosts"), i, host) {
         bool served = false;
         struct slice full = analyze_full_host(json_slice(host), a->ns, &a->arena);
-        json_array_foreach(json_at(gateway, "spec.servers"), k, server) served |=
-            server_serves(server, gateway_ns, a->ns, json_slice(host)) ||
-            server_serves(server, gateway_ns, a->ns, full);
+        json_array_foreach (json_at(gateway, "spec.servers"), k, server)
+            served |= server_serves(server, gateway_ns, a->ns, json_slice(host)) ||
+                      server_serves(server, gateway_ns, a->ns, full);
         if (!served)
             check_warn(c, "WFT0132: no server of Gateway %.*s/%.*s has the host \"%.*s\"",
                        SLICE(gateway_ns), CUT(json_str(gateway, "metadata.name")),
@@ -242,8 +241,9 @@ static bool has_subset(const json_t *spec, struct slice name)
 {
     const json_t *subset;
     size_t i;
-    json_array_foreach(json_object_get(spec, "subsets"), i,
-                       subset) if (slice_eq(json_str(subset, "name"), name)) return true;
+    json_array_foreach (json_object_get(spec, "subsets"), i, subset)
+        if (slice_eq(json_str(subset, "name"), name))
+            return true;
     return false;
 }
 
@@ -366,8 +366,8 @@ static struct analyze_hint hint_of(const json_t *object)
     const json_t *spec = json_object_get(object, "spec"), *host;
     size_t i;
     analyze_each_destination(spec, hint_destination, &h);
-    json_array_foreach(json_object_get(spec, "hosts"), i, host) h.all |=
-        !hint_add(&h.hint, json_slice(host));
+    json_array_foreach (json_object_get(spec, "hosts"), i, host)
+        h.all |= !hint_add(&h.hint, json_slice(host));
     if (json_str(spec, "host").n)
         h.all |= !hint_add(&h.hint, json_str(spec, "host"));
     return h.all ? (struct analyze_hint){0} : h.hint;

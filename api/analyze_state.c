@@ -40,8 +40,9 @@ bool analyze_is_for_mesh(const json_t *spec)
     size_t i;
     if (!json_array_size(json_object_get(spec, "gateways")))
         return true;
-    json_array_foreach(json_object_get(spec, "gateways"), i,
-                       gateway) if (slice_eq(json_slice(gateway), S("mesh"))) return true;
+    json_array_foreach (json_object_get(spec, "gateways"), i, gateway)
+        if (slice_eq(json_slice(gateway), S("mesh")))
+            return true;
     return false;
 }
 
@@ -56,8 +57,7 @@ static bool visit_weighted(const struct visit *v, const json_t *list)
 {
     const json_t *item, *destination;
     size_t i;
-    json_array_foreach(list, i, item)
-    {
+    json_array_foreach (list, i, item) {
         destination = json_object_get(item, "destination");
         if (destination && !v->fn(v->arg, destination))
             return false;
@@ -81,8 +81,9 @@ void analyze_each_destination(const json_t *spec, bool (*fn)(void *arg, const js
     const json_t *route;
     size_t i;
     for (size_t r = 0; r < ARRAY_LEN(kinds_of_routes); r++)
-        json_array_foreach(json_object_get(spec, kinds_of_routes[r]), i,
-                           route) if (!visit_route(&v, route)) return;
+        json_array_foreach (json_object_get(spec, kinds_of_routes[r]), i, route)
+            if (!visit_route(&v, route))
+                return;
 }
 
 /* Indexes. */
@@ -111,8 +112,8 @@ static struct slice *copy_words(struct analyzer *a, const json_t *list, const ch
     const json_t *item;
     size_t i;
     struct slice *words = ARENA_ARRAY(&a->arena, struct slice, json_array_size(list) + 1);
-    json_array_foreach(list, i, item) words[i] =
-        arena_dup(&a->arena, json_slice(key ? json_object_get(item, key) : item));
+    json_array_foreach (list, i, item)
+        words[i] = arena_dup(&a->arena, json_slice(key ? json_object_get(item, key) : item));
     *ret_count = json_array_size(list);
     return words;
 }
@@ -168,7 +169,7 @@ static bool read_entry(void *arg, const json_t *object)
     struct analyzer *a = arg;
     const json_t *host;
     size_t i;
-    json_array_foreach(json_at(object, "spec.hosts"), i, host)
+    json_array_foreach (json_at(object, "spec.hosts"), i, host)
         index_add(a, &a->entries, object, json_slice(host));
     return a->entries.count < ANALYZE_OBJECTS_MAX;
 }
@@ -206,7 +207,7 @@ static bool read_virtual_service(void *arg, const json_t *object)
     const json_t *spec = json_object_get(object, "spec"), *host;
     size_t i;
     if (analyze_is_for_mesh(spec))
-        json_array_foreach(json_object_get(spec, "hosts"), i, host)
+        json_array_foreach (json_object_get(spec, "hosts"), i, host)
             index_add(a, &a->mesh_hosts, object, json_slice(host));
     analyze_each_destination(spec, read_user, &(struct user){a, object});
     return a->mesh_hosts.count < ANALYZE_OBJECTS_MAX;

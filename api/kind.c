@@ -327,14 +327,14 @@ static void drop_nulls(json_t *v)
     const char *key;
     json_t *child;
     size_t i;
-    json_object_foreach_safe(v, next, key, child)
-    {
+    json_object_foreach_safe (v, next, key, child) {
         if (json_is_null(child))
             json_object_del(v, key);
         else
             drop_nulls(child);
     }
-    json_array_foreach(v, i, child) drop_nulls(child);
+    json_array_foreach (v, i, child)
+        drop_nulls(child);
 }
 
 static void set_default(json_t *object, const char *key, const char *value)
@@ -352,8 +352,7 @@ static void default_service(json_t *object)
     set_default(spec, "sessionAffinity", "None");
     bool external_name = slice_eq(json_str(spec, "type"), S("ExternalName"));
     size_t i;
-    json_array_foreach(json_object_get(spec, "ports"), i, port)
-    {
+    json_array_foreach (json_object_get(spec, "ports"), i, port) {
         if (!json_is_object(port))
             continue;
         set_default(port, "protocol", "TCP");
@@ -366,8 +365,9 @@ static void default_endpoint_slice(json_t *object)
 {
     json_t *port;
     size_t i;
-    json_array_foreach(json_object_get(object, "ports"), i, port) if (json_is_object(port))
-        set_default(port, "protocol", "TCP");
+    json_array_foreach (json_object_get(object, "ports"), i, port)
+        if (json_is_object(port))
+            set_default(port, "protocol", "TCP");
 }
 
 static void default_namespace(json_t *object)

@@ -66,14 +66,14 @@ void kind_cell_external_ip(const json_t *object, struct buf *out)
     struct joiner j = {.out = out, .max = KIND_CELL_ITEMS_MAX};
     const json_t *v;
     size_t i;
-    json_array_foreach(json_at(object, "status.loadBalancer.ingress"), i, v)
-    {
+    json_array_foreach (json_at(object, "status.loadBalancer.ingress"), i, v) {
         struct slice ip = json_str(v, "ip");
         if (join_next(&j))
             buf_append(out, ip.n ? ip : json_str(v, "hostname"));
     }
-    json_array_foreach(json_at(object, "spec.externalIPs"), i, v) if (join_next(&j))
-        buf_append(out, json_slice(v));
+    json_array_foreach (json_at(object, "spec.externalIPs"), i, v)
+        if (join_next(&j))
+            buf_append(out, json_slice(v));
     join_end(&j);
 }
 
@@ -82,8 +82,7 @@ void kind_cell_service_ports(const json_t *object, struct buf *out)
     struct joiner j = {.out = out, .max = SIZE_MAX};
     const json_t *v;
     size_t i;
-    json_array_foreach(json_at(object, "spec.ports"), i, v)
-    {
+    json_array_foreach (json_at(object, "spec.ports"), i, v) {
         join_next(&j);
         buf_printf(out, "%lld", (long long)json_int(v, "port", 0));
         if (json_int(v, "nodePort", 0))
@@ -120,8 +119,7 @@ void kind_cell_slice_ports(const json_t *object, struct buf *out)
     struct joiner j = {.out = out, .max = KIND_CELL_ITEMS_MAX};
     const json_t *v;
     size_t i;
-    json_array_foreach(json_at(object, "ports"), i, v)
-    {
+    json_array_foreach (json_at(object, "ports"), i, v) {
         if (!join_next(&j))
             continue;
         if (json_at(v, "port"))
@@ -137,9 +135,10 @@ void kind_cell_slice_endpoints(const json_t *object, struct buf *out)
     struct joiner j = {.out = out, .max = KIND_CELL_ITEMS_MAX};
     const json_t *endpoint, *address;
     size_t i, k;
-    json_array_foreach(json_at(object, "endpoints"), i, endpoint)
-        json_array_foreach(json_object_get(endpoint, "addresses"), k, address) if (join_next(&j))
-            buf_append(out, json_slice(address));
+    json_array_foreach (json_at(object, "endpoints"), i, endpoint)
+        json_array_foreach (json_object_get(endpoint, "addresses"), k, address)
+            if (join_next(&j))
+                buf_append(out, json_slice(address));
     join_end(&j);
 }
 
@@ -178,8 +177,9 @@ void kind_cell_subsets(const json_t *object, struct buf *out)
     struct joiner j = {.out = out, .max = KIND_CELL_ITEMS_MAX};
     const json_t *v;
     size_t i;
-    json_array_foreach(json_at(object, "spec.subsets"), i, v) if (join_next(&j))
-        buf_append(out, json_str(v, "name"));
+    json_array_foreach (json_at(object, "spec.subsets"), i, v)
+        if (join_next(&j))
+            buf_append(out, json_str(v, "name"));
     join_end(&j);
 }
 
@@ -188,9 +188,10 @@ void kind_cell_gateway_ports(const json_t *object, struct buf *out)
     struct joiner j = {.out = out, .max = KIND_CELL_ITEMS_MAX};
     const json_t *v;
     size_t i;
-    json_array_foreach(json_at(object, "spec.servers"), i, v) if (join_next(&j))
-        buf_printf(out, "%lld/%.*s", (long long)json_int(v, "port.number", 0),
-                   SLICE(json_str(v, "port.protocol")));
+    json_array_foreach (json_at(object, "spec.servers"), i, v)
+        if (join_next(&j))
+            buf_printf(out, "%lld/%.*s", (long long)json_int(v, "port.number", 0),
+                       SLICE(json_str(v, "port.protocol")));
     join_end(&j);
 }
 
@@ -198,8 +199,7 @@ void kind_cell_live(const json_t *object, struct buf *out)
 {
     const json_t *condition;
     size_t i;
-    json_array_foreach(json_at(object, "status.conditions"), i, condition)
-    {
+    json_array_foreach (json_at(object, "status.conditions"), i, condition) {
         if (slice_eq(json_str(condition, "type"), S("Distributed"))) {
             buf_append(out, json_str(condition, "message"));
             return;

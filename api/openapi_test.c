@@ -43,8 +43,9 @@ static const json_t *by_name(const json_t *list, const char *key, const char *na
 {
     const json_t *item;
     size_t i;
-    json_array_foreach(list, i,
-                       item) if (slice_eq(json_str(item, key), slice_of(name))) return item;
+    json_array_foreach (list, i, item)
+        if (slice_eq(json_str(item, key), slice_of(name)))
+            return item;
     return NULL;
 }
 
@@ -165,7 +166,8 @@ static void references_lead_somewhere(const json_t *schemas, const json_t *v)
         assert_non_null(json_get(schemas, slice_skip(ref, 21)));
     json_object_foreach ((json_t *)(uintptr_t)v, key, child)
         references_lead_somewhere(schemas, child);
-    json_array_foreach(v, i, child) references_lead_somewhere(schemas, child);
+    json_array_foreach (v, i, child)
+        references_lead_somewhere(schemas, child);
 }
 
 static void the_index_lists_documents_that_exist(void **state)

@@ -171,7 +171,8 @@ static void measure(const json_t *v, size_t depth, size_t *nodes, size_t *deepes
         return;
     json_object_foreach ((json_t *)(uintptr_t)v, key, child)
         measure(child, depth + 1, nodes, deepest);
-    json_array_foreach(v, i, child) measure(child, depth + 1, nodes, deepest);
+    json_array_foreach (v, i, child)
+        measure(child, depth + 1, nodes, deepest);
 }
 
 static size_t steps(struct slice pointer)

@@ -62,10 +62,10 @@ static bool merge_items(const struct schema *s, json_t *list, const json_t *patc
     size_t i;
     if (json_array_size(list) + json_array_size(patch) > PATCH_ITEMS_MAX)
         return err_set(err, ERR_LIMIT, "a list of more than %d items", PATCH_ITEMS_MAX);
-    json_array_foreach(patch, i, item) if (slice_eq(json_str(item, "$patch"), S("replace")) &&
-                                           json_object_size(item) == 1) json_array_clear(list);
-    json_array_foreach(patch, i, item)
-    {
+    json_array_foreach (patch, i, item)
+        if (slice_eq(json_str(item, "$patch"), S("replace")) && json_object_size(item) == 1)
+            json_array_clear(list);
+    json_array_foreach (patch, i, item) {
         bool only_directive =
             slice_eq(json_str(item, "$patch"), S("replace")) && json_object_size(item) == 1;
         if (!only_directive && !merge_item(s, list, item, err))
@@ -82,8 +82,7 @@ static void order_items(const char *key, json_t *list, const json_t *order)
     size_t i;
     if (json_array_size(order) > PATCH_ITEMS_MAX || json_array_size(list) > PATCH_ITEMS_MAX)
         return;
-    json_array_foreach(order, i, wanted)
-    {
+    json_array_foreach (order, i, wanted) {
         size_t at = find_item(list, key, json_object_get(wanted, key));
         if (at == json_array_size(list))
             continue;
@@ -110,17 +109,17 @@ static void merge_set(json_t *list, const json_t *patch)
 {
     json_t *value;
     size_t i;
-    json_array_foreach(patch, i, value) if (json_array_size(list) < PATCH_ITEMS_MAX &&
-                                            find_scalar(list, value) == json_array_size(list))
-        json_array_append(list, value);
+    json_array_foreach (patch, i, value)
+        if (json_array_size(list) < PATCH_ITEMS_MAX &&
+            find_scalar(list, value) == json_array_size(list))
+            json_array_append(list, value);
 }
 
 static void remove_scalars(json_t *list, const json_t *gone)
 {
     const json_t *value;
     size_t i;
-    json_array_foreach(gone, i, value)
-    {
+    json_array_foreach (gone, i, value) {
         size_t at = find_scalar(list, value);
         if (at < json_array_size(list))
             json_array_remove(list, at);
@@ -134,8 +133,7 @@ static void retain(json_t *target, const json_t *keys)
     void *next;
     const char *key;
     json_t *value;
-    json_object_foreach_safe(target, next, key, value)
-    {
+    json_object_foreach_safe (target, next, key, value) {
         json_t *name = json_string(key);
         if (find_scalar(keys, name) == json_array_size(keys))
             json_object_del(target, key);

@@ -61,8 +61,9 @@ static bool crd_requires(const json_t *crd, const char *name)
 {
     const json_t *required;
     size_t i;
-    json_array_foreach(json_object_get(crd, "required"), i,
-                       required) if (slice_eq(json_slice(required), slice_of(name))) return true;
+    json_array_foreach (json_object_get(crd, "required"), i, required)
+        if (slice_eq(json_slice(required), slice_of(name)))
+            return true;
     return false;
 }
 

@@ -120,8 +120,9 @@ static json_t *condition_find(json_t *conditions, const char *type)
 {
     size_t i;
     json_t *c;
-    json_array_foreach(conditions, i,
-                       c) if (slice_eq(json_str(c, "type"), slice_of(type))) return c;
+    json_array_foreach (conditions, i, c)
+        if (slice_eq(json_str(c, "type"), slice_of(type)))
+            return c;
     return NULL;
 }
 

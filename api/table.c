@@ -98,7 +98,8 @@ json_t *table_of(const struct kind *k, const json_t *items, struct slice resourc
 {
     json_t *rows = json_array(), *o;
     size_t i;
-    json_array_foreach(items, i, o) json_array_append_new(rows, row_of(k, o, wall_ms));
+    json_array_foreach (items, i, o)
+        json_array_append_new(rows, row_of(k, o, wall_ms));
     json_t *meta = json_object();
     json_object_set_new(meta, "resourceVersion", json_string_of(resource_version));
     return json_pack("{s:s,s:s,s:o,s:o,s:o}", "kind", "Table", "apiVersion", "meta.k8s.io/v1",

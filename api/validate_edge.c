@@ -74,8 +74,9 @@ static bool has_port_named(const json_t *spec, struct slice name)
 {
     const json_t *port;
     size_t i;
-    json_array_foreach(json_object_get(spec, "ports"), i,
-                       port) if (slice_eq(json_str(port, "name"), name)) return true;
+    json_array_foreach (json_object_get(spec, "ports"), i, port)
+        if (slice_eq(json_str(port, "name"), name))
+            return true;
     return false;
 }
 
@@ -114,8 +115,9 @@ static bool has_wildcard_host(const json_t *spec)
 {
     const json_t *host;
     size_t i;
-    json_array_foreach(json_object_get(spec, "hosts"), i,
-                       host) if (slice_starts(json_slice(host), S("*"))) return true;
+    json_array_foreach (json_object_get(spec, "hosts"), i, host)
+        if (slice_starts(json_slice(host), S("*")))
+            return true;
     return false;
 }
 
@@ -252,8 +254,7 @@ static void check_server_names(struct check *c, const json_t *servers)
     struct map seen = {0};
     const json_t *server;
     size_t i;
-    json_array_foreach(servers, i, server)
-    {
+    json_array_foreach (servers, i, server) {
         struct slice name = json_str(server, "port.name");
         if (!name.n || !map_put(&seen, name, &seen))
             continue;
@@ -342,8 +343,7 @@ static void check_places_differ(struct check *c, const json_t *listeners)
     struct arena arena = {0};
     const json_t *listener;
     size_t i;
-    json_array_foreach(listeners, i, listener)
-    {
+    json_array_foreach (listeners, i, listener) {
         int64_t number = json_int(listener, "port.number", 0);
         struct slice place =
             arena_printf(&arena, "%.*s:%lld", SLICE(json_str(listener, "bind")), (long long)number);

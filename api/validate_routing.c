@@ -430,8 +430,7 @@ static bool covered_by_hosts(const struct check *c, struct slice sni)
 {
     const json_t *host;
     size_t i;
-    json_array_foreach(json_at(c->object, "spec.hosts"), i, host)
-    {
+    json_array_foreach (json_at(c->object, "spec.hosts"), i, host) {
         struct slice h = json_slice(host);
         /* A short name covers its own full form. */
         if (name_host_covers(h, sni) || (slice_find(h, '.') == SIZE_MAX && slice_starts(sni, h)))
@@ -526,7 +525,9 @@ static bool catches_all(const json_t *route)
     size_t i;
     if (!json_array_size(matches))
         return true;
-    json_array_foreach(matches, i, match) if (matches_all(match)) return true;
+    json_array_foreach (matches, i, match)
+        if (matches_all(match))
+            return true;
     return false;
 }
 
@@ -572,8 +573,9 @@ static bool is_for_mesh(const json_t *spec)
     size_t i;
     if (!json_array_size(gateways))
         return true;
-    json_array_foreach(gateways, i,
-                       gateway) if (slice_eq(json_slice(gateway), S("mesh"))) return true;
+    json_array_foreach (gateways, i, gateway)
+        if (slice_eq(json_slice(gateway), S("mesh")))
+            return true;
     return false;
 }
 
@@ -583,8 +585,7 @@ static void check_hosts(struct check *c, const json_t *hosts)
     const json_t *host;
     size_t i;
     bool mesh = is_for_mesh(json_object_get(c->object, "spec"));
-    json_array_foreach(hosts, i, host)
-    {
+    json_array_foreach (hosts, i, host) {
         struct slice s = json_slice(host);
         size_t at = check_enter_index(c, i);
         if (mesh && slice_eq(s, S("*")))

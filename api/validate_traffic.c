@@ -225,8 +225,7 @@ static void check_subsets_differ(struct check *c, const json_t *subsets)
     struct map seen = {0};
     const json_t *subset;
     size_t i;
-    json_array_foreach(subsets, i, subset)
-    {
+    json_array_foreach (subsets, i, subset) {
         struct slice name = json_str(subset, "name");
         if (!name.n || !map_put(&seen, name, &seen))
             continue;

@@ -40,8 +40,7 @@ static size_t print_causes(struct cli *c, const struct manifest *m, const json_t
 {
     size_t i;
     json_t *cause;
-    json_array_foreach(causes, i, cause)
-    {
+    json_array_foreach (causes, i, cause) {
         struct slice message = json_str(cause, "message");
         print_problem(c, m, json_str(cause, "field"), message);
         *ret_finding = *ret_finding || is_finding(message);
@@ -101,8 +100,7 @@ static void print_warnings(struct cli *c, const struct manifest *m, const json_t
     size_t i, index;
     json_t *w;
     struct slice rest, field, message;
-    json_array_foreach(json_object_get(answer, "warnings"), i, w)
-    {
+    json_array_foreach (json_object_get(answer, "warnings"), i, w) {
         struct slice text = json_slice(w);
         fputs("Warning: ", c->err);
         if (!slice_cut(text, ':', &field, &message) || !manifest_place(m, field, &index, &rest))
@@ -181,8 +179,7 @@ static void print_results(struct cli *c, const json_t *answer, const char *suffi
     size_t i;
     json_t *item;
     bool name_only = cli_output(c) == OUTPUT_NAME;
-    json_array_foreach(json_object_get(answer, "items"), i, item)
-    {
+    json_array_foreach (json_object_get(answer, "items"), i, item) {
         cli_print_text(c->out, item_title(c, item));
         if (!name_only)
             fprintf(c->out, " %.*s%s", SLICE(json_str(item, "result")), suffix);
@@ -197,8 +194,7 @@ static const char *common_word(const json_t *answer)
     size_t i;
     json_t *item;
     struct slice word = {0};
-    json_array_foreach(json_object_get(answer, "items"), i, item)
-    {
+    json_array_foreach (json_object_get(answer, "items"), i, item) {
         struct slice result = json_str(item, "result");
         if (i > 0 && !slice_eq(result, word))
             return "configured";
@@ -304,8 +300,7 @@ static void print_rejection(struct cli *c, const struct manifest *m, const json_
     const struct manifest_item *item = NULL;
     size_t i;
     json_t *source;
-    json_array_foreach(json_object_get(r, "sources"), i, source)
-    {
+    json_array_foreach (json_object_get(r, "sources"), i, source) {
         if (m && !item)
             item = manifest_find(m, json_slice(source));
     }
@@ -317,7 +312,7 @@ static void print_rejection(struct cli *c, const struct manifest *m, const json_
         fprintf(c->err, " and %" PRId64 " more", others);
     fprintf(c->err, ": %.*s %.*s: ", SLICE(json_str(r, "type")), SLICE(json_str(r, "resource")));
     cli_print_text(c->err, json_str(r, "message"));
-    json_array_foreach(json_object_get(r, "sources"), i, source)
+    json_array_foreach (json_object_get(r, "sources"), i, source)
         fprintf(c->err, "%s%.*s", i ? ", " : " (from ", SLICE(json_slice(source)));
     fputs(i ? ")\n" : "\n", c->err);
 }
@@ -326,8 +321,7 @@ static void print_behind(struct cli *c, const json_t *answer)
 {
     size_t i;
     json_t *name;
-    json_array_foreach(json_object_get(answer, "behind"), i, name)
-    {
+    json_array_foreach (json_object_get(answer, "behind"), i, name) {
         fputs(i ? ", " : "; behind: ", c->err);
         cli_print_text(c->err, json_slice(name));
     }
@@ -338,7 +332,8 @@ static int wait_failed(struct cli *c, const json_t *answer, const struct manifes
     const json_t *rejected = json_object_get(answer, "rejected");
     size_t i;
     json_t *r;
-    json_array_foreach(rejected, i, r) print_rejection(c, m, r);
+    json_array_foreach (rejected, i, r)
+        print_rejection(c, m, r);
     fflush(c->out);
     fprintf(c->err,
             "error: %s: @%" PRId64 " is live on %" PRId64 "/%" PRId64 " after %" PRId64 " ms",

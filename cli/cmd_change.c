@@ -71,8 +71,7 @@ static bool doom_selected(struct cli *c, struct buf *text, const struct kind *k,
     json_t *list = target_list(c, k, ns, CLIENT_OBJECT, err), *o;
     size_t i;
     bool ok = list != NULL;
-    json_array_foreach(json_object_get(list, "items"), i, o)
-    {
+    json_array_foreach (json_object_get(list, "items"), i, o) {
         ok = ok &&
              doom(c, text, k, json_str(o, "metadata.namespace"), json_str(o, "metadata.name"), err);
     }
@@ -196,8 +195,7 @@ static bool condition_holds(const struct goal *g, const json_t *object)
     size_t i;
     json_t *cond;
     int64_t generation = json_int(object, "metadata.generation", 0);
-    json_array_foreach(json_at(object, "status.conditions"), i, cond)
-    {
+    json_array_foreach (json_at(object, "status.conditions"), i, cond) {
         if (slice_eq_nocase(json_str(cond, "type"), g->condition))
             return slice_eq_nocase(json_str(cond, "status"), g->status) &&
                    json_int(cond, "observedGeneration", generation) >= generation;

@@ -52,8 +52,7 @@ static void conditions(struct cli *c, const json_t *object)
     size_t i;
     json_t *cond;
     table_columns(&t, titles, ARRAY_LEN(titles));
-    json_array_foreach(json_at(object, "status.conditions"), i, cond)
-    {
+    json_array_foreach (json_at(object, "status.conditions"), i, cond) {
         struct slice status = json_str(cond, "status");
         table_cell(&t, json_str(cond, "type"));
         table_cell_tint(&t, status, slice_eq(status, S("True")) ? TINT_GOOD : TINT_WARN);
@@ -74,8 +73,7 @@ static bool caused_by(const json_t *rejection, struct slice key)
 {
     size_t i;
     json_t *source;
-    json_array_foreach(json_object_get(rejection, "sources"), i, source)
-    {
+    json_array_foreach (json_object_get(rejection, "sources"), i, source) {
         if (slice_eq(json_slice(source), key))
             return true;
     }
@@ -86,8 +84,7 @@ static void rejections(struct cli *c, const json_t *list, struct slice key)
 {
     size_t i;
     json_t *r;
-    json_array_foreach(list, i, r)
-    {
+    json_array_foreach (list, i, r) {
         if (!caused_by(r, key))
             continue;
         field(c, "Rejected by:",
@@ -148,8 +145,7 @@ static int describe_list(struct cli *c, const struct kind *k)
     json_t *o, *list = target_list(c, k, ns, CLIENT_OBJECT, &err);
     if (!list)
         return cli_fail(c, &err);
-    json_array_foreach(json_object_get(list, "items"), i, o)
-    {
+    json_array_foreach (json_object_get(list, "items"), i, o) {
         if (i)
             fputs("\n\n", c->out);
         describe_object(c, k, o);

@@ -45,8 +45,7 @@ static void grid_columns(struct grid *g, const json_t *definitions)
         table_column(&g->table, S("EVENT"));
     if (g->with_ns)
         table_column(&g->table, S("NAMESPACE"));
-    json_array_foreach(definitions, i, d)
-    {
+    json_array_foreach (definitions, i, d) {
         if ((json_int(d, "priority", 0) > 0 && !g->wide) || g->shown_n == CLI_COLUMNS_MAX / 2)
             continue;
         g->shown[g->shown_n++] = i;
@@ -104,7 +103,8 @@ static void grid_rows(struct grid *g, const json_t *table, struct slice event)
 {
     size_t i;
     json_t *row;
-    json_array_foreach(json_object_get(table, "rows"), i, row) grid_row(g, row, event);
+    json_array_foreach (json_object_get(table, "rows"), i, row)
+        grid_row(g, row, event);
 }
 
 /* What was asked for. */
@@ -263,7 +263,8 @@ static void collect(struct getting *g, const struct target *t)
     if (t->name.n || !json_is_array(items))
         take_object(g, t->kind, body);
     else
-        json_array_foreach(items, i, object) take_object(g, t->kind, object);
+        json_array_foreach (items, i, object)
+            take_object(g, t->kind, object);
     json_decref(body);
 }
 
@@ -271,8 +272,7 @@ static void print_names(struct getting *g)
 {
     size_t i;
     json_t *o;
-    json_array_foreach(g->objects, i, o)
-    {
+    json_array_foreach (g->objects, i, o) {
         const struct kind *k = kind_of_object(o, NULL);
         struct slice name = json_str(o, k ? "metadata.name" : "name");
         cli_print_text(g->c->out, k ? cli_title(g->c, k, name) : name);
@@ -395,8 +395,7 @@ static void watch_first(struct watching *w, json_t *list, enum client_form form)
         grid_rows(&w->grid, list, S("ADDED"));
         table_print(&w->grid.table, w->g->c->out, &style);
     } else {
-        json_array_foreach(json_object_get(list, "items"), i, o)
-        {
+        json_array_foreach (json_object_get(list, "items"), i, o) {
             json_t *event = json_pack("{s:s,s:O}", "type", "ADDED", "object", o);
             watch_data(w, event);
             json_decref(event);

@@ -93,8 +93,7 @@ static void endpoint_rows(struct table *t, struct slice cluster, const json_t *l
 {
     size_t i;
     json_t *e;
-    json_array_foreach(json_object_get(locality, "lbEndpoints"), i, e)
-    {
+    json_array_foreach (json_object_get(locality, "lbEndpoints"), i, e) {
         struct slice health = json_str(e, "healthStatus");
         table_cell(t, address_text(t, json_at(e, "endpoint.address")));
         table_cell(t, health.n ? health : S("HEALTHY"));
@@ -113,7 +112,7 @@ static void assignment_rows(struct table *t, const struct cli *c, struct slice c
     json_t *locality;
     if (!cluster_wanted(c, cluster))
         return;
-    json_array_foreach(json_object_get(assignment, "endpoints"), i, locality)
+    json_array_foreach (json_object_get(assignment, "endpoints"), i, locality)
         endpoint_rows(t, cluster, locality);
 }
 
@@ -135,8 +134,9 @@ static struct slice join(struct table *t, const json_t *list, const char *with)
     struct slice all = S("");
     size_t i;
     json_t *v;
-    json_array_foreach(list, i, v) all =
-        arena_printf(&t->arena, "%.*s%s%.*s", SLICE(all), i ? with : "", SLICE(json_slice(v)));
+    json_array_foreach (list, i, v)
+        all =
+            arena_printf(&t->arena, "%.*s%s%.*s", SLICE(all), i ? with : "", SLICE(json_slice(v)));
     return all;
 }
 
@@ -153,9 +153,10 @@ static struct slice chain_match(struct table *t, const json_t *match)
     struct slice all = S(""), prefixes = {0};
     size_t i;
     json_t *range;
-    json_array_foreach(json_object_get(match, "prefixRanges"), i, range) prefixes =
-        arena_printf(&t->arena, "%.*s%s%.*s/%" PRId64, SLICE(prefixes), i ? "," : "",
-                     SLICE(json_str(range, "addressPrefix")), json_int(range, "prefixLen", 0));
+    json_array_foreach (json_object_get(match, "prefixRanges"), i, range)
+        prefixes =
+            arena_printf(&t->arena, "%.*s%s%.*s/%" PRId64, SLICE(prefixes), i ? "," : "",
+                         SLICE(json_str(range, "addressPrefix")), json_int(range, "prefixLen", 0));
     all = match_part(t, all, "SNI", join(t, json_object_get(match, "serverNames"), ","));
     all = match_part(t, all, "Transport", json_str(match, "transportProtocol"));
     all = match_part(t, all, "App", join(t, json_object_get(match, "applicationProtocols"), ","));
@@ -173,9 +174,9 @@ static struct slice weighted(struct table *t, const json_t *clusters)
     struct slice all = S("");
     size_t i;
     json_t *w;
-    json_array_foreach(clusters, i, w) all =
-        arena_printf(&t->arena, "%.*s%s%.*s: %" PRId64, SLICE(all), i ? ", " : "",
-                     SLICE(json_str(w, "name")), json_int(w, "weight", 0));
+    json_array_foreach (clusters, i, w)
+        all = arena_printf(&t->arena, "%.*s%s%.*s: %" PRId64, SLICE(all), i ? ", " : "",
+                           SLICE(json_str(w, "name")), json_int(w, "weight", 0));
     return all;
 }
 
@@ -219,8 +220,7 @@ static void listener_row(struct table *t, const struct cli *c, const json_t *res
     json_t *all = chains ? json_deep_copy(chains) : json_array();
     if (json_object_get(body, "defaultFilterChain"))
         json_array_append(all, json_object_get(body, "defaultFilterChain"));
-    json_array_foreach(all, i, chain)
-    {
+    json_array_foreach (all, i, chain) {
         table_cell(t, json_str(resource, "name"));
         table_cell(t, host);
         cell_or_dash(t, port);
@@ -274,10 +274,10 @@ static struct slice route_match(struct table *t, const json_t *match)
     struct slice all = path_match(t, match);
     size_t i;
     json_t *m;
-    json_array_foreach(json_object_get(match, "headers"), i, m) all =
-        arena_printf(&t->arena, "%.*s %.*s", SLICE(all), SLICE(header_match(t, m)));
-    json_array_foreach(json_object_get(match, "queryParameters"), i, m) all =
-        arena_printf(&t->arena, "%.*s ?%.*s", SLICE(all), SLICE(json_str(m, "name")));
+    json_array_foreach (json_object_get(match, "headers"), i, m)
+        all = arena_printf(&t->arena, "%.*s %.*s", SLICE(all), SLICE(header_match(t, m)));
+    json_array_foreach (json_object_get(match, "queryParameters"), i, m)
+        all = arena_printf(&t->arena, "%.*s ?%.*s", SLICE(all), SLICE(json_str(m, "name")));
     return all;
 }
 
@@ -314,8 +314,7 @@ static void virtual_host_rows(struct table *t, const struct cli *c, struct slice
     if (json_array_size(json_object_get(vhost, "domains")) > 2 && cli_output(c) != OUTPUT_WIDE)
         domains = arena_printf(&t->arena, "%.*s + %zu more", SLICE(json_slice(first)),
                                json_array_size(json_object_get(vhost, "domains")) - 1);
-    json_array_foreach(json_object_get(vhost, "routes"), i, route)
-    {
+    json_array_foreach (json_object_get(vhost, "routes"), i, route) {
         table_cell(t, name);
         table_cell(t, json_str(vhost, "name"));
         table_cell(t, domains);
@@ -329,7 +328,7 @@ static void route_row(struct table *t, const struct cli *c, const json_t *resour
 {
     size_t i;
     json_t *vhost;
-    json_array_foreach(json_at(resource, "body.virtualHosts"), i, vhost)
+    json_array_foreach (json_at(resource, "body.virtualHosts"), i, vhost)
         virtual_host_rows(t, c, json_str(resource, "name"), vhost, resource);
 }
 
@@ -345,9 +344,9 @@ static void listener_routes_row(struct table *t, const struct cli *c, const json
 {
     size_t i, j, k;
     json_t *chain, *filter, *vhost;
-    json_array_foreach(json_at(resource, "body.filterChains"), i, chain)
-        json_array_foreach(json_object_get(chain, "filters"), j, filter)
-            json_array_foreach(json_at(filter, "typedConfig.routeConfig.virtualHosts"), k, vhost)
+    json_array_foreach (json_at(resource, "body.filterChains"), i, chain)
+        json_array_foreach (json_object_get(chain, "filters"), j, filter)
+            json_array_foreach (json_at(filter, "typedConfig.routeConfig.virtualHosts"), k, vhost)
                 virtual_host_rows(t, c, json_str(filter, "typedConfig.routeConfig.name"), vhost,
                                   resource);
 }
@@ -396,7 +395,8 @@ static void view_print(struct cli *c, const struct view *view, const json_t *con
     table_columns(&t, view->titles, view->title_n);
     for (i = 0; i < ARRAY_LEN(view->parts) && view->parts[i].type; i++) {
         const json_t *list = json_object_get(json_object_get(config, "types"), view->parts[i].type);
-        json_array_foreach(list, j, resource) view->parts[i].row(&t, c, resource);
+        json_array_foreach (list, j, resource)
+            view->parts[i].row(&t, c, resource);
     }
     table_sort(&t, view->sorted_by);
     table_print(&t, c->out, &style);

@@ -40,8 +40,7 @@ static void member_problems(struct problems *p, const json_t *status)
     /* Followers keep no connection to each other: only the leader knows who is gone. */
     if (!slice_eq(json_str(status, "node.role"), S("leader")))
         return;
-    json_array_foreach(json_object_get(status, "members"), i, m)
-    {
+    json_array_foreach (json_object_get(status, "members"), i, m) {
         int64_t index = json_int(m, "matchIndex", 0);
         if (!json_bool(m, "connected", false))
             problem(p, "Member %.*s (%.*s) is not connected.", SLICE(json_str(m, "name")),
@@ -58,8 +57,7 @@ static void proxy_problems(struct problems *p, const json_t *status)
     json_t *r;
     int64_t live = json_int(status, "proxies.live", 0),
             total = json_int(status, "proxies.total", 0);
-    json_array_foreach(json_at(status, "proxies.rejections"), i, r)
-    {
+    json_array_foreach (json_at(status, "proxies.rejections"), i, r) {
         struct slice source = json_slice(json_at(r, "sources[0]"));
         problem(p, "%.*s rejects %.*s %.*s%s%.*s%s: %.*s", SLICE(json_str(r, "proxy")),
                 SLICE(json_str(r, "type")), SLICE(json_str(r, "resource")),

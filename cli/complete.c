@@ -160,7 +160,7 @@ static void offer_names(struct complete *o, struct arena *arena, const json_t *l
 {
     size_t i;
     json_t *item;
-    json_array_foreach(json_object_get(list, "items"), i, item)
+    json_array_foreach (json_object_get(list, "items"), i, item)
         offer(o, arena, json_str(item, name));
 }
 

@@ -94,7 +94,9 @@ static bool path_each(const json_t *value, struct slice path, found_fn fn, void 
         return path_each(child(value, step.key), path, fn, ctx, err);
     if (step.kind == STEP_INDEX)
         return path_each(json_array_get(value, step.index), path, fn, ctx, err);
-    json_array_foreach(value, i, v) if (!path_each(v, path, fn, ctx, err)) return false;
+    json_array_foreach (value, i, v)
+        if (!path_each(v, path, fn, ctx, err))
+            return false;
     for (it = json_object_iter((json_t *)(uintptr_t)value); it;
          it = json_object_iter_next((json_t *)(uintptr_t)value, it))
         if (!path_each(json_object_iter_value(it), path, fn, ctx, err))

@@ -121,8 +121,7 @@ static bool add_document(struct manifest *m, struct slice file, const struct yam
         return add_object(m, item, err);
     size_t i;
     json_t *object;
-    json_array_foreach(json_object_get(doc->root, "items"), i, object)
-    {
+    json_array_foreach (json_object_get(doc->root, "items"), i, object) {
         item.object = object;
         item.at = arena_printf(&m->arena, "items[%zu]", i);
         if (!add_object(m, item, err))

@@ -25,8 +25,7 @@ static const json_t *find(const json_t *list, struct slice word, bool shortened,
     json_t *proxy;
     const json_t *found = NULL;
     *ret_n = 0;
-    json_array_foreach(json_object_get(list, "items"), i, proxy)
-    {
+    json_array_foreach (json_object_get(list, "items"), i, proxy) {
         if (!is_proxy(proxy, word, shortened))
             continue;
         found = found ? found : proxy;
@@ -52,7 +51,7 @@ const json_t *mesh_find_proxy(const json_t *list, struct slice word, struct err 
                 SLICE(json_str(found, "name")));
         return NULL;
     }
-    json_array_foreach(json_object_get(list, "items"), i, proxy)
+    json_array_foreach (json_object_get(list, "items"), i, proxy)
         name_suggest_try(&near, json_str(proxy, "name"));
     err_set(err, ERR_NOT_FOUND, "no proxy \"%.*s\" is connected%s%.*s%s", SLICE(word),
             near.best.n ? ", did you mean \"" : "", SLICE(near.best), near.best.n ? "\"?" : "");
@@ -63,8 +62,7 @@ static const json_t *find_member(const json_t *list, struct slice name, struct e
 {
     size_t i;
     json_t *m;
-    json_array_foreach(json_object_get(list, "items"), i, m)
-    {
+    json_array_foreach (json_object_get(list, "items"), i, m) {
         if (slice_eq(json_str(m, "name"), name))
             return m;
     }
@@ -143,7 +141,7 @@ static void say_silent(struct cli *c, const json_t *list)
 {
     size_t i;
     json_t *name;
-    json_array_foreach(json_object_get(list, "silent"), i, name)
+    json_array_foreach (json_object_get(list, "silent"), i, name)
         fprintf(c->err, "Warning: node %.*s did not answer, its proxies are not shown\n",
                 SLICE(json_slice(name)));
 }
@@ -161,7 +159,8 @@ int mesh_print_proxies(struct cli *c, struct slice name)
     if (name.n)
         proxy_row(c, &t, list);
     else
-        json_array_foreach(json_object_get(list, "items"), i, proxy) proxy_row(c, &t, proxy);
+        json_array_foreach (json_object_get(list, "items"), i, proxy)
+            proxy_row(c, &t, proxy);
     if (table_rows(&t))
         table_print(&t, c->out, &style);
     else
@@ -257,7 +256,7 @@ static int print_list(struct cli *c, bool proxies, struct slice name)
     } else if (name.n) {
         fprintf(c->out, "%.*s\n", SLICE(json_str(list, "name")));
     } else {
-        json_array_foreach(json_object_get(list, "items"), i, item)
+        json_array_foreach (json_object_get(list, "items"), i, item)
             fprintf(c->out, "%.*s\n", SLICE(json_str(item, "name")));
     }
     json_decref(list);
@@ -279,8 +278,7 @@ static bool asked_leads(const json_t *members)
 {
     size_t i;
     json_t *m;
-    json_array_foreach(members, i, m)
-    {
+    json_array_foreach (members, i, m) {
         if (json_bool(m, "self", false))
             return slice_eq(json_str(m, "role"), S("leader"));
     }
@@ -318,7 +316,8 @@ void mesh_members_table(struct table *t, const json_t *members)
     json_t *m;
     bool leads = asked_leads(members);
     table_columns(t, titles, ARRAY_LEN(titles));
-    json_array_foreach(members, i, m) member_row(t, m, leads);
+    json_array_foreach (members, i, m)
+        member_row(t, m, leads);
 }
 
 int mesh_print_members(struct cli *c, struct slice name)

@@ -82,7 +82,8 @@ static void each_cluster(const json_t *j, void (*fn)(void *ctx, const char *name
     json_t *v;
     size_t i;
     if (json_is_array(j)) {
-        json_array_foreach(j, i, v) each_cluster(v, fn, ctx);
+        json_array_foreach (j, i, v)
+            each_cluster(v, fn, ctx);
         return;
     }
     json_object_foreach ((json_t *)j, key, v) {

@@ -290,10 +290,8 @@ static void tables_are_valid(const struct xds_list *rds)
         json_t *j = resource_json(rds->items[i]), *seen = json_object();
         size_t k, l;
         json_t *vhost, *domain;
-        json_array_foreach(json_object_get(j, "virtualHosts"), k, vhost)
-        {
-            json_array_foreach(json_object_get(vhost, "domains"), l, domain)
-            {
+        json_array_foreach (json_object_get(j, "virtualHosts"), k, vhost) {
+            json_array_foreach (json_object_get(vhost, "domains"), l, domain) {
                 if (json_object_get(seen, json_string_value(domain)))
                     fail_msg("%.*s has %s twice in\n%s", SLICE(rds->items[i]->name),
                              json_string_value(domain), json_dumps(j, JSON_INDENT(1)));

@@ -117,8 +117,7 @@ static json_t *proxies_body(const struct fleet_call *c, const struct reg_status 
     json_t *items = json_array(), *item;
     for (size_t i = 0; i < c->parts.n; i++) {
         size_t k;
-        json_array_foreach(c->parts.p[i].json, k, item)
-        {
+        json_array_foreach (c->parts.p[i].json, k, item) {
             json_object_set_new(item, "node", json_string(node_name(st, c->parts.p[i].node)));
             json_array_append(items, item);
         }
@@ -132,8 +131,7 @@ static json_t *config_body(const struct part *p, const struct reg_status *st)
 {
     json_t *body = json_copy(p->json), *types = json_object(), *r;
     size_t i;
-    json_array_foreach(json_object_get(p->json, "resources"), i, r)
-    {
+    json_array_foreach (json_object_get(p->json, "resources"), i, r) {
         const char *type = json_string_value(json_object_get(r, "type"));
         if (!type)
             continue;

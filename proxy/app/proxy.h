@@ -32,7 +32,7 @@ struct proxy_options {
     const char *state_dir; /* last known good; NULL = none */
     size_t workers;
     bool access_log_off; /* whatever the control plane says */
-    wf_ms drain_time; /* of /quitquitquit and SIGTERM; default 5,000 */
+    wf_ms drain_time;    /* of /quitquitquit and SIGTERM; default 5,000 */
 };
 
 struct proxy {

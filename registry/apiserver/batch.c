@@ -126,7 +126,9 @@ static bool batch_parse(struct write *w, const json_t *body, struct err *err)
     if (json_array_size(items) > WRITE_ITEMS_MAX)
         return err_set(err, ERR_LIMIT, "items: %zu, at most %d in one request",
                        json_array_size(items), WRITE_ITEMS_MAX);
-    json_array_foreach(items, i, in) if (!item_parse(w, in, i, err)) return false;
+    json_array_foreach (items, i, in)
+        if (!item_parse(w, in, i, err))
+            return false;
     return unique(w, err);
 }
 

@@ -126,8 +126,7 @@ static void mirror_equals_list(struct mirror *m, struct fixture *f)
                                      JSON_DEPTH_MAX, &err);
     assert_non_null(list);
     assert_int_equal(json_array_size(json_object_get(list, "items")), m->labels.n);
-    json_array_foreach(json_object_get(list, "items"), i, o)
-    {
+    json_array_foreach (json_object_get(list, "items"), i, o) {
         json_t *label = map_get(&m->labels, json_str(o, "metadata.name"));
         assert_non_null(label);
         assert_true(json_equal(label, json_at(o, "metadata.labels.n")));
