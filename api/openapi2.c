@@ -129,8 +129,8 @@ static void write_json(struct buf *out)
     json_decref(doc);
 }
 
-/* Clients ask by the name with "@", which is no media type (RFC 6838 §4.2) and which Go's clients do
- * not take back, or, since 1.28, by the one that is. */
+/* Clients ask by the name with "@", which is no media type (RFC 6838 §4.2) and which Go's clients
+ * do not take back, or, since 1.28, by the one that is. */
 enum openapi2_form openapi2_form(struct slice accept, struct slice *ret_type)
 {
     static const struct slice old =

@@ -31,10 +31,10 @@ bool condition_set(json_t *object, const struct condition *c);
 /* The condition of that type, or NULL. */
 const json_t *condition_get(const json_t *object, const char *type);
 
-/* The revision of what an object says: that of its last write, mod_rev, but for writes of its status
- * alone. These name it: "Distributed: 8/8 @41" for the generation that the object has means that it
- * was written at 41, and nothing but status since. Whoever saw 41 and whoever starts later then
- * agree. */
+/* The revision of what an object says: that of its last write, mod_rev, but for writes of its
+ * status alone. These name it: "Distributed: 8/8 @41" for the generation that the object has means
+ * that it was written at 41, and nothing but status since. Whoever saw 41 and whoever starts later
+ * then agree. */
 uint64_t status_said_at(const json_t *object, uint64_t mod_rev);
 
 /* RFC 3339 in UTC, to the second, into dst. */

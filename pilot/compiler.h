@@ -41,8 +41,8 @@ void compiler_issues(struct compiler *c,
 /* For workers, from any thread. */
 
 /* Finds or registers the class. The view may not exist yet in the current snapshot; the next one
- * has it (a registration wakes the builder). Give back when the last session of it ends; the builder
- * forgets classes without sessions after a while. */
+ * has it (a registration wakes the builder). Give back when the last session of it ends; the
+ * builder forgets classes without sessions after a while. */
 uint64_t compiler_class_acquire(struct compiler *c, const struct proxy_class_input *in);
 void compiler_class_release(struct compiler *c, uint64_t class_id);
 

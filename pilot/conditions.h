@@ -1,6 +1,6 @@
-/* Writes what the mesh says about an object into its status: Distributed ("8/8 @41") when every proxy
- * has it; Accepted=False with the proxy's words, and Distributed=False, when one refuses what was
- * made of it. Sparse: on edges only, by the leader only, many objects in one write.
+/* Writes what the mesh says about an object into its status: Distributed ("8/8 @41") when every
+ * proxy has it; Accepted=False with the proxy's words, and Distributed=False, when one refuses what
+ * was made of it. Sparse: on edges only, by the leader only, many objects in one write.
  *
  *   conditions = conditions_new(&(struct conditions_options){
  *       .env = env, .node = node, .convergence = c});

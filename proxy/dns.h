@@ -35,7 +35,8 @@ struct dns_name *dns_name_new(struct env *env, struct slice host, uint16_t port,
                               void (*idle)(void *ctx), void *ctx);
 /* Those who wait are forgotten; a question under way ends by itself. */
 void dns_name_free(struct dns_name *d);
-/* A question is under way. Whoever keeps the name until idle asks once for all that come meanwhile. */
+/* A question is under way. Whoever keeps the name until idle asks once for all that come meanwhile.
+ */
 bool dns_name_busy(const struct dns_name *d);
 enum dns_result dns_lookup(struct dns_name *d, struct dns_wait *w);
 /* Harmless on one that does not wait. */

@@ -72,7 +72,8 @@ static void wait_all(struct world *w, struct waiter *waiters, size_t n)
     assert_int_equal(w->told, n);
 }
 
-/* All that come while a question is under way are told by its answer; then the name is idle, once. */
+/* All that come while a question is under way are told by its answer; then the name is idle, once.
+ */
 static void test_one_question(void **state)
 {
     (void)state;

@@ -1,5 +1,4 @@
-/* Client connections. Not for others than the data path.
- */
+/* Client connections. Not for others than the data path. */
 #ifndef WEFT_PROXY_DOWN_H
 #define WEFT_PROXY_DOWN_H
 

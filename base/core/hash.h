@@ -19,8 +19,8 @@ struct hash_key {
 uint64_t hash_keyed(const struct hash_key *key, struct slice s);
 /* A key that peers cannot guess, another one at each call. */
 struct hash_key hash_key_new(void);
-/* From now on hash_key_new() gives a sequence that depends on `key` alone: for a simulation that must
- * repeat from its seed. Before other threads start. */
+/* From now on hash_key_new() gives a sequence that depends on `key` alone: for a simulation that
+ * must repeat from its seed. Before other threads start. */
 void hash_key_fix(struct hash_key key);
 
 /* Start with crc = 0; chain by passing the last result. */

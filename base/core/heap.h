@@ -1,5 +1,5 @@
-/* Intrusive pairing heap ordered by a 64-bit key, smallest first; equal keys leave in the order they
- * came. The timers of env.
+/* Intrusive pairing heap ordered by a 64-bit key, smallest first; equal keys leave in the order
+ * they came. The timers of env.
  */
 #ifndef WEFT_BASE_CORE_HEAP_H
 #define WEFT_BASE_CORE_HEAP_H

@@ -1,10 +1,12 @@
-/* Log events: a fixed greppable name and typed fields, one line of logfmt or JSON on standard error.
+/* Log events: a fixed greppable name and typed fields, one line of logfmt or JSON on standard
+ * error.
  *
  *   LOG_INFO("ads.nack", F_STR("node", id), F_U64("revision", rev));
  *
- * Whoever handles a failure logs it, once. Each call site prints at most LOG_SITE_PER_SECOND lines a
- * second and says in its next one how many it dropped. Thread-safe. A test or simulation may install
- * a sink: what reaches it carries no time and is not rate-limited, so it is a function of the events.
+ * Whoever handles a failure logs it, once. Each call site prints at most LOG_SITE_PER_SECOND lines
+ * a second and says in its next one how many it dropped. Thread-safe. A test or simulation may
+ * install a sink: what reaches it carries no time and is not rate-limited, so it is a function of
+ * the events.
  */
 #ifndef WEFT_BASE_CORE_LOG_H
 #define WEFT_BASE_CORE_LOG_H

@@ -1,5 +1,5 @@
-/* Hash map: slice -> pointer, open addressing, SipHash keyed per map. Owns neither values nor, unless
- * asked, keys.
+/* Hash map: slice -> pointer, open addressing, SipHash keyed per map. Owns neither values nor,
+ * unless asked, keys.
  *
  *   struct map m = {0};
  *   map_put(&m, name, cluster);            key borrowed: must outlive the entry

@@ -5,8 +5,8 @@
  *   char *s = arena_printf(&a, "outbound|%u||%s", port, host).p;
  *   arena_fini(&a);
  *
- * Growth that a peer controls uses a bound (arena.limit, buf.limit): the try_ calls then return NULL
- * or false and the caller answers with back-pressure or a status.
+ * Growth that a peer controls uses a bound (arena.limit, buf.limit): the try_ calls then return
+ * NULL or false and the caller answers with back-pressure or a status.
  */
 #ifndef WEFT_BASE_CORE_MEM_H
 #define WEFT_BASE_CORE_MEM_H
@@ -70,7 +70,7 @@ struct buf {
 };
 
 struct slice buf_slice(const struct buf *b);
-/* Room for at least n more bytes at the returned place; commit with buf_commit. NULL at the limit. */
+/* Room for at least n more bytes; what is written there counts after buf_commit. NULL at the limit. */
 char *buf_reserve(struct buf *b, size_t n);
 void buf_commit(struct buf *b, size_t n);
 /* false (and nothing appended) at the limit. */

@@ -1,11 +1,11 @@
 /* Metrics: named cells that cost a plain store to change, written out as Prometheus text.
  *
- *   static const struct metric_def pushes = {"pilot_xds_pushes", METRIC_COUNTER, "xDS pushes by type"};
+ *   static const struct metric_def pushes = {"pilot_xds_pushes", METRIC_COUNTER, "xDS pushes"};
  *   struct metric *m = metric_get(set, &pushes, 1, (struct metric_label[]){{S("type"), S("cds")}});
  *   metric_add(m, 1);
  *
- * A set belongs to one thread of writers (relaxed atomic stores); any thread may read it. The text of
- * several sets (one a worker) is summed by series. A set has a bound on its series; past it
+ * A set belongs to one thread of writers (relaxed atomic stores); any thread may read it. The text
+ * of several sets (one a worker) is summed by series. A set has a bound on its series; past it
  * metric_get returns a shared overflow cell and weft_metrics_series_dropped_total grows.
  */
 #ifndef WEFT_BASE_CORE_METRIC_H

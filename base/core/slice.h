@@ -38,7 +38,7 @@ struct slice slice_mem(const void *p, size_t n);
 bool slice_eq(struct slice a, struct slice b);
 /* ASCII case folding only. */
 bool slice_eq_nocase(struct slice a, struct slice b);
-/* Bytewise order, shorter first: <0, 0, >0. The order of every sorted list that reaches the wire. */
+/* Bytewise order, shorter first: <0, 0, >0. The order of all sorted lists that reach the wire. */
 int slice_cmp(struct slice a, struct slice b);
 bool slice_starts(struct slice s, struct slice prefix);
 bool slice_ends(struct slice s, struct slice suffix);
@@ -51,7 +51,8 @@ struct slice slice_sub(struct slice s, size_t from, size_t n);
 struct slice slice_skip(struct slice s, size_t n);
 /* Without spaces and tabs at both ends. */
 struct slice slice_trim(struct slice s);
-/* Splits at the first sep: true and *ret_head, *ret_tail; false (whole in head, empty tail) without. */
+/* Splits at the first sep: true and *ret_head, *ret_tail; false (whole in head, empty tail)
+ * without. */
 bool slice_cut(struct slice s, char sep, struct slice *ret_head, struct slice *ret_tail);
 /* Splits at the last sep, the same way. */
 bool slice_cut_last(struct slice s, char sep, struct slice *ret_head, struct slice *ret_tail);

@@ -5,8 +5,8 @@
  *       [SUB_PUSHING] = {"pushing", SM(SUB_IDLE) | SM(SUB_GONE)},
  *       [SUB_GONE]    = {"gone",    0},
  *   };
- *   static const struct sm_table sub_table = {"ads.sub", sub_states, ARRAY_LEN(sub_states), sub_ok};
- *   sm_move(&sub_table, &sub->sm, SUB_PUSHING, sub);
+ *   static const struct sm_table table = {"ads.sub", sub_states, ARRAY_LEN(sub_states), sub_ok};
+ *   sm_move(&table, &sub->sm, SUB_PUSHING, sub);
  *
  * sm_move asserts that the edge exists and, after the move, that the invariant holds.
  */

@@ -1,16 +1,17 @@
-/* The world as ports: clock, timers, tasks, random, streams, files. One struct env is one loop on one
- * thread. Production gives libuv and sockets (env_uv.h); a simulation gives virtual time, a seeded
- * network and a disk that fails. Registry, pilot and the proxy's xDS client know nothing else.
+/* The world as ports: clock, timers, tasks, random, streams, files. One struct env is one loop on
+ * one thread. Production gives libuv and sockets (env_uv.h); a simulation gives virtual time, a
+ * seeded network and a disk that fails. Registry, pilot and the proxy's xDS client know nothing
+ * else.
  *
  *   struct env_timer t = {.fn = on_retry};
  *   env_timer_start(env, &t, 250);
  *
- * Everything here is called on the env's own thread, but for env_post. Callbacks run on it too, never
- * from inside the call that caused them (env_connect, env_stream_close, … return first), except
- * where a function says so.
+ * Everything here is called on the env's own thread, but for env_post. Callbacks run on it too,
+ * never from inside the call that caused them (env_connect, env_stream_close, … return first),
+ * except where a function says so.
  *
- * A turn: poll -> stream, accept and I/O callbacks, due timers, posted tasks -> deferred tasks -> file
- * writes with sync. So network output of a turn leaves before the disk is waited for.
+ * A turn: poll -> stream, accept and I/O callbacks, due timers, posted tasks -> deferred tasks ->
+ * file writes with sync. So network output of a turn leaves before the disk is waited for.
  */
 #ifndef WEFT_BASE_ENV_ENV_H
 #define WEFT_BASE_ENV_ENV_H
@@ -34,7 +35,7 @@ struct env;
 wf_ms env_now(struct env *env);
 /* Monotonic, fresh, nanoseconds: for measuring. */
 uint64_t env_now_ns(struct env *env);
-/* Wall clock, milliseconds since 1970. For people and certificates, never for decisions of a core. */
+/* Wall clock, ms since 1970. For people and certificates, never for decisions of a core. */
 int64_t env_wall_ms(struct env *env);
 void env_random(struct env *env, void *p, size_t n);
 /* Uniform in [0, below), below > 0. Fast and not for secrets. */
@@ -49,8 +50,8 @@ struct env_timer {
     bool armed;
 };
 
-/* Fires once, `delay` milliseconds after env_now; at the earliest in the next round of timers, so that
- * a timer that restarts itself with 0 does not hold the turn. Restarts an armed timer. */
+/* Fires once, `delay` milliseconds after env_now; at the earliest in the next round of timers, so
+ * that a timer that restarts itself with 0 does not hold the turn. Restarts an armed timer. */
 void env_timer_start(struct env *env, struct env_timer *t, wf_ms delay);
 /* Harmless on a stopped timer. After it fn is not called. */
 void env_timer_stop(struct env *env, struct env_timer *t);
@@ -63,8 +64,8 @@ struct env_task {
     void (*fn)(struct env_task *t);
 };
 
-/* Runs at the end of this turn, in order. Deferring a queued task changes nothing. From a deferred task
- * itself: runs in the same end-of-turn pass, after those queued. */
+/* Runs at the end of this turn, in order. Deferring a queued task changes nothing. From a deferred
+ * task itself: runs in the same end-of-turn pass, after those queued. */
 void env_defer(struct env *env, struct env_task *t);
 /* Harmless on a task that is not queued. (A task must be zeroed before its first use.) */
 void env_defer_cancel(struct env_task *t);
@@ -91,8 +92,8 @@ struct env_addr {
 };
 
 #define ENV_ADDR_TEXT 128
-/* "127.0.0.1:80", "[::1]:80", "unix:/path", "unix:@abstract". No names: resolving is somebody else's
- * work. */
+/* "127.0.0.1:80", "[::1]:80", "unix:/path", "unix:@abstract". No names: resolving is somebody
+ * else's work. */
 bool env_addr_parse(struct env_addr *addr, struct slice text, struct err *err);
 /* The same form back; NUL-terminated in dst (ENV_ADDR_TEXT bytes), returned as a slice of it. */
 struct slice env_addr_format(const struct env_addr *addr, char *dst);
@@ -105,9 +106,9 @@ void env_addr_set_port(struct env_addr *addr, uint16_t port);
 
 struct env_stream;
 
-/* Kept by address: a static table. All optional but on_close. on_close is the last callback: after it
- * the stream is gone. Without on_end the peer's end is a failure (on_close with ERR_IO, after what is
- * queued has been sent). When both sides have ended, the stream closes itself (ERR_NONE).
+/* Kept by address: a static table. All optional but on_close. on_close is the last callback: after
+ * it the stream is gone. Without on_end the peer's end is a failure (on_close with ERR_IO, after
+ * what is queued has been sent). When both sides have ended, the stream closes itself (ERR_NONE).
  * why->code: ERR_UNAVAILABLE a connection that did not come about, ERR_TIMEOUT, ERR_IO a reset. */
 struct env_stream_events {
     void (*on_connect)(void *ctx);                      /* outgoing only: established */
@@ -132,9 +133,9 @@ struct env_stream *env_connect(struct env *env, const struct env_addr *to,
                                const struct env_stream_options *opt,
                                const struct env_stream_events *events, void *ctx);
 /* Takes all: writes what the kernel takes now, copies and queues the rest. Returns the bytes queued
- * after the call; the caller bounds them (stop producing above its mark, go on at on_drain). After a
- * write that returned more than 0, on_drain or on_close comes. A write on a failed or closed stream is
- * dropped; on_close says so. May be called before on_connect. */
+ * after the call; the caller bounds them (stop producing above its mark, go on at on_drain). After
+ * a write that returned more than 0, on_drain or on_close comes. A write on a failed or closed
+ * stream is dropped; on_close says so. May be called before on_connect. */
 size_t env_stream_write(struct env_stream *s, const struct iovec *iov, int n);
 size_t env_stream_queued(const struct env_stream *s);
 /* Reading is on at birth. Paused, no on_data and no on_end come. */
@@ -148,8 +149,8 @@ void env_stream_close(struct env_stream *s);
 /* Sends what is queued and a FIN, drops what still comes until the peer ends too (so that no reset
  * overtakes the last bytes), then closes; at most `linger` ms for all. Only on_close follows. */
 void env_stream_close_after_write(struct env_stream *s, wf_ms linger);
-/* New owner for the events (a connection that changes hands). NULL detaches: a detached stream drops what
- * comes and ends with its peer, so only env_stream_close may follow, and at once. */
+/* New owner for the events (a connection that changes hands). NULL detaches: a detached stream
+ * drops what comes and ends with its peer, so only env_stream_close may follow, and at once. */
 void env_stream_set_events(struct env_stream *s, const struct env_stream_events *events, void *ctx);
 const struct env_addr *env_stream_local(const struct env_stream *s);
 const struct env_addr *env_stream_peer(const struct env_stream *s);
@@ -172,9 +173,9 @@ struct env_listen_options {
     uint32_t unix_mode; /* permission bits of a Unix socket's file; 0 = 0600 */
 };
 /* on_accept gets a live stream and must call env_stream_set_events or env_stream_close before it
- * returns. NULL and err when the address cannot be bound (the message names it). Port 0 binds any: see
- * env_listener_addr. "[::]" takes IPv6 only. A stale Unix socket file is replaced; one that somebody
- * listens on is not. opt may be NULL. */
+ * returns. NULL and err when the address cannot be bound (the message names it). Port 0 binds any:
+ * see env_listener_addr. "[::]" takes IPv6 only. A stale Unix socket file is replaced; one that
+ * somebody listens on is not. opt may be NULL. */
 struct env_listener *env_listen(struct env *env, const struct env_addr *at,
                                 const struct env_listen_options *opt,
                                 void (*on_accept)(void *ctx, struct env_stream *s), void *ctx,
@@ -202,8 +203,9 @@ bool env_file_preallocate(struct env_file *f, uint64_t size, struct err *err);
 bool env_file_sync(struct env_file *f, struct err *err);
 
 /* One write with data sync: everything submitted to one file in one turn becomes durable with one
- * sync, after the turn's network output. fn runs in a later turn, in submission order. Where one write
- * or the sync fails, all writes of that file and turn fail: nothing of them is known to be durable. */
+ * sync, after the turn's network output. fn runs in a later turn, in submission order. Where one
+ * write or the sync fails, all writes of that file and turn fail: nothing of them is known to be
+ * durable. */
 struct env_file_write {
     struct list_node node;
     const struct iovec *iov; /* stays valid until fn */
@@ -213,8 +215,8 @@ struct env_file_write {
 };
 void env_file_write_sync(struct env_file *f, struct env_file_write *w);
 
-/* Whole small files. Load appends to ret_bytes; a file above bytes_max is ERR_LIMIT. Store is atomic:
- * temporary file, sync, rename, directory sync. */
+/* Whole small files. Load appends to ret_bytes; a file above bytes_max is ERR_LIMIT. Store is
+ * atomic: temporary file, sync, rename, directory sync. */
 bool env_file_load(struct env *env, const char *path, size_t bytes_max, struct buf *ret_bytes,
                    struct err *err);
 bool env_file_store(struct env *env, const char *path, struct slice bytes, struct err *err);
@@ -228,8 +230,8 @@ bool env_dir_list(struct env *env, const char *path, void (*fn)(void *ctx, const
 
 /* Work aside. */
 
-/* Runs work() on a helper thread, then done() on the env's thread. For checkpoints and the like. The
- * struct stays valid until done. */
+/* Runs work() on a helper thread, then done() on the env's thread. For checkpoints and the like.
+ * The struct stays valid until done. */
 struct env_work {
     void (*work)(struct env_work *w);
     void (*done)(struct env_work *w);

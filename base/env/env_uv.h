@@ -17,8 +17,8 @@ void env_uv_run(struct env *env);
 void env_uv_turn(struct env *env, wf_ms wait);
 /* Thread-safe. */
 void env_uv_stop(struct env *env);
-/* Closes what is open; on_close callbacks and posts that are under way run before it returns, timers do
- * not (they are stopped). Waits for env_work jobs. NULL is fine. */
+/* Closes what is open; on_close callbacks and posts that are under way run before it returns,
+ * timers do not (they are stopped). Waits for env_work jobs. NULL is fine. */
 void env_uv_free(struct env *env);
 /* SIGINT, SIGTERM, SIGHUP, … delivered on this env's thread. */
 void env_uv_on_signal(struct env *env, int signum, void (*fn)(void *ctx, int signum), void *ctx);

@@ -1,5 +1,4 @@
-/* What the files of gRPC over env streams share. Internal.
- */
+/* What the files of gRPC over env streams share. Internal. */
 #ifndef WEFT_BASE_NET_GRPC_INT_H
 #define WEFT_BASE_NET_GRPC_INT_H
 

@@ -1,5 +1,4 @@
-/* The named bounds of gRPC over env streams.
- */
+/* The named bounds of gRPC over env streams. */
 #ifndef WEFT_BASE_NET_GRPC_LIMITS_H
 #define WEFT_BASE_NET_GRPC_LIMITS_H
 

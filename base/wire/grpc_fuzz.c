@@ -1,5 +1,4 @@
-/* gRPC frames in any cut, deadlines and messages.
- */
+/* gRPC frames in any cut, deadlines and messages. */
 #include "base/core/assert.h"
 #include "base/wire/grpc.h"
 

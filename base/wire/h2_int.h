@@ -1,5 +1,4 @@
-/* What the files of the HTTP/2 session share. Internal.
- */
+/* What the files of the HTTP/2 session share. Internal. */
 #ifndef WEFT_BASE_WIRE_H2_INT_H
 #define WEFT_BASE_WIRE_H2_INT_H
 

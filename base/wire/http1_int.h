@@ -1,5 +1,4 @@
-/* What the files of the HTTP/1 codec share. Internal.
- */
+/* What the files of the HTTP/1 codec share. Internal. */
 #ifndef WEFT_BASE_WIRE_HTTP1_INT_H
 #define WEFT_BASE_WIRE_HTTP1_INT_H
 

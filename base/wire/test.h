@@ -1,5 +1,4 @@
-/* What the tests of the tree include before cmocka, and a check of slices. Tests only.
- */
+/* What the tests of the tree include before cmocka, and a check of slices. Tests only. */
 #ifndef WEFT_BASE_WIRE_TEST_H
 #define WEFT_BASE_WIRE_TEST_H
 

@@ -1,5 +1,5 @@
-/* If these fail, a benchmark of failover can count a lost write as kept, or measure a write that was
- * sent before the leader died. */
+/* If these fail, a benchmark of failover can count a lost write as kept, or measure a write that
+ * was sent before the leader died. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

@@ -27,8 +27,8 @@
  *
  * A change of the inputs that leaves the bytes equal keeps the resource, its pointer and its
  * version: there is nothing to send. A replica that starts after such a change has the higher
- * revision with the same hash; its clients with the older version are sent the bytes again, which is
- * safe. */
+ * revision with the same hash; its clients with the older version are sent the bytes again, which
+ * is safe. */
 struct xds_version {
     reg_rev revision;
     uint64_t hash;

@@ -63,8 +63,8 @@ static json_t *applied(const struct item *it)
     return o;
 }
 
-/* What is given whole becomes the object itself, without a copy: all that is changed in it from here on
- * is the server's to set, and is set anew when a lost race repeats the write. */
+/* What is given whole becomes the object itself, without a copy: all that is changed in it from
+ * here on is the server's to set, and is set anew when a lost race repeats the write. */
 static json_t *item_next(const struct item *it, struct err *err)
 {
     switch (it->verb) {
