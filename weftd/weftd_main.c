@@ -1,5 +1,6 @@
 /* weftd: the control plane's program. Flags, signals and nothing else. */
 #include <getopt.h>
+#include <inttypes.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -7,6 +8,7 @@
 
 #include "base/core/log.h"
 #include "base/env/env_uv.h"
+#include "pilot/pilot_limits.h"
 #include "weftd/weftd.h"
 
 static const char usage_text[] =
@@ -39,6 +41,16 @@ static _Noreturn void refuse(const char *flag, const char *why)
 {
     fprintf(stderr, "weftd: %s: %s\nTry: weftd --help\n", flag, why);
     exit(64);
+}
+
+static uint64_t parse_number(const char *flag, const char *arg, uint64_t min, uint64_t max)
+{
+    uint64_t n;
+    char why[80];
+    if (slice_u64(slice_of(arg), &n) && n >= min && n <= max)
+        return n;
+    snprintf(why, sizeof(why), "wants a number from %" PRIu64 " to %" PRIu64, min, max);
+    refuse(flag, why);
 }
 
 static void parse_addr(const char *flag, const char *text, struct env_addr *ret)
@@ -117,19 +129,19 @@ static void parse_one(struct flags *f, int opt, const char *arg)
             parse_addr("--metrics", arg, &f->o.metrics);
         break;
     case 'e':
-        f->o.node.election_timeout = strtol(arg, NULL, 10);
+        f->o.node.election_timeout = (wf_ms)parse_number("--election-timeout", arg, 50, 60000);
         break;
     case 'w':
-        f->o.xds_workers = (unsigned)strtoul(arg, NULL, 10);
+        f->o.xds_workers = (unsigned)parse_number("--xds-workers", arg, 1, ADS_SERVER_WORKERS_MAX);
         break;
     case 'C':
         f->o.cluster_id = slice_of(arg);
         break;
     case 's':
-        f->o.node.snapshot_log_bytes = strtoull(arg, NULL, 10) << 20;
+        f->o.node.snapshot_log_bytes = parse_number("--snapshot-log-mib", arg, 1, 1u << 20) << 20;
         break;
     case 'H':
-        f->o.node.history_revisions = strtoull(arg, NULL, 10);
+        f->o.node.history_revisions = parse_number("--history", arg, 1, 1u << 30);
         break;
     case 'v':
         if (!log_level_parse(slice_of(arg), &level))
@@ -137,7 +149,9 @@ static void parse_one(struct flags *f, int opt, const char *arg)
         log_set_level(level);
         break;
     case 'F':
-        log_set_format(strcmp(arg, "json") == 0 ? LOG_FORMAT_JSON : LOG_FORMAT_LOGFMT);
+        if (strcmp(arg, "json") != 0 && strcmp(arg, "logfmt") != 0)
+            refuse("--log-format", "logfmt or json");
+        log_set_format(arg[0] == 'j' ? LOG_FORMAT_JSON : LOG_FORMAT_LOGFMT);
         break;
     case 'V':
         puts("weftd " WEFT_VERSION);
@@ -181,8 +195,6 @@ static void parse(struct flags *f, int argc, char **argv)
         refuse("--data", "is needed: where does this node keep its log?");
     if (f->init == (f->cluster != NULL))
         refuse("--init, --cluster", "exactly one of them says what the cluster is");
-    if (f->o.node.election_timeout < 50)
-        refuse("--election-timeout", "at least 50 ms");
     f->o.node.heartbeat_timeout = f->o.node.election_timeout / 6;
     parse_cluster(f);
 }

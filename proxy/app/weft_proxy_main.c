@@ -1,5 +1,6 @@
 /* weft-proxy: the data plane's program. Flags, signals and nothing else. */
 #include <getopt.h>
+#include <inttypes.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -37,6 +38,16 @@ static _Noreturn void refuse(const char *flag, const char *why)
 {
     fprintf(stderr, "weft-proxy: %s: %s\nTry: weft-proxy --help\n", flag, why);
     exit(64);
+}
+
+static uint64_t parse_number(const char *flag, const char *arg, uint64_t min, uint64_t max)
+{
+    uint64_t n;
+    char why[80];
+    if (slice_u64(slice_of(arg), &n) && n >= min && n <= max)
+        return n;
+    snprintf(why, sizeof(why), "wants a number from %" PRIu64 " to %" PRIu64, min, max);
+    refuse(flag, why);
 }
 
 static void parse_servers(struct proxy_options *o, const char *text)
@@ -95,7 +106,9 @@ static void parse_one(struct proxy_options *o, int opt, const char *arg)
         o->type = slice_of(arg);
         break;
     case 'i':
-        o->redirect = strcmp(arg, "redirect") == 0;
+        if (strcmp(arg, "redirect") != 0 && strcmp(arg, "none") != 0)
+            refuse("--interception", "none or redirect");
+        o->redirect = arg[0] == 'r';
         break;
     case 'L':
         parse_locality(o, arg);
@@ -114,7 +127,7 @@ static void parse_one(struct proxy_options *o, int opt, const char *arg)
         o->state_dir = arg;
         break;
     case 'w':
-        o->workers = strtoul(arg, NULL, 10);
+        o->workers = parse_number("--workers", arg, 1, PROXY_WORKERS_MAX);
         break;
     case 'o':
         if (strcmp(arg, "off") != 0 && strcmp(arg, "mesh") != 0)
@@ -122,7 +135,7 @@ static void parse_one(struct proxy_options *o, int opt, const char *arg)
         o->access_log_off = strcmp(arg, "off") == 0;
         break;
     case 'D':
-        o->drain_time = strtol(arg, NULL, 10) * 1000;
+        o->drain_time = (wf_ms)parse_number("--drain-time", arg, 0, 3600) * 1000;
         break;
     case 'v':
         if (!log_level_parse(slice_of(arg), &level))
@@ -172,8 +185,6 @@ static void parse(struct proxy_options *o, int argc, char **argv)
         refuse("--name and --address", "are needed: which workload is this?");
     if (!slice_eq(o->type, S("sidecar")) && !slice_eq(o->type, S("router")))
         refuse("--type", "sidecar or router");
-    if (o->workers == 0 || o->workers > PROXY_WORKERS_MAX)
-        refuse("--workers", "1 to 64");
 }
 
 static void on_signal(void *ctx, int signum)
