@@ -1,5 +1,5 @@
 /* The table of kinds: one row a kind, and everything about an object that needs no registry. The
- * API server, the file adapter, the CLI and pilot all read objects through it.
+ * API server, the CLI and pilot all read objects through it.
  *
  *   const struct kind *k = kind_find(S("networking.istio.io"), S("v1"), S("virtualservices"));
  *   struct json_t *o = json_parse(body, &err);

@@ -8,7 +8,7 @@
  *
  * Plain scalars follow YAML 1.1 as sigs.k8s.io/yaml does: yes, no, on, off, y and n are booleans,
  * 017 is octal, dates are strings. Keys that are not strings become strings ("80", "true"). A key
- * twice is refused. `<<` merges. Only for the CLI and the file adapter: the API takes JSON.
+ * twice is refused. `<<` merges. Only for the CLI: the API takes JSON.
  */
 #ifndef WEFT_BASE_WIRE_YAML_H
 #define WEFT_BASE_WIRE_YAML_H
