@@ -242,6 +242,17 @@ class Verbs:
         self.assertEqual(r.code, 0, r)
         self.assertRegex(r.err, r"Warning: .*nobody")
 
+    def test_list(self):
+        """What `kubectl get -o json` prints can be applied again."""
+        everything = json.loads(self.k.ok("get", "vs,dr", "-o", "json"))
+        self.assertEqual(everything["kind"], "List")
+        for o in everything["items"]:
+            for field in ("resourceVersion", "uid", "creationTimestamp", "generation"):
+                o["metadata"].pop(field, None)
+        self.k.ok("delete", "vs,dr", "--all")
+        out = self.k.ok("apply", "-f", "-", stdin=json.dumps(everything))
+        self.assertEqual(out.count("created"), 2, out)
+
     def test_bookinfo_files(self):
         """Every file of Istio's own example, unchanged, in an order its guide gives."""
         subsets = bookinfo("destination-rule-all.yaml")
