@@ -1,0 +1,156 @@
+#!/usr/bin/env python3
+"""If this fails, the control plane is only safe against clean deaths: nodes that hang instead of dying,
+orderly restarts one after the other, and clients that change one object at the same time meanwhile."""
+
+import os
+import random
+import signal
+import sys
+import threading
+import time
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+sys.path[:0] = [os.path.join(HERE, ".."), os.path.join(HERE, "..", "chaos")]
+
+from leader_kill import Scene  # noqa: E402
+from lib import web  # noqa: E402
+from lib.bookinfo import virtual_service, weighted  # noqa: E402
+from lib.case import Case, main, note  # noqa: E402
+from lib.cluster import Cluster, wait_for  # noqa: E402
+
+PATH = "/apis/networking.istio.io/v1/namespaces/default/workloadentries"
+
+
+class Restarts(Case):
+    def test_one_after_the_other(self):
+        """An upgrade: each node ends at SIGTERM and comes back. Nobody notices."""
+        scene = Scene(self.ws, rate=300)
+        c = scene.cluster
+        received = scene.received()
+        for node in c.nodes:
+            node.stop()
+            wait_for(scene.connected, 15, "every proxy has a control plane")
+            node.start()
+            wait_for(lambda n=node: n.status()["quorum"], 20, f"{node.name} is back")
+            c.wait_caught_up()
+        c.wait_proxies(len(scene.proxies) + len(scene.envoys))
+        self.assertEqual(scene.received(), received)
+        scene.times_ms.append(0)
+        counts = scene.finish()
+        self.assertEqual((counts["failed"], counts["lost"], counts["refused"]), (0, [], []), counts)
+        note(f"{counts['requests']} requests, {counts['writes']} writes through a rolling restart")
+
+
+class Hung(Case):
+    def test_leader_hangs(self):
+        """A leader that stops without dying: its connections stay open. Writes go on elsewhere, a change
+        reaches the proxies that it held, and when it wakes it finds that it leads no more."""
+        scene = Scene(self.ws, rate=300, envoy=False)
+        c = scene.cluster
+        lead = c.leader()
+        others = [n for n in c.nodes if n is not lead]
+        hung = time.monotonic()
+        lead.process.signal(signal.SIGSTOP)
+        try:
+            end = wait_for(lambda: scene.writer.first_acked_after(hung), 20, "a write is acknowledged",
+                           every=0.001)
+            note(f"{1000 * (end - hung):.0f} ms from the hang to the first acknowledged write")
+            change = virtual_service("reviews", weighted("reviews", [("v2", 100)]))
+            body = {"items": [{"verb": "apply", "object": change}]}
+            revision = wait_for(lambda: others[0].api("POST", "/weft/v1/batch", body).json()["revision"],
+                                10, "the change is taken")
+            r = wait_for(lambda: self.everywhere(others[0], revision), 40, "all proxies have the change")
+            note(f"{time.monotonic() - hung:.1f} s until all proxies had a change: {r['live']} of {r['total']}")
+        finally:
+            lead.process.signal(signal.SIGCONT)
+        c.wait_ready()
+        c.wait_caught_up()
+        self.assertNotEqual(c.leader(), lead)
+        scene.times_ms.append(0)
+        counts = scene.finish()
+        self.assertEqual((counts["failed"], counts["lost"], counts["refused"]), (0, [], []), counts)
+
+    def everywhere(self, node, revision):
+        r = node.api("GET", f"/weft/v1/wait?revision={revision}&timeout=1s", timeout=5).json()
+        return r if r["live"] == r["total"] == 3 else None
+
+
+class Counter(threading.Thread):
+    """Adds one to a counter in an object, by reading it anywhere and writing it anywhere."""
+
+    def __init__(self, cluster, seed, ending):
+        super().__init__(daemon=True)
+        self.cluster, self.random, self.ending = cluster, random.Random(seed), ending
+        self.done = self.unknown = self.conflicts = 0
+        self.problems = []
+
+    def run(self):
+        while not self.ending.is_set():
+            try:
+                self._add()
+            except web.NO_ANSWER:
+                self.ending.wait(0.005)
+
+    def _node(self):
+        return self.random.choice(self.cluster.nodes)
+
+    def _add(self):
+        o = self._node().api("GET", f"{PATH}/counter", timeout=3).json()
+        if "spec" not in o:
+            return
+        o["spec"]["labels"]["n"] = str(int(o["spec"]["labels"]["n"]) + 1)
+        try:
+            r = self._node().api("PUT", f"{PATH}/counter", o, timeout=3)
+        except ConnectionRefusedError:
+            return  # never handed over
+        except web.NO_ANSWER:
+            self.unknown += 1
+            return
+        if r.status == 200:
+            self.done += 1
+        elif r.status == 409:
+            self.conflicts += 1
+        elif r.status == 504:
+            self.unknown += 1
+        elif r.status != 503:
+            self.problems.append(repr(r))
+
+
+class Increments(Case):
+    def test_no_update_is_lost(self):
+        """Six clients add to one counter through all nodes while leaders die: what it counts is what was
+        promised, and nothing twice."""
+        c = Cluster(n=3, ws=self.ws).start()
+        c.batch([{"apiVersion": "networking.istio.io/v1", "kind": "WorkloadEntry",
+                  "metadata": {"name": "counter", "namespace": "default"},
+                  "spec": {"address": "192.0.2.1", "labels": {"n": "0"}}}])
+        c.wait_caught_up()
+        ending = threading.Event()
+        clients = [Counter(c, i, ending) for i in range(6)]
+        for t in clients:
+            t.start()
+        for i in range(4):
+            base = sum(t.done for t in clients)
+            wait_for(lambda b=base: sum(t.done for t in clients) > b + 30, 30, "increments go on")
+            lead = c.leader()
+            lead.kill()
+            base = sum(t.done for t in clients)
+            wait_for(lambda b=base: sum(t.done for t in clients) > b + 10, 30, "increments go on")
+            lead.start()
+            wait_for(lambda n=lead: n.status()["quorum"], 20, f"{lead.name} is back")
+        ending.set()
+        for t in clients:
+            t.join(10)
+        c.wait_same()
+        done, unknown = sum(t.done for t in clients), sum(t.unknown for t in clients)
+        seen = {int(n.api("GET", f"{PATH}/counter").json()["spec"]["labels"]["n"]) for n in c.nodes}
+        note(f"{done} acknowledged, {unknown} unknown, counter {seen}, "
+             f"{sum(t.conflicts for t in clients)} conflicts")
+        self.assertEqual([p for t in clients for p in t.problems], [])
+        self.assertEqual(len(seen), 1)
+        self.assertGreaterEqual(seen.copy().pop(), done)
+        self.assertLessEqual(seen.pop(), done + unknown)
+
+
+if __name__ == "__main__":
+    main()
