@@ -2,8 +2,8 @@
 #ifndef WEFT_PILOT_COMPILER_LIMITS_H
 #define WEFT_PILOT_COMPILER_LIMITS_H
 
-#define COMPILER_CLASS_IDLE_MS                                                                     \
-    60000 /* a class without sessions is kept: a proxy that reconnects costs nothing */
+/* A class without sessions is kept so long: a proxy that reconnects costs nothing. */
+#define COMPILER_CLASS_IDLE_MS 60000
 #define COMPILER_SWEEP_MS 15000
 #define COMPILER_SWEEP_MAX 256 /* classes forgotten at one time */
 

@@ -23,8 +23,8 @@ struct reg_member {
 struct reg_node_options {
     const char *dir; /* data directory */
     uint64_t id;     /* of this node; one of members */
-    struct reg_member
-        members[REG_NODES_MAX]; /* the initial cluster (`--cluster`); used when dir is new */
+    /* The initial cluster (`--cluster`); used when dir is new. */
+    struct reg_member members[REG_NODES_MAX];
     size_t member_count;
     wf_ms election_timeout;      /* default 300 */
     wf_ms heartbeat_timeout;     /* default 50 */

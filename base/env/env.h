@@ -123,8 +123,8 @@ struct env_stream_options {
     wf_ms connect_timeout; /* outgoing; default 5,000 */
     wf_ms user_timeout;    /* TCP_USER_TIMEOUT; 0 = the system's */
     bool nodelay_off;      /* TCP_NODELAY is on unless set */
-    const struct env_addr
-        *source;   /* outgoing: bind to it first (port 0: any); NULL = the system's */
+    /* Outgoing: bind to it first (port 0: any); NULL = the system's. */
+    const struct env_addr *source;
     uint32_t mark; /* outgoing: SO_MARK; 0 = none */
 };
 

@@ -31,15 +31,14 @@ struct http_request {
     struct slice method;
     enum http_method method_id;
     struct slice authority; /* Host; may be empty */
-    struct slice
-        path; /* canonical (wire/path.h), escapes left in: decode the segments (net/uri.h) */
+    /* Canonical (wire/path.h), escapes left in: decode the segments (net/uri.h). */
+    struct slice path;
     struct slice query; /* as received, without "?" */
     const struct headers *headers;
     struct slice body;
     const struct env_addr *peer;
-    struct env_stream
-        *stream;         /* for env_stream_peer_cred and the like; not for reading or writing */
-    struct arena *arena; /* for the handler's own use; dies with the request */
+    struct env_stream *stream; /* for its peer's names; not for reading or writing */
+    struct arena *arena;       /* for the handler's own use; dies with the request */
 
     struct headers response;                    /* fields to send, added before the answer begins */
     void *user;                                 /* the handler's */

@@ -12,8 +12,7 @@
 
 struct ads_node {
     struct slice id;
-    struct slice
-        name; /* "reviews-v1-5f.default": of the id; the whole id where it has no such form */
+    struct slice name;       /* "reviews-v1-5f.default": of the id, or the whole id */
     struct slice cluster_id; /* CLUSTER_ID, else empty */
     struct slice agent;      /* "envoy", "weft-proxy", "gRPC Go" */
     struct slice version;    /* of the agent, as text; empty if unknown */
