@@ -8,7 +8,7 @@ FIELDS = ("name", "unit", "ours", "peer", "peer_value", "ratio", "runs")
 class Row:
     """One figure. ratio = ours / peer_value, where there is a peer; runs: how many measurements
     stand behind it. goal is a bound in the project's own plan, for the table: ("value", 10) or
-    ("ratio", 0.9), at most; a third element "min" turns it round."""
+    ("ratio", 0.9), at most; a third element "min" turns it round. Or a list of such."""
 
     def __init__(self, name, unit, ours, peer="-", peer_value=None, runs=1, goal=None, samples=None):
         self.name, self.unit, self.ours, self.runs = name, unit, ours, runs
@@ -24,9 +24,12 @@ class Row:
         return out
 
     def goal_text(self):
-        if not self.goal:
-            return ""
-        kind, bound, *least = self.goal
+        if isinstance(self.goal, list):
+            return ", ".join(self._one_goal(g) for g in self.goal)
+        return self._one_goal(self.goal) if self.goal else ""
+
+    def _one_goal(self, goal):
+        kind, bound, *least = goal
         value = self.ratio if kind == "ratio" else self.ours
         met = value is not None and (value >= bound if least else value <= bound)
         sign = "≥" if least else "≤"

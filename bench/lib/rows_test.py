@@ -35,6 +35,8 @@ class RowsTest(unittest.TestCase):
         self.assertTrue(text(9.1, "p", 10, goal=("ratio", 0.9)).endswith("NO"))
         self.assertTrue(text(19, "p", 10, goal=("ratio", 2, "min")).endswith("NO"))
         self.assertTrue(text(20, "p", 10, goal=("ratio", 2, "min")).endswith("yes"))
+        self.assertEqual(text(7, "p", 6, goal=[("ratio", 1.3), ("value", 6)]),
+                         "≤ x1.3 yes, ≤ 6 NO")
 
 
 if __name__ == "__main__":
