@@ -221,7 +221,18 @@ static void do_prometheus(struct proxy *p, struct http_request *req)
     respond_buf(req, S("text/plain; version=0.0.4"), &b);
 }
 
-/* envoy_cluster_upstream_rq_total{envoy_cluster_name="x"} 3 -> cluster.x.upstream_rq_total: 3 */
+/* start: a label's name, =", as the text has it. */
+static bool stats_label(struct slice labels, struct slice start, struct slice *ret)
+{
+    struct slice rest;
+    for (size_t at = 0; at + start.n < labels.n; at++)
+        if (slice_starts(slice_skip(labels, at), start))
+            return slice_cut(slice_skip(labels, at + start.n), '"', ret, &rest);
+    return false;
+}
+
+/* envoy_cluster_upstream_rq_total{envoy_cluster_name="x"} 3 -> cluster.x.upstream_rq_total: 3
+ * envoy_cluster_upstream_rq_xx{envoy_response_code_class="2",…} -> cluster.x.upstream_rq_2xx */
 static void stats_line(struct slice line, struct slice filter, struct buf *out)
 {
     static const struct {
@@ -231,22 +242,20 @@ static void stats_line(struct slice line, struct slice filter, struct buf *out)
         {S_INIT("envoy_http_"), S_INIT("envoy_http_conn_manager_prefix=\""), S_INIT("http.")},
         {S_INIT("envoy_listener_"), S_INIT("envoy_listener_address=\""), S_INIT("listener.")},
     };
-    struct slice series, value, name, labels;
+    struct slice series, value, name, labels, owner, class = S("");
     if (line.n == 0 || line.p[0] == '#' || !slice_cut_last(line, ' ', &series, &value) ||
         !slice_contains(series, filter))
         return;
     slice_cut(series, '{', &name, &labels);
     for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
-        size_t at = 0;
-        while (at + rows[i].label.n < labels.n &&
-               !slice_starts(slice_skip(labels, at), rows[i].label))
-            at++;
-        if (!slice_starts(name, rows[i].prefix) || at + rows[i].label.n >= labels.n)
+        if (!slice_starts(name, rows[i].prefix) || !stats_label(labels, rows[i].label, &owner))
             continue;
-        struct slice owner, rest;
-        slice_cut(slice_skip(labels, at + rows[i].label.n), '"', &owner, &rest);
-        buf_printf(out, "%.*s%.*s.%.*s: %.*s\n", SLICE(rows[i].envoy), SLICE(owner),
-                   SLICE(slice_skip(name, rows[i].prefix.n)), SLICE(value));
+        if (slice_ends(name, S("_xx")) &&
+            stats_label(labels, S("envoy_response_code_class=\""), &class))
+            name.n -= 2;
+        buf_printf(out, "%.*s%.*s.%.*s%.*s%s: %.*s\n", SLICE(rows[i].envoy), SLICE(owner),
+                   SLICE(slice_skip(name, rows[i].prefix.n)), SLICE(class), class.n ? "xx" : "",
+                   SLICE(value));
         return;
     }
     buf_printf(out, "%.*s: %.*s\n", SLICE(series), SLICE(value));

@@ -119,6 +119,18 @@ class Splits(Case):
         app.restart()
         app.wait_ready()
 
+    def counted(self):
+        """Envoy's names, whoever carries: what dashboards and scripts ask for."""
+        def answered():
+            return sum(v for k, v in self.p.stats("downstream_rq_2xx").items()
+                       if k.startswith("http.") and "admin" not in k)
+        self.route("reviews", weighted("reviews", [("v1", 100)]))
+        before = answered()
+        r = self.send(500, rate=500)
+        self.assertEqual(answered() - before, r["status"]["2xx"])
+        name = f"cluster.outbound|{PORT}|v1|reviews.default.svc.cluster.local.upstream_rq_2xx"
+        self.assertIn(name, self.p.stats("upstream_rq_2xx"))
+
     def change_under_load(self):
         """Weights move while requests flow: none is lost in any of the changes."""
         load = Load(self.cluster, to=f"{self.p.address}:15001", host=f"reviews:{PORT}",
@@ -139,6 +151,7 @@ class WeftProxy(Splits):
     test_header = Splits.header
     test_faults = Splits.faults
     test_retries = Splits.retries
+    test_counted = Splits.counted
     test_change_under_load = Splits.change_under_load
 
 
@@ -151,6 +164,7 @@ class RealEnvoy(Splits):
     test_header = Splits.header
     test_faults = Splits.faults
     test_retries = Splits.retries
+    test_counted = Splits.counted
     test_change_under_load = Splits.change_under_load
 
 
