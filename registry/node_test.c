@@ -101,7 +101,7 @@ static void writes_go_on_after_the_leader_dies(void **state)
     cluster_init(&c, 3);
     cluster_up(&c);
     size_t old = wait_leader(&c);
-    must_put(&c, old, "services/default/a", "1");
+    must_put_everywhere(&c, old, "services/default/a", "1");
     node_down(&c, old, true);
     uint64_t t0 = test_now_ms();
     must_put(&c, (old + 1) % 3, "services/default/a", "2");
@@ -123,7 +123,7 @@ static void without_quorum_the_answer_is_quick_and_says_so(void **state)
     cluster_up(&c);
     size_t leader = wait_leader(&c);
     size_t left = (leader + 2) % 3;
-    must_put(&c, left, "services/default/a", "1");
+    must_put_everywhere(&c, left, "services/default/a", "1");
     node_down(&c, (leader + 1) % 3, true);
     node_down(&c, leader, true);
     struct reg_status s;
@@ -180,7 +180,7 @@ static void a_write_counts_once_while_leaders_change(void **state)
     cluster_init(&c, 3);
     cluster_up(&c);
     size_t keep = (wait_leader(&c) + 1) % 3; /* this one stays up and writes */
-    must_put(&c, keep, "services/default/start", "1");
+    must_put_everywhere(&c, keep, "services/default/start", "1");
     for (int i = 0; i < 2; i++) {
         a[i].c = &c;
         a[i].node = keep;
@@ -224,7 +224,7 @@ static void a_late_node_catches_up_by_checkpoint(void **state)
     cluster_up(&c);
     size_t leader = wait_leader(&c);
     size_t late = (leader + 1) % 3;
-    must_put(&c, leader, "services/default/first", "1");
+    must_put_everywhere(&c, leader, "services/default/first", "1");
     node_down(&c, late, true);
     for (int i = 0; i < 300; i++) {
         char key[64];
@@ -257,7 +257,7 @@ static void a_leader_hands_over_when_it_stops(void **state)
     cluster_init(&c, 3);
     cluster_up(&c);
     size_t leader = wait_leader(&c);
-    must_put(&c, leader, "services/default/a", "1");
+    must_put_everywhere(&c, leader, "services/default/a", "1");
     node_down(&c, leader, false);
     uint64_t t0 = test_now_ms();
     must_put(&c, (leader + 1) % 3, "services/default/a", "2");
@@ -615,6 +615,7 @@ static void a_watch_tells_of_new_leaders(void **state)
     cluster_init(&c, 3);
     cluster_up(&c);
     size_t leader = wait_leader(&c), other = (leader + 1) % 3;
+    must_put_everywhere(&c, other, "services/default/a", "1");
     WAIT_FOR((reg_node_status(c.node[other], &s), s.leader_id == leader + 1));
     struct watch_arg a = {
         .w = reg_leader_watch_open(c.node[other], env_thread_env(c.client), on_leader, &changes)};

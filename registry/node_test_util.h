@@ -250,4 +250,14 @@ static inline reg_rev applied_of(struct cluster *c, size_t i)
     return s.applied_index;
 }
 
+/* A node that starts empty votes only once a leader has spoken to it: before one is killed on
+ * purpose, all must have what was written. */
+static inline void must_put_everywhere(struct cluster *c, size_t at, const char *key,
+                                       const char *value)
+{
+    must_put(c, at, key, value);
+    for (size_t i = 0; i < c->n; i++)
+        WAIT_FOR(value_is(c, i, key, value));
+}
+
 #endif
