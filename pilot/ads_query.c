@@ -155,7 +155,6 @@ static void write_config(void *ctx, const struct ads_config *c)
     char text[XDS_VERSION_TEXT];
     put_comma(l->b);
     buf_append_byte(l->b, '{');
-    put_str(l->b, "type", slice_of(l->type->short_name));
     put_str(l->b, "name", c->name);
     put_str(l->b, "version", xds_version_format(c->version, text));
     put_str(l->b, "status", slice_of(status_names[c->status]));
@@ -179,15 +178,19 @@ static void write_resources(struct buf *b, struct ads_session *s, const struct a
 {
     buf_append_byte(b, '{');
     write_who(b, s);
-    put_key(b, "resources");
-    buf_append_byte(b, '[');
+    put_key(b, "types");
+    buf_append_byte(b, '{');
     for (size_t t = 0; t < XDS_TYPE_COUNT; t++) {
         const struct ads_sub *sub = ads_sub_of(s->ads, (enum xds_type)t);
         struct listing l = {b, &xds_types[t], q->bodies};
-        if (sub && (!q->type.n || slice_eq(q->type, slice_of(xds_types[t].short_name))))
-            ads_sub_each(sub, write_config, &l);
+        if (!sub || (q->type.n && !slice_eq(q->type, slice_of(xds_types[t].short_name))))
+            continue;
+        put_key(b, xds_types[t].short_name);
+        buf_append_byte(b, '[');
+        ads_sub_each(sub, write_config, &l);
+        buf_append_byte(b, ']');
     }
-    buf_printf(b, "]}");
+    buf_printf(b, "}}");
 }
 
 void ads_query_write(struct ads_worker *w, const struct ads_query *q, struct buf *out, bool *found)
@@ -241,16 +244,20 @@ static void on_worker(struct env_post *post)
 
 static void travel(struct trip *t)
 {
-    bool more = t->next < t->server->worker_count;
+    struct ads_server *s = t->server;
+    bool more = t->next < s->worker_count;
     if (!more && t->q->kind == ADS_QUERY_PROXIES)
         buf_append_byte(&t->out, ']');
     t->post = (struct env_post){.fn = more ? on_worker : on_home};
-    env_post(more ? t->server->workers[t->next].env : t->q->env, &t->post);
+    env_post(more ? s->workers[t->next].env : t->q->env, &t->post);
+    if (!more)
+        ads_server_trip_ended(s);
 }
 
 void ads_server_query(struct ads_server *s, struct ads_query *q)
 {
     struct trip *t = MEM_NEW(struct trip);
+    ads_server_trip_begins(s);
     t->server = s;
     t->q = q;
     q->impl = t;

@@ -179,10 +179,34 @@ static void on_free(struct env_post *post)
     signal_server(w, &w->ready);
 }
 
+void ads_server_trip_begins(struct ads_server *s)
+{
+    pthread_mutex_lock(&s->lock);
+    s->trips++;
+    pthread_mutex_unlock(&s->lock);
+}
+
+void ads_server_trip_ended(struct ads_server *s)
+{
+    pthread_mutex_lock(&s->lock);
+    s->trips--;
+    pthread_cond_broadcast(&s->cond);
+    pthread_mutex_unlock(&s->lock);
+}
+
+static void wait_for_trips(struct ads_server *s)
+{
+    pthread_mutex_lock(&s->lock);
+    while (s->trips)
+        pthread_cond_wait(&s->cond, &s->lock);
+    pthread_mutex_unlock(&s->lock);
+}
+
 void ads_server_stop(struct ads_server *s)
 {
     if (!s)
         return;
+    wait_for_trips(s);
     for (size_t i = 0; i < s->worker_count; i++)
         env_post(s->workers[i].env, &s->workers[i].stop);
     for (size_t i = 0; i < s->worker_count; i++) {

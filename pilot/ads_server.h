@@ -37,7 +37,7 @@ const struct env_addr *ads_server_addr(const struct ads_server *s);
 
 enum ads_query_kind {
     ADS_QUERY_PROXIES, /* all: [{"name": …, "types": {"cds": {"status": "SYNCED", …}}}, …] */
-    ADS_QUERY_CONFIG, /* of one: {"name": …, "resources": [{"type": …, "name": …, "status": …}]} */
+    ADS_QUERY_CONFIG,  /* of one: {"name": …, "types": {"cds": [{"name": …, "status": …}]}} */
 };
 
 /* A question about the proxies of this node, answered on env as JSON text, for people and for calls
@@ -55,7 +55,7 @@ struct ads_query {
     bool found;      /* CONFIG: the proxy is connected here */
     void *impl;
 };
-/* Any thread. The server must not be stopped before fn. */
+/* Any thread. Not after ads_server_stop; that waits for the workers, and fn may come after it. */
 void ads_server_query(struct ads_server *s, struct ads_query *q);
 
 /* Sets of cells, one a worker, for metric_write_text. Returns how many were stored (at most n). */

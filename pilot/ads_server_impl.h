@@ -78,12 +78,17 @@ struct ads_server {
     struct env_addr addr;
     pthread_mutex_t lock;
     pthread_cond_t cond;
+    size_t trips; /* questions that are with the workers; under the lock */
     size_t worker_count;
     struct ads_worker workers[ADS_SERVER_WORKERS_MAX];
 };
 
 /* ads_server.c: a stream came or went. */
 void ads_worker_stir(struct ads_worker *w);
+
+/* A question is with the workers: they live as long as it is. */
+void ads_server_trip_begins(struct ads_server *s);
+void ads_server_trip_ended(struct ads_server *s);
 
 /* ads_session.c */
 extern const struct grpc_stream_events ads_session_events;

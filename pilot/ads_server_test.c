@@ -369,10 +369,10 @@ static void who_has_what(void **state)
 
     j = query(b, &one);
     assert_true(one.q.found);
-    assert_true(slice_eq(json_str(j, "resources[0].name"), S("a")));
-    assert_true(slice_eq(json_str(j, "resources[0].status"), S("SYNCED")));
-    assert_true(slice_eq(json_str(j, "resources[0].body.name"), S("a")));
-    assert_true(slice_eq(json_str(j, "resources[0].sources[0]"),
+    assert_true(slice_eq(json_str(j, "types.cds[0].name"), S("a")));
+    assert_true(slice_eq(json_str(j, "types.cds[0].status"), S("SYNCED")));
+    assert_true(slice_eq(json_str(j, "types.cds[0].body.name"), S("a")));
+    assert_true(slice_eq(json_str(j, "types.cds[0].sources[0]"),
                          S("virtualservices.networking.istio.io/default/x")));
     json_decref(j);
     one.q.proxy = S("nobody");

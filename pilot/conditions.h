@@ -14,6 +14,7 @@
 #define CONDITIONS_BATCH_MAX 256
 #define CONDITIONS_PENDING_MAX 20000 /* objects; the rest is looked for when half is done */
 #define CONDITIONS_RETRY_MS 500
+#define CONDITIONS_PATIENCE_MS 2000
 
 struct conditions;
 
@@ -21,13 +22,16 @@ struct conditions_options {
     struct env *env;
     struct reg_node *node;
     struct convergence *convergence;
+    /* A node that lost its connection, and a proxy whose refusal is missing, are waited for so
+     * long: proxies that reconnect are not gone. Default CONDITIONS_PATIENCE_MS. */
+    wf_ms patience;
 };
 
 struct conditions *conditions_new(const struct conditions_options *opt);
 /* Something changed in the merged picture. On env's thread; cheap, coalesced. */
 void conditions_wake(struct conditions *c);
-/* A write under way ends first: turn the loop until conditions_idle. */
-bool conditions_idle(const struct conditions *c);
+/* At any time; what a write under way still needs goes when it is answered (on env, which turns
+ * or ends after it). Before convergence and node. NULL is fine. */
 void conditions_free(struct conditions *c);
 
 #endif

@@ -394,9 +394,14 @@ static bool is_changed(struct convergence *c)
     return changed;
 }
 
+bool convergence_is_whole(struct convergence *c)
+{
+    return !is_changed(c) && count_silent(c) == 0;
+}
+
 static bool is_decided(struct convergence *c, const struct convergence_wait *w)
 {
-    return !is_changed(c) && count_silent(c) == 0 &&
+    return convergence_is_whole(c) &&
            summary_dist_at_least(&c->merged.settled, w->revision) == c->merged.total;
 }
 
@@ -611,11 +616,11 @@ void convergence_peer_down(struct convergence *c, uint64_t id)
 {
     bool is_new = false;
     struct peer *p = id ? peer_of(c, id, &is_new) : NULL;
-    if (!p || is_new)
-        return;
-    arena_fini(&p->arena);
-    *p = (struct peer){0};
-    on_merged(c);
+    if (p && !is_new) {
+        arena_fini(&p->arena);
+        *p = (struct peer){0};
+    }
+    on_merged(c); /* also for one that never reported: nobody waits for its report any more */
 }
 
 /* Life. */

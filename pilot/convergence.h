@@ -119,6 +119,8 @@ void convergence_wait_cancel(struct convergence_wait *w);
 
 /* The sum over all nodes that are known, borrowed until the next turn. */
 const struct summary *convergence_summary(struct convergence *c);
+/* Every connected node has reported, and nothing that a session said is missing in the sum. */
+bool convergence_is_whole(struct convergence *c);
 /* Lowest revision that every proxy has; UINT64_MAX: there is no proxy. Any thread: this node's. */
 reg_rev convergence_local_lowest(struct convergence *c);
 

@@ -303,7 +303,7 @@ static bool options_ok(const struct reg_node_options *opt, struct err *err)
             return err_set(err, ERR_INVALID, "member %s: id %llu is zero or used twice", m->name,
                            (unsigned long long)m->id);
         if (!env_addr_loopback(&m->addr))
-            return err_set(err, ERR_UNSUPPORTED,
+            return err_set(err, ERR_FORBIDDEN,
                            "member %s at %.*s: peers speak without TLS yet and are bound to "
                            "loopback addresses",
                            m->name, SLICE(env_addr_format(&m->addr, text)));

@@ -284,7 +284,7 @@ static void a_directory_serves_one_node_only(void **state)
     assert_non_null(strstr(err.msg, "belongs to node 1"));
     opt.members[0].addr.in4.sin_addr.s_addr = htonl(0x0a000001);
     assert_null(reg_node_start(&opt, &err));
-    assert_int_equal(err.code, ERR_UNSUPPORTED);
+    assert_int_equal(err.code, ERR_FORBIDDEN);
     cluster_fini(&c);
 }
 

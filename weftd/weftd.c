@@ -16,8 +16,8 @@ static const char *const seed_names[] = {"default", "istio-system"};
 static void seed_done(struct reg_write *w)
 {
     struct weftd *d = container_of(w, struct weftd, seed_write);
-    d->seeding = false;
-    if (w->err.code != ERR_NONE && w->err.code != ERR_EXISTS)
+    bool there = w->err.code == ERR_NONE || w->err.code == ERR_EXISTS;
+    if (!there && !d->stopping)
         env_timer_start(d->env, &d->seed, SEED_RETRY_MS);
 }
 
@@ -40,7 +40,6 @@ static void seed_run(struct env_timer *t)
         d->seed_ops[i].expect = REG_EXPECT_ABSENT;
     d->seed_write = (struct reg_write){
         .ops = d->seed_ops, .op_count = ARRAY_LEN(d->seed_ops), .env = d->env, .fn = seed_done};
-    d->seeding = true;
     reg_write(d->node, &d->seed_write);
 }
 
@@ -87,7 +86,7 @@ static bool pilot_start(struct weftd *d, struct err *err)
                               err);
     if (!d->xds)
         return err_wrap(err, "--xds");
-    d->fleet = fleet_new(d->env, d->node, d->xds);
+    d->fleet = fleet_new(d->env, d->node, fleet_source_of(d->xds));
     return true;
 }
 
@@ -136,19 +135,18 @@ static void api_stop(struct weftd *d)
     apiserver_free(d->api);
 }
 
-/* Upper floors first: nobody may ask a floor that is gone. */
+/* Upper floors first: nobody may ask a floor that is gone. What the registry still answers to those
+ * that are gone comes before env ends, and finds nothing to do. */
 void weftd_stop(struct weftd *d)
 {
+    d->stopping = true;
     env_timer_stop(d->env, &d->seed);
     http_server_free(d->metrics);
     api_stop(d);
-    for (int turns = 0;
-         turns < 100 && ((d->conditions && !conditions_idle(d->conditions)) || d->seeding); turns++)
-        env_uv_turn(d->env, 100);
     fleet_free(d->fleet);
+    conditions_free(d->conditions);
+    d->conditions = NULL;
     ads_server_stop(d->xds);
-    if (d->conditions && conditions_idle(d->conditions))
-        conditions_free(d->conditions);
     convergence_unlink(d->link);
     convergence_free(d->convergence);
     compiler_stop(d->compiler);

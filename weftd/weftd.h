@@ -44,11 +44,12 @@ struct weftd {
     struct reg_op seed_ops[2];
     struct reg_write seed_write;
     char seed_values[2][512];
-    bool seeding;
+    bool stopping;
 };
 
 bool weftd_start(struct weftd *d, struct env *env, const struct weftd_options *opt,
                  struct err *err);
+/* Also after a start that failed. d stays until env has ended: the registry may still answer. */
 void weftd_stop(struct weftd *d);
 
 /* metrics.c */
