@@ -7,6 +7,7 @@
 
 #include "api/any_types.h"
 #include "base/core/log.h"
+#include "base/core/regex.h"
 #include "base/env/env_uv.h"
 #include "base/net/uri.h"
 #include "base/wire/pb_json.h"
@@ -231,9 +232,10 @@ static bool stats_label(struct slice labels, struct slice start, struct slice *r
     return false;
 }
 
-/* envoy_cluster_upstream_rq_total{envoy_cluster_name="x"} 3 -> cluster.x.upstream_rq_total: 3
+/* A line of Prometheus' text by Envoy's name:
+ * envoy_cluster_upstream_rq_total{envoy_cluster_name="x"} 3 -> cluster.x.upstream_rq_total
  * envoy_cluster_upstream_rq_xx{envoy_response_code_class="2",…} -> cluster.x.upstream_rq_2xx */
-static void stats_line(struct slice line, struct slice filter, struct buf *out)
+static struct slice stats_name(struct slice series, struct arena *a)
 {
     static const struct {
         struct slice prefix, label, envoy;
@@ -242,10 +244,7 @@ static void stats_line(struct slice line, struct slice filter, struct buf *out)
         {S_INIT("envoy_http_"), S_INIT("envoy_http_conn_manager_prefix=\""), S_INIT("http.")},
         {S_INIT("envoy_listener_"), S_INIT("envoy_listener_address=\""), S_INIT("listener.")},
     };
-    struct slice series, value, name, labels, owner, class = S("");
-    if (line.n == 0 || line.p[0] == '#' || !slice_cut_last(line, ' ', &series, &value) ||
-        !slice_contains(series, filter))
-        return;
+    struct slice name, labels, owner, class = S("");
     slice_cut(series, '{', &name, &labels);
     for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
         if (!slice_starts(name, rows[i].prefix) || !stats_label(labels, rows[i].label, &owner))
@@ -253,17 +252,35 @@ static void stats_line(struct slice line, struct slice filter, struct buf *out)
         if (slice_ends(name, S("_xx")) &&
             stats_label(labels, S("envoy_response_code_class=\""), &class))
             name.n -= 2;
-        buf_printf(out, "%.*s%.*s.%.*s%.*s%s: %.*s\n", SLICE(rows[i].envoy), SLICE(owner),
-                   SLICE(slice_skip(name, rows[i].prefix.n)), SLICE(class), class.n ? "xx" : "",
-                   SLICE(value));
-        return;
+        return arena_printf(a, "%.*s%.*s.%.*s%.*s%s", SLICE(rows[i].envoy), SLICE(owner),
+                            SLICE(slice_skip(name, rows[i].prefix.n)), SLICE(class),
+                            class.n ? "xx" : "");
     }
-    buf_printf(out, "%.*s: %.*s\n", SLICE(series), SLICE(value));
+    return series;
+}
+
+/* filter: NULL for all. */
+static void stats_lines(struct slice text, const struct regex *filter, struct buf *out)
+{
+    struct slice line, series, value;
+    struct arena scratch = {0};
+    while (text.n) {
+        slice_cut(text, '\n', &line, &text);
+        if (line.n == 0 || line.p[0] == '#' || !slice_cut_last(line, ' ', &series, &value))
+            continue;
+        struct slice name = stats_name(series, &scratch);
+        if (!filter || regex_full_match(filter, name))
+            buf_printf(out, "%.*s: %.*s\n", SLICE(name), SLICE(value));
+        arena_reset(&scratch);
+    }
+    arena_fini(&scratch);
 }
 
 static void do_stats(struct proxy *p, struct http_request *req)
 {
     struct buf text = {0}, out = {0};
+    struct err err = {0};
+    struct regex *re = NULL;
     struct slice filter = S(""), format = S("");
     uri_query_get(req->query, S("filter"), req->arena, &filter);
     uri_query_get(req->query, S("format"), req->arena, &format);
@@ -271,12 +288,15 @@ static void do_stats(struct proxy *p, struct http_request *req)
         do_prometheus(p, req);
         return;
     }
-    stats_text(p, &text);
-    struct slice rest = buf_slice(&text), line;
-    while (rest.n) {
-        slice_cut(rest, '\n', &line, &rest);
-        stats_line(line, filter, &out);
+    /* Envoy's filter matches anywhere in the name. */
+    if (filter.n &&
+        !(re = regex_new(arena_printf(req->arena, ".*(?:%.*s).*", SLICE(filter)), &err))) {
+        http_respond(req, 400, ADMIN_TEXT, slice_of(err.msg));
+        return;
     }
+    stats_text(p, &text);
+    stats_lines(buf_slice(&text), re, &out);
+    regex_free(re);
     buf_fini(&text);
     respond_buf(req, ADMIN_TEXT, &out);
 }
