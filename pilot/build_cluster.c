@@ -35,7 +35,7 @@ static CLUSTER(CircuitBreakers__Thresholds) *thresholds(struct arena *a, CLUSTER
     return t;
 }
 
-CLUSTER(Cluster) *cluster_new(struct arena *a, struct slice name)
+CLUSTER(Cluster) *build_cluster_new(struct arena *a, struct slice name)
 {
     CLUSTER(Cluster) *c = NEW_CLUSTER(a, cluster);
     c->name = pb_str(a, name);
@@ -371,7 +371,7 @@ static void add_cluster(struct cluster_job *j, const struct model_port *port,
     struct slice subset_name = subset ? subset->name : (struct slice){0};
     struct slice name =
         cluster_name(j->a, S("outbound"), port->number, subset_name, j->service->host);
-    CLUSTER(Cluster) *c = cluster_new(j->a, name);
+    CLUSTER(Cluster) *c = build_cluster_new(j->a, name);
     const json_t *pool = rules_section(j->rules, subset, port->number, "connectionPool");
     apply_pool(j->a, c, pool);
     cluster_protocol(j->a, c, port->protocol, pool);
@@ -421,11 +421,11 @@ bool unit_clusters_compute(struct graph *g, struct graph_cell *cell)
 void clusters_builtin(struct build *b, struct unit_out *out)
 {
     struct arena a = {0};
-    CLUSTER(Cluster) *pass = cluster_new(&a, S("PassthroughCluster"));
+    CLUSTER(Cluster) *pass = build_cluster_new(&a, S("PassthroughCluster"));
     cluster_type(pass, ENVOY__CONFIG__CLUSTER__V3__CLUSTER__DISCOVERY_TYPE__ORIGINAL_DST);
     pass->lb_policy = ENVOY__CONFIG__CLUSTER__V3__CLUSTER__LB_POLICY__CLUSTER_PROVIDED;
     cluster_protocol(&a, pass, PROTOCOL_AUTO, NULL);
-    CLUSTER(Cluster) *hole = cluster_new(&a, S("BlackHoleCluster"));
+    CLUSTER(Cluster) *hole = build_cluster_new(&a, S("BlackHoleCluster"));
     cluster_type(hole, ENVOY__CONFIG__CLUSTER__V3__CLUSTER__DISCOVERY_TYPE__STATIC);
     CLUSTER(Cluster) *both[] = {hole, pass};
     for (size_t i = 0; i < ARRAY_LEN(both); i++) {

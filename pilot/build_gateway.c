@@ -428,7 +428,7 @@ static void gateway_listener(struct gateway_job *j, const struct server *p, size
 {
     struct sources sources = {0};
     struct slice name = arena_printf(j->a, "%.*s_%u", SLICE(p->bind), p->port);
-    LISTENER(Listener) *l = listener_new(j->a, name, p->bind, p->port, true);
+    LISTENER(Listener) *l = build_listener_new(j->a, name, p->bind, p->port, true);
     add_chains(j, p, n, l, &sources);
     drop_equal_matches(j, l);
     if (needs_tls_inspector(l))

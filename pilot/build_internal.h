@@ -185,7 +185,7 @@ struct xds_list *list_get(struct build *b, enum list_what what, struct scope *s,
 struct slice cluster_name(struct arena *a, struct slice direction, uint32_t port,
                           struct slice subset, struct slice host);
 /* connect timeout, breakers without limits: what every cluster has. */
-CLUSTER(Cluster) *cluster_new(struct arena *a, struct slice name);
+CLUSTER(Cluster) *build_cluster_new(struct arena *a, struct slice name);
 void cluster_protocol(struct arena *a, CLUSTER(Cluster) *c, enum model_protocol protocol,
                       const json_t *pool);
 /* PassthroughCluster and BlackHoleCluster. */
@@ -310,8 +310,8 @@ LISTENER(FilterChain) *chain_rule(struct route_context *rc, const char *kind);
 LISTENER(FilterChainMatch) *chain_match(struct arena *a, LISTENER(FilterChain) *c);
 /* Plain HTTP, as http_inspector reports it. */
 void chain_match_http(struct arena *a, LISTENER(FilterChain) *c);
-LISTENER(Listener) *listener_new(struct arena *a, struct slice name, struct slice ip, uint32_t port,
-                                 bool outbound);
+LISTENER(Listener) *build_listener_new(struct arena *a, struct slice name, struct slice ip,
+                                       uint32_t port, bool outbound);
 void listener_inspect(struct arena *a, LISTENER(Listener) *l, bool tls, bool http);
 
 #endif

@@ -114,8 +114,8 @@ void chain_match_http(struct arena *a, LISTENER(FilterChain) *c)
     PB_PUSH(a, m, application_protocols, pb_str(a, S("h2c")));
 }
 
-LISTENER(Listener) *listener_new(struct arena *a, struct slice name, struct slice ip, uint32_t port,
-                                 bool outbound)
+LISTENER(Listener) *build_listener_new(struct arena *a, struct slice name, struct slice ip,
+                                       uint32_t port, bool outbound)
 {
     LISTENER(Listener) *l = NEW_LISTENER(a, listener);
     l->name = pb_str(a, name);
@@ -240,7 +240,7 @@ static void listener_vip(struct build *b, struct unit_cell *u, struct unit_out *
 {
     struct sources sources = {0};
     struct slice name = arena_printf(a, "%.*s_%u", SLICE(ip), p->number);
-    LISTENER(Listener) *l = listener_new(a, name, ip, p->number, true);
+    LISTENER(Listener) *l = build_listener_new(a, name, ip, p->number, true);
     sources_add(&sources, u->service);
     PB_PUSH(a, l, filter_chains,
             chain_service(b, u->scope, u->host, p->number, is_tls(p->protocol), a, &sources));
@@ -286,7 +286,7 @@ static bool http_port_compute(struct graph *g, struct graph_cell *cell)
     struct http_port_cell *c = (struct http_port_cell *)cell;
     struct arena a = {0};
     struct slice name = arena_printf(&a, "0.0.0.0_%u", c->port);
-    LISTENER(Listener) *l = listener_new(&a, name, S("0.0.0.0"), c->port, true);
+    LISTENER(Listener) *l = build_listener_new(&a, name, S("0.0.0.0"), c->port, true);
     PB_PUSH(&a, l, filter_chains, chain_http_port(&a, c->port));
     l->bind_to_port = wkt_bool(&a, false);
     buf_clear(&b->packed);
@@ -383,7 +383,7 @@ static void listener_wild(struct listeners_job *j, const struct wild_port *w)
     struct arena *a = j->a;
     struct sources sources = {0};
     struct slice name = arena_printf(a, "0.0.0.0_%u", w->number);
-    LISTENER(Listener) *l = listener_new(a, name, S("0.0.0.0"), w->number, true);
+    LISTENER(Listener) *l = build_listener_new(a, name, S("0.0.0.0"), w->number, true);
     bool tls = add_sni_chains(j, l, w->number, &sources);
     if (w->http && !w->sniff && !tls && !w->tcp) {
         *vec_push(&j->out) = xds_resource_ref(http_port_listener(j->b, w->number));

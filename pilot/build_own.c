@@ -63,7 +63,7 @@ static void cluster_original(struct own_job *j, struct slice name, enum model_pr
                              struct slice source)
 {
     struct arena *a = j->a;
-    CLUSTER(Cluster) *c = cluster_new(a, name);
+    CLUSTER(Cluster) *c = build_cluster_new(a, name);
     c->cluster_discovery_type_case =
         ENVOY__CONFIG__CLUSTER__V3__CLUSTER__CLUSTER_DISCOVERY_TYPE_TYPE;
     c->type = ENVOY__CONFIG__CLUSTER__V3__CLUSTER__DISCOVERY_TYPE__ORIGINAL_DST;
@@ -91,7 +91,7 @@ static void endpoint_set(struct own_job *j, CLUSTER(Cluster) *c, CORE(Address) *
 static void cluster_static(struct own_job *j, struct slice name, CORE(Address) *address,
                            enum model_protocol protocol, struct slice source)
 {
-    CLUSTER(Cluster) *c = cluster_new(j->a, name);
+    CLUSTER(Cluster) *c = build_cluster_new(j->a, name);
     c->cluster_discovery_type_case =
         ENVOY__CONFIG__CLUSTER__V3__CLUSTER__CLUSTER_DISCOVERY_TYPE_TYPE;
     c->type = ENVOY__CONFIG__CLUSTER__V3__CLUSTER__DISCOVERY_TYPE__STATIC;
@@ -246,7 +246,7 @@ static void ingress_listener(struct own_job *j, const json_t *ingress)
     if (!in.port || in.port > 65535 || !address || !bind.n)
         return;
     struct slice name = arena_printf(j->a, "%.*s_%u", SLICE(bind), in.port);
-    LISTENER(Listener) *l = listener_new(j->a, name, bind, in.port, false);
+    LISTENER(Listener) *l = build_listener_new(j->a, name, bind, in.port, false);
     inbound_chains(j, l, &in, 0);
     if (in.protocol == PROTOCOL_AUTO)
         listener_inspect(j->a, l, false, true);
@@ -269,7 +269,7 @@ static void none_inbound(struct own_job *j)
     for (size_t i = 0; i < in.n; i++) {
         struct slice ip = j->own->in->address;
         struct slice name = arena_printf(j->a, "%.*s_%u", SLICE(ip), in.p[i].port);
-        LISTENER(Listener) *l = listener_new(j->a, name, ip, in.p[i].port, false);
+        LISTENER(Listener) *l = build_listener_new(j->a, name, ip, in.p[i].port, false);
         inbound_chains(j, l, &in.p[i], 0);
         if (in.p[i].protocol == PROTOCOL_AUTO)
             listener_inspect(j->a, l, false, true);
@@ -284,7 +284,7 @@ static void none_inbound(struct own_job *j)
 static void listen_http(struct own_job *j, struct slice bind, uint32_t port, struct slice table)
 {
     struct slice name = arena_printf(j->a, "%.*s_%u", SLICE(bind), port);
-    LISTENER(Listener) *l = listener_new(j->a, name, bind, port, true);
+    LISTENER(Listener) *l = build_listener_new(j->a, name, bind, port, true);
     struct slice stat = arena_printf(j->a, "outbound_%.*s", SLICE(name));
     PB_PUSH(j->a, l, filter_chains, chain_http(j->a, hcm_new(j->a, stat, table, NULL)));
     add_listener(j, l, (struct slice){0});
@@ -303,7 +303,7 @@ static void listen_tcp(struct own_job *j, struct slice bind, uint32_t port, cons
             has = has || (s->ports[k].number == port && s->ports[k].protocol != PROTOCOL_UDP);
         if (!has || !egress_imports(egress, j->own->scope->ns, s->ns, s->host))
             continue;
-        LISTENER(Listener) *l = listener_new(j->a, name, bind, port, true);
+        LISTENER(Listener) *l = build_listener_new(j->a, name, bind, port, true);
         PB_PUSH(j->a, l, filter_chains,
                 chain_service(j->b, j->own->scope, s->host, port, false, j->a, &sources));
         add_listener(j, l, arena_dup(j->a, s->key));
@@ -361,7 +361,7 @@ static void redirect_outbound(struct own_job *j)
 {
     struct slice to = blocks(j) ? S("BlackHoleCluster") : S("PassthroughCluster");
     LISTENER(Listener) *l =
-        listener_new(j->a, S("virtualOutbound"), S("0.0.0.0"), PORT_OUTBOUND, true);
+        build_listener_new(j->a, S("virtualOutbound"), S("0.0.0.0"), PORT_OUTBOUND, true);
     LISTENER(FilterChain) *rest = chain_tcp(j->a, to, to);
     rest->name = pb_str(j->a, S("virtualOutbound-catchall-tcp"));
     PB_PUSH(j->a, l, filter_chains, chain_hole(j, "virtualOutbound-blackhole", PORT_OUTBOUND));
@@ -392,7 +392,7 @@ static void redirect_inbound(struct own_job *j)
     const json_t *ingress = jr_get(j->sidecar, "ingress");
     struct inbounds in = {0};
     LISTENER(Listener) *l =
-        listener_new(j->a, S("virtualInbound"), S("0.0.0.0"), PORT_INBOUND, false);
+        build_listener_new(j->a, S("virtualInbound"), S("0.0.0.0"), PORT_INBOUND, false);
     ProtobufCMessage *dst =
         PB_NEW(j->a, envoy__extensions__filters__listener__original_dst__v3__original_dst);
     PB_PUSH(j->a, l, listener_filters,

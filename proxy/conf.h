@@ -282,8 +282,9 @@ enum chain_kind { CHAIN_HTTP, CHAIN_TCP };
 struct filter_chain {
     struct slice name;
     uint16_t destination_port; /* 0 = any */
-    size_t alpn_count, sni_count, source_prefix_count;
+    size_t alpn_count, sni_count;
     struct slice *snis;
+    bool tls; /* takes TLS only */
     enum chain_kind kind;
     /* HTTP */
     struct slice stat_prefix, route_name; /* route_name empty: inline table */

@@ -36,7 +36,7 @@ const struct filter_chain *listener_chain(const struct listener *l, const struct
     const struct filter_chain *fallback = NULL;
     for (size_t i = 0; i < l->chain_count; i++) {
         const struct filter_chain *c = &l->chains[i];
-        if (!chain_fits(c, dst) || c->sni_count) /* plain text has no server name */
+        if (!chain_fits(c, dst) || c->tls)
             continue;
         if (c->destination_port)
             return c;

@@ -321,8 +321,21 @@ static void build_service(struct cluster *c, const MSG(Cluster) * in)
     }
 }
 
+/* What decides who gets a request, and is not known here. */
+static bool check_unknown(const MSG(Cluster) * in, struct err *err)
+{
+    const char *what = in->n_health_checks              ? "health_checks"
+                       : in->lb_subset_config           ? "lb_subset_config"
+                       : in->load_balancing_policy      ? "load_balancing_policy"
+                       : in->n_transport_socket_matches ? "transport_socket_matches"
+                                                        : NULL;
+    return what ? err_set(err, ERR_UNSUPPORTED, "%s: not known", what) : true;
+}
+
 static bool cluster_fill(struct cluster *c, const MSG(Cluster) * in, struct err *err)
 {
+    if (!check_unknown(in, err))
+        return false;
     if (in->transport_socket &&
         strcmp(in->transport_socket->name, "envoy.transport_sockets.raw_buffer") != 0)
         return err_set(err, ERR_UNSUPPORTED, "transport_socket %s: not known",

@@ -5,9 +5,11 @@
 
 #include "api/proto/access_log_file.pb-c.h"
 #include "api/proto/accesslog.pb-c.h"
+#include "api/proto/fault.pb-c.h"
 #include "api/proto/hcm.pb-c.h"
 #include "api/proto/listener.pb-c.h"
 #include "api/proto/tcp_proxy.pb-c.h"
+#include "mixer/access_log.h"
 
 #define MSG(name) Envoy__Config__Listener__V3__##name
 #define HCM(name) Envoy__Extensions__Filters__Network__HttpConnectionManager__V3__##name
@@ -17,7 +19,7 @@
 static const char *const http_filters[] = {
     "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router",
     "type.googleapis.com/envoy.extensions.filters.http.fault.v3.HTTPFault",
-    /* Inert in this proxy: statistics and gRPC-web framing that nobody asked for. */
+    /* Inert in this proxy: statistics, and CORS as long as no route asks for it. */
     "type.googleapis.com/envoy.extensions.filters.http.grpc_stats.v3.FilterConfig",
     "type.googleapis.com/envoy.extensions.filters.http.cors.v3.Cors",
 };
@@ -30,27 +32,77 @@ static bool filter_known(const Google__Protobuf__Any *config)
     return false;
 }
 
+static const Google__Protobuf__Any *filter_config(const HCM(HttpFilter) *h)
+{
+    return h->config_type_case ==
+                   ENVOY__EXTENSIONS__FILTERS__NETWORK__HTTP_CONNECTION_MANAGER__V3__HTTP_FILTER__CONFIG_TYPE_TYPED_CONFIG
+               ? h->typed_config
+               : NULL;
+}
+
+/* The filter of faults stands for the routes' own; one that injects by itself would be left out. */
+static bool check_fault_filter(const Google__Protobuf__Any *config, struct err *err)
+{
+    struct arena scratch = {0};
+    const Envoy__Extensions__Filters__Http__Fault__V3__HTTPFault *f = any_unpack(
+        config, &envoy__extensions__filters__http__fault__v3__httpfault__descriptor, &scratch, err);
+    bool ok = f && (!f->delay && !f->abort && !f->response_rate_limit
+                        ? true
+                        : err_set(err, ERR_UNSUPPORTED,
+                                  "faults for all routes are not known: put them on routes"));
+    arena_fini(&scratch);
+    return ok;
+}
+
 static bool check_filters(struct filter_chain *f, const HCM(HttpConnectionManager) *in,
                           struct err *err)
 {
+    const Google__Protobuf__Any *last = NULL;
     for (size_t i = 0; i < in->n_http_filters; i++) {
         const HCM(HttpFilter) *h = in->http_filters[i];
-        const Google__Protobuf__Any *config =
-            h->config_type_case ==
-                    ENVOY__EXTENSIONS__FILTERS__NETWORK__HTTP_CONNECTION_MANAGER__V3__HTTP_FILTER__CONFIG_TYPE_TYPED_CONFIG
-                ? h->typed_config
-                : NULL;
-        if (!filter_known(config) && !h->is_optional)
+        last = filter_config(h);
+        if (!filter_known(last) && !h->is_optional)
             return err_set(err, ERR_UNSUPPORTED, "http_filters[%zu] %s: not known to this proxy", i,
                            h->name);
-        if (config && strcmp(config->type_url, http_filters[1]) == 0)
-            f->has_fault_filter = true;
+        if (!last || strcmp(last->type_url, http_filters[1]) != 0)
+            continue;
+        f->has_fault_filter = true;
+        if (!check_fault_filter(last, err))
+            return err_wrap(err, "http_filters[%zu] %s", i, h->name);
     }
-    if (in->n_http_filters == 0 || !in->http_filters[in->n_http_filters - 1]->typed_config ||
-        strcmp(in->http_filters[in->n_http_filters - 1]->typed_config->type_url, http_filters[0]) !=
-            0)
+    if (!last || strcmp(last->type_url, http_filters[0]) != 0)
         return err_set(err, ERR_INVALID, "http_filters: the last one must be the router");
     return true;
+}
+
+/* Text formats; empty is Istio's line. */
+static bool build_file_log(struct listener *l,
+                           const Envoy__Extensions__AccessLoggers__File__V3__FileAccessLog *in,
+                           struct err *err)
+{
+    l->access_log_path = build_text(&l->part.arena, in->path);
+    switch (in->access_log_format_case) {
+    case ENVOY__EXTENSIONS__ACCESS_LOGGERS__FILE__V3__FILE_ACCESS_LOG__ACCESS_LOG_FORMAT__NOT_SET:
+        return true;
+    case ENVOY__EXTENSIONS__ACCESS_LOGGERS__FILE__V3__FILE_ACCESS_LOG__ACCESS_LOG_FORMAT_FORMAT:
+        l->access_log_format = build_text(&l->part.arena, in->format);
+        break;
+    default: {
+        const Envoy__Config__Core__V3__SubstitutionFormatString *f = in->log_format;
+        const Envoy__Config__Core__V3__DataSource *text =
+            f->format_case ==
+                    ENVOY__CONFIG__CORE__V3__SUBSTITUTION_FORMAT_STRING__FORMAT_TEXT_FORMAT_SOURCE
+                ? f->text_format_source
+                : NULL;
+        if (!text ||
+            text->specifier_case != ENVOY__CONFIG__CORE__V3__DATA_SOURCE__SPECIFIER_INLINE_STRING)
+            return err_set(err, ERR_UNSUPPORTED, "access_log: only inline text formats are known");
+        l->access_log_format = build_text(&l->part.arena, text->inline_string);
+    }
+    }
+    struct access_log *log = access_log_new(l->access_log_format, false, err);
+    access_log_free(log);
+    return log ? true : err_wrap(err, "access_log");
 }
 
 static bool build_access_log(struct listener *l, Envoy__Config__Accesslog__V3__AccessLog **logs,
@@ -68,9 +120,7 @@ static bool build_access_log(struct listener *l, Envoy__Config__Accesslog__V3__A
             const Envoy__Extensions__AccessLoggers__File__V3__FileAccessLog *file = any_unpack(
                 config, &envoy__extensions__access_loggers__file__v3__file_access_log__descriptor,
                 &scratch, err);
-            ok = file != NULL;
-            if (ok)
-                l->access_log_path = build_text(&l->part.arena, file->path);
+            ok = file && build_file_log(l, file, err);
         } else if (config && strcmp(config->type_url, "type.googleapis.com/"
                                                       "envoy.extensions.access_loggers.stream.v3."
                                                       "StdoutAccessLog") == 0) {
@@ -157,6 +207,8 @@ static bool build_tcp(struct listener *l, struct filter_chain *f, const TCP(TcpP
     f->idle_timeout = build_ms(in->idle_timeout, 3600000);
     if (f->stat_prefix.n == 0)
         return err_set(err, ERR_INVALID, "tcp_proxy.stat_prefix: must not be empty");
+    if (in->tunneling_config)
+        return err_set(err, ERR_UNSUPPORTED, "tcp_proxy.tunneling_config: not known");
     f->tcp_clusters = ARENA_ARRAY(arena, struct weighted_cluster, n + 1);
     for (size_t i = 0; i < n; i++) {
         f->tcp_clusters[i].cluster =
@@ -179,7 +231,10 @@ static bool build_network_filter(struct listener *l, struct filter_chain *f, con
 {
     struct arena scratch = {0};
     bool ok;
-    const Google__Protobuf__Any *config = in->typed_config;
+    const Google__Protobuf__Any *config =
+        in->config_type_case == ENVOY__CONFIG__LISTENER__V3__FILTER__CONFIG_TYPE_TYPED_CONFIG
+            ? in->typed_config
+            : NULL;
     if (any_is(
             config,
             &envoy__extensions__filters__network__http_connection_manager__v3__http_connection_manager__descriptor)) {
@@ -212,10 +267,13 @@ static bool build_chain_match(struct listener *l, struct filter_chain *f,
     for (; f->sni_count < in->n_server_names; f->sni_count++)
         f->snis[f->sni_count] = build_lower(&l->part.arena, in->server_names[f->sni_count]);
     f->alpn_count = in->n_application_protocols;
-    f->source_prefix_count = in->n_source_prefix_ranges;
-    if (strcmp(in->transport_protocol, "tls") == 0)
+    /* TLS is not looked into: such a chain is never chosen, and the default one takes it all. */
+    f->tls = strcmp(in->transport_protocol, "tls") == 0 || f->sni_count > 0;
+    /* Whom it should take and whom not, by what is not looked at: it would take everybody. */
+    if (in->n_prefix_ranges || in->n_source_prefix_ranges || in->n_direct_source_prefix_ranges ||
+        in->n_source_ports || in->address_suffix[0] || in->suffix_len || in->source_type)
         return err_set(err, ERR_UNSUPPORTED,
-                       "filter_chain_match.transport_protocol tls: not known");
+                       "filter_chain_match: addresses, sources and source ports are not known");
     return true;
 }
 
@@ -229,8 +287,11 @@ static bool build_chain(struct listener *l, const MSG(FilterChain) * in, struct 
                        in->transport_socket->name);
     if (in->n_filters == 0)
         return err_set(err, ERR_INVALID, "filters: must not be empty");
+    if (in->n_filters > 1)
+        return err_set(err, ERR_UNSUPPORTED, "filters[0] %s: only one filter a chain is known",
+                       in->filters[0]->name);
     return build_chain_match(l, f, in->filter_chain_match, err) &&
-           build_network_filter(l, f, in->filters[in->n_filters - 1], err);
+           build_network_filter(l, f, in->filters[0], err);
 }
 
 static bool listener_fill(struct listener *l, const MSG(Listener) * in, struct err *err)

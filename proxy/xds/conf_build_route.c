@@ -7,6 +7,8 @@
 #include "api/proto/fault.pb-c.h"
 
 #define MSG(name) Envoy__Config__Route__V3__##name
+#define FAULT_FILTER "envoy.filters.http.fault"
+#define CORS_FILTER "envoy.filters.http.cors"
 
 /* Match. */
 
@@ -244,9 +246,12 @@ static bool build_filter_config(const MSG(Route) * in, struct route *r, struct e
 {
     bool ok = true;
     for (size_t i = 0; ok && i < in->n_typed_per_filter_config; i++) {
-        if (strcmp(in->typed_per_filter_config[i]->key, "envoy.filters.http.fault") != 0)
-            continue;
+        const char *name = in->typed_per_filter_config[i]->key;
         struct arena scratch = {0};
+        if (strcmp(name, CORS_FILTER) == 0)
+            return err_set(err, ERR_UNSUPPORTED, "typed_per_filter_config %s: not known", name);
+        if (strcmp(name, FAULT_FILTER) != 0)
+            continue;
         const Envoy__Extensions__Filters__Http__Fault__V3__HTTPFault *f = any_unpack(
             in->typed_per_filter_config[i]->value,
             &envoy__extensions__filters__http__fault__v3__httpfault__descriptor, &scratch, err);
@@ -255,6 +260,15 @@ static bool build_filter_config(const MSG(Route) * in, struct route *r, struct e
         arena_fini(&scratch);
     }
     return ok;
+}
+
+/* Of filters that this proxy has; those that it has not do nothing anywhere. */
+static bool only_on_routes(const char *filter, struct err *err)
+{
+    if (strcmp(filter, FAULT_FILTER) != 0 && strcmp(filter, CORS_FILTER) != 0)
+        return true;
+    return err_set(err, ERR_UNSUPPORTED, "typed_per_filter_config %s: only routes may have it",
+                   filter);
 }
 
 /* Actions. */
@@ -272,6 +286,9 @@ static bool build_weighted(struct arena *arena, const MSG(WeightedCluster) * in,
         if (!w->name[0])
             return err_set(err, ERR_INVALID,
                            "weighted_clusters.clusters[%zu].name: must not be empty", i);
+        for (size_t k = 0; k < w->n_typed_per_filter_config; k++)
+            if (!only_on_routes(w->typed_per_filter_config[k]->key, err))
+                return err_wrap(err, "weighted_clusters.clusters[%zu]", i);
         if (!build_header_changes(arena, w->request_headers_to_add, w->n_request_headers_to_add,
                                   w->request_headers_to_remove, w->n_request_headers_to_remove,
                                   &r->clusters[i].request, err) ||
@@ -362,10 +379,24 @@ static bool build_rewrites(struct arena *arena, const MSG(RouteAction) * in, str
     }
 }
 
+/* What changes where a request goes or what becomes of it, and is not known here. */
+static bool check_unknown(const MSG(RouteAction) * in, struct err *err)
+{
+    const char *what = in->n_request_mirror_policies  ? "request_mirror_policies"
+                       : in->n_rate_limits            ? "rate_limits"
+                       : in->metadata_match           ? "metadata_match"
+                       : in->hedge_policy             ? "hedge_policy"
+                       : in->internal_redirect_policy ? "internal_redirect_policy"
+                                                      : NULL;
+    return what ? err_set(err, ERR_UNSUPPORTED, "route.%s: not known", what) : true;
+}
+
 static bool build_forward(struct arena *arena, const MSG(RouteAction) * in, struct route *r,
                           struct err *err)
 {
     r->action = ROUTE_FORWARD;
+    if (!check_unknown(in, err))
+        return false;
     r->timeout = build_ms(in->timeout, 15000);
     r->idle_timeout = build_ms(in->idle_timeout, 0);
     if (in->max_stream_duration && in->max_stream_duration->max_stream_duration)
@@ -478,22 +509,60 @@ bool build_route(struct arena *arena, const MSG(Route) * in, struct route *r, st
 
 /* Virtual hosts. */
 
+/* require_tls: all that comes here came without, so it is sent to come again. */
+static void require_tls(struct virtual_host *v)
+{
+    struct arena *arena = &v->part.arena;
+    v->routes = ARENA_NEW(arena, struct route);
+    v->routes[0] = (struct route){.path_kind = PATH_PREFIX,
+                                  .path = S("/"),
+                                  .action = ROUTE_REDIRECT,
+                                  .redirect_status = 301,
+                                  .redirect_scheme = S("https")};
+    v->route_count = 1;
+}
+
+static bool vhost_routes(struct virtual_host *v, const MSG(VirtualHost) * in, struct err *err)
+{
+    if (in->require_tls == ENVOY__CONFIG__ROUTE__V3__VIRTUAL_HOST__TLS_REQUIREMENT_TYPE__ALL) {
+        require_tls(v);
+        return true;
+    }
+    if (in->require_tls != ENVOY__CONFIG__ROUTE__V3__VIRTUAL_HOST__TLS_REQUIREMENT_TYPE__NONE)
+        return err_set(err, ERR_UNSUPPORTED, "require_tls: only NONE and ALL are known");
+    v->routes = ARENA_ARRAY(&v->part.arena, struct route, in->n_routes + 1);
+    for (size_t i = 0; i < in->n_routes; i++) {
+        v->route_count++; /* first: a half-built route is released too */
+        if (!build_route(&v->part.arena, in->routes[i], &v->routes[i], err))
+            return err_wrap(err, "routes[%zu] %s", i, in->routes[i]->name);
+    }
+    return true;
+}
+
+static bool vhost_check(const MSG(VirtualHost) * in, struct err *err)
+{
+    if (in->n_domains == 0)
+        return err_set(err, ERR_INVALID, "domains: must not be empty");
+    for (size_t i = 0; i < in->n_typed_per_filter_config; i++)
+        if (!only_on_routes(in->typed_per_filter_config[i]->key, err))
+            return false;
+    if (in->n_request_mirror_policies || in->n_rate_limits || in->hedge_policy)
+        return err_set(err, ERR_UNSUPPORTED, "mirrors, rate limits and hedging are not known");
+    return true;
+}
+
 static bool vhost_fill(struct virtual_host *v, const MSG(VirtualHost) * in, struct err *err)
 {
     struct arena *arena = &v->part.arena;
     v->name = build_text(arena, in->name);
     v->attempt_count_header = in->include_request_attempt_count;
     v->domains = ARENA_ARRAY(arena, struct slice, in->n_domains + 1);
-    v->routes = ARENA_ARRAY(arena, struct route, in->n_routes + 1);
-    if (in->n_domains == 0)
-        return err_set(err, ERR_INVALID, "domains: must not be empty");
+    if (!vhost_check(in, err))
+        return false;
     for (; v->domain_count < in->n_domains; v->domain_count++)
         v->domains[v->domain_count] = build_lower(arena, in->domains[v->domain_count]);
-    for (size_t i = 0; i < in->n_routes; i++) {
-        v->route_count++; /* first: a half-built route is released too */
-        if (!build_route(arena, in->routes[i], &v->routes[i], err))
-            return err_wrap(err, "routes[%zu] %s", i, in->routes[i]->name);
-    }
+    if (!vhost_routes(v, in, err))
+        return false;
     if (in->retry_policy) {
         if (!build_retry(arena, in->retry_policy, &v->retry, err))
             return false;

@@ -26,7 +26,10 @@ bool build_route_spec(const MSG(RouteConfiguration) * in, struct slice name,
     t->version = version;
     t->ignore_port = in->ignore_port_in_host_matching;
     spec.vhosts = mem_array(in->n_virtual_hosts + 1, sizeof(*spec.vhosts));
-    bool ok = true;
+    bool ok = !in->n_request_mirror_policies && !in->n_typed_per_filter_config
+                  ? true
+                  : err_set(err, ERR_UNSUPPORTED,
+                            "mirrors and filters' configuration for all hosts are not known");
     for (size_t i = 0; ok && i < in->n_virtual_hosts; i++) {
         ok = build_virtual_host(in->virtual_hosts[i], &spec.vhosts[spec.vhost_count], err);
         if (ok)

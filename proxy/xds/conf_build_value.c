@@ -25,6 +25,8 @@ wf_ms build_ms(const Google__Protobuf__Duration *d, wf_ms absent)
 {
     if (!d)
         return absent;
+    if (d->seconds < 0 || d->nanos < 0)
+        return 0;
     if (d->seconds > 1000000000)
         return 1000000000000;
     return d->seconds * 1000 + (d->nanos + 999999) / 1000000;
