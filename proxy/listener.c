@@ -209,7 +209,7 @@ static bool bind_new(struct worker *w, struct wconf *next, struct list *fresh, s
 {
     const struct conf *conf = next->conf;
     bool all = true;
-    for (size_t i = 0; i < conf->listener_count; i++) {
+    for (size_t i = 0; i < conf->listener_count && !w->draining; i++) {
         struct err why = {0};
         if (find(w, conf->listeners[i]))
             continue;

@@ -27,10 +27,13 @@ static void respond_buf(struct http_request *req, struct slice type, struct buf 
 static void do_ready(struct proxy *p, struct http_request *req)
 {
     bool ready = proxy_ready(p);
+    char why[sizeof(p->client.failed) + 32];
+    snprintf(why, sizeof(why), "%s%s\n", p->client.failed[0] ? "NOT_BOUND " : "PRE_INITIALIZING",
+             p->client.failed);
     http_respond(req, ready ? 200 : 503, ADMIN_TEXT,
                  ready         ? S("LIVE\n")
                  : p->draining ? S("DRAINING\n")
-                               : S("PRE_INITIALIZING\n"));
+                               : slice_of(why));
 }
 
 static void do_server_info(struct proxy *p, struct http_request *req)

@@ -65,18 +65,42 @@ static void conf_identify(const struct proxy *p, struct conf *c)
 
 static void proxy_apply(struct proxy *p);
 
+static void log_applied(const struct proxy *p, bool again)
+{
+    const struct conf *c = p->active;
+    bool said = strcmp(p->failed, p->client.failed) == 0;
+    if (!again)
+        LOG_INFO("proxy.applied", F_U64("generation", c->generation),
+                 F_U64("listeners", c->listener_count), F_U64("clusters", c->cluster_count));
+    if (!said && p->failed[0])
+        LOG_WARN("proxy.not_bound", F_CSTR("err", p->failed));
+    else if (!said)
+        LOG_INFO("proxy.bound", F_U64("generation", c->generation));
+}
+
+/* The address may become free without any change of the configuration. */
+static void on_rebind(struct env_timer *t)
+{
+    struct proxy *p = container_of(t, struct proxy, rebind);
+    if (p->applying || p->draining)
+        return;
+    p->next = conf_ref(p->active);
+    proxy_apply(p);
+}
+
 static void apply_finished(struct proxy *p)
 {
-    struct conf *done = p->applying;
+    bool again = p->applying == p->active;
+    conf_unref(p->active);
+    p->active = p->applying;
     p->applying = NULL;
-    p->generation = done->generation;
-    LOG_INFO("proxy.applied", F_U64("generation", done->generation),
-             F_U64("listeners", done->listener_count), F_U64("clusters", done->cluster_count),
-             F_CSTR("failed", p->failed));
-    client_applied(&p->client, done->generation, slice_of(p->failed));
-    conf_unref(done);
+    p->generation = p->active->generation;
+    log_applied(p, again);
+    client_applied(&p->client, p->generation, slice_of(p->failed));
     if (p->next)
         proxy_apply(p);
+    else if (p->failed[0])
+        env_timer_start(p->env, &p->rebind, PROXY_REBIND_MS);
 }
 
 static void on_applied(struct worker_update *u)
@@ -113,7 +137,7 @@ static void on_conf(void *ctx, struct conf *take_conf)
 
 bool proxy_ready(const struct proxy *p)
 {
-    return p->generation > 0 && !p->failing_health && !p->draining &&
+    return p->generation > 0 && !p->client.failed[0] && !p->failing_health && !p->draining &&
            resources_complete(&p->client.resources);
 }
 
@@ -155,7 +179,7 @@ static void on_quit(struct env_timer *t)
 
 bool proxy_start(struct proxy *p, struct env *env, const struct proxy_options *opt, struct err *err)
 {
-    *p = (struct proxy){.env = env, .opt = *opt, .quit.fn = on_quit};
+    *p = (struct proxy){.env = env, .opt = *opt, .quit.fn = on_quit, .rebind.fn = on_rebind};
     p->started_wall_ms = env_wall_ms(env);
     p->metrics = metric_set_new(1000);
     if (!p->opt.drain_time)
@@ -204,12 +228,14 @@ void proxy_drain(struct proxy *p)
 void proxy_stop(struct proxy *p)
 {
     env_timer_stop(p->env, &p->quit);
+    env_timer_stop(p->env, &p->rebind);
     if (p->client.opt.env)
         client_close(&p->client);
     for (size_t i = 0; i < p->worker_count; i++)
         worker_stop(p->workers[i]);
     conf_unref(p->applying);
     conf_unref(p->next);
+    conf_unref(p->active);
     http_server_free(p->admin);
     metric_set_free(p->metrics);
     arena_fini(&p->arena);

@@ -17,6 +17,7 @@
 #define PROXY_WORKERS_MAX 64
 #define PROXY_LABELS_MAX 32
 #define PROXY_METADATA_MAX 16
+#define PROXY_REBIND_MS 2000 /* between tries of a listener whose address is taken */
 
 struct proxy_options {
     struct slice type, name, ns,
@@ -50,7 +51,9 @@ struct proxy {
     struct conf *applying, *next;
     size_t replies;
     char failed[1024];
-    uint64_t generation; /* active in all workers */
+    struct conf *active; /* in all workers; applied again while a listener of it is not bound */
+    struct env_timer rebind;
+    uint64_t generation; /* of the active tree */
     int64_t started_wall_ms;
     bool failing_health, draining;
     struct env_timer quit;

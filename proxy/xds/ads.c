@@ -112,16 +112,18 @@ static void add_name(struct arena *arena, char ***list, size_t *n, struct slice 
     pb_push_(arena, list, n, pb_str(arena, name));
 }
 
-/* What we hold of the type, so that the server sends only the difference. */
+/* What we hold of the type, so that the server sends only the difference. Listeners that are not
+ * all bound are held in no version: they come again, and their answer says what is wrong. */
 static void add_versions(struct ads *a, struct arena *arena, enum xds_type type, REQ *r)
 {
+    bool none = type == XDS_LDS && a->unbound;
     MAP_EACH (&a->resources->by_name[type], e) {
         const struct resource *res = e->value;
         Envoy__Service__Discovery__V3__DeltaDiscoveryRequest__InitialResourceVersionsEntry *v = PB_NEW(
             arena,
             envoy__service__discovery__v3__delta_discovery_request__initial_resource_versions_entry);
         v->key = pb_str(arena, res->name);
-        v->value = pb_str(arena, res->version);
+        v->value = pb_str(arena, none ? S("") : res->version);
         PB_PUSH(arena, r, initial_resource_versions, v);
     }
     if (r->n_initial_resource_versions)
@@ -190,6 +192,7 @@ void ads_open(struct ads *a, struct ads_out *out)
     static const enum xds_type wildcards[] = {XDS_CDS, XDS_LDS};
     wf_assert(!a->open);
     a->open = true;
+    a->told = a->unbound ? ADS_TOLD_NOTHING : ADS_TOLD_BOUND;
     for (size_t i = 0; i < ARRAY_LEN(wildcards); i++) {
         REQ *r = request_new(&out->arena, wildcards[i]);
         if (i == 0) /* the first message of the stream says who we are */
@@ -319,22 +322,40 @@ static void answer(struct ads_pending *p, struct ads_out *out)
     mem_free(p->error);
 }
 
-void ads_applied(struct ads *a, uint64_t generation, struct slice failed, struct ads_out *out)
+/* The listeners' answer says what the workers say, whatever tree they came with. */
+static void answer_listeners(struct ads *a, struct ads_pending *p, struct slice failed)
+{
+    char text[XDS_ERROR_BYTES_MAX / 2];
+    a->told = failed.n ? ADS_TOLD_UNBOUND : ADS_TOLD_BOUND;
+    if (!failed.n)
+        return;
+    snprintf(text, sizeof(text), "%.*s", SLICE(failed));
+    a->rejected += p->error == NULL;
+    pending_error(p, text);
+}
+
+static bool told_right(const struct ads *a)
+{
+    for (size_t i = 0; i < a->pending_count; i++)
+        if (a->pending[i].type == XDS_LDS) /* its answer will tell */
+            return true;
+    return !a->open || a->told == ADS_TOLD_NOTHING || (a->told == ADS_TOLD_UNBOUND) == a->unbound;
+}
+
+bool ads_applied(struct ads *a, uint64_t generation, struct slice failed, struct ads_out *out)
 {
     size_t kept = 0;
+    a->unbound = failed.n > 0;
     for (size_t i = 0; i < a->pending_count; i++) {
         struct ads_pending p = a->pending[i];
         if (!p.sealed || p.generation > generation) {
             a->pending[kept++] = p;
             continue;
         }
-        if (failed.n && p.type == XDS_LDS) {
-            char text[XDS_ERROR_BYTES_MAX / 2];
-            snprintf(text, sizeof(text), "%.*s", SLICE(failed));
-            a->rejected += p.error == NULL;
-            pending_error(&p, text);
-        }
+        if (p.type == XDS_LDS)
+            answer_listeners(a, &p, failed);
         answer(&p, out);
     }
     a->pending_count = kept;
+    return told_right(a);
 }

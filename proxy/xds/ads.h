@@ -36,10 +36,19 @@ struct ads_pending {
     char *error; /* text of the NACK, or NULL */
 };
 
+/* What the server of this stream was told of the listeners' sockets. */
+enum ads_told {
+    ADS_TOLD_BOUND,   /* all are bound: an ACK, or the version in the first request */
+    ADS_TOLD_UNBOUND, /* a NACK */
+    ADS_TOLD_NOTHING, /* the first request made the server send the listeners again */
+};
+
 struct ads {
     const struct ads_node *node;
     struct resources *resources;
     bool open;
+    bool unbound; /* a listener of the active tree could not be bound */
+    enum ads_told told;
     struct map subscribed[XDS_TYPE_COUNT]; /* names asked for on this stream */
     bool asked[XDS_TYPE_COUNT];            /* a first request of the type went out */
     size_t pending_count;
@@ -69,7 +78,9 @@ void ads_not_bound(struct ads *a, struct slice why);
 /* A tree was sealed: responses read so far are in it. */
 void ads_sealed(struct ads *a, uint64_t generation);
 /* The tree is active. failed: names listeners that could not be bound, with why (may be empty): the
- * LDS response is refused with it. */
-void ads_applied(struct ads *a, uint64_t generation, struct slice failed, struct ads_out *out);
+ * LDS response is refused with it.
+ * false: a listener was bound or lost after its response had been answered (it had waited for its
+ * routes; its port became free), which xDS has no message for: begin a new stream, which tells. */
+bool ads_applied(struct ads *a, uint64_t generation, struct slice failed, struct ads_out *out);
 
 #endif

@@ -175,6 +175,46 @@ static void test_listener_that_cannot_bind_is_a_nack(void **state)
     assert_string_equal(f->trace, "lds!n5(Listener l2: 127.0.0.1:80: in use) ");
 }
 
+/* What became of a listener after its answer (it had waited for its routes; the port was free
+ * again) is told by a new stream, once: else a mesh is called live that is not, or the reverse. */
+static void test_listener_lost_or_bound_later(void **state)
+{
+    static const struct {
+        const char *now; /* what the workers say, without anything new from the server */
+        bool told;
+        const char *open, *answer; /* of the new stream, if one begins */
+    } steps[] = {
+        {"", true, NULL, NULL},           {"l1: in use", false, "lds=l1/ ", "lds!n9(l1: in use) "},
+        {"l1: in use", true, NULL, NULL}, {"", false, "lds=l1/1.c ", NULL},
+        {"", true, NULL, NULL},
+    };
+    struct fixture *f = *state;
+    struct arena *a = &f->arena;
+    bring_up(f);
+    for (size_t i = 0; i < ARRAY_LEN(steps); i++) {
+        struct ads_out out = {0};
+        struct slice now = slice_of(steps[i].now);
+        assert_int_equal(ads_applied(&f->ads, 1000, now, &out), steps[i].told);
+        trace(f, &out);
+        assert_string_equal(f->trace, "");
+        if (steps[i].told)
+            continue;
+        ads_close(&f->ads);
+        ads_open(&f->ads, &out);
+        assert_true(ads_applied(&f->ads, 1000, now, &out)); /* not before the server spoke */
+        trace(f, &out);
+        assert_non_null(strstr(f->trace, steps[i].open));
+        if (!steps[i].answer)
+            continue;
+        feed(f, response(a, XDS_LDS, "n9", &(struct res){"l1", "1.c", body_listener(a, "l1", "80")},
+                         1, NULL));
+        ads_sealed(&f->ads, 1000);
+        assert_true(ads_applied(&f->ads, 1000, now, &out));
+        trace(f, &out);
+        assert_string_equal(f->trace, steps[i].answer);
+    }
+}
+
 static void test_removed_cluster_is_unsubscribed(void **state)
 {
     struct fixture *f = *state;
@@ -274,6 +314,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_ack_waits_for_the_tree, setup, teardown),
         cmocka_unit_test_setup_teardown(test_refused_resource_keeps_its_last_form, setup, teardown),
         cmocka_unit_test_setup_teardown(test_listener_that_cannot_bind_is_a_nack, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_listener_lost_or_bound_later, setup, teardown),
         cmocka_unit_test_setup_teardown(test_removed_cluster_is_unsubscribed, setup, teardown),
         cmocka_unit_test_setup_teardown(test_changed_listener_warms, setup, teardown),
         cmocka_unit_test_setup_teardown(test_vhds_glob, setup, teardown),

@@ -60,7 +60,7 @@ static void client_seal(struct env_task *t)
     }
     /* Nothing changed: what waits is active already. */
     ads_sealed(&c->ads, c->applied);
-    client_applied(c, c->applied, S(""));
+    client_applied(c, c->applied, slice_of(c->failed));
 }
 
 /* A request that does not go out would be missed for ever: begin anew. */
@@ -83,8 +83,12 @@ void client_applied(struct client *c, uint64_t generation, struct slice failed)
 {
     struct ads_out out = {0};
     c->applied = generation > c->applied ? generation : c->applied;
-    ads_applied(&c->ads, generation, failed, &out);
+    if (failed.p != c->failed)
+        snprintf(c->failed, sizeof(c->failed), "%.*s", SLICE(failed));
+    bool told = ads_applied(&c->ads, generation, failed, &out);
     client_send(c, &out);
+    if (!told && c->stream)
+        client_lost(c, "a listener was bound or lost: a new stream tells");
     if (c->opt.state_file && c->applied > c->saved && !c->save.armed)
         env_timer_start(c->opt.env, &c->save, XDS_LKG_DELAY_MS);
 }

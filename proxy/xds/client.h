@@ -21,7 +21,8 @@ struct client_options {
     size_t server_count;
     const struct ads_node *node;
     const char *state_file; /* last known good; NULL = none */
-    /* A new tree to make active; the reference is the receiver's. Followed by client_applied. */
+    /* A new tree to make active; the reference is the receiver's. Followed by client_applied, and
+     * by another one whenever what could not be bound changes. */
     void (*on_conf)(void *ctx, struct conf *take_conf);
     void *ctx;
 };
@@ -46,6 +47,7 @@ struct client {
     /* Generations of trees: active in the workers; in the state file; made of the state file at the
      * start (0 = none). */
     uint64_t applied, saved, restored;
+    char failed[XDS_ERROR_BYTES_MAX / 2]; /* of the active tree: see ads_applied */
 };
 
 /* Loads the last known good (its tree goes to on_conf before this returns), then connects. */

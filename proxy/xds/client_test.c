@@ -39,7 +39,8 @@ struct fixture {
     bool started;
     struct conf *conf; /* the newest tree */
     unsigned confs;
-    bool hold; /* do not apply */
+    bool hold;          /* do not apply */
+    const char *failed; /* what the workers cannot bind */
     struct arena arena;
     struct slice body; /* of cluster c1 */
 };
@@ -116,7 +117,7 @@ static void on_conf(void *ctx, struct conf *take_conf)
     f->conf = take_conf;
     f->confs++;
     if (!f->hold)
-        client_applied(&f->client, take_conf->generation, S(""));
+        client_applied(&f->client, take_conf->generation, slice_of(f->failed ? f->failed : ""));
 }
 
 static void start(struct fixture *f, size_t servers)
@@ -259,6 +260,30 @@ static void test_no_ack_before_it_is_active(void **state)
     assert_false(got_nonce(&f->nodes[0], "n1"));
     client_applied(&f->client, f->conf->generation, S(""));
     UNTIL(got_nonce(&f->nodes[0], "n1"));
+}
+
+/* The answers are given when a listener is lost, and again when it is back: a new stream tells. */
+static void test_late_loss_begins_a_stream(void **state)
+{
+    struct fixture *f = *state;
+    struct node *n = &f->nodes[0];
+    struct slice l1 = body_listener(&f->arena, "l1", "80");
+    start(f, 1);
+    UNTIL(serving(f));
+    say(n, response(&f->arena, XDS_LDS, "n1", &(struct res){"l1", "1.a", l1}, 1, NULL));
+    UNTIL(got_nonce(n, "n1"));
+    n->requests.n = 0;
+    f->failed = "l1: in use";
+    client_applied(&f->client, f->conf->generation, slice_of(f->failed));
+    UNTIL(n->opened == 2 && n->stream && request_of(n, XDS_LDS));
+    const REQ *lds = request_of(n, XDS_LDS);
+    assert_int_equal(lds->n_initial_resource_versions, 1);
+    assert_string_equal(lds->initial_resource_versions[0]->value, "");
+    say(n, response(&f->arena, XDS_LDS, "n2", &(struct res){"l1", "1.a", l1}, 1, NULL));
+    UNTIL(got_nonce(n, "n2"));
+    assert_non_null(n->requests.p[n->requests.n - 1]->error_detail);
+    client_applied(&f->client, f->conf->generation, S(""));
+    UNTIL(n->opened == 3);
 }
 
 /* The tree of the file is handed over before anything is connected; a later one is saved over it,
@@ -450,10 +475,15 @@ int main(void)
 {
 #define CASE(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
     const struct CMUnitTest tests[] = {
-        CASE(test_connects_acks_and_saves),   CASE(test_no_ack_before_it_is_active),
-        CASE(test_restores_then_saves_again), CASE(test_refuses_a_file_that_is_not_its_own),
-        CASE(test_goes_to_the_next_at_once),  CASE(test_failover),
-        CASE(test_backs_off_and_comes_back),  CASE(test_flapping_server_is_backed_off),
+        CASE(test_connects_acks_and_saves),
+        CASE(test_no_ack_before_it_is_active),
+        CASE(test_late_loss_begins_a_stream),
+        CASE(test_restores_then_saves_again),
+        CASE(test_refuses_a_file_that_is_not_its_own),
+        CASE(test_goes_to_the_next_at_once),
+        CASE(test_failover),
+        CASE(test_backs_off_and_comes_back),
+        CASE(test_flapping_server_is_backed_off),
         CASE(test_domain_twice_is_a_nack),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
