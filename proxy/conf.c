@@ -2,9 +2,12 @@
 
 #include "base/core/assert.h"
 
+/* Room for names behind the struct: there are some thousand parts, most of them small. */
+#define PART_TEXT_BYTES 256
+
 static void *part_new(size_t size, void (*fini)(struct conf_part *part))
 {
-    struct arena arena = {0};
+    struct arena arena = {.first = size + PART_TEXT_BYTES};
     struct conf_part *part = arena_alloc(&arena, size);
     atomic_init(&part->refs, 1);
     part->fini = fini;

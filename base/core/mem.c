@@ -74,7 +74,9 @@ static size_t block_size(const struct arena *a, size_t n)
     size_t least;
     if (__builtin_add_overflow(n, sizeof(struct arena_block), &least))
         return 0;
-    size_t size = a->head ? a->head->size * 2 : ARENA_BLOCK_BYTES_MIN;
+    size_t size = a->head    ? a->head->size * 2
+                  : a->first ? round16(a->first + sizeof(struct arena_block))
+                             : ARENA_BLOCK_BYTES_MIN;
     if (size > ARENA_BLOCK_BYTES_MAX)
         size = ARENA_BLOCK_BYTES_MAX;
     if (size < least)

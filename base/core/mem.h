@@ -40,6 +40,7 @@ struct arena {
     char *pos, *end;
     size_t total; /* bytes taken from the heap */
     size_t limit; /* bytes; 0 = none */
+    size_t first; /* bytes of the first block, for what is small and there are many of; 0 = 4 KiB */
 };
 
 /* 16-aligned, zeroed. The plain calls abort at the limit, so use them only without one. */

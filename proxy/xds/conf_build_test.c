@@ -1,6 +1,6 @@
-/* If these fail, a policy that somebody wrote is not in force although the proxy acknowledged it, or
- * the proxy refuses what it could do, or says so in words that help nobody. A table: resources in
- * YAML, and what becomes of them or why they are refused. */
+/* If these fail, a policy that somebody wrote is not in force although the proxy acknowledged it,
+ * or the proxy refuses what it could do, or says so in words that help nobody. A table: resources
+ * in YAML, and what becomes of them or why they are refused. */
 #include <stdarg.h>
 #include <setjmp.h>
 #include <stddef.h>
