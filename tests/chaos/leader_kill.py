@@ -161,8 +161,7 @@ class Scene:
         self.cluster.wait_same()
         lost = set()
         for node in self.cluster.nodes:
-            have = {o["metadata"]["name"] for o in
-                    node.api("GET", PATH, timeout=60).json()["items"]}
+            have = {o["metadata"]["name"] for o in node.list(PATH)}
             lost |= {f"{name} on {node.name}" for name in set(self.writer.acked) - have}
         return {
             "requests": sum(t["sent"] for t in totals),
@@ -203,8 +202,8 @@ def main():
         counts = scene.finish()
     print(table(counts, options.times))
     bad = {k: counts[k] for k in ("failed", "failures", "lost", "refused", "resent") if counts[k]}
-    if bad:
-        print(bad)
+    for name, seen in bad.items():
+        print(f"{name}: {seen if isinstance(seen, int) else seen[:20]}")
     sys.exit(1 if bad else 0)
 
 

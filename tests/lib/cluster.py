@@ -15,6 +15,7 @@ import json
 import os
 import socket
 import subprocess
+import urllib.parse
 
 from . import web
 from .process import Process, Timeout, Workspace, wait_for
@@ -97,6 +98,17 @@ class Node:
 
     def status(self, timeout=2):
         return self.api("GET", "/weft/v1/status", timeout=timeout).json()
+
+    def list(self, path, timeout=30):
+        """All objects of a kind, page by page."""
+        items, token = [], ""
+        while True:
+            page = self.api("GET", f"{path}?limit=1000&continue={token}" if token else
+                            f"{path}?limit=1000", timeout=timeout).json()
+            items += page["items"]
+            token = urllib.parse.quote(page["metadata"].get("continue", ""))
+            if not token:
+                return items
 
     def metrics(self):
         """Sum of each metric's series by name."""
