@@ -77,7 +77,8 @@ static void worker_start(void *ctx, struct env *env)
     w->grpc = grpc_server_new(
         env, &(struct grpc_server_options){.message_bytes_max = ADS_REQUEST_BYTES_MAX,
                                            .connections_max = ADS_SERVER_SESSIONS_MAX,
-                                           .reuse_port = true});
+                                           .reuse_port = true,
+                                           .first = w == w->server->workers});
     add_paths(w);
     w->watch = compiler_watch_open(w->server->opt.compiler, env, on_snapshot, w);
     if (grpc_server_listen(w->grpc, &w->server->addr, &w->err))

@@ -169,6 +169,7 @@ struct env_listener;
 struct env_listen_options {
     int backlog;        /* default 1,024 */
     bool reuse_port;    /* one listener a worker on the same address */
+    bool first;         /* with reuse_port: refused when another socket listens there already */
     bool transparent;   /* IP_TRANSPARENT, for TPROXY */
     uint32_t unix_mode; /* permission bits of a Unix socket's file; 0 = 0600 */
 };

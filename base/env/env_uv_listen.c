@@ -110,8 +110,25 @@ static void remove_stale(const struct env_addr *at)
     close(fd);
 }
 
+/* SO_REUSEPORT lets another process of this user share the port, and take half of what comes. */
+static bool nobody_listens(const struct env_addr *at)
+{
+    const struct env_listen_options alone = {0};
+    int fd = socket(at->sa.sa_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (fd < 0)
+        return false;
+    set_options(fd, at, &alone);
+    bool ok = bind(fd, &at->sa, at->len) == 0;
+    int errnum = errno;
+    close(fd);
+    errno = errnum;
+    return ok;
+}
+
 static bool bind_and_listen(int fd, const struct env_addr *at, const struct env_listen_options *opt)
 {
+    if (opt->reuse_port && opt->first && !nobody_listens(at))
+        return false;
     set_options(fd, at, opt);
     if (has_path(at))
         remove_stale(at);

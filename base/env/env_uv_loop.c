@@ -1,8 +1,10 @@
 #include "base/env/env_uv.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <sys/random.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "base/core/assert.h"
 #include "base/env/env_limits.h"
@@ -249,8 +251,18 @@ static void init_handles(struct uv_env *env)
     uv_unref((uv_handle_t *)&env->async);
 }
 
+/* A program that was started without them would get a socket in their place: libuv dies of that,
+ * and what is printed would go to a peer. */
+static void hold_standard_descriptors(void)
+{
+    for (int fd = 0; fd <= STDERR_FILENO; fd++)
+        if (fcntl(fd, F_GETFD) < 0 && errno == EBADF)
+            (void)!open("/dev/null", fd == STDIN_FILENO ? O_RDONLY : O_WRONLY);
+}
+
 struct env *env_uv_new(struct err *err)
 {
+    hold_standard_descriptors();
     struct uv_env *env = MEM_NEW(struct uv_env);
     int rc = uv_loop_init(&env->loop);
     if (rc != 0) {

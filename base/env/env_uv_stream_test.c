@@ -473,6 +473,9 @@ static void test_reuse_port(void **state)
     assert_non_null(env_listen(w.env, &a, &opt, on_accept, &w, &err));
     assert_null(env_listen(w.env, &a, NULL, on_accept, &w, &err));
     assert_int_equal(err.code, ERR_IO);
+    opt.first = true;
+    assert_null(env_listen(w.env, &a, &opt, on_accept, &w, &err));
+    assert_int_equal(err.code, ERR_IO);
     world_fini(&w);
 }
 

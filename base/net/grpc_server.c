@@ -198,7 +198,8 @@ bool grpc_server_listen(struct grpc_server *srv, const struct env_addr *at, stru
 {
     if (srv->listener_n == GRPC_LISTENERS_MAX)
         return err_set(err, ERR_LIMIT, "grpc: %u listeners", GRPC_LISTENERS_MAX);
-    const struct env_listen_options opt = {.reuse_port = srv->opt.reuse_port};
+    const struct env_listen_options opt = {.reuse_port = srv->opt.reuse_port,
+                                           .first = srv->opt.first};
     struct env_listener *l = env_listen(srv->env, at, &opt, on_accept, srv, err);
     if (!l)
         return false;

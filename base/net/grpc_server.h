@@ -22,7 +22,7 @@ struct grpc_server_options {
     wf_ms keepalive;          /* PING after this silence: 30,000; -1 = never */
     wf_ms keepalive_timeout;  /* then wait this long: 20,000 */
     wf_ms stall_timeout;      /* output that nobody reads: 60,000 */
-    bool reuse_port;
+    bool reuse_port, first;   /* see env_listen_options */
 };
 
 /* A method. The strings are borrowed for the server's life. */
