@@ -81,5 +81,5 @@ bool weftd_metrics_start(struct weftd *d, struct err *err)
         return err_set(err, ERR_FORBIDDEN, "--metrics: loopback only, until identity lands");
     d->metrics = http_server_new(d->env, &(struct http_server_options){.connections_max = 64},
                                  on_request, d);
-    return http_server_listen(d->metrics, &d->opt.metrics, NULL, err);
+    return http_server_listen(d->metrics, &d->opt.metrics, NULL, err) || err_wrap(err, "--metrics");
 }

@@ -97,7 +97,7 @@ static bool api_start(struct weftd *d, struct err *err)
         &(struct apiserver_options){
             .env = d->env, .node = d->node, .at = d->opt.api, .mesh = &mesh},
         err);
-    return d->api != NULL;
+    return d->api || err_wrap(err, "--api");
 }
 
 bool weftd_start(struct weftd *d, struct env *env, const struct weftd_options *opt, struct err *err)

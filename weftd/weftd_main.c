@@ -1,4 +1,5 @@
 /* weftd: the control plane's program. Flags, signals and nothing else. */
+#include <ctype.h>
 #include <getopt.h>
 #include <inttypes.h>
 #include <signal.h>
@@ -58,19 +59,39 @@ static void parse_addr(const char *flag, const char *text, struct env_addr *ret)
     struct err err = {0};
     if (!env_addr_parse(ret, slice_of(text), &err))
         refuse(flag, err.msg);
+    if (!env_addr_loopback(ret))
+        refuse(flag, "wants a loopback address (127.x.y.z), until weftd has TLS");
+}
+
+/* Names stand in logs, metrics and lists of flags. */
+static void check_name(const char *flag, struct slice name)
+{
+    bool ok = name.n > 0 && name.n < sizeof(((struct reg_member *)0)->name);
+    for (size_t i = 0; i < name.n; i++)
+        ok = ok && (isalnum((unsigned char)name.p[i]) || strchr("-_.", name.p[i]));
+    if (!ok)
+        refuse(flag, "a name has letters, digits, - _ . and at most 63 of them");
 }
 
 static void add_member(struct reg_node_options *o, struct slice name, struct slice addr)
 {
-    struct err err = {0};
-    struct reg_member *m = &o->members[o->member_count];
+    struct reg_member m = {0};
+    size_t at = o->member_count;
+    char text[ENV_ADDR_TEXT];
     if (o->member_count == REG_NODES_MAX)
         refuse("--cluster", "at most 7 nodes");
-    if (!slice_cstr(name, m->name, sizeof(m->name)) || !name.n)
-        refuse("--cluster", "a name is empty or too long");
-    if (!env_addr_parse(&m->addr, addr, &err))
-        refuse("--cluster", err.msg);
-    m->id = ++o->member_count;
+    check_name("--cluster", name);
+    slice_cstr(name, m.name, sizeof(m.name));
+    if (!slice_cstr(addr, text, sizeof(text)))
+        refuse("--cluster", "an address is too long");
+    parse_addr("--cluster", text, &m.addr);
+    for (size_t i = 0; i < o->member_count; i++)
+        if (strcmp(o->members[i].name, m.name) == 0 || env_addr_equal(&o->members[i].addr, &m.addr))
+            refuse("--cluster", "a name or an address is there twice");
+    for (; at > 0 && strcmp(o->members[at - 1].name, m.name) > 0; at--)
+        o->members[at] = o->members[at - 1];
+    o->members[at] = m;
+    o->member_count++;
 }
 
 static void parse_cluster(struct flags *f)
@@ -87,9 +108,12 @@ static void parse_cluster(struct flags *f)
             add_member(o, name, addr);
         }
     }
-    for (size_t i = 0; i < o->member_count; i++)
+    /* By name, so that the order of the flag is nobody's worry. */
+    for (size_t i = 0; i < o->member_count; i++) {
+        o->members[i].id = i + 1;
         if (strcmp(o->members[i].name, f->o.name) == 0)
             o->id = o->members[i].id;
+    }
     if (!o->id)
         refuse("--cluster", "does not name this node (--name)");
     if (o->member_count % 2 == 0)
@@ -189,8 +213,11 @@ static void parse(struct flags *f, int argc, char **argv)
     int opt;
     while ((opt = getopt_long(argc, argv, "", longs, NULL)) != -1)
         parse_one(f, opt, optarg);
+    if (optind < argc)
+        refuse(argv[optind], "is no flag");
     if (!f->o.name[0])
         refuse("--name", "is needed");
+    check_name("--name", slice_of(f->o.name));
     if (!f->o.node.dir)
         refuse("--data", "is needed: where does this node keep its log?");
     if (f->init == (f->cluster != NULL))

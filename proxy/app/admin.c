@@ -502,5 +502,5 @@ bool admin_start(struct proxy *p, struct err *err)
                        "stop this proxy");
     p->admin = http_server_new(p->env, &(struct http_server_options){.connections_max = 64},
                                on_request, p);
-    return http_server_listen(p->admin, &p->opt.admin, NULL, err);
+    return http_server_listen(p->admin, &p->opt.admin, NULL, err) || err_wrap(err, "--admin");
 }

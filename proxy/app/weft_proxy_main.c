@@ -1,4 +1,5 @@
 /* weft-proxy: the data plane's program. Flags, signals and nothing else. */
+#include <ctype.h>
 #include <getopt.h>
 #include <inttypes.h>
 #include <signal.h>
@@ -12,6 +13,7 @@
 #include "proxy/app/proxy.h"
 
 #define PROXY_END_SECONDS_MAX 2
+#define PROXY_NAME_BYTES_MAX 253 /* of the workload, of its namespace: a DNS name */
 
 static const char usage_text[] =
     "weft-proxy --xds ADDR[,ADDR…] --name WORKLOAD --address IP [flags]\n"
@@ -50,6 +52,27 @@ static uint64_t parse_number(const char *flag, const char *arg, uint64_t min, ui
     refuse(flag, why);
 }
 
+/* Names stand between ~ and . in the node's id, and in logs and metrics. */
+static void check_name(const char *flag, struct slice name)
+{
+    bool ok = name.n > 0 && name.n <= PROXY_NAME_BYTES_MAX;
+    for (size_t i = 0; i < name.n; i++)
+        ok = ok && (isalnum((unsigned char)name.p[i]) || strchr("-_.", name.p[i]));
+    if (!ok)
+        refuse(flag, "wants letters, digits, - _ . and at most 253 of them");
+}
+
+static void check_address(struct slice ip)
+{
+    struct err err = {0};
+    struct env_addr addr;
+    char text[ENV_ADDR_TEXT];
+    bool v6 = memchr(ip.p, ':', ip.n) != NULL;
+    int n = snprintf(text, sizeof(text), v6 ? "[%.*s]:0" : "%.*s:0", SLICE(ip));
+    if ((size_t)n >= sizeof(text) || !env_addr_parse(&addr, slice_of(text), &err))
+        refuse("--address", "wants the workload's IP address, without a port");
+}
+
 static void parse_servers(struct proxy_options *o, const char *text)
 {
     struct slice rest = slice_of(text), one;
@@ -66,7 +89,8 @@ static void parse_servers(struct proxy_options *o, const char *text)
 static void parse_label(struct proxy_options *o, const char *text)
 {
     struct slice name, value;
-    if (o->label_count == PROXY_LABELS_MAX || !slice_cut(slice_of(text), '=', &name, &value))
+    if (o->label_count == PROXY_LABELS_MAX || !slice_cut(slice_of(text), '=', &name, &value) ||
+        !name.n)
         refuse("--label", "wants K=V, at most 32 times");
     size_t at = o->label_count++;
     for (; at > 0 && slice_cmp(o->labels[at - 1][0], name) > 0; at--)
@@ -136,6 +160,7 @@ static void parse_one(struct proxy_options *o, int opt, const char *arg)
         break;
     case 'D':
         o->drain_time = (wf_ms)parse_number("--drain-time", arg, 0, 3600) * 1000;
+        o->drain_time = o->drain_time ? o->drain_time : 1; /* 0 would be the default */
         break;
     case 'v':
         if (!log_level_parse(slice_of(arg), &level))
@@ -179,12 +204,17 @@ static void parse(struct proxy_options *o, int argc, char **argv)
     int opt;
     while ((opt = getopt_long(argc, argv, "", longs, NULL)) != -1)
         parse_one(o, opt, optarg);
+    if (optind < argc)
+        refuse(argv[optind], "is no flag");
     if (o->server_count == 0)
         refuse("--xds", "is needed: where are the control-plane nodes?");
     if (o->name.n == 0 || o->address.n == 0)
         refuse("--name and --address", "are needed: which workload is this?");
     if (!slice_eq(o->type, S("sidecar")) && !slice_eq(o->type, S("router")))
         refuse("--type", "sidecar or router");
+    check_name("--name", o->name);
+    check_name("--namespace", o->ns);
+    check_address(o->address);
 }
 
 static void on_signal(void *ctx, int signum)

@@ -43,7 +43,7 @@ struct apiserver *apiserver_new(const struct apiserver_options *opt, struct err 
     if (!env_addr_loopback(&opt->at)) {
         char text[ENV_ADDR_TEXT];
         err_set(err, ERR_FORBIDDEN,
-                "--api %.*s: plain HTTP is served on loopback only, until the API has TLS",
+                "%.*s: plain HTTP is served on loopback only, until the API has TLS",
                 SLICE(env_addr_format(&opt->at, text)));
         return NULL;
     }
