@@ -307,7 +307,7 @@ static void do_stats(struct proxy *p, struct http_request *req)
 /* Clusters: rows live in the workers. */
 
 struct host_row {
-    char *key; /* "cluster::address" */
+    struct slice key; /* "cluster::address" */
     uint64_t active, connections, requests, errors;
     bool healthy, ejected;
 };
@@ -317,25 +317,30 @@ struct gather {
     struct proxy *proxy;
     struct http_request *req; /* NULL: the client is gone */
     size_t worker;
-    VEC(struct host_row) rows;
+    struct arena arena;
+    struct map rows; /* struct host_row */
 };
 
+static struct host_row *gather_find(struct gather *g, struct slice key)
+{
+    struct host_row *row = map_get(&g->rows, key);
+    if (row)
+        return row;
+    row = ARENA_NEW(&g->arena, struct host_row);
+    row->key = arena_dup(&g->arena, key);
+    row->healthy = true;
+    map_put(&g->rows, row->key, row);
+    return row;
+}
+
+/* On the worker's thread: no longer than it must. */
 static void gather_row(void *ctx, const struct worker_host *h)
 {
     struct gather *g = ctx;
     char key[1024];
-    snprintf(key, sizeof(key), "%.*s::%.*s", SLICE(h->cluster), SLICE(h->address));
-    struct host_row *row = NULL;
-    for (size_t i = 0; i < g->rows.n && !row; i++)
-        if (strcmp(g->rows.p[i].key, key) == 0)
-            row = &g->rows.p[i];
-    if (!row) {
-        row = vec_push(&g->rows);
-        size_t n = strlen(key) + 1;
-        row->key = mem_new(n);
-        memcpy(row->key, key, n);
-        row->healthy = true;
-    }
+    int n = snprintf(key, sizeof(key), "%.*s::%.*s", SLICE(h->cluster), SLICE(h->address));
+    struct host_row *row =
+        gather_find(g, slice_mem(key, (size_t)n < sizeof(key) ? (size_t)n : sizeof(key) - 1));
     row->active += h->active;
     row->connections += h->connections;
     row->requests += h->requests;
@@ -346,32 +351,42 @@ static void gather_row(void *ctx, const struct worker_host *h)
 
 static int by_key(const void *a, const void *b)
 {
-    return strcmp(((const struct host_row *)a)->key, ((const struct host_row *)b)->key);
+    return slice_cmp((*(struct host_row *const *)a)->key, (*(struct host_row *const *)b)->key);
+}
+
+static void write_row(struct buf *b, const struct host_row *r)
+{
+    const struct {
+        const char *name;
+        uint64_t value;
+    } cells[] = {{"cx_active", r->connections},
+                 {"rq_active", r->active},
+                 {"rq_total", r->requests},
+                 {"rq_error", r->errors}};
+    for (size_t i = 0; i < ARRAY_LEN(cells); i++)
+        buf_printf(b, "%.*s::%s::%llu\n", SLICE(r->key), cells[i].name,
+                   (unsigned long long)cells[i].value);
+    buf_printf(b, "%.*s::health_flags::%s\n", SLICE(r->key),
+               r->ejected   ? "/failed_outlier_check"
+               : r->healthy ? "healthy"
+                            : "/failed_eds_health");
 }
 
 static void gather_answer(struct gather *g)
 {
     struct buf b = {0};
-    if (g->rows.n)
-        qsort(g->rows.p, g->rows.n, sizeof(*g->rows.p), by_key);
-    for (size_t i = 0; i < g->rows.n; i++) {
-        const struct host_row *r = &g->rows.p[i];
-        buf_printf(
-            &b,
-            "%s::cx_active::%llu\n%s::rq_active::%llu\n%s::rq_total::%llu\n%s::rq_error::%llu\n"
-            "%s::health_flags::%s\n",
-            r->key, (unsigned long long)r->connections, r->key, (unsigned long long)r->active,
-            r->key, (unsigned long long)r->requests, r->key, (unsigned long long)r->errors, r->key,
-            r->ejected   ? "/failed_outlier_check"
-            : r->healthy ? "healthy"
-                         : "/failed_eds_health");
-    }
+    size_t n = 0;
+    struct host_row **list = mem_array(g->rows.n + 1, sizeof(struct host_row *));
+    MAP_EACH (&g->rows, e)
+        list[n++] = e->value;
+    qsort(list, n, sizeof(*list), by_key);
+    for (size_t i = 0; g->req && i < n; i++)
+        write_row(&b, list[i]);
     if (g->req)
         respond_buf(g->req, ADMIN_TEXT, &b);
-    buf_fini(&b);
-    for (size_t i = 0; i < g->rows.n; i++)
-        mem_free(g->rows.p[i].key);
-    vec_fini(&g->rows);
+    mem_free(list);
+    map_fini(&g->rows);
+    arena_fini(&g->arena);
     mem_free(g);
 }
 
@@ -380,7 +395,7 @@ static void gather_in_worker(struct env_post *post);
 static void gather_back(struct env_post *post)
 {
     struct gather *g = container_of(post, struct gather, post);
-    if (++g->worker == g->proxy->worker_count) {
+    if (g->proxy->stopping || ++g->worker == g->proxy->worker_count) {
         gather_answer(g);
         return;
     }

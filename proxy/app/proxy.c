@@ -106,6 +106,8 @@ static void apply_finished(struct proxy *p)
 static void on_applied(struct worker_update *u)
 {
     struct proxy *p = u->ctx;
+    if (p->stopping) /* its workers have ended; this came from one of them before */
+        return;
     if (u->err.code && !p->failed[0])
         snprintf(p->failed, sizeof(p->failed), "%s", u->err.msg);
     if (++p->replies == p->worker_count)
@@ -227,16 +229,17 @@ void proxy_drain(struct proxy *p)
 
 void proxy_stop(struct proxy *p)
 {
+    p->stopping = true;
     env_timer_stop(p->env, &p->quit);
     env_timer_stop(p->env, &p->rebind);
     if (p->client.opt.env)
         client_close(&p->client);
+    http_server_free(p->admin);
     for (size_t i = 0; i < p->worker_count; i++)
         worker_stop(p->workers[i]);
     conf_unref(p->applying);
     conf_unref(p->next);
     conf_unref(p->active);
-    http_server_free(p->admin);
     metric_set_free(p->metrics);
     arena_fini(&p->arena);
 }

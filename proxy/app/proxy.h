@@ -55,7 +55,7 @@ struct proxy {
     struct env_timer rebind;
     uint64_t generation; /* of the active tree */
     int64_t started_wall_ms;
-    bool failing_health, draining;
+    bool failing_health, draining, stopping;
     struct env_timer quit;
     struct http_server *admin;
     struct metric_set *metrics; /* of the main loop */
@@ -67,6 +67,7 @@ bool proxy_start(struct proxy *p, struct env *env, const struct proxy_options *o
 bool proxy_ready(const struct proxy *p);
 /* Lets the requests under way end (at most drain_time), then stops the loop. */
 void proxy_drain(struct proxy *p);
+/* Also after a start that failed. p stays until env has ended: workers may still have answered. */
 void proxy_stop(struct proxy *p);
 
 /* admin.c */

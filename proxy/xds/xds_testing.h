@@ -64,7 +64,8 @@ static inline struct slice body_endpoints(struct arena *a, const char *name, uns
     return pb_pack_arena(&cla->base, a);
 }
 
-static inline struct slice body_listener(struct arena *a, const char *name, const char *route)
+static inline struct slice body_listener_at(struct arena *a, const char *name, const char *route,
+                                            const char *ip, unsigned port)
 {
     Envoy__Extensions__Filters__Network__HttpConnectionManager__V3__HttpConnectionManager *hcm =
         PB_NEW(
@@ -93,9 +94,14 @@ static inline struct slice body_listener(struct arena *a, const char *name, cons
     net->typed_config = any_new(a, &hcm->base);
     PB_PUSH(a, chain, filters, net);
     l->name = pb_str(a, slice_of(name));
-    l->address = address(a, "127.0.0.1", 8080);
+    l->address = address(a, ip, port);
     PB_PUSH(a, l, filter_chains, chain);
     return pb_pack_arena(&l->base, a);
+}
+
+static inline struct slice body_listener(struct arena *a, const char *name, const char *route)
+{
+    return body_listener_at(a, name, route, "127.0.0.1", 8080);
 }
 
 static inline Envoy__Config__Route__V3__VirtualHost *vhost(struct arena *a, const char *name,
