@@ -1,4 +1,4 @@
-/* If these fail, weft-proxy as a whole does not do what its parts do: traffic does not flow, a change
+/* If these fail, weft-proxy as a whole fails at what its parts do: traffic does not flow, a change
  * that is not in force is acknowledged, an operator cannot see or stop it, or a check kills a proxy
  * that works. The whole proxy with real workers; control plane, backend and clients on the test's
  * loop. */
