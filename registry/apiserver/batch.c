@@ -124,7 +124,9 @@ static bool batch_parse(struct write *w, const json_t *body, struct err *err)
     if (!json_is_array(items) || json_array_size(items) == 0)
         return err_set(err, ERR_INVALID, "items: must be a list with at least one item");
     if (json_array_size(items) > WRITE_ITEMS_MAX)
-        return err_set(err, ERR_LIMIT, "items: %zu, at most %d in one request",
+        return err_set(err, ERR_LIMIT,
+                       "%zu objects are more than one revision can hold (%d); make the change in "
+                       "parts",
                        json_array_size(items), WRITE_ITEMS_MAX);
     json_array_foreach (items, i, in)
         if (!item_parse(w, in, i, err))

@@ -220,7 +220,11 @@ bool item_prepare(struct write *w, struct item *it, struct reg_txn *txn, struct 
         it->result = ITEM_DELETED;
         return true;
     }
-    if (!it->before && !namespace_there(w, it, txn))
+    bool there = it->before || namespace_there(w, it, txn);
+    if (!there && txn->revision == 0) /* "default" is on its way */
+        return err_set(err, ERR_UNAVAILABLE,
+                       "the cluster has not begun: start a majority of its nodes, then try again");
+    if (!there)
         return err_set(err, ERR_NOT_FOUND, "namespaces \"%.*s\" not found: create it first",
                        SLICE(it->ns));
     json_t *next = item_next(it, err);

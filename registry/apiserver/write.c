@@ -184,6 +184,8 @@ static bool write_prepare(struct write *w, reg_rev *ret_revision, struct err *er
     for (size_t i = 0; i < w->items.n && ok; i++) {
         size_t known = w->report.count;
         ok = item_prepare(w, &w->items.p[i], &txn, err);
+        if (!ok && w->batch && err->code != ERR_UNAVAILABLE)
+            err_wrap(err, "items[%zu]", i);
         write_name_problems(w, &w->items.p[i], known);
     }
     ok = ok && write_analyze(w, &txn);
