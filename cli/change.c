@@ -57,6 +57,10 @@ static bool print_item_message(struct cli *c, const struct manifest *m, const st
         return false;
     if (slice_ends(field, S(".object")))
         field.n -= sizeof(".object") - 1;
+    if (slice_eq(m->items.p[index].file, S(MANIFEST_ARGUMENTS))) {
+        print_problem(c, m, S("error"), slice_trim(message));
+        return true;
+    }
     print_problem(c, m, field, slice_trim(message));
     return true;
 }
@@ -68,6 +72,8 @@ static int refused(struct cli *c, const struct manifest *m, const struct err *er
     size_t causes = print_causes(c, m, json_at(status, "details.causes"), &finding);
     if (causes == 0 && !print_item_message(c, m, err))
         return cli_fail(c, err);
+    if (causes == 0 && slice_eq(m->items.p[0].file, S(MANIFEST_ARGUMENTS)))
+        return (int)cli_exit_of(err->code);
     fprintf(c->err, "error: refused, nothing was changed\n");
     return finding ? (int)CLI_FINDINGS : (int)cli_exit_of(err->code);
 }
@@ -335,11 +341,15 @@ static int wait_failed(struct cli *c, const json_t *answer, const struct manifes
     json_array_foreach (rejected, i, r)
         print_rejection(c, m, r);
     fflush(c->out);
-    fprintf(c->err,
-            "error: %s: @%" PRId64 " is live on %" PRId64 "/%" PRId64 " after %" PRId64 " ms",
+    fprintf(c->err, "error: %s: @%" PRId64 " is live on %" PRId64 "/%" PRId64,
             json_array_size(rejected) ? "rejected" : "timed out", json_int(answer, "revision", 0),
-            json_int(answer, "live", 0), json_int(answer, "total", 0), json_int(answer, "ms", 0));
-    print_behind(c, answer);
+            json_int(answer, "live", 0), json_int(answer, "total", 0));
+    if (json_int(answer, "ms", -1) >= 0)
+        fprintf(c->err, " after %" PRId64 " ms", json_int(answer, "ms", 0));
+    if (json_object_get(answer, "behind"))
+        print_behind(c, answer);
+    else if (!json_array_size(rejected))
+        fputs("; weft proxy-status says which are behind", c->err);
     fputc('\n', c->err);
     return json_array_size(rejected) ? CLI_FAILED : CLI_TIMED_OUT;
 }

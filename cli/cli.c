@@ -48,9 +48,9 @@ int cli_fail(struct cli *c, const struct err *err)
 int cli_usage(struct cli *c, const struct err *err)
 {
     cli_fail(c, err);
-    bool root = c->flags.command == &command_root;
-    fprintf(c->err, "See \"weft %s%s--help\".\n", root ? "" : c->flags.command->name,
-            root ? "" : " ");
+    const struct command *cmd = c->flags.command, *parent = command_parent(cmd);
+    fprintf(c->err, "See \"weft %s%s%s%s--help\".\n", parent ? parent->name : "", parent ? " " : "",
+            cmd == &command_root ? "" : cmd->name, cmd == &command_root ? "" : " ");
     return CLI_USAGE;
 }
 

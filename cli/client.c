@@ -43,6 +43,9 @@ static bool resolve(struct client *cl, struct slice text, struct err *err)
     struct slice host, port;
     if (!slice_cut_last(text, ':', &host, &port))
         port = S(DEFAULT_PORT);
+    uint64_t number;
+    if (slice_u64(port, &number) && number > UINT16_MAX) /* the resolver takes it, cut off */
+        return err_set(err, ERR_INVALID, "address \"%.*s\": no port is above 65535", SLICE(text));
     struct addrinfo hints = {.ai_socktype = SOCK_STREAM}, *found = NULL;
     const char *host_z = arena_dup(&cl->arena, host).p, *port_z = arena_dup(&cl->arena, port).p;
     int failed = host.n ? getaddrinfo(host_z, port_z, &hints, &found) : EAI_NONAME;
@@ -291,12 +294,19 @@ static bool refused(struct client *cl, int status, json_t *take_body, struct sli
     enum err_code code = code_of_status(status, json_str(take_body, "reason"));
     json_decref(cl->status);
     cl->status = take_body;
-    if (!message.n)
-        message = slice_trim(text);
     while (slice_ends(message, S("\n")))
         message.n--;
-    return message.n ? err_set(err, code, "%.*s", SLICE(message))
-                     : err_set(err, code, "the control plane answered HTTP %d", status);
+    if (message.n)
+        return err_set(err, code, "%.*s", SLICE(message));
+    while (slice_ends(text, S("\n")) || slice_ends(text, S("\r")))
+        text.n--;
+    bool page = status == 404 || slice_starts(text, S("<")) || slice_find(text, '\n') != SIZE_MAX;
+    if (!take_body && text.n && !page)
+        return err_set(err, code, "%.*s", SLICE(text));
+    if (!take_body && text.n) /* of somebody else, or of another port of weftd */
+        return err_set(err, ERR_UNAVAILABLE, "%.*s answers HTTP %d and is not weft's API",
+                       SLICE(cl->names[0]), status);
+    return err_set(err, code, "the control plane answered HTTP %d", status);
 }
 
 static bool lost(struct client *cl, const struct err *why, struct err *err)
@@ -313,6 +323,8 @@ static bool lost(struct client *cl, const struct err *why, struct err *err)
                 "the answer was lost, the change may have been made: look before "
                 "repeating it: %s",
                 why->msg);
+    else if (code == ERR_INVALID)
+        err_set(err, ERR_UNAVAILABLE, "%.*s is not weft's API: %s", SLICE(cl->names[0]), why->msg);
     else
         err_set(err, code, "%s", why->msg);
     arena_fini(&scratch);
@@ -333,8 +345,8 @@ static bool answer(struct exchange *x, const struct client_request *r, struct cl
     if (!wanted)
         return refused(x->cl, x->status, body, text, err);
     if (text.n && !body)
-        return err_set(err, ERR_INTERNAL, "the answer of the control plane is no JSON: %s",
-                       malformed.msg);
+        return err_set(err, ERR_UNAVAILABLE, "%.*s is not weft's API, its answer is no JSON: %s",
+                       SLICE(x->cl->names[0]), malformed.msg);
     *ret = (struct client_answer){.status = x->status, .body = body};
     return true;
 }

@@ -83,12 +83,12 @@ static bool doom_target(struct cli *c, struct buf *text, const struct target *t,
 {
     bool many = flags_on(&c->flags, FLAG_ALL) || flags_on(&c->flags, FLAG_SELECTOR);
     if (t->type != TARGET_KIND)
-        return err_set(err, ERR_INVALID, "%s cannot be deleted: they are not objects",
+        return err_set(err, ERR_UNSUPPORTED, "%s cannot be deleted: they are not objects",
                        target_word(t));
     if (t->name.n)
         return doom(c, text, t->kind, cli_namespace(c), t->name, err);
     if (!many)
-        return err_set(err, ERR_INVALID, "which %s? Give names, -l or --all", t->kind->plural);
+        return err_set(err, ERR_UNSUPPORTED, "which %s? Give names, -l or --all", t->kind->plural);
     return doom_selected(c, text, t->kind, err);
 }
 
@@ -120,7 +120,7 @@ static bool doomed_load(struct cli *c, struct manifest *m, struct err *err)
     bool ok = targets_parse(&targets, c, c->flags.words, c->flags.word_count, err);
     for (size_t i = 0; i < targets.n && ok; i++)
         ok = doom_target(c, &text, &targets.p[i], err);
-    ok = ok && manifest_add(m, S("arguments"), buf_slice(&text), err);
+    ok = ok && manifest_add(m, S(MANIFEST_ARGUMENTS), buf_slice(&text), err);
     buf_fini(&text);
     return ok;
 }
@@ -146,7 +146,9 @@ int cmd_delete(struct cli *c)
         return cli_usage(c, &err);
     }
     bool ok = files_given(c) ? files_load(c, &m, &err) : doomed_load(c, &m, &err);
-    int code = ok ? delete_all(c, &m) : cli_fail(c, &err);
+    int code = ok                            ? delete_all(c, &m)
+               : err.code == ERR_UNSUPPORTED ? cli_usage(c, &err)
+                                             : cli_fail(c, &err);
     manifest_fini(&m);
     return code;
 }

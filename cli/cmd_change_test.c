@@ -102,6 +102,8 @@ static void test_refusals(void **state)
         {BATCH, 503, STATUS(503, "ServiceUnavailable", "no quorum"), NULL},
         {BATCH, 504, STATUS(504, "Timeout", "the write may have been made"), NULL},
         {BATCH, 500, "it broke\n", NULL},
+        {BATCH, 404, STATUS(404, "NotFound", "items[1]: namespaces not found"), NULL},
+        {BATCH, 404, "<html>\n<h1>not here</h1>\n</html>\n", NULL},
         {0},
     };
     struct fake f;
@@ -122,6 +124,11 @@ static void test_refusals(void **state)
     fake_check(&f, "apply -f -", CLI_UNREACHABLE, "", "error: no quorum\n");
     fake_check(&f, "apply -f -", CLI_TIMED_OUT, "", "error: the write may have been made\n");
     fake_check(&f, "apply -f -", CLI_FAILED, "", "error: it broke\n");
+    fake_check(&f, "apply -f -", CLI_FAILED, "",
+               "stdin:7: VirtualService default/two: namespaces not found\n"
+               "error: refused, nothing was changed\n");
+    assert_int_equal(fake_run(&f, "apply -f -"), CLI_UNREACHABLE);
+    assert_true(slice_contains(slice_of(f.err), S("answers HTTP 404 and is not weft's API")));
     /* What cannot be understood is sent nowhere. */
     f.input = "kind: [";
     assert_int_equal(fake_run(&f, "apply -f -"), CLI_BAD_INPUT);
@@ -164,6 +171,8 @@ static void test_wait(void **state)
          "{\"revision\":44,\"live\":5,\"total\":6,\"ms\":500,\"rejected\":[],"
          "\"behind\":[\"reviews-v2.default\"]}",
          NULL},
+        {"GET /weft/v1/wait?timeout=400ms", 504,
+         "{\"revision\":44,\"live\":5,\"total\":6,\"ms\":-1,\"rejected\":[]}", NULL},
         {"GET /weft/v1/wait?revision=7&timeout=10s", 200,
          "{\"revision\":7,\"live\":5,\"total\":6,\"ms\":3,\"rejected\":[{\"proxy\":\"p.default\","
          "\"proxies\":2,\"type\":\"rds\",\"resource\":\"80\",\"message\":\"bad regex\","
@@ -179,6 +188,8 @@ static void test_wait(void **state)
     fake_check(&f, "wait 41", CLI_OK, "@41, live on 6/6 in 12 ms\n", "");
     fake_check(&f, "wait --timeout 500ms", CLI_TIMED_OUT, "",
                "error: timed out: @44 is live on 5/6 after 500 ms; behind: reviews-v2.default\n");
+    fake_check(&f, "wait --timeout 400ms", CLI_TIMED_OUT, "",
+               "error: timed out: @44 is live on 5/6; weft proxy-status says which are behind\n");
     fake_check(&f, "wait @7 --timeout=10s", CLI_FAILED, "",
                "rejected by p.default and 1 more: rds 80: bad regex (from "
                "virtualservices.networking.istio.io/default/one)\n"
@@ -272,8 +283,8 @@ static void test_delete(void **state)
          "{\"revision\":42,\"items\":[{\"verb\":\"delete\",\"result\":\"deleted\",\"kind\":"
          "\"VirtualService\",\"group\":\"networking.istio.io\",\"name\":\"one\"}]}",
          NULL},
-        {BATCH, 404, STATUS(404, "NotFound", "virtualservices.networking.istio.io not found"),
-         NULL},
+        {BATCH, 404,
+         STATUS(404, "NotFound", "items[0]: virtualservices.networking.istio.io not found"), NULL},
         {"GET " VS_PATH "?limit=500&labelSelector=app%3Dx", 200,
          "{\"metadata\":{},\"items\":[{\"metadata\":{\"name\":\"one\",\"namespace\":\"default\"}}]"
          "}",
@@ -292,8 +303,8 @@ static void test_delete(void **state)
     json_decref(sent);
     fake_check(&f, "delete vs/one", CLI_FAILED, "",
                "error: virtualservices.networking.istio.io not found\n");
-    assert_int_equal(fake_run(&f, "delete vs"), CLI_BAD_INPUT);
-    assert_int_equal(fake_run(&f, "delete proxies p"), CLI_BAD_INPUT);
+    assert_int_equal(fake_run(&f, "delete vs"), CLI_USAGE);
+    assert_int_equal(fake_run(&f, "delete proxies p"), CLI_USAGE);
     assert_int_equal(fake_run(&f, "delete"), CLI_USAGE);
     assert_int_equal(f.log.n, 0);
     fake_stop(&f);

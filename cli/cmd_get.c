@@ -152,10 +152,6 @@ static json_t *fetch_target(struct getting *g, const struct target *t, enum clie
     if (!t->name.n)
         return target_list(g->c, t->kind, t->kind->namespaced ? g->ns : (struct slice){0}, form,
                            err);
-    if (t->kind->namespaced && !g->ns.n) {
-        err_set(err, ERR_INVALID, "a name cannot be looked for in all namespaces");
-        return NULL;
-    }
     return client_get(cl, cli_path(g->c, t->kind, g->ns, t->name), form, &body, err) ? body : NULL;
 }
 
@@ -470,6 +466,14 @@ static bool any_other_kind(const struct targets *t)
     return false;
 }
 
+static bool named_everywhere(const struct getting *g)
+{
+    for (size_t i = 0; i < g->targets.n; i++)
+        if (g->targets.p[i].name.n && g->targets.p[i].kind && g->targets.p[i].kind->namespaced)
+            return !g->ns.n;
+    return false;
+}
+
 static int get_run(struct getting *g)
 {
     enum cli_output output = cli_output(g->c);
@@ -491,6 +495,9 @@ int cmd_get(struct cli *c)
         code = files ? cli_fail(c, &err) : cli_usage(c, &err);
     } else if (g.targets.n == 0) {
         err_set(&err, ERR_INVALID, "\"get\" needs %s", c->flags.command->args);
+        code = cli_usage(c, &err);
+    } else if (named_everywhere(&g)) {
+        err_set(&err, ERR_INVALID, "a name cannot be looked for in all namespaces: say -n");
         code = cli_usage(c, &err);
     } else {
         code = get_run(&g);

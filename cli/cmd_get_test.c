@@ -74,7 +74,7 @@ static void test_tables(void **state)
     fake_check(&f, "get vs nope b", CLI_FAILED, "NAME   WEIGHT   AGE\nb      90       5s\n",
                "error: vs \"nope\" not found\n");
     fake_check(&f, "get vs/nope --ignore-not-found", CLI_OK, "", "");
-    assert_int_equal(fake_run(&f, "get vs -A b"), CLI_BAD_INPUT);
+    assert_int_equal(fake_run(&f, "get vs -A b"), CLI_USAGE);
     assert_int_equal(fake_run(&f, "get"), CLI_USAGE);
     assert_int_equal(fake_run(&f, "get virtualservise"), CLI_USAGE);
     assert_true(slice_contains(slice_of(f.err), S("did you mean \"virtualservice\"?")));

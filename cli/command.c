@@ -25,6 +25,17 @@ const struct command *command_find(const struct command *parent, struct slice wo
     return NULL;
 }
 
+const struct command *command_parent(const struct command *cmd)
+{
+    for (size_t i = 0; i < command_root.sub_count; i++) {
+        const struct command *top = &command_root.subs[i];
+        for (size_t j = 0; j < top->sub_count; j++)
+            if (cmd == &top->subs[j])
+                return top;
+    }
+    return NULL;
+}
+
 struct slice command_suggest(const struct command *parent, struct slice word)
 {
     struct name_suggest near = {.word = word};

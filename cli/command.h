@@ -106,6 +106,8 @@ struct command {
 extern const struct command command_root;
 
 /* The sub-command of that name or alias, or NULL. */
+/* "proxy-config" of its "clusters"; NULL for those that stand directly below "weft". */
+const struct command *command_parent(const struct command *cmd);
 const struct command *command_find(const struct command *parent, struct slice word);
 /* The nearest name in the table; empty when none is near. */
 struct slice command_suggest(const struct command *parent, struct slice word);

@@ -106,5 +106,8 @@ bool files_load(struct cli *c, struct manifest *m, struct err *err)
         if (!ok)
             return false;
     }
-    return m->items.n || err_set(err, ERR_INVALID, "no objects in what -f names");
+    return m->items.n ||
+           err_set(err, ERR_INVALID,
+                   "no objects in %.*s%s; of a folder, .yaml, .yml and .json files are read",
+                   SLICE(given->texts[0]), given->text_count > 1 ? " and the others" : "");
 }

@@ -97,21 +97,9 @@ static void print_subs(FILE *out, const struct command *cmd)
     }
 }
 
-/* "weft proxy-config clusters": a command knows its name only. */
-static const struct command *parent_of(const struct command *cmd)
-{
-    for (size_t i = 0; i < command_root.sub_count; i++) {
-        const struct command *top = &command_root.subs[i];
-        for (size_t j = 0; j < top->sub_count; j++)
-            if (cmd == &top->subs[j])
-                return top;
-    }
-    return NULL;
-}
-
 static void print_usage(FILE *out, const struct command *cmd)
 {
-    const struct command *parent = parent_of(cmd);
+    const struct command *parent = command_parent(cmd);
     fputs("Usage: weft", out);
     if (parent)
         fprintf(out, " %s", parent->name);

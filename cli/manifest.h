@@ -23,6 +23,9 @@ struct manifest_item {
     struct slice at; /* path of the object in the document: empty, or "items[3]" */
 };
 
+/* The file of what the command line names itself. */
+#define MANIFEST_ARGUMENTS "arguments"
+
 struct manifest {
     struct slice ns; /* of objects that name none; set before the first add */
     bool ns_fixed;   /* objects of other namespaces are refused (-n was given) */
