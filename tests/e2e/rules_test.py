@@ -21,6 +21,11 @@ SUBSETS = {"apiVersion": "networking.istio.io/v1", "kind": "DestinationRule",
            "spec": {"host": "a", "subsets": [{"name": v, "labels": {"version": v}} for v in ("v1", "v2")]}}
 
 
+# What weft-proxy says that it does not carry, and must say so by the field's name. Envoy carries all.
+NOT_YET = {"mirror": "request_mirror_policies", "CORS": "envoy.filters.http.cors",
+           "the age of CORS in seconds": "envoy.filters.http.cors"}
+
+
 def cases(bin_dir):
     """[(what, objects)], the shop first."""
     test = os.path.join(bin_dir, "..", "tests", "weft_pilot_build_rules_test")
@@ -60,12 +65,24 @@ class Rules(Case):
         for what, objects in self.cases:
             with self.subTest(what):
                 self.cluster.batch(objects)
-                answer = self.cluster.wait(timeout=10)  # asserts that nobody refused
-                self.assertEqual(answer["live"], len(self.envoys) + 1)
+                if what in NOT_YET:
+                    self.refused_by_weft(NOT_YET[what])
+                else:
+                    answer = self.cluster.wait(timeout=10)  # asserts that nobody refused
+                    self.assertEqual(answer["live"], len(self.envoys) + 1)
                 for e in self.envoys:
                     self.assertEqual((e.updates()[1], e.errors()), (0, []), e.name)
                 self.cluster.batch([named(o) for o in objects], verb="delete")
-        note(f"{len(self.cases)} cases")
+        note(f"{len(self.cases)} cases; weft-proxy carries neither of: {', '.join(NOT_YET)}")
+
+    def refused_by_weft(self, field):
+        """It keeps what it had, and the answer names proxy, field and object."""
+        answer = self.cluster.api("GET", "/weft/v1/wait?timeout=10s", timeout=15).json()
+        self.assertEqual(answer["live"], len(self.envoys), answer)
+        self.assertEqual([r["proxy"] for r in answer["rejected"]], ["weft.default"], answer)
+        self.assertIn(field, answer["rejected"][0]["message"])
+        sources = answer["rejected"][0]["sources"]
+        self.assertTrue([x for x in sources if x.startswith("virtualservices")], sources)
 
 
 if __name__ == "__main__":
