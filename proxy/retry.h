@@ -34,9 +34,5 @@ bool retry_wanted(const struct retry_policy *p, const struct retry_outcome *o);
 wf_ms retry_backoff(const struct retry_policy *p, uint32_t n, uint64_t random);
 /* requests: under way in the cluster, retries: how many of these are retries. */
 bool retry_budget_allows(const struct cluster *c, uint32_t requests, uint32_t retries);
-/* "5xx,connect-failure,503": names and status codes, as in the resource. False and err names the
- * first token that is neither. statuses go to arena. */
-bool retry_on_parse(struct slice text, struct arena *arena, struct retry_policy *p,
-                    struct err *err);
 
 #endif
