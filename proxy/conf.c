@@ -1,5 +1,7 @@
 #include "proxy/conf.h"
 
+#include <stdlib.h>
+
 #include "base/core/assert.h"
 
 /* Room for names behind the struct: there are some thousand parts, most of them small. */
@@ -144,4 +146,64 @@ void conf_index(struct conf *c)
 struct cluster *conf_cluster(const struct conf *c, struct slice name)
 {
     return map_get(&c->clusters_by_name, name);
+}
+
+/* Hosts. */
+
+static int longest_first(const void *a, const void *b)
+{
+    const struct domain_wild *x = a, *y = b;
+    if (x->text.n != y->text.n)
+        return x->text.n < y->text.n ? 1 : -1;
+    return slice_cmp(x->text, y->text);
+}
+
+static bool domain_taken(struct err *err, const struct route_table *t, struct slice domain,
+                         const struct virtual_host *first, const struct virtual_host *second)
+{
+    return err_set(err, ERR_INVALID,
+                   "RouteConfiguration %.*s: domain %.*s belongs to virtual hosts %.*s and %.*s",
+                   SLICE(t->name), SLICE(domain), SLICE(first->name), SLICE(second->name));
+}
+
+static bool domain_add(struct route_table *t, struct slice domain, struct virtual_host *v,
+                       struct err *err)
+{
+    struct virtual_host *other = NULL;
+    if (slice_eq(domain, S("*"))) {
+        other = t->any;
+        t->any = v;
+    } else if (slice_starts(domain, S("*"))) {
+        t->suffixes[t->suffix_count++] = (struct domain_wild){slice_skip(domain, 1), v};
+    } else if (slice_ends(domain, S("*"))) {
+        t->prefixes[t->prefix_count++] =
+            (struct domain_wild){slice_sub(domain, 0, domain.n - 1), v};
+    } else {
+        other = map_put(&t->exact, domain, v);
+    }
+    return other ? domain_taken(err, t, domain, other, v) : true;
+}
+
+static bool wilds_sort(struct route_table *t, struct domain_wild *w, size_t n, struct err *err)
+{
+    qsort(w, n, sizeof(*w), longest_first);
+    for (size_t i = 1; i < n; i++)
+        if (slice_eq(w[i - 1].text, w[i].text))
+            return domain_taken(err, t, w[i].text, w[i - 1].vhost, w[i].vhost);
+    return true;
+}
+
+bool route_table_index(struct route_table *t, struct err *err)
+{
+    size_t domains = 0;
+    for (size_t i = 0; i < t->vhost_count; i++)
+        domains += t->vhosts[i]->domain_count;
+    t->suffixes = ARENA_ARRAY(&t->part.arena, struct domain_wild, domains + 1);
+    t->prefixes = ARENA_ARRAY(&t->part.arena, struct domain_wild, domains + 1);
+    for (size_t i = 0; i < t->vhost_count; i++)
+        for (size_t d = 0; d < t->vhosts[i]->domain_count; d++)
+            if (!domain_add(t, t->vhosts[i]->domains[d], t->vhosts[i], err))
+                return false;
+    return wilds_sort(t, t->suffixes, t->suffix_count, err) &&
+           wilds_sort(t, t->prefixes, t->prefix_count, err);
 }

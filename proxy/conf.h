@@ -182,7 +182,7 @@ struct virtual_host {
     struct conf_part part;
     struct slice name;
     size_t domain_count, route_count;
-    struct slice *domains;
+    struct slice *domains; /* in lower case */
     struct route *routes;
     struct header_changes request, response;
     struct retry_policy retry; /* for routes without one */
@@ -354,5 +354,9 @@ void conf_part_unref(struct conf_part *p); /* NULL is fine */
 /* After `clusters` is complete: fills clusters_by_name. */
 void conf_index(struct conf *c);
 struct cluster *conf_cluster(const struct conf *c, struct slice name);
+
+/* After `vhosts` is complete: fills exact, suffixes, prefixes and any. False, ERR_INVALID naming the
+ * domain and both, if two virtual hosts have one domain. */
+bool route_table_index(struct route_table *t, struct err *err);
 
 #endif

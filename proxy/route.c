@@ -1,7 +1,6 @@
 #include "proxy/route.h"
 
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "base/core/assert.h"
@@ -77,73 +76,6 @@ bool string_match_test(const struct string_match *m, struct slice value)
 }
 
 /* Hosts. */
-
-static int wild_longer_first(const void *a, const void *b)
-{
-    const struct domain_wild *x = a, *y = b;
-    if (x->text.n != y->text.n)
-        return x->text.n > y->text.n ? -1 : 1;
-    return slice_cmp(x->text, y->text);
-}
-
-static struct slice lower_dup(struct arena *arena, struct slice s)
-{
-    char *p = arena_alloc(arena, s.n + 1);
-    for (size_t i = 0; i < s.n; i++)
-        p[i] = lower(s.p[i]);
-    return (struct slice){p, s.n};
-}
-
-static bool domain_add(struct route_table *t, struct virtual_host *v, struct slice domain,
-                       struct err *err)
-{
-    struct slice d = lower_dup(&t->part.arena, domain);
-    bool twice = false;
-    if (slice_eq(d, S("*"))) {
-        twice = t->any != NULL;
-        t->any = v;
-    } else if (slice_starts(d, S("*"))) {
-        t->suffixes[t->suffix_count++] = (struct domain_wild){slice_skip(d, 1), v};
-    } else if (slice_ends(d, S("*"))) {
-        t->prefixes[t->prefix_count++] = (struct domain_wild){slice_sub(d, 0, d.n - 1), v};
-    } else if (!d.n || slice_find(d, '*') != SIZE_MAX) {
-        return err_set(err, ERR_INVALID, "virtual host %.*s: domain \"%.*s\" is malformed",
-                       SLICE(v->name), SLICE(domain));
-    } else {
-        twice = map_put(&t->exact, d, v) != NULL;
-    }
-    if (twice)
-        return err_set(err, ERR_INVALID, "virtual host %.*s: domain \"%.*s\" is there twice",
-                       SLICE(v->name), SLICE(domain));
-    return true;
-}
-
-static bool wilds_sort(struct domain_wild *w, size_t n, struct err *err)
-{
-    qsort(w, n, sizeof(*w), wild_longer_first);
-    for (size_t i = 1; i < n; i++)
-        if (slice_eq(w[i - 1].text, w[i].text))
-            return err_set(err, ERR_INVALID, "virtual host %.*s: wildcard \"%.*s\" is there twice",
-                           SLICE(w[i].vhost->name), SLICE(w[i].text));
-    return true;
-}
-
-bool route_table_index(struct route_table *t, struct err *err)
-{
-    size_t domains = 0;
-    for (size_t i = 0; i < t->vhost_count; i++)
-        domains += t->vhosts[i]->domain_count;
-    t->suffixes = ARENA_ARRAY(&t->part.arena, struct domain_wild, domains + 1);
-    t->prefixes = ARENA_ARRAY(&t->part.arena, struct domain_wild, domains + 1);
-    for (size_t i = 0; i < t->vhost_count; i++)
-        for (size_t j = 0; j < t->vhosts[i]->domain_count; j++)
-            if (!domain_add(t, t->vhosts[i], t->vhosts[i]->domains[j], err))
-                return err_wrap(err, "route table %.*s", SLICE(t->name));
-    if (!wilds_sort(t->suffixes, t->suffix_count, err) ||
-        !wilds_sort(t->prefixes, t->prefix_count, err))
-        return err_wrap(err, "route table %.*s", SLICE(t->name));
-    return true;
-}
 
 static struct slice port_strip(struct slice host)
 {

@@ -22,9 +22,6 @@ struct route_request {
     uint64_t random; /* of this request: runtime fractions */
 };
 
-/* After `vhosts` is complete: fills exact, suffixes, prefixes and any. False and err for a domain
- * that two virtual hosts name, or that is malformed. */
-bool route_table_index(struct route_table *t, struct err *err);
 
 /* host: authority as received, any case. NULL if nothing matches. */
 const struct virtual_host *route_vhost_find(const struct route_table *t, struct slice host);

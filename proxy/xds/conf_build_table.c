@@ -1,9 +1,6 @@
 /* Route configurations: the table that a listener's requests are matched in. */
 #include "proxy/xds/conf_build_internal.h"
 
-#include <stdlib.h>
-#include <string.h>
-
 #define MSG(name) Envoy__Config__Route__V3__##name
 
 void route_spec_fini(struct route_spec *spec)
@@ -64,64 +61,6 @@ bool conf_build_routes(struct slice name, struct xds_stamp version, struct slice
 
 /* Binding. */
 
-static int longest_first(const void *a, const void *b)
-{
-    const struct domain_wild *x = a, *y = b;
-    if (x->text.n != y->text.n)
-        return x->text.n < y->text.n ? 1 : -1;
-    return slice_cmp(x->text, y->text);
-}
-
-static bool domain_taken(struct err *err, const struct route_table *t, struct slice domain,
-                         const struct virtual_host *first, const struct virtual_host *second)
-{
-    return err_set(err, ERR_INVALID,
-                   "RouteConfiguration %.*s: domain %.*s belongs to virtual hosts %.*s and %.*s",
-                   SLICE(t->name), SLICE(domain), SLICE(first->name), SLICE(second->name));
-}
-
-static bool bind_domain(struct route_table *t, struct slice domain, struct virtual_host *v,
-                        struct err *err)
-{
-    struct virtual_host *other = NULL;
-    if (slice_eq(domain, S("*"))) {
-        other = t->any;
-        t->any = v;
-    } else if (slice_starts(domain, S("*"))) {
-        t->suffixes[t->suffix_count++] = (struct domain_wild){slice_skip(domain, 1), v};
-    } else if (slice_ends(domain, S("*"))) {
-        t->prefixes[t->prefix_count++] =
-            (struct domain_wild){slice_sub(domain, 0, domain.n - 1), v};
-    } else {
-        other = map_put(&t->exact, domain, v);
-    }
-    return other ? domain_taken(err, t, domain, other, v) : true;
-}
-
-static bool wild_unique(struct route_table *t, struct domain_wild *w, size_t n, struct err *err)
-{
-    qsort(w, n, sizeof(*w), longest_first);
-    for (size_t i = 1; i < n; i++)
-        if (slice_eq(w[i - 1].text, w[i].text))
-            return domain_taken(err, t, w[i].text, w[i - 1].vhost, w[i].vhost);
-    return true;
-}
-
-static bool bind_all(struct route_table *t, struct err *err)
-{
-    size_t domains = 0;
-    for (size_t i = 0; i < t->vhost_count; i++)
-        domains += t->vhosts[i]->domain_count;
-    t->suffixes = ARENA_ARRAY(&t->part.arena, struct domain_wild, domains + 1);
-    t->prefixes = ARENA_ARRAY(&t->part.arena, struct domain_wild, domains + 1);
-    for (size_t i = 0; i < t->vhost_count; i++)
-        for (size_t d = 0; d < t->vhosts[i]->domain_count; d++)
-            if (!bind_domain(t, t->vhosts[i]->domains[d], t->vhosts[i], err))
-                return false;
-    return wild_unique(t, t->suffixes, t->suffix_count, err) &&
-           wild_unique(t, t->prefixes, t->prefix_count, err);
-}
-
 struct route_table *conf_bind_routes(const struct route_spec *spec,
                                      struct virtual_host *const *more, size_t more_count,
                                      struct err *err)
@@ -142,7 +81,7 @@ struct route_table *conf_bind_routes(const struct route_spec *spec,
         conf_part_ref(&v->part);
         t->vhosts[t->vhost_count++] = v;
     }
-    if (bind_all(t, err))
+    if (route_table_index(t, err))
         return t;
     conf_part_unref(&t->part);
     return NULL;
