@@ -85,7 +85,7 @@ void validate_export_to(struct check *c, const json_t *list)
 
 /* Destinations, protocols, numbers. */
 
-static void check_port_selector(struct check *c, const json_t *port)
+void validate_port_selector(struct check *c, const json_t *port)
 {
     if (!check_has(port, "number"))
         check_required_at(c, "number", "must be set");
@@ -111,7 +111,7 @@ void validate_destination(struct check *c, const json_t *destination)
 {
     check_field(c, destination, "host", check_destination_host);
     check_field(c, destination, "subset", check_subset_name);
-    check_field(c, destination, "port", check_port_selector);
+    check_field(c, destination, "port", validate_port_selector);
 }
 
 static const char *const protocols[] = {"HTTP", "HTTPS", "HTTP2",      "GRPC",  "GRPC-WEB",
@@ -139,6 +139,13 @@ bool protocol_is_http(struct slice protocol)
     return slice_eq_nocase(protocol, S("HTTP")) || slice_eq_nocase(protocol, S("HTTP2")) ||
            slice_eq_nocase(protocol, S("GRPC")) || slice_eq_nocase(protocol, S("GRPC-WEB")) ||
            slice_eq_nocase(protocol, S("HTTP_PROXY"));
+}
+
+void validate_percent(struct check *c, const json_t *percent)
+{
+    if (json_is_number(percent) &&
+        (json_number_value(percent) < 0 || json_number_value(percent) > 100))
+        check_invalid(c, "must be between 0 and 100");
 }
 
 static void check_percent_value(struct check *c, const json_t *value)

@@ -8,6 +8,8 @@
 
 /* 1..65535. */
 void validate_port(struct check *c, const json_t *number);
+/* {number: 1..65535}. */
+void validate_port_selector(struct check *c, const json_t *port);
 /* A host without wildcard, by short name or in full. */
 void validate_host(struct check *c, const json_t *host);
 /* A host, "*" or a wildcard on the left. */
@@ -22,6 +24,8 @@ void validate_labels(struct check *c, const json_t *labels);
 void validate_protocol(struct check *c, const json_t *protocol);
 bool protocol_is_tls(struct slice protocol);
 bool protocol_is_http(struct slice protocol);
+/* 0..100. */
+void validate_percent(struct check *c, const json_t *percent);
 /* {value: 0..100}. */
 void validate_percentage(struct check *c, const json_t *percentage);
 /* A regular expression that RE2 compiles, not empty, at most REGEX_PATTERN_BYTES_MAX. */

@@ -268,17 +268,10 @@ static void check_retries(struct check *c, const json_t *retries)
                          "0 turns retries off: drop retryOn and perTryTimeout, or raise it");
 }
 
-static void check_percent(struct check *c, const json_t *percent)
-{
-    if (json_is_number(percent) &&
-        (json_number_value(percent) < 0 || json_number_value(percent) > 100))
-        check_invalid(c, "must be between 0 and 100");
-}
-
 static void check_delay(struct check *c, const json_t *delay)
 {
     check_field(c, delay, "percentage", validate_percentage);
-    check_field(c, delay, "percent", check_percent);
+    check_field(c, delay, "percent", validate_percent);
     if (check_has(delay, "exponentialDelay"))
         check_forbidden_at(c, "exponentialDelay", "is not supported: use fixedDelay");
     else if (!check_has(delay, "fixedDelay"))
@@ -330,8 +323,8 @@ static void check_mirrors(struct check *c, const json_t *http)
 {
     check_field(c, http, "mirror", validate_destination);
     check_field(c, http, "mirrorPercentage", validate_percentage);
-    check_field(c, http, "mirrorPercent", check_percent);
-    check_field(c, http, "mirror_percent", check_percent);
+    check_field(c, http, "mirrorPercent", validate_percent);
+    check_field(c, http, "mirror_percent", validate_percent);
     check_each(c, http, "mirrors", check_mirror);
     if (check_has(http, "mirror") && check_has(http, "mirrors"))
         check_forbidden_at(c, "mirrors", "may not be set together with mirror");

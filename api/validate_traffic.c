@@ -101,17 +101,10 @@ static void check_load_balancer(struct check *c, const json_t *lb)
 
 /* Outlier detection. */
 
-static void check_percent(struct check *c, const json_t *percent)
-{
-    if (json_is_number(percent) &&
-        (json_number_value(percent) < 0 || json_number_value(percent) > 100))
-        check_invalid(c, "must be between 0 and 100");
-}
-
 static void check_outlier_detection(struct check *c, const json_t *outlier)
 {
-    check_field(c, outlier, "maxEjectionPercent", check_percent);
-    check_field(c, outlier, "minHealthPercent", check_percent);
+    check_field(c, outlier, "maxEjectionPercent", validate_percent);
+    check_field(c, outlier, "minHealthPercent", validate_percent);
     check_field(c, outlier, "consecutiveErrors", validate_not_negative);
     if (json_int(outlier, "consecutiveLocalOriginFailures", 0) &&
         !json_bool(outlier, "splitExternalLocalOriginErrors", false))
@@ -187,18 +180,11 @@ static void check_policy_parts(struct check *c, const json_t *policy)
     check_field(c, policy, "tls", check_client_tls);
 }
 
-static void check_policy_port(struct check *c, const json_t *port)
-{
-    if (!check_has(port, "number"))
-        check_required_at(c, "number", "must be set");
-    check_field(c, port, "number", validate_port);
-}
-
 static void check_port_policy(struct check *c, const json_t *policy)
 {
     if (!check_has(policy, "port"))
         check_required_at(c, "port", "must be set");
-    check_field(c, policy, "port", check_policy_port);
+    check_field(c, policy, "port", validate_port_selector);
     check_policy_parts(c, policy);
 }
 

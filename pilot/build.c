@@ -356,13 +356,7 @@ static bool list_patch(struct list_state *s, const struct unit_out *given)
     return changed;
 }
 
-struct placed {
-    struct xds_resource *resource;
-    size_t from; /* in the order in which it was given */
-};
-
-/* By name; of a repeated name the first that was given is first. */
-static int cmp_placed(const void *va, const void *vb)
+int cmp_placed(const void *va, const void *vb)
 {
     const struct placed *a = va, *b = vb;
     int c = slice_cmp(a->resource->name, b->resource->name);

@@ -173,6 +173,12 @@ struct list_state {
  * if it is another list than before. */
 bool list_set(struct list_state *s, struct unit_out *given);
 void list_state_fini(struct list_state *s);
+/* A resource to be sorted by name; of a repeated name the first that was given comes first. */
+struct placed {
+    struct xds_resource *resource;
+    size_t from; /* in the order in which it was given */
+};
+int cmp_placed(const void *a, const void *b);
 /* Would the next list have the same names as this one? */
 bool list_same_names(const struct list_state *s, const struct unit_out *given);
 

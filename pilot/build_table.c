@@ -374,18 +374,6 @@ static size_t count_domains(const struct unit_out *v)
     return n;
 }
 
-struct placed {
-    struct xds_resource *resource;
-    size_t from;
-};
-
-static int cmp_placed(const void *va, const void *vb)
-{
-    const struct placed *a = va, *b = vb;
-    int c = slice_cmp(a->resource->name, b->resource->name);
-    return c ? c : (a->from > b->from) - (a->from < b->from);
-}
-
 /* Of two virtual hosts with one domain the first by name keeps it. The order of what is given
  * stays, so that the next time it can be seen that nothing new is among it. */
 static void unique_domains(struct table_job *j)

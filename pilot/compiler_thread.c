@@ -3,7 +3,6 @@
  * a builder that is behind skips the states in between.
  */
 #include <semaphore.h>
-#include <string.h>
 
 #include "base/core/hash.h"
 #include "base/core/log.h"
@@ -330,21 +329,14 @@ static void builder_stop(struct builder *b)
     builder_free(b);
 }
 
-static struct slice copy(struct slice s)
-{
-    char *p = mem_new(s.n + 1);
-    memcpy(p, s.p, s.n);
-    return (struct slice){p, s.n};
-}
-
 struct compiler *compiler_start(const struct compiler_options *opt, struct err *err)
 {
     struct builder *b = MEM_NEW(struct builder);
     struct compiler *c = compiler_new_manual();
     b->compiler = c;
     b->options.store = opt->store;
-    b->options.root_ns = copy(opt->root_ns.n ? opt->root_ns : S("istio-system"));
-    b->options.cluster_id = copy(opt->cluster_id.n ? opt->cluster_id : S("Kubernetes"));
+    b->options.root_ns = slice_dup(opt->root_ns.n ? opt->root_ns : S("istio-system"));
+    b->options.cluster_id = slice_dup(opt->cluster_id.n ? opt->cluster_id : S("Kubernetes"));
     pthread_mutex_init(&b->issues_lock, NULL);
     build_init(&b->build, b->options.root_ns, b->options.cluster_id);
     metrics_init(b);

@@ -66,14 +66,6 @@ struct serving {
 
 /* Answers. */
 
-static const char *node_name(const struct reg_status *st, uint64_t id)
-{
-    for (size_t i = 0; i < st->member_count; i++)
-        if (st->members[i].member.id == id)
-            return st->members[i].member.name;
-    return "";
-}
-
 static int by_name(const void *a, const void *b)
 {
     return slice_cmp(json_str(*(json_t *const *)a, "name"), json_str(*(json_t *const *)b, "name"));
@@ -97,7 +89,7 @@ static json_t *silent(const struct fleet_call *c, const struct reg_status *st)
     json_t *list = json_array();
     for (size_t i = 0; i < c->part_count; i++)
         if (!c->parts[i].answered)
-            json_array_append_new(list, json_string(node_name(st, c->parts[i].node)));
+            json_array_append_new(list, json_string(reg_member_name(st, c->parts[i].node)));
     return list;
 }
 
@@ -133,7 +125,7 @@ static void answer_proxies(struct fleet_call *c, const struct reg_status *st)
     json_t *items = json_array();
     for (size_t i = 0; i < c->part_count; i++)
         if (c->parts[i].answered && c->parts[i].json.n)
-            add_items(items, &c->parts[i], node_name(st, c->parts[i].node));
+            add_items(items, &c->parts[i], reg_member_name(st, c->parts[i].node));
     sort_items(items);
     answer_json(c, 200, json_pack("{s:o,s:o}", "items", items, "silent", silent(c, st)));
 }
@@ -161,7 +153,7 @@ static void answer_found(struct fleet_call *c, const struct part *p, const struc
         return;
     }
     buf_printf(&out, "{\"node\":");
-    json_write_string(&out, slice_of(node_name(st, p->node)));
+    json_write_string(&out, slice_of(reg_member_name(st, p->node)));
     buf_append(&out, json.p[1] == '}' ? S("") : S(","));
     buf_append(&out, slice_skip(json, 1));
     c->fn(c->arg, 200, buf_slice(&out));

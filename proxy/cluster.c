@@ -1,20 +1,10 @@
 #include "proxy/cluster.h"
 
-#include <string.h>
-
 #include "base/core/assert.h"
 #include "proxy/pool.h"
 #include "proxy/worker_int.h"
 
 /* Hosts. */
-
-static struct slice text_dup(struct slice s)
-{
-    char *p = mem_new(s.n + 1);
-    if (s.n)
-        memcpy(p, s.p, s.n);
-    return (struct slice){p, s.n};
-}
 
 static void on_name_idle(void *ctx)
 {
@@ -35,7 +25,7 @@ static struct up_host *host_new(struct up_cluster *c, struct slice key, const st
 {
     struct up_host *h = MEM_NEW(struct up_host);
     h->cluster = c;
-    h->key = text_dup(key);
+    h->key = slice_dup(key);
     h->addr = *addr;
     if (!addr->len)
         h->dns = dns_of(h, key);
@@ -71,7 +61,7 @@ void host_release(struct up_host *h)
     metrics_cache_clear(&h->cells);
     host_set(h, NULL, NULL);
     dns_name_free(h->dns);
-    mem_free((void *)(uintptr_t)h->key.p);
+    slice_free(h->key);
     mem_free(h);
 }
 
@@ -94,7 +84,7 @@ static struct up_cluster *cluster_new_for(struct worker *w, struct slice name)
 {
     struct up_cluster *c = MEM_NEW(struct up_cluster);
     c->w = w;
-    c->name = text_dup(name);
+    c->name = slice_dup(name);
     c->outlier_timer.fn = outlier_tick;
     cluster_stats_init(&c->stats, w->metric_set, c->name);
     map_put(&w->clusters, c->name, c);
@@ -112,7 +102,7 @@ static void cluster_free(struct up_cluster *c)
         conf_part_unref(&c->set->part);
     if (c->conf)
         conf_part_unref(&c->conf->part);
-    mem_free((void *)(uintptr_t)c->name.p);
+    slice_free(c->name);
     mem_free(c);
 }
 
@@ -342,6 +332,19 @@ struct up_host *cluster_host_named(struct up_cluster *c, struct slice name_port)
 {
     const struct env_addr none = {.len = 0};
     return transient_host(c, name_port, &none);
+}
+
+struct metrics_party host_party(const struct up_host *h)
+{
+    const struct endpoint *e = h ? h->lb.endpoint : NULL;
+    if (!e)
+        return (struct metrics_party){0};
+    return (struct metrics_party){.workload = e->workload,
+                                  .ns = e->ns,
+                                  .app = e->canonical,
+                                  .version = e->version,
+                                  .canonical = e->canonical,
+                                  .revision = e->version};
 }
 
 const struct env_addr *host_addr(struct up_host *h)

@@ -73,6 +73,8 @@ struct up_host *cluster_host_at(struct up_cluster *c, const struct env_addr *add
 struct up_host *cluster_host_named(struct up_cluster *c, struct slice name_port);
 /* Where to connect to now: of a name, its addresses in turn. */
 const struct env_addr *host_addr(struct up_host *h);
+/* Who it is, for metrics; h may be NULL. Borrowed from its endpoint. */
+struct metrics_party host_party(const struct up_host *h);
 /* What came of a request: a status, or 0 for a failure of the connection. */
 void cluster_result(struct up_host *h, int status);
 /* h may be gone afterwards if it was removed and nobody uses it. */

@@ -355,8 +355,8 @@ void conf_part_unref(struct conf_part *p); /* NULL is fine */
 void conf_index(struct conf *c);
 struct cluster *conf_cluster(const struct conf *c, struct slice name);
 
-/* After `vhosts` is complete: fills exact, suffixes, prefixes and any. False, ERR_INVALID naming the
- * domain and both, if two virtual hosts have one domain. */
+/* After `vhosts` is complete: fills exact, suffixes, prefixes and any. ERR_INVALID if two virtual
+ * hosts have one domain, naming all three. */
 bool route_table_index(struct route_table *t, struct err *err);
 
 #endif

@@ -229,29 +229,6 @@ static bool stream_begin(struct down_h1 *c)
     return true;
 }
 
-static void slice_rebase(struct slice *s, struct slice from, const char *to)
-{
-    uintptr_t p = (uintptr_t)s->p, start = (uintptr_t)from.p;
-    if (s->p && p >= start && p < start + from.n)
-        s->p = to + (p - start);
-}
-
-/* The head's slices point into the read buffer: moves them to a copy that lives with the stream. */
-static void head_keep(struct http1_head *h, struct slice bytes, struct arena *arena)
-{
-    struct slice from = slice_sub(bytes, 0, h->bytes);
-    const char *to = arena_dup(arena, from).p;
-    slice_rebase(&h->http.method, from, to);
-    slice_rebase(&h->http.scheme, from, to);
-    slice_rebase(&h->http.authority, from, to);
-    slice_rebase(&h->http.path, from, to);
-    slice_rebase(&h->upgrade, from, to);
-    for (uint32_t i = 0; i < h->http.headers.n; i++) {
-        slice_rebase(&h->http.headers.p[i].name, from, to);
-        slice_rebase(&h->http.headers.p[i].value, from, to);
-    }
-}
-
 static void on_head(struct down_h1 *c, struct http1_head *h)
 {
     struct stream *s = c->stream;
@@ -303,7 +280,7 @@ static bool take_head(struct down_h1 *c, struct slice *in)
     case HTTP1_DONE:
         break;
     }
-    head_keep(&head, *in, arena);
+    http1_head_keep(&head, *in, arena);
     *in = slice_skip(*in, head.bytes);
     c->at = (struct http1_progress){0};
     c->head_since = 0;

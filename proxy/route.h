@@ -22,7 +22,6 @@ struct route_request {
     uint64_t random; /* of this request: runtime fractions */
 };
 
-
 /* host: authority as received, any case. NULL if nothing matches. */
 const struct virtual_host *route_vhost_find(const struct route_table *t, struct slice host);
 

@@ -72,25 +72,13 @@ static void record_counts(const struct stream *s, struct record *r)
                          .bytes_sent = s->bytes_sent};
 }
 
-static struct metrics_party party_of(const struct endpoint *e)
-{
-    if (!e)
-        return (struct metrics_party){0};
-    return (struct metrics_party){.workload = e->workload,
-                                  .ns = e->ns,
-                                  .app = e->canonical,
-                                  .version = e->version,
-                                  .canonical = e->canonical,
-                                  .revision = e->version};
-}
-
 static void count(struct stream *s)
 {
     static const struct metrics_party unknown;
     struct record r;
     struct worker *w = s->w;
     const struct cluster *c = s->cluster ? s->cluster->conf : NULL;
-    struct metrics_party target = party_of(s->host ? s->host->lb.endpoint : NULL);
+    struct metrics_party target = host_party(s->host);
     struct metrics_labels labels = {
         .destination = s->listener->inbound,
         .source = s->listener->inbound ? &unknown : NULL,

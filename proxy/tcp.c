@@ -34,18 +34,6 @@ static void connect_failed(struct tcp *t, const struct err *why);
 
 /* Record. */
 
-static struct metrics_party party_of(const struct endpoint *e)
-{
-    if (!e)
-        return (struct metrics_party){0};
-    return (struct metrics_party){.workload = e->workload,
-                                  .ns = e->ns,
-                                  .app = e->canonical,
-                                  .version = e->version,
-                                  .canonical = e->canonical,
-                                  .revision = e->version};
-}
-
 struct labels {
     struct metrics_party target;
     struct metrics_labels all;
@@ -57,7 +45,7 @@ static void labels_fill(struct tcp *t, struct labels *l)
     static const struct metrics_party unknown;
     const struct cluster *c = t->cluster ? t->cluster->conf : NULL;
     bool inbound = t->c.wl->listener->inbound;
-    l->target = party_of(t->host ? t->host->lb.endpoint : NULL);
+    l->target = host_party(t->host);
     l->all = (struct metrics_labels){
         .destination = inbound,
         .source = inbound ? &unknown : NULL,

@@ -180,25 +180,6 @@ static void fail(struct up_h1 *c, enum try_failure failure, struct slice why)
     stream_up_failed(s, failure, why);
 }
 
-static void slice_rebase(struct slice *s, struct slice from, const char *to)
-{
-    uintptr_t p = (uintptr_t)s->p, start = (uintptr_t)from.p;
-    if (s->p && p >= start && p < start + from.n)
-        s->p = to + (p - start);
-}
-
-/* The head's slices point into the read buffer: moves them to a copy that lives with the stream. */
-static void head_keep(struct http1_head *head, struct slice bytes, struct arena *arena)
-{
-    struct slice from = slice_sub(bytes, 0, head->bytes);
-    struct slice copy = arena_dup(arena, from);
-    for (uint32_t i = 0; i < head->http.headers.n; i++) {
-        slice_rebase(&head->http.headers.p[i].name, from, copy.p);
-        slice_rebase(&head->http.headers.p[i].value, from, copy.p);
-    }
-    slice_rebase(&head->upgrade, from, copy.p);
-}
-
 static void on_head(struct up_h1 *c, struct http1_head *head)
 {
     struct stream *s = c->stream;
@@ -231,7 +212,7 @@ static bool take_head(struct up_h1 *c, struct slice *in)
         break;
     }
     c->at = (struct http1_progress){0};
-    head_keep(&head, *in, &s->arena);
+    http1_head_keep(&head, *in, &s->arena);
     *in = slice_skip(*in, head.bytes);
     if (head.http.status >= 200 || head.http.status == 101) {
         on_head(c, &head);

@@ -114,6 +114,8 @@ struct reg_status {
 
 /* A copy of what the raft thread published last (at most a heartbeat old). */
 void reg_node_status(struct reg_node *node, struct reg_status *ret_status);
+/* "" for an id that is no member's. Borrowed from st. */
+const char *reg_member_name(const struct reg_status *st, uint64_t id);
 /* fn on env's thread at every change of leader or role, coalesced. */
 struct reg_leader_watch *reg_leader_watch_open(struct reg_node *node, struct env *env,
                                                void (*fn)(void *ctx), void *ctx);

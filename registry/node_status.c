@@ -328,3 +328,11 @@ void node_status_init(struct reg_node *n)
     n->leaderless_since = env_now(n->env);
     env_timer_start(n->env, &n->tick, n->opt.heartbeat_timeout);
 }
+
+const char *reg_member_name(const struct reg_status *st, uint64_t id)
+{
+    for (size_t i = 0; i < st->member_count; i++)
+        if (st->members[i].member.id == id)
+            return st->members[i].member.name;
+    return "";
+}

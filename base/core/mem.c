@@ -37,6 +37,19 @@ void mem_free(void *p)
     free(p);
 }
 
+struct slice slice_dup(struct slice s)
+{
+    char *p = mem_new(s.n + 1);
+    if (s.n)
+        memcpy(p, s.p, s.n);
+    return (struct slice){p, s.n};
+}
+
+void slice_free(struct slice s)
+{
+    mem_free((void *)(uintptr_t)s.p);
+}
+
 void vec_grow_(void **p, size_t *n, size_t *cap, size_t size)
 {
     if (*n == *cap) {

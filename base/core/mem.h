@@ -20,6 +20,9 @@ void *mem_array(size_t count, size_t size);
 void *mem_resize(void *p, size_t n);
 void mem_free(void *p);
 #define MEM_NEW(type) ((type *)mem_new(sizeof(type)))
+/* A copy on the heap, NUL-terminated behind the slice. */
+struct slice slice_dup(struct slice s);
+void slice_free(struct slice s); /* of slice_dup; empty is fine */
 
 /* A growing array: VEC(struct route) routes = {0}; *vec_push(&routes) = r; vec_fini(&routes). */
 #define VEC(type)                                                                                  \

@@ -558,6 +558,30 @@ enum http1_result http1_parse_response(struct http1_progress *at, struct slice b
     return r;
 }
 
+static void slice_rebase(struct slice *s, struct slice from, const char *to)
+{
+    uintptr_t p = (uintptr_t)s->p, start = (uintptr_t)from.p;
+    if (s->p && p >= start && p < start + from.n)
+        s->p = to + (p - start);
+}
+
+void http1_head_keep(struct http1_head *h, struct slice bytes, struct arena *arena)
+{
+    struct slice from = slice_sub(bytes, 0, h->bytes);
+    const char *to = arena_dup(arena, from).p;
+    slice_rebase(&h->target, from, to);
+    slice_rebase(&h->reason, from, to);
+    slice_rebase(&h->http.method, from, to);
+    slice_rebase(&h->http.scheme, from, to);
+    slice_rebase(&h->http.authority, from, to);
+    slice_rebase(&h->http.path, from, to);
+    slice_rebase(&h->upgrade, from, to);
+    for (uint32_t i = 0; i < h->http.headers.n; i++) {
+        slice_rebase(&h->http.headers.p[i].name, from, to);
+        slice_rebase(&h->http.headers.p[i].value, from, to);
+    }
+}
+
 enum http1_result http1_is_h2_preface(struct slice bytes)
 {
     const struct slice preface = S("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n");

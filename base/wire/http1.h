@@ -107,6 +107,9 @@ enum http1_result http1_parse_response(struct http1_progress *at, struct slice b
                                        const struct http1_limits *limits, struct arena *arena,
                                        struct http1_head *ret_head);
 
+/* The head's slices point into `bytes`, as parsed: moves them to a copy in arena. */
+void http1_head_keep(struct http1_head *h, struct slice bytes, struct arena *arena);
+
 /* Does the connection begin with the HTTP/2 preface "PRI * HTTP/2.0…"? DONE: yes; MORE: perhaps;
  * BAD: no. */
 enum http1_result http1_is_h2_preface(struct slice bytes);

@@ -2,22 +2,8 @@
 
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 
 #include "base/core/assert.h"
-
-static struct slice own_dup(struct slice s)
-{
-    char *p = mem_new(s.n + 1);
-    if (s.n)
-        memcpy(p, s.p, s.n);
-    return (struct slice){p, s.n};
-}
-
-static void own_free(struct slice s)
-{
-    mem_free((void *)(uintptr_t)s.p);
-}
 
 /* "<revision>.<hash>" of weft's own server; anything else is only compared, so its hash does. */
 static struct xds_stamp stamp_of(struct slice version)
@@ -100,9 +86,9 @@ static void resource_free(struct resource *r)
 {
     parts_release(r);
     bound_release(r);
-    own_free(r->name);
-    own_free(r->version);
-    own_free(r->body);
+    slice_free(r->name);
+    slice_free(r->version);
+    slice_free(r->body);
     mem_free(r->error);
     mem_free(r);
 }
@@ -154,7 +140,7 @@ struct resource *resources_find(const struct resources *rs, enum xds_type type, 
 static void note_error(struct resource *r, const struct err *err)
 {
     mem_free(r->error);
-    r->error = err ? (char *)(uintptr_t)own_dup(slice_of(err->msg)).p : NULL;
+    r->error = err ? (char *)(uintptr_t)slice_dup(slice_of(err->msg)).p : NULL;
 }
 
 bool resources_put(struct resources *rs, enum xds_type type, struct slice name,
@@ -173,18 +159,18 @@ bool resources_put(struct resources *rs, enum xds_type type, struct slice name,
                        XDS_RESOURCES_MAX);
     struct resource *r = MEM_NEW(struct resource);
     *r = (struct resource){.type = type,
-                           .name = own_dup(name),
-                           .version = own_dup(version),
-                           .body = own_dup(body),
+                           .name = slice_dup(name),
+                           .version = slice_dup(version),
+                           .body = slice_dup(body),
                            .stamp = stamp_of(version),
                            .updated_wall_ms = wall_ms,
                            .stale = true};
     if (!parts_build(r, &why)) {
         if (old)
             note_error(old, &why);
-        own_free(r->name);
-        own_free(r->version);
-        own_free(r->body);
+        slice_free(r->name);
+        slice_free(r->version);
+        slice_free(r->body);
         mem_free(r);
         if (err)
             *err = why;

@@ -35,14 +35,6 @@ static json_t *members_json(const struct reg_status *st)
     return list;
 }
 
-static const char *member_name(const struct reg_status *st, uint64_t id)
-{
-    for (size_t i = 0; i < st->member_count; i++)
-        if (st->members[i].member.id == id)
-            return st->members[i].member.name;
-    return "";
-}
-
 static reg_rev head_revision(struct apiserver *s)
 {
     struct reg_txn txn;
@@ -70,12 +62,12 @@ static void mesh_status(struct apiserver *s, struct http_request *req)
     json_t *body = json_pack(
         "{s:s,s:I,s:{s:I,s:s,s:s},s:b,s:s,s:I,s:o,s:{s:I,s:I},s:{s:I,s:I,s:I},s:I,s:I,s:o}",
         "version", WEFT_VERSION, "revision", (json_int_t)head_revision(s), "node", "id",
-        (json_int_t)self, "name", member_name(&st, self), "role", role_name(st.role), "quorum",
-        st.quorum, "leader", member_name(&st, st.leader_id), "term", (json_int_t)st.term, "members",
-        members_json(&st), "store", "usedBytes", (json_int_t)st.store_bytes_used, "mapBytes",
-        (json_int_t)st.store_bytes_map, "log", "bytes", (json_int_t)st.log_bytes, "lastIndex",
-        (json_int_t)st.last_index, "appliedIndex", (json_int_t)st.applied_index, "leaderChanges",
-        (json_int_t)st.leader_changes, "uptimeMs",
+        (json_int_t)self, "name", reg_member_name(&st, self), "role", role_name(st.role), "quorum",
+        st.quorum, "leader", reg_member_name(&st, st.leader_id), "term", (json_int_t)st.term,
+        "members", members_json(&st), "store", "usedBytes", (json_int_t)st.store_bytes_used,
+        "mapBytes", (json_int_t)st.store_bytes_map, "log", "bytes", (json_int_t)st.log_bytes,
+        "lastIndex", (json_int_t)st.last_index, "appliedIndex", (json_int_t)st.applied_index,
+        "leaderChanges", (json_int_t)st.leader_changes, "uptimeMs",
         (json_int_t)(env_wall_ms(s->env) - s->started_wall_ms), "proxies",
         proxies ? proxies : json_object());
     char hash[32];

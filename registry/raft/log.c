@@ -101,15 +101,7 @@ struct scan {
 static void drop_from(struct log_contents *c, size_t n)
 {
     while (c->entries.n > n)
-        mem_free((void *)(uintptr_t)c->entries.p[--c->entries.n].payload.p);
-}
-
-static struct slice copy_payload(struct slice s)
-{
-    char *p = mem_new(s.n + 1);
-    if (s.n)
-        memcpy(p, s.p, s.n);
-    return slice_mem(p, s.n);
+        slice_free(c->entries.p[--c->entries.n].payload);
 }
 
 static bool on_record(void *ctx, const struct log_record *r, struct err *err)
@@ -134,7 +126,7 @@ static bool on_record(void *ctx, const struct log_record *r, struct err *err)
                        (unsigned long long)(c->first + c->entries.n - 1));
     drop_from(c, r->index - c->first);
     *vec_push(&c->entries) =
-        (struct log_entry){.term = r->term, .type = r->type, .payload = copy_payload(r->payload)};
+        (struct log_entry){.term = r->term, .type = r->type, .payload = slice_dup(r->payload)};
     return true;
 }
 
