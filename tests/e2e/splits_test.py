@@ -97,7 +97,10 @@ class Splits(Case):
 
     def retries(self):
         """One of two instances of details answers 503 to everything: no user sees it."""
-        # Same version: both are in the subset. v1 is at .120; its twin takes v2's place.
+        # In turn: by least requests, an instance that fails fast draws every retry while the other is slow.
+        self.cluster.batch([destination_rule("details", VERSIONS, traffic_policy={
+            "loadBalancer": {"simple": "ROUND_ROBIN"}})])
+        # v1 is at .120; its twin takes v2's place.
         app = self.bookinfo.apps["details-v2"]
         app.kill()
         bad = App(self.cluster, "details", "v2", f"{self.cluster.host(122)}:{PORT}", fail=True,
@@ -109,7 +112,6 @@ class Splits(Case):
         plain[0]["retries"] = {"attempts": 3, "retryOn": "5xx,connect-failure,refused-stream"}
         self.route("details", plain)
         r = self.send(500, "details", rate=500)
-        # Round robin tries the other one next.
         self.assertEqual(r["status"]["5xx"], 0, r)
         self.assertEqual(set(r["tally"]), {"details-v1"}, r)
         # Dead instead of failing: connection refused is retried too.
