@@ -360,7 +360,8 @@ static void test_any(void **state)
     assert_string_equal(any->type_url,
                         "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router");
     struct buf b = {0};
-    assert_true(pbw_any(&b, 2, slice_of(any->type_url), any_value(any)));
+    assert_true(pbw_any_header(&b, 2, slice_of(any->type_url), any_value(any).n));
+    buf_append(&b, any_value(any));
     Envoy__Service__Discovery__V3__DiscoveryResponse *response =
         pb_unpack(&envoy__service__discovery__v3__discovery_response__descriptor, buf_slice(&b),
                   &arena, &err);
@@ -427,8 +428,6 @@ static void test_durations(void **state)
     struct arena arena = {0};
     assert_int_equal(wkt_duration_ms_or(wkt_duration(&arena, -2750), 0), -2750);
     assert_int_equal(wkt_duration_ms_or(NULL, 7), 7);
-    Google__Protobuf__Timestamp *t = wkt_timestamp(&arena, -1);
-    assert_true(t->seconds == -1 && t->nanos == 999000000);
     arena_fini(&arena);
 }
 

@@ -23,28 +23,12 @@ Google__Protobuf__BoolValue *wkt_bool(struct arena *arena, bool v)
     return w;
 }
 
-Google__Protobuf__DoubleValue *wkt_double(struct arena *arena, double v)
-{
-    Google__Protobuf__DoubleValue *w = PB_NEW(arena, google__protobuf__double_value);
-    w->value = v;
-    return w;
-}
-
 Google__Protobuf__Duration *wkt_duration(struct arena *arena, wf_ms ms)
 {
     Google__Protobuf__Duration *d = PB_NEW(arena, google__protobuf__duration);
     d->seconds = ms / MS_PER_S; /* protobuf: seconds and nanos have the same sign */
     d->nanos = (int32_t)(ms % MS_PER_S) * NS_PER_MS;
     return d;
-}
-
-Google__Protobuf__Timestamp *wkt_timestamp(struct arena *arena, int64_t unix_ms)
-{
-    Google__Protobuf__Timestamp *t = PB_NEW(arena, google__protobuf__timestamp);
-    int64_t rest = unix_ms % MS_PER_S;
-    t->seconds = unix_ms / MS_PER_S - (rest < 0); /* protobuf: nanos count forward, always */
-    t->nanos = (int32_t)(rest < 0 ? rest + MS_PER_S : rest) * NS_PER_MS;
-    return t;
 }
 
 /* Struct. */

@@ -19,11 +19,8 @@
 Google__Protobuf__UInt32Value *wkt_u32(struct arena *arena, uint32_t v);
 Google__Protobuf__UInt64Value *wkt_u64(struct arena *arena, uint64_t v);
 Google__Protobuf__BoolValue *wkt_bool(struct arena *arena, bool v);
-Google__Protobuf__DoubleValue *wkt_double(struct arena *arena, double v);
 /* Of a span in ms, which may be negative. */
 Google__Protobuf__Duration *wkt_duration(struct arena *arena, wf_ms ms);
-/* Of a wall-clock time in ms since 1970. */
-Google__Protobuf__Timestamp *wkt_timestamp(struct arena *arena, int64_t unix_ms);
 
 Google__Protobuf__Struct *wkt_struct(struct arena *arena);
 /* They append; keys must be new. Call wkt_struct_sort() once before packing. */

@@ -101,14 +101,6 @@ Google__Protobuf__Value *pbx_struct_value(struct arena *a, Google__Protobuf__Str
     return v;
 }
 
-Google__Protobuf__Value *pbx_string_value(struct arena *a, struct slice s)
-{
-    Google__Protobuf__Value *v = PB_NEW(a, google__protobuf__value);
-    v->kind_case = GOOGLE__PROTOBUF__VALUE__KIND_STRING_VALUE;
-    v->string_value = pb_str(a, s);
-    return v;
-}
-
 HCM(HttpFilter) *pbx_http_filter(struct arena *a, const char *name, const ProtobufCMessage *config)
 {
     HCM(HttpFilter) *f = NEW_HCM(a, http_filter);

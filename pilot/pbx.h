@@ -56,7 +56,6 @@ void pbx_metadata_set(struct arena *a, CORE(Metadata) *m, struct slice filter,
 Google__Protobuf__Value *pbx_list_value(struct arena *a, Google__Protobuf__Value *const *items,
                                         size_t n);
 Google__Protobuf__Value *pbx_struct_value(struct arena *a, Google__Protobuf__Struct *s);
-Google__Protobuf__Value *pbx_string_value(struct arena *a, struct slice s);
 
 /* typed_per_filter_config and the like: sort with pb_sort_map when there are several. */
 HCM(HttpFilter) *pbx_http_filter(struct arena *a, const char *name, const ProtobufCMessage *config);

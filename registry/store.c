@@ -400,20 +400,6 @@ void reg_scan(struct reg_txn *txn, struct slice prefix, struct slice after,
     mdb_cursor_close(cur);
 }
 
-static bool count_one(void *ctx, const struct reg_object *o)
-{
-    (void)o;
-    ++*(uint64_t *)ctx;
-    return true;
-}
-
-uint64_t reg_count(struct reg_txn *txn, struct slice prefix)
-{
-    uint64_t n = 0;
-    reg_scan(txn, prefix, S(""), count_one, &n);
-    return n;
-}
-
 uint64_t reg_state_hash(struct reg_txn *txn)
 {
     MDB_val v;

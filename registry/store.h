@@ -50,8 +50,6 @@ bool reg_get(struct reg_txn *txn, struct slice key, struct reg_object *ret_objec
  * order, until fn returns false. */
 void reg_scan(struct reg_txn *txn, struct slice prefix, struct slice after,
               bool (*fn)(void *ctx, const struct reg_object *o), void *ctx);
-/* Number of objects below a prefix. */
-uint64_t reg_count(struct reg_txn *txn, struct slice prefix);
 
 /* One change. A deletion carries the last value (watchers need it). `prev_mod_rev` is 0 for a
  * creation. */

@@ -202,12 +202,6 @@ void metric_set_value(struct metric *m, int64_t v)
     __atomic_store_n(&m->value, (uint64_t)v, __ATOMIC_RELAXED);
 }
 
-void metric_add_value(struct metric *m, int64_t d)
-{
-    wf_assert(m->def->kind == METRIC_GAUGE);
-    cell_add(&m->value, (uint64_t)d);
-}
-
 void metric_observe(struct metric *m, double v)
 {
     wf_assert(m->def->kind == METRIC_HISTOGRAM);

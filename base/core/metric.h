@@ -44,7 +44,6 @@ struct metric *metric_get(struct metric_set *set, const struct metric_def *def, 
                           const struct metric_label *labels);
 void metric_add(struct metric *m, uint64_t n);      /* counter */
 void metric_set_value(struct metric *m, int64_t v); /* gauge */
-void metric_add_value(struct metric *m, int64_t d); /* gauge */
 void metric_observe(struct metric *m, double v);    /* histogram */
 uint64_t metric_value(const struct metric *m);
 

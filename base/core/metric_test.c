@@ -50,7 +50,7 @@ static void test_text(void **state)
     assert_int_equal(metric_value(cds), 3);
     struct metric *g = metric_get(set, &clients, 0, NULL);
     metric_set_value(g, 5);
-    metric_add_value(g, -7);
+    metric_set_value(g, -2);
     struct metric *h = metric_get(set, &times, 1, (struct metric_label[]){{S("t"), S("eds")}});
     metric_observe(h, 0.5);
     metric_observe(h, 0.75);

@@ -59,11 +59,6 @@ uint64_t reader_u64le(struct reader *r)
     return take_le(r, 8);
 }
 
-uint16_t reader_u16be(struct reader *r)
-{
-    return (uint16_t)take_be(r, 2);
-}
-
 uint32_t reader_u32be(struct reader *r)
 {
     return (uint32_t)take_be(r, 4);

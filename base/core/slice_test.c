@@ -164,7 +164,7 @@ static void test_reader(void **state)
     assert_int_equal(reader_offset(&r), 21);
     assert_int_equal(reader_left(&r), 2);
     assert_false(reader_done(&r));
-    assert_int_equal(reader_u16be(&r), 0x1234);
+    assert_int_equal(reader_u16le(&r), 0x3412);
     assert_true(reader_done(&r));
     assert_int_equal(reader_u8(&r), 0);
     assert_false(reader_ok(&r));

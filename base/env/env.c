@@ -247,11 +247,6 @@ bool env_file_preallocate(struct env_file *f, uint64_t size, struct err *err)
     return ops_of(f)->file_preallocate(f, size, err);
 }
 
-bool env_file_sync(struct env_file *f, struct err *err)
-{
-    return ops_of(f)->file_sync(f, err);
-}
-
 void env_file_write_sync(struct env_file *f, struct env_file_write *w)
 {
     wf_assert(w->fn && w->iov_n > 0);

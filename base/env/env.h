@@ -201,7 +201,6 @@ bool env_file_size(struct env_file *f, uint64_t *ret_size, struct err *err);
 bool env_file_truncate(struct env_file *f, uint64_t size, struct err *err);
 /* Reserves and zeroes, so that later syncs write no metadata. */
 bool env_file_preallocate(struct env_file *f, uint64_t size, struct err *err);
-bool env_file_sync(struct env_file *f, struct err *err);
 
 /* One write with data sync: everything submitted to one file in one turn becomes durable with one
  * sync, after the turn's network output. fn runs in a later turn, in submission order. Where one

@@ -55,7 +55,6 @@ struct env_ops {
     bool (*file_size)(struct env_file *f, uint64_t *ret_size, struct err *err);
     bool (*file_truncate)(struct env_file *f, uint64_t size, struct err *err);
     bool (*file_preallocate)(struct env_file *f, uint64_t size, struct err *err);
-    bool (*file_sync)(struct env_file *f, struct err *err);
     void (*file_write_sync)(struct env_file *f, struct env_file_write *w);
     bool (*file_load)(struct env *env, const char *path, size_t bytes_max, struct buf *ret_bytes,
                       struct err *err);

@@ -140,7 +140,7 @@ bool uv_file_preallocate(struct env_file *f, uint64_t size, struct err *err)
     return fsync(f->fd) == 0 || file_err(f, err, "sync");
 }
 
-bool uv_file_sync(struct env_file *f, struct err *err)
+static bool file_sync(struct env_file *f, struct err *err)
 {
     return fdatasync(f->fd) == 0 || file_err(f, err, "sync");
 }
@@ -184,7 +184,7 @@ static bool flush_file(struct env_file *f, struct err *err)
     LIST_EACH (&f->writes, n)
         if (!write_one(f->fd, container_of(n, struct env_file_write, node)))
             return file_err(f, err, "write");
-    return uv_file_sync(f, err);
+    return file_sync(f, err);
 }
 
 void uv_files_flush(struct uv_env *env)

@@ -230,7 +230,6 @@ static void test_file_writes(void **state)
     assert_true(env_file_preallocate(f, 100000, &err));
     assert_true(env_file_size(f, &size, &err) && size == 100000);
     assert_true(env_file_read(f, 3, got, 4, &n, &err) && n == 4 && memcmp(got, "lo\0\0", 4) == 0);
-    assert_true(env_file_sync(f, &err));
     env_file_close(f);
     env_file_close(NULL);
     assert_true(env_file_remove(env, path, &err));

@@ -51,11 +51,6 @@ bool grpc_status_parse(struct slice name, enum grpc_status *ret_status)
     return false;
 }
 
-enum err_code grpc_status_err(int status)
-{
-    return (enum err_code)statuses[row(status)].err;
-}
-
 enum grpc_status grpc_status_of_http(int http_status)
 {
     switch (http_status) {

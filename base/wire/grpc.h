@@ -39,8 +39,6 @@ bool grpc_status_parse(struct slice name, enum grpc_status *ret_status);
 enum grpc_status grpc_status_of_http(int http_status);
 /* What a stream that was reset means (gRPC: PROTOCOL-HTTP2, "Errors"). */
 enum grpc_status grpc_status_of_h2(uint32_t h2_error);
-/* The failure a status stands for (of the table in err.h, backwards). */
-enum err_code grpc_status_err(int grpc_status);
 
 /* Framing: 1 byte flags, 4 bytes length, message. */
 

@@ -224,14 +224,6 @@ void headers_copy(struct headers *dst, struct arena *arena, const struct headers
     }
 }
 
-size_t headers_bytes(const struct headers *hs)
-{
-    size_t n = 0;
-    for (uint32_t i = 0; i < hs->n; i++)
-        n += hs->p[i].name.n + hs->p[i].value.n + 32;
-    return n;
-}
-
 bool header_next_token(struct slice *rest, struct slice *ret_item)
 {
     while (rest->n) {

@@ -178,8 +178,6 @@ uint32_t headers_del(struct headers *hs, enum header_id id);
 uint32_t headers_del_name(struct headers *hs, struct slice name);
 /* A copy in another arena; deep: bytes too, so that it outlives the input buffer. */
 void headers_copy(struct headers *dst, struct arena *arena, const struct headers *src, bool deep);
-/* Names and values, as RFC 9113 §6.5.2 counts a header list: 32 bytes more each. */
-size_t headers_bytes(const struct headers *hs);
 
 /* Is the token (lower case) an element of a comma-separated value? ASCII case folded. */
 bool header_has_token(struct slice value, struct slice token);

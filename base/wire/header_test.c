@@ -82,7 +82,6 @@ static void test_list_operations(void **state)
     assert_int_equal(hs.n, 1);
     for (int i = 0; i < 100; i++)
         headers_add(&hs, &a, HDR_VIA, S("v"));
-    assert_int_equal(headers_bytes(&hs), 100 * (3 + 1 + 32) + 5 + 1 + 32);
     struct headers copy;
     headers_copy(&copy, &a, &hs, true);
     assert_int_equal(headers_del_name(&hs, S("via")), 100);

@@ -153,7 +153,5 @@ static inline bool pbw_u64(struct buf *b, uint32_t field, uint64_t v)
 size_t pbw_any_size(struct slice type_url, size_t value_bytes);
 /* A field of type google.protobuf.Any up to its value: the caller appends value_bytes bytes. */
 bool pbw_any_header(struct buf *b, uint32_t field, struct slice type_url, size_t value_bytes);
-/* The whole field. */
-bool pbw_any(struct buf *b, uint32_t field, struct slice type_url, struct slice value);
 
 #endif

@@ -277,8 +277,3 @@ bool pbw_any_header(struct buf *b, uint32_t field, struct slice type_url, size_t
            pbw_bytes(b, ANY_TYPE_URL, type_url) &&
            (value_bytes == 0 || pbw_len(b, ANY_VALUE, value_bytes));
 }
-
-bool pbw_any(struct buf *b, uint32_t field, struct slice type_url, struct slice value)
-{
-    return pbw_any_header(b, field, type_url, value.n) && buf_append(b, value);
-}

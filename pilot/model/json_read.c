@@ -110,11 +110,6 @@ struct slice jr_pairs_get(struct jr_pairs pairs, struct slice name)
     return p ? p->value : (struct slice){0};
 }
 
-bool jr_pairs_has(struct jr_pairs pairs, struct slice name)
-{
-    return pairs_find(pairs, name) != NULL;
-}
-
 bool jr_pairs_select(struct jr_pairs selector, struct jr_pairs labels)
 {
     for (size_t i = 0; i < selector.n; i++) {

@@ -38,7 +38,6 @@ struct jr_pairs {
 struct jr_pairs jr_pairs(const json_t *map, struct arena *arena);
 /* Empty when there is none. */
 struct slice jr_pairs_get(struct jr_pairs pairs, struct slice name);
-bool jr_pairs_has(struct jr_pairs pairs, struct slice name);
 /* Has `labels` every pair of `selector`? An empty selector selects everything. */
 bool jr_pairs_select(struct jr_pairs selector, struct jr_pairs labels);
 /* Both; where a name is in both, over's value. */

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "api/wkt.h"
 #include "google/protobuf/struct.pb-c.h"
 
 struct slice build_text(struct arena *arena, const char *field)
@@ -23,13 +24,11 @@ struct slice build_lower(struct arena *arena, const char *field)
 
 wf_ms build_ms(const Google__Protobuf__Duration *d, wf_ms absent)
 {
-    if (!d)
-        return absent;
-    if (d->seconds < 0 || d->nanos < 0)
+    const wf_ms most = 1000000000000;
+    wf_ms ms = wkt_duration_ms_or(d, absent);
+    if (d && ms < 0)
         return 0;
-    if (d->seconds > 1000000000)
-        return 1000000000000;
-    return d->seconds * 1000 + (d->nanos + 999999) / 1000000;
+    return ms < most ? ms : most;
 }
 
 struct fraction build_fraction(const Envoy__Type__V3__FractionalPercent *f)

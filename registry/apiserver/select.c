@@ -150,12 +150,3 @@ bool selector_match(const struct selector *sel, const json_t *object)
             return false;
     return true;
 }
-
-struct slice selector_name(const struct selector *sel)
-{
-    for (size_t i = 0; i < sel->n; i++)
-        if (sel->terms[i].field && sel->terms[i].op == SELECT_IN && sel->terms[i].n == 1 &&
-            slice_eq(sel->terms[i].key, S("metadata.name")))
-            return sel->terms[i].values[0];
-    return S("");
-}

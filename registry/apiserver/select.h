@@ -40,7 +40,5 @@ bool selector_parse_labels(struct selector *sel, struct slice text, struct arena
 bool selector_parse_fields(struct selector *sel, struct slice text, struct arena *arena,
                            struct err *err);
 bool selector_match(const struct selector *sel, const json_t *object);
-/* The value that metadata.name must have, or empty: then a list is a get. */
-struct slice selector_name(const struct selector *sel);
 
 #endif
