@@ -36,6 +36,23 @@ static bool stays_out(const struct header *h)
     }
 }
 
+/* Values that are new in every message: in the compression table they would push out what repeats,
+ * and cost either end an insertion and a removal. */
+static bool never_repeats(enum header_id id)
+{
+    switch (id) {
+    case HDR_X_REQUEST_ID:
+    case HDR_TRACEPARENT:
+    case HDR_B3:
+    case HDR_X_B3_TRACEID:
+    case HDR_X_B3_SPANID:
+    case HDR_X_B3_PARENTSPANID:
+        return true;
+    default:
+        return false;
+    }
+}
+
 static size_t add_headers(nghttp2_nv *nv, size_t n, const struct headers *hs)
 {
     if (hs->n > HEADERS_SENT_MAX)
@@ -45,7 +62,7 @@ static size_t add_headers(nghttp2_nv *nv, size_t n, const struct headers *hs)
         if (stays_out(h))
             continue;
         uint8_t flags = h->id ? NGHTTP2_NV_FLAG_NO_COPY_NAME : 0;
-        if (h->flags & HEADER_SENSITIVE)
+        if ((h->flags & HEADER_SENSITIVE) || never_repeats((enum header_id)h->id))
             flags |= NGHTTP2_NV_FLAG_NO_INDEX;
         nv[n++] = nv_of(h->name, h->value, flags);
     }

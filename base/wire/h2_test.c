@@ -496,6 +496,30 @@ static void test_shared_pool(void **state)
     h2_pool_free(pool);
 }
 
+/* Wrong: values that are new in every request push what repeats out of the compression table. */
+static void test_unique_values_leave_the_table_alone(void **state)
+{
+    (void)state;
+    struct pair p;
+    pair_init(&p, NULL, NULL);
+    char repeated[200], id[37];
+    memset(repeated, '~', sizeof(repeated)); /* 13 bits each in Huffman's code: stays literal */
+    for (int i = 0; i < 200; i++) {
+        struct http_head h = get_head("/");
+        snprintf(id, sizeof(id), "%036d", i);
+        headers_add(&h.headers, &p.client.arena, HDR_X_REQUEST_ID, slice_of(id));
+        headers_add(&h.headers, &p.client.arena, HDR_TRACEPARENT, slice_of(id));
+        headers_add_name(&h.headers, &p.client.arena, S("x-own"),
+                         (struct slice){repeated, sizeof(repeated)});
+        assert_true(h2_request(p.client.h2, &h, false, NULL) > 0);
+        assert_true(h2_send(p.client.h2, &p.client.out, SIZE_MAX, &p.err));
+        if (i)
+            assert_in_range(p.client.out.n, 1, sizeof(repeated));
+        pump(&p);
+    }
+    pair_fini(&p);
+}
+
 /* A hostile client: frames by hand. */
 
 struct raw {
@@ -858,6 +882,7 @@ int main(void)
         cmocka_unit_test(test_informational),
         cmocka_unit_test(test_send_is_bounded),
         cmocka_unit_test(test_shared_pool),
+        cmocka_unit_test(test_unique_values_leave_the_table_alone),
         cmocka_unit_test(test_malformed_requests),
         cmocka_unit_test(test_normalised_requests),
         cmocka_unit_test(test_floods),
