@@ -91,6 +91,17 @@ static bool mark_write(const struct reg_store *s, bool clean, struct err *err)
     return true;
 }
 
+/* Damage may end the process while it opens and verifies the file. Without a mark meanwhile, the next
+ * start rebuilds instead of ending again. */
+static bool mark_remove(const struct reg_store *s, struct err *err)
+{
+    char path[4096];
+    store_path(s, "mark", path, sizeof(path));
+    if (unlink(path) != 0 && errno != ENOENT)
+        return err_errno(err, errno, "store %s: mark", s->dir);
+    return true;
+}
+
 static bool mark_trusted(const struct reg_store *s)
 {
     char path[4096], text[80] = {0}, boot[64];
@@ -173,6 +184,26 @@ static bool meta_load(struct reg_store *s, MDB_txn *txn, struct err *err)
     return true;
 }
 
+/* A page behind the end of the file would be a SIGBUS. LMDB does not write a page that was taken and
+ * given back in one transaction, so a good file may, rarely, be too short as well: it is rebuilt in
+ * vain. */
+static bool file_is_whole(struct reg_store *s, struct err *err)
+{
+    MDB_envinfo info;
+    MDB_stat st;
+    struct stat file;
+    mdb_filehandle_t fd;
+    mdb_env_info(s->env, &info);
+    mdb_env_stat(s->env, &st);
+    uint64_t want = (uint64_t)(info.me_last_pgno + 1) * st.ms_psize;
+    if (mdb_env_get_fd(s->env, &fd) != 0 || fstat(fd, &file) != 0)
+        return err_errno(err, errno, "store %s: data.mdb", s->dir);
+    if ((uint64_t)file.st_size >= want)
+        return true;
+    return err_set(err, ERR_CORRUPT, "store %s: data.mdb has %lld bytes, its pages need %llu",
+                   s->dir, (long long)file.st_size, (unsigned long long)want);
+}
+
 bool store_map_open(struct reg_store *s, struct err *err)
 {
     char path[4096];
@@ -190,6 +221,10 @@ bool store_map_open(struct reg_store *s, struct err *err)
     if (!rc)
         rc =
             mdb_env_open(s->env, path, MDB_NOSUBDIR | MDB_NOSYNC | MDB_NOTLS | MDB_NORDAHEAD, 0600);
+    if (!rc && !file_is_whole(s, err)) {
+        store_map_close(s);
+        return false;
+    }
     if (!rc)
         rc = mdb_txn_begin(s->env, NULL, 0, &txn);
     if (!rc)
@@ -244,6 +279,22 @@ static bool verify_all(struct reg_store *s, struct err *err)
     return ok;
 }
 
+static bool file_trusted(const struct reg_store *s, struct err *err)
+{
+    char path[4096];
+    struct stat st;
+    store_path(s, "data.mdb", path, sizeof(path));
+    if (stat(path, &st) != 0)
+        return errno == ENOENT ? true : err_errno(err, errno, "store: %s", path);
+    if (!mark_trusted(s))
+        return err_set(err, ERR_CORRUPT,
+                       "store %s: the machine stopped while it was open, or it did not open well",
+                       s->dir);
+    if (st.st_size == 0) /* LMDB would take it for new */
+        return err_set(err, ERR_CORRUPT, "store %s: data.mdb is empty", s->dir);
+    return true;
+}
+
 struct reg_store *reg_store_open(const struct reg_store_options *opt, struct err *err)
 {
     struct reg_store *s = MEM_NEW(struct reg_store);
@@ -263,13 +314,7 @@ struct reg_store *reg_store_open(const struct reg_store_options *opt, struct err
         err_errno(err, errno, "store: make %s", s->dir);
         goto fail;
     }
-    char path[4096];
-    store_path(s, "data.mdb", path, sizeof(path));
-    if (access(path, F_OK) == 0 && !mark_trusted(s)) {
-        err_set(err, ERR_CORRUPT, "store %s: the machine stopped while it was open", s->dir);
-        goto fail;
-    }
-    if (!store_map_open(s, err))
+    if (!file_trusted(s, err) || !mark_remove(s, err) || !store_map_open(s, err))
         goto fail;
     if ((opt->verify && !verify_all(s, err)) || !store_clients_load(s, err) ||
         !mark_write(s, false, err)) {

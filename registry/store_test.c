@@ -6,6 +6,7 @@
 #include <stdint.h>
 #include <cmocka.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -379,6 +380,78 @@ static void test_flipped_bit_is_found(void **state)
     f->index = 0;
 }
 
+/* Wrong: a file that a file system cut off ends the process (the map ends behind it) or is opened as
+ * if it were new. */
+static void test_cut_file_is_found(void **state)
+{
+    struct fixture *f = *state;
+    struct err err = {0};
+    char path[128], key[32];
+    struct stat st;
+    for (int i = 0; i < 500; i++) {
+        snprintf(key, sizeof(key), "a/%d", i);
+        put(f, key, "some value");
+    }
+    reg_store_close(f->store);
+    snprintf(path, sizeof(path), "%s/data.mdb", f->dir);
+    assert_int_equal(stat(path, &st), 0);
+    for (off_t size = st.st_size - 1; size >= 0; size -= 4095) {
+        assert_int_equal(truncate(path, size), 0);
+        f->store = reg_store_open(
+            &(struct reg_store_options){.dir = f->dir, .map_bytes = 1 << 20, .verify = true}, &err);
+        assert_null(f->store);
+        assert_int_equal(err.code, ERR_CORRUPT);
+        assert_int_equal(stat(path, &st), 0);
+        assert_int_equal(st.st_size, size); /* nothing was written to it either */
+    }
+    assert_true(reg_store_discard(f->dir, &err));
+    open_store(f, 1000);
+    f->index = 0;
+}
+
+/* Every pointer of every page points behind the end of the file. */
+static void break_pages(const char *path)
+{
+    enum { PAGE = 4096, HEAD = 16, METAS = 2 };
+    char page[PAGE];
+    int fd = open(path, O_RDWR);
+    for (off_t at = METAS * PAGE; pread(fd, page, PAGE, at) == PAGE; at += PAGE) {
+        memset(page + HEAD, 0xFF, 64);
+        assert_int_equal(pwrite(fd, page, PAGE, at), PAGE);
+    }
+    close(fd);
+}
+
+/* Wrong: damage that ends the process while it opens the file does so at every start. */
+static void test_end_while_opening_is_remembered(void **state)
+{
+    struct fixture *f = *state;
+    struct err err = {0};
+    char path[128];
+    int status;
+    put(f, "a", "1");
+    reg_store_close(f->store);
+    f->store = NULL;
+    snprintf(path, sizeof(path), "%s/data.mdb", f->dir);
+    break_pages(path);
+    pid_t pid = fork();
+    if (pid == 0) {
+        signal(SIGBUS, SIG_DFL); /* cmocka would go on with the next test */
+        signal(SIGSEGV, SIG_DFL);
+        reg_store_open(
+            &(struct reg_store_options){.dir = f->dir, .map_bytes = 1 << 20, .verify = true}, &err);
+        _exit(0);
+    }
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    assert_true(WIFSIGNALED(status));
+    assert_null(reg_store_open(
+        &(struct reg_store_options){.dir = f->dir, .map_bytes = 1 << 20, .verify = true}, &err));
+    assert_int_equal(err.code, ERR_CORRUPT);
+    assert_true(reg_store_discard(f->dir, &err));
+    open_store(f, 1000);
+    f->index = 0;
+}
+
 static void on_notify(void *ctx, reg_rev revision)
 {
     *(reg_rev *)ctx = revision;
@@ -454,6 +527,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_checkpoint_restores_bytes_and_hash, setup, teardown),
         cmocka_unit_test_setup_teardown(test_replay_is_skipped, setup, teardown),
         cmocka_unit_test_setup_teardown(test_flipped_bit_is_found, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_cut_file_is_found, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_end_while_opening_is_remembered, setup, teardown),
         cmocka_unit_test_setup_teardown(test_notify_is_coalesced, setup, teardown),
         cmocka_unit_test_setup_teardown(test_property_model, setup, teardown),
     };
