@@ -251,12 +251,27 @@ static void cluster_remove(struct up_cluster *c)
     cluster_unref(c);
 }
 
+/* What the tree says, else what the newest tree of a draining listener says: its connections may
+ * still bring requests. */
+static struct cluster *conf_of(struct worker *w, struct slice name)
+{
+    struct cluster *conf = w->conf ? conf_cluster(w->conf->conf, name) : NULL;
+    if (conf)
+        return conf;
+    LIST_EACH (&w->listeners_draining, n) {
+        struct wlistener *wl = container_of(n, struct wlistener, node);
+        struct cluster *old = conf_cluster(wl->conf->conf, name);
+        conf = old ? old : conf;
+    }
+    return conf;
+}
+
 struct up_cluster *cluster_get(struct worker *w, struct slice name)
 {
     struct up_cluster *c = map_get(&w->clusters, name);
-    if (c || !w->conf)
+    if (c)
         return c;
-    struct cluster *conf = conf_cluster(w->conf->conf, name);
+    struct cluster *conf = conf_of(w, name);
     if (!conf)
         return NULL;
     c = cluster_new_for(w, name);
@@ -270,7 +285,7 @@ void clusters_update(struct worker *w)
     MAP_EACH (&w->clusters, e)
         *vec_push(&all) = e->value;
     for (size_t i = 0; i < all.n; i++) {
-        struct cluster *conf = conf_cluster(w->conf->conf, all.p[i]->name);
+        struct cluster *conf = conf_of(w, all.p[i]->name);
         if (conf)
             cluster_set_conf(all.p[i], conf);
         else

@@ -1,3 +1,4 @@
+#include "proxy/pool.h"
 #include "proxy/test_world.h"
 
 /* An HTTP/2 end of a connection. */
@@ -454,6 +455,41 @@ static void test_translation(void **state)
     }
 }
 
+static void tune_second_only(struct parts *p)
+{
+    p->endpoints->items[0] = p->endpoints->items[1];
+    p->endpoints->n = 1;
+}
+
+static void tune_second_only_h2(struct parts *p)
+{
+    tune_second_only(p);
+    tune_h2(p);
+}
+
+/* Wrong: a request that waits for a connection to an endpoint that goes meanwhile waits for ever,
+ * while one connection after the other is opened for it and closed again. */
+static void test_endpoint_goes_while_connecting(void **state)
+{
+    (void)state;
+    for (int kind = 0; kind <= 2; kind += 2) {
+        struct world w;
+        world_of(&w, kind, 2);
+        struct client *c = client_open(&w);
+        client_send(c, "GET /ok HTTP/1.1\r\nhost: reviews\r\n\r\n");
+        UNTIL(&w, w.worker->stream_count == 1);
+        struct up_conn *up = container_of(list_first(&w.worker->up_conns), struct up_conn, node);
+        assert_int_equal(up->state, UP_CONNECTING);
+        struct conf *next = world_conf(&w, kind ? tune_second_only_h2 : tune_second_only);
+        assert_true(worker_apply(w.worker, next, NULL));
+        conf_unref(next);
+        UNTIL(&w, client_has(c, "HTTP/1.1 200 "));
+        assert_int_equal(w.fakes[0].accepted, 1);
+        UNTIL(&w, w.fakes[0].open == 0); /* and the connection is not kept */
+        world_end(&w);
+    }
+}
+
 /* Wrong: gRPC clients see "unknown" instead of the status. */
 static void test_grpc(void **state)
 {
@@ -773,19 +809,13 @@ static void test_many(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_translation),
-        cmocka_unit_test(test_grpc),
-        cmocka_unit_test(test_refused_and_unavailable),
-        cmocka_unit_test(test_resets),
-        cmocka_unit_test(test_cancel),
-        cmocka_unit_test(test_early),
-        cmocka_unit_test(test_goaway),
-        cmocka_unit_test(test_backpressure),
-        cmocka_unit_test(test_backpressure_upload),
-        cmocka_unit_test(test_websocket),
-        cmocka_unit_test(test_concurrency),
-        cmocka_unit_test(test_drain),
-        cmocka_unit_test(test_many),
+        cmocka_unit_test(test_translation),  cmocka_unit_test(test_endpoint_goes_while_connecting),
+        cmocka_unit_test(test_grpc),         cmocka_unit_test(test_refused_and_unavailable),
+        cmocka_unit_test(test_resets),       cmocka_unit_test(test_cancel),
+        cmocka_unit_test(test_early),        cmocka_unit_test(test_goaway),
+        cmocka_unit_test(test_backpressure), cmocka_unit_test(test_backpressure_upload),
+        cmocka_unit_test(test_websocket),    cmocka_unit_test(test_concurrency),
+        cmocka_unit_test(test_drain),        cmocka_unit_test(test_many),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -174,15 +174,28 @@ static struct wlistener *wlistener_new(struct worker *w, struct wconf *conf,
     return NULL;
 }
 
-static struct wlistener *find(struct worker *w, const struct listener *l)
+static struct wlistener *find(struct list *in, const struct listener *l)
 {
-    LIST_EACH (&w->listeners, n) {
+    LIST_EACH (in, n) {
         struct wlistener *wl = container_of(n, struct wlistener, node);
         if (slice_eq(wl->listener->name, l->name) &&
             env_addr_equal(&wl->listener->addr, &l->addr) && wl->listener->bind == l->bind)
             return wl;
     }
     return NULL;
+}
+
+/* A draining listener that is wanted again goes on: a service that changes to and fro would pile up
+ * sockets and trees. The connections that were told to close do. */
+static bool revive(struct worker *w, const struct listener *l)
+{
+    struct wlistener *wl = find(&w->listeners_draining, l);
+    if (!wl || (l->bind && !wl->socket))
+        return false;
+    wl->draining = false;
+    list_remove(&wl->node);
+    list_push(&w->listeners, &wl->node);
+    return true;
 }
 
 static bool bind_one(struct wlistener *wl, struct err *err)
@@ -211,7 +224,7 @@ static bool bind_new(struct worker *w, struct wconf *next, struct list *fresh, s
     bool all = true;
     for (size_t i = 0; i < conf->listener_count && !w->draining; i++) {
         struct err why = {0};
-        if (find(w, conf->listeners[i]))
+        if (find(&w->listeners, conf->listeners[i]) || revive(w, conf->listeners[i]))
             continue;
         struct wlistener *wl = wlistener_new(w, next, conf->listeners[i], &why);
         if (wl && bind_one(wl, &why)) {
@@ -299,7 +312,7 @@ bool listeners_apply(struct worker *w, struct wconf *next, struct err *err)
         struct wlistener *wl = container_of(n, struct wlistener, node);
         const struct listener *still = NULL;
         for (size_t i = 0; i < next->conf->listener_count && !still; i++)
-            if (find(w, next->conf->listeners[i]) == wl)
+            if (find(&w->listeners, next->conf->listeners[i]) == wl)
                 still = next->conf->listeners[i];
         if (still)
             adopt(wl, next, still);
@@ -322,6 +335,7 @@ void listeners_drain(struct worker *w)
 void listeners_sweep(struct worker *w)
 {
     wf_ms now = env_now(w->env);
+    bool ended = false;
     LIST_EACH (&w->listeners_draining, n) {
         struct wlistener *wl = container_of(n, struct wlistener, node);
         if (now >= wl->drain_until - drain_time(wl->listener) / 2)
@@ -335,7 +349,10 @@ void listeners_sweep(struct worker *w)
         }
         list_remove(&wl->node);
         wlistener_unref(wl);
+        ended = true;
     }
+    if (ended)
+        clusters_update(w); /* some may have been kept for it alone */
 }
 
 void listeners_close(struct worker *w)

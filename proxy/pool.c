@@ -162,13 +162,15 @@ void pool_conn_connected(struct up_conn *c)
 void pool_conn_free(struct up_conn *c)
 {
     wf_assert(c->protocol == UP_HTTP1 && c->state == UP_BUSY);
-    if (worn_out(c)) {
-        pool_conn_close(c);
-        return;
-    }
-    struct stream *s = pending_pop(c->host, UP_HTTP1);
+    /* A new connection serves who waited for it, be its endpoint removed meanwhile: another one
+     * would be no better. */
+    struct stream *s = worn_out(c) && c->requests ? NULL : pending_pop(c->host, UP_HTTP1);
     if (s) {
         up_h1_attach(c, s);
+        return;
+    }
+    if (worn_out(c)) {
+        pool_conn_close(c);
         return;
     }
     c->state = UP_IDLE;
@@ -263,12 +265,15 @@ void pool_conn_gone(struct up_conn *c, const struct err *why)
     cluster_unref(cluster);
 }
 
+/* What is still connecting serves who waits for it, and goes then, as the host is removed. */
 static void retire(struct list *conns)
 {
     LIST_EACH (conns, n) {
         struct up_conn *c = container_of(n, struct up_conn, in_host);
+        if (c->state == UP_CONNECTING)
+            continue;
         c->retired = true;
-        if (c->streams == 0 && c->state != UP_CONNECTING)
+        if (c->streams == 0)
             pool_conn_close(c);
     }
 }

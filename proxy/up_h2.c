@@ -121,9 +121,8 @@ bool up_h2_can_attach(const struct up_conn *conn)
     const struct up_h2 *c = container_of(conn, struct up_h2, c);
     const struct cluster *conf = conn->host->cluster->conf;
     uint32_t max = conf->max_concurrent_streams, served = conf->max_requests_per_connection;
-    return conn->state == UP_BUSY && !conn->retired && !conn->host->removed &&
-           (!max || conn->streams < max) && (!served || conn->requests < served) &&
-           h2_can_request(c->f.h2);
+    return conn->state == UP_BUSY && !conn->retired && (!max || conn->streams < max) &&
+           (!served || conn->requests < served) && h2_can_request(c->f.h2);
 }
 
 void up_h2_attach(struct up_conn *conn, struct stream *s)
