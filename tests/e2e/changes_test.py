@@ -1,0 +1,80 @@
+#!/usr/bin/env python3
+"""If this fails, a change of the model costs requests that are under way: a service moves between two ports
+of its instances, instances come and go, subsets and their routes come and go, each many times under load."""
+
+import os
+import sys
+import time
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
+
+from lib.bookinfo import (client_proxy, destination_rule, service, virtual_service, weighted,  # noqa: E402
+                          workload)
+from lib.case import Case, main, note  # noqa: E402
+from lib.cluster import App, Cluster, Load, Proxy  # noqa: E402
+
+CHANGES, EVERY, RATE = 60, 0.05, 300
+PORTS = (9001, 9002)
+ADDRESSES = (31, 32)
+
+
+def named(obj):
+    return {k: obj[k] for k in ("apiVersion", "kind", "metadata")}
+
+
+class Changes(Case):
+    """Two instances with a proxy each, the application behind it on loopback, and a client's proxy."""
+
+    @classmethod
+    def begin(cls):
+        cls.cluster = c = Cluster(n=1, ws=cls.ws).start()
+        cls.entries = [workload(f"web-{last}", c.host(last), {"app": "web", "version": "v1"})
+                       for last in ADDRESSES]
+        for port in PORTS:
+            App(c, "web", "v1", f"127.0.0.1:{port}", tag=f"-{port}").wait_ready()
+        c.batch([service("web", port=80, target=PORTS[0]), *cls.entries])
+        for last in ADDRESSES:
+            Proxy(c, f"web-{last}", c.host(last), {"app": "web"}).wait_ready()
+        cls.client = client_proxy(c, 40).wait_ready()
+        c.wait_proxies(len(ADDRESSES) + 1)
+        c.wait()
+
+    def under_load(self, change):
+        load = Load(self.cluster, to=f"{self.client.address}:15001", host="web:80", rate=RATE,
+                    timeout_ms=3000)
+        load.wait_sent(RATE // 10)
+        for i in range(CHANGES):
+            change(i)
+            time.sleep(EVERY)
+        load.wait_sent(RATE // 10)
+        total = load.finish()
+        self.cluster.wait()
+        note(f"{CHANGES} changes, {total['sent']} requests, {total['failed']} failed")
+        self.assertEqual((total["failed"], total["last_failure"]), (0, ""))
+        self.assertGreater(total["ok"], RATE * CHANGES * EVERY / 2)
+
+    def test_another_port(self):
+        self.under_load(lambda i: self.cluster.batch([service("web", port=80, target=PORTS[(i + 1) % 2])]))
+
+    def test_instances(self):
+        def change(i):
+            entry = self.entries[i // 2 % 2]
+            if i % 2:
+                self.cluster.batch([entry])
+            else:
+                self.cluster.batch([named(entry)], verb="delete")
+        self.under_load(change)
+
+    def test_subsets(self):
+        rules = [destination_rule("web", ["v1"]), virtual_service("web", weighted("web", [("v1", 100)]))]
+
+        def change(i):
+            if i % 2:
+                self.cluster.batch([named(o) for o in rules], verb="delete")
+            else:
+                self.cluster.batch(rules)
+        self.under_load(change)
+
+
+if __name__ == "__main__":
+    main()
