@@ -277,7 +277,7 @@ static int check_files(struct cli *c, const struct manifest *m)
     return CLI_OK;
 }
 
-int change_run(struct cli *c, const struct manifest *m, const char *verb)
+static int run_part(struct cli *c, const struct manifest *m, const char *verb)
 {
     struct slice how = flags_text(&c->flags, FLAG_DRY_RUN, S("none"));
     bool deleting = strcmp(verb, "delete") == 0;
@@ -296,6 +296,21 @@ int change_run(struct cli *c, const struct manifest *m, const char *verb)
         return code;
     code = change_finish(c, m, answer, dry);
     json_decref(answer);
+    return code;
+}
+
+/* A deletion may take several revisions: what it has deleted already is what was asked for. */
+int change_run(struct cli *c, const struct manifest *m, const char *verb)
+{
+    int code = CLI_OK;
+    if (strcmp(verb, "delete") != 0)
+        return run_part(c, m, verb);
+    for (size_t at = 0; at < m->items.n && code == CLI_OK; at += CLI_DELETE_PART) {
+        struct manifest part = *m; /* borrows everything */
+        part.items.p += at;
+        part.items.n = m->items.n - at < CLI_DELETE_PART ? m->items.n - at : CLI_DELETE_PART;
+        code = run_part(c, &part, verb);
+    }
     return code;
 }
 

@@ -6,8 +6,8 @@
 #include "cli/context.h"
 #include "cli/manifest.h"
 
-/* Sends the batch of a manifest and prints what came of it. verb: "apply", "create" or "delete".
- * Returns the exit code. */
+/* Sends the batch of a manifest and prints what came of it. verb: "apply", "create" or "delete"; a
+ * deletion of many goes in parts. Returns the exit code. */
 int change_run(struct cli *c, const struct manifest *m, const char *verb);
 /* A dry run; *ret_answer is the batch's answer, with "object" in each item. false: reported on err,
  * and *ret_code is the exit code. */

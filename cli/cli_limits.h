@@ -5,7 +5,8 @@
 #define CLI_ARGS_MAX 4096             /* words of one call */
 #define CLI_FILES_MAX 4096            /* files of one -f, directories expanded */
 #define CLI_DIR_DEPTH_MAX 32          /* of -R */
-#define CLI_OBJECTS_MAX 4096          /* of one set: one entry of the log must hold it */
+#define CLI_OBJECTS_MAX 32768         /* of one call; the server bounds what one revision holds */
+#define CLI_DELETE_PART 1000          /* objects of one revision, of a deletion */
 #define CLI_FILE_BYTES_MAX (4u << 20) /* YAML_BYTES_MAX */
 #define CLI_ADDRS_MAX 16              /* HTTP_CLIENT_ADDRS_MAX */
 #define CLI_COLUMNS_MAX 32            /* of a table */

@@ -1,5 +1,6 @@
 /* If this fails, a change is sent in parts, twice or not at all, is said to be live when it is not,
  * or a script that looks at the exit code goes on as if nothing had happened. */
+#include "cli/cli_limits.h"
 #include "cli/fake.h"
 
 #define BATCH "POST /weft/v1/batch?fieldValidation=Strict"
@@ -322,6 +323,36 @@ static void test_delete(void **state)
     fake_stop(&f);
 }
 
+/* Wrong: what holds more objects than one revision can cannot be deleted. */
+static void test_delete_many(void **state)
+{
+    (void)state;
+    struct buf list = {0};
+    struct err err = {0};
+    buf_append(&list, S("{\"metadata\":{},\"items\":["));
+    for (int i = 0; i < 2 * CLI_DELETE_PART + 5; i++)
+        buf_printf(&list, "%s{\"metadata\":{\"name\":\"n%d\",\"namespace\":\"default\"}}",
+                   i ? "," : "", i);
+    buf_append(&list, S("]}"));
+    buf_append_byte(&list, 0);
+    const struct canned answers[] = {
+        {"GET " VS_PATH "?limit=500", 200, list.p, NULL},
+        {BATCH, 200, "{\"revision\":42,\"items\":[]}", NULL},
+        {0},
+    };
+    struct fake f;
+    fake_start(&f, answers);
+    assert_int_equal(fake_run(&f, "delete vs --all"), CLI_OK);
+    check_slice(buf_slice(&f.log),
+                S("GET " VS_PATH "?limit=500\n" BATCH "\n" BATCH "\n" BATCH "\n"));
+    json_t *sent = json_parse(buf_slice(&f.last_body), &err);
+    assert_int_equal(json_array_size(json_object_get(sent, "items")), 5);
+    check_slice(json_str(sent, "items[4].object.metadata.name"), S("n2004"));
+    json_decref(sent);
+    fake_stop(&f);
+    buf_fini(&list);
+}
+
 static void test_diff(void **state)
 {
     (void)state;
@@ -455,12 +486,19 @@ static void test_bad_addresses(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_apply),        cmocka_unit_test(test_client_dry_run_asks_nobody),
-        cmocka_unit_test(test_refusals),     cmocka_unit_test(test_warnings_go_to_stderr),
-        cmocka_unit_test(test_wait),         cmocka_unit_test(test_rejected_change_names_the_file),
-        cmocka_unit_test(test_wait_for),     cmocka_unit_test(test_delete),
-        cmocka_unit_test(test_diff),         cmocka_unit_test(test_the_next_node_is_asked),
-        cmocka_unit_test(test_lost_answers), cmocka_unit_test(test_bad_addresses),
+        cmocka_unit_test(test_apply),
+        cmocka_unit_test(test_client_dry_run_asks_nobody),
+        cmocka_unit_test(test_refusals),
+        cmocka_unit_test(test_warnings_go_to_stderr),
+        cmocka_unit_test(test_wait),
+        cmocka_unit_test(test_rejected_change_names_the_file),
+        cmocka_unit_test(test_wait_for),
+        cmocka_unit_test(test_delete),
+        cmocka_unit_test(test_delete_many),
+        cmocka_unit_test(test_diff),
+        cmocka_unit_test(test_the_next_node_is_asked),
+        cmocka_unit_test(test_lost_answers),
+        cmocka_unit_test(test_bad_addresses),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -91,8 +91,8 @@ static bool mark_write(const struct reg_store *s, bool clean, struct err *err)
     return true;
 }
 
-/* Damage may end the process while it opens and verifies the file. Without a mark meanwhile, the next
- * start rebuilds instead of ending again. */
+/* Damage may end the process while it opens and verifies the file. Without a mark meanwhile, the
+ * next start rebuilds instead of ending again. */
 static bool mark_remove(const struct reg_store *s, struct err *err)
 {
     char path[4096];
@@ -184,9 +184,9 @@ static bool meta_load(struct reg_store *s, MDB_txn *txn, struct err *err)
     return true;
 }
 
-/* A page behind the end of the file would be a SIGBUS. LMDB does not write a page that was taken and
- * given back in one transaction, so a good file may, rarely, be too short as well: it is rebuilt in
- * vain. */
+/* A page behind the end of the file would be a SIGBUS. LMDB does not write a page that was taken
+ * and given back in one transaction, so a good file may, rarely, be too short as well: it is
+ * rebuilt in vain. */
 static bool file_is_whole(struct reg_store *s, struct err *err)
 {
     MDB_envinfo info;

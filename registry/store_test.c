@@ -380,8 +380,8 @@ static void test_flipped_bit_is_found(void **state)
     f->index = 0;
 }
 
-/* Wrong: a file that a file system cut off ends the process (the map ends behind it) or is opened as
- * if it were new. */
+/* Wrong: a file that a file system cut off ends the process (the map ends behind it) or is opened
+ * as if it were new. */
 static void test_cut_file_is_found(void **state)
 {
     struct fixture *f = *state;

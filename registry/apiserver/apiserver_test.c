@@ -187,6 +187,66 @@ static void test_namespace_takes_its_objects_along(void **state)
     expect(f, 200, "GET", "/apis/networking.istio.io/v1/virtualservices", "", "", "\"items\":[]");
 }
 
+/* count Services in a namespace, in batches. */
+static void fill_namespace(struct fixture *f, const char *ns, size_t count)
+{
+    for (size_t i = 0; i < count;) {
+        struct buf body = {0};
+        buf_append(&body, S("{\"items\":["));
+        for (size_t n = 0; n < 1000 && i < count; n++, i++)
+            buf_printf(
+                &body,
+                "%s{\"verb\":\"apply\",\"object\":{\"apiVersion\":\"v1\",\"kind\":"
+                "\"Service\",\"metadata\":{\"name\":\"s%zu\",\"namespace\":\"%s\",\"labels\":{"
+                "\"even\":\"%d\"}},\"spec\":{\"ports\":[{\"port\":80}]}}}",
+                n ? "," : "", i, ns, i % 2 == 0);
+        buf_append(&body, S("]}"));
+        buf_append_byte(&body, 0);
+        expect(f, 200, "POST", "/weft/v1/batch", JSON, body.p, NULL);
+        buf_fini(&body);
+    }
+}
+
+static size_t count_services(struct fixture *f, const char *ns)
+{
+    struct err err = {0};
+    char path[256];
+    snprintf(path, sizeof(path), "/api/v1/namespaces/%s/services", ns);
+    expect(f, 200, "GET", path, "", "", "items");
+    json_t *list = json_parse(slice_of(text(f)), &err);
+    size_t n = json_array_size(json_object_get(list, "items"));
+    json_decref(list);
+    return n;
+}
+
+#define SHOP "/api/v1/namespaces/shop"
+
+/* Wrong: what holds more than one entry does cannot be deleted; or a deletion that is refused has
+ * begun. */
+static void test_large_deletions(void **state)
+{
+    struct fixture *f = *state;
+    enum { COUNT = 2 * REG_REQUEST_OPS_MAX + 100 };
+    expect(f, 201, "POST", "/api/v1/namespaces", JSON,
+           "{\"apiVersion\":\"v1\",\"kind\":\"Namespace\",\"metadata\":{\"name\":\"shop\"}}", NULL);
+    fill_namespace(f, "shop", COUNT);
+    fill_namespace(f, "default", 3);
+    expect(f, 409, "DELETE", SHOP, JSON, "{\"preconditions\":{\"resourceVersion\":\"1\"}}", NULL);
+    expect(f, 200, "DELETE", SHOP "?dryRun=All", "", "", NULL);
+    expect(f, 200, "DELETE", SHOP "/services?dryRun=All", "", "", NULL);
+    expect(f, 403, "DELETE", "/api/v1/namespaces/default", "", "", "may not be deleted");
+    assert_int_equal(count_services(f, "shop"), COUNT);
+    expect(f, 200, "DELETE", SHOP "/services?labelSelector=even%3D1", "", "", "Success");
+    assert_int_equal(count_services(f, "shop"), COUNT / 2);
+    expect(f, 200, "DELETE", SHOP, "", "", "\"name\":\"shop\"");
+    expect(f, 404, "GET", SHOP, "", "", NULL);
+    assert_int_equal(count_services(f, "shop"), 0);
+    assert_int_equal(count_services(f, "default"), 3);
+    fill_namespace(f, "default", COUNT);
+    expect(f, 200, "DELETE", "/api/v1/services", "", "", "Success");
+    assert_int_equal(count_services(f, "default"), 0);
+}
+
 /* Watches. */
 
 static void test_watch_from_a_revision(void **state)
@@ -262,6 +322,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_versions_and_discovery, setup, teardown),
         cmocka_unit_test_setup_teardown(test_status_subresource, setup, teardown),
         cmocka_unit_test_setup_teardown(test_namespace_takes_its_objects_along, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_large_deletions, setup, teardown),
         cmocka_unit_test_setup_teardown(test_watch_from_a_revision, setup, teardown),
         cmocka_unit_test_setup_teardown(test_watch_initial_events_and_gone, setup, teardown),
         cmocka_unit_test_setup_teardown(test_future_revision_waits, setup, teardown),

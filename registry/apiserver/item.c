@@ -216,6 +216,10 @@ bool item_prepare(struct write *w, struct item *it, struct reg_txn *txn, struct 
     it->after = NULL;
     if (!item_read(it, &w->arena, txn, err) || !expectation(it, err))
         return false;
+    if (it->verb == ITEM_DELETE && it->kind->id == KIND_NAMESPACE &&
+        slice_eq(it->name, S("default")))
+        return err_set(err, ERR_FORBIDDEN,
+                       "namespaces \"default\" is forbidden: this namespace may not be deleted");
     if (it->verb == ITEM_DELETE) {
         it->result = ITEM_DELETED;
         return true;

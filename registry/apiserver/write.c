@@ -20,14 +20,20 @@ static void write_leave(struct write *w)
     w->srv = NULL;
 }
 
-static void write_fini(struct write *w)
+static void items_clear(struct write *w)
 {
-    write_leave(w);
     for (size_t i = 0; i < w->items.n; i++) {
         json_decref(w->items.p[i].input);
         json_decref(w->items.p[i].before);
         json_decref(w->items.p[i].after);
     }
+    w->items.n = 0;
+}
+
+static void write_fini(struct write *w)
+{
+    write_leave(w);
+    items_clear(w);
     vec_fini(&w->items);
     kind_report_fini(&w->report);
     buf_fini(&w->values);
@@ -130,7 +136,7 @@ static bool write_ops(struct write *w, struct err *err)
     w->op_count = 0;
     for (size_t i = 0; i < w->items.n; i++) {
         struct item *it = &w->items.p[i];
-        if (it->result == ITEM_UNCHANGED)
+        if (it->held || it->result == ITEM_UNCHANGED)
             continue;
         struct reg_op *op = &w->ops[w->op_count++];
         *op = (struct reg_op){
@@ -160,14 +166,20 @@ static bool lost_a_race(const struct write *w)
     return race && w->tries < API_WRITE_RETRIES;
 }
 
+static void delete_gathered(struct write *w);
+
 static void write_committed(struct reg_write *r)
 {
     struct write *w = container_of(r, struct write, reg);
+    bool done = r->err.code == ERR_NONE, again = !done && lost_a_race(w);
+    w->tries = done ? 0 : w->tries;
     if (!w->srv || !w->req) /* nobody waits for the answer */
         write_fini(w);
-    else if (r->err.code == ERR_NONE)
+    else if (done && !w->left)
         write_finish(w, r->revision);
-    else if (lost_a_race(w))
+    else if (w->deletion && (done || again))
+        delete_gathered(w);
+    else if (again)
         write_run(w); /* somebody was faster: read again; a client's own expectation fails then */
     else
         write_refuse(w, &r->err);
@@ -219,6 +231,10 @@ void write_run(struct write *w)
 
 static void done_object(struct write *w, reg_rev revision)
 {
+    if (w->deletion) {
+        api_respond_deleted(w->deletion);
+        return;
+    }
     struct item *it = &w->items.p[0];
     struct api_call c = {
         .srv = w->srv, .req = w->req, .kind = it->kind, .name = it->name, .table = w->table};
@@ -472,51 +488,73 @@ static void gather_namespace(struct write *w, struct reg_txn *txn, struct slice 
     }
 }
 
-static void delete_run(struct api_call *c, struct write *w, struct err *err)
+static bool gather(struct write *w, struct err *err)
 {
-    if (w->items.n > WRITE_ITEMS_MAX)
-        err_set(err, ERR_LIMIT, "more than %d objects at once: narrow it by a selector",
-                WRITE_ITEMS_MAX);
-    if (err->code) {
-        api_respond_err(c->req, c, err);
-        write_fini(w);
+    const struct api_call *c = w->deletion;
+    struct reg_txn txn;
+    if (!reg_txn_begin(w->srv->store, &txn, err))
+        return false;
+    if (c->name.n) {
+        gather_namespace(w, &txn, c->name);
+    } else {
+        struct gather g = {.w = w, .kind = c->kind, .selector = &c->selector};
+        reg_scan(&txn, api_prefix(c), S(""), gather_one, &g);
+    }
+    reg_txn_end(&txn);
+    return true;
+}
+
+/* A namespace goes with the last of what is in it; before, it is only looked at. */
+static void delete_gathered(struct write *w)
+{
+    struct api_call *c = w->deletion;
+    struct err err = {0};
+    reg_rev expected = w->items.n ? w->items.p[0].expected : 0;
+    items_clear(w);
+    if (c->name.n)
+        item_of_call(w, c, ITEM_DELETE)->expected = expected;
+    if (!gather(w, &err)) {
+        write_refuse(w, &err);
         return;
     }
+    w->left = w->items.n > WRITE_ITEMS_MAX;
+    if (w->left)
+        w->items.n = WRITE_ITEMS_MAX;
+    if (w->left && c->name.n)
+        w->items.p[0].held = true;
     write_run(w);
+}
+
+static void delete_refuse(struct api_call *c, struct write *w, const struct err *err)
+{
+    api_respond_err(c->req, c, err);
+    write_fini(w);
 }
 
 void api_write_delete(struct api_call *c)
 {
     struct err err = {0};
-    struct reg_txn txn;
     struct write *w = write_of_call(c);
     if (!w)
         return;
-    struct item *it = item_of_call(w, c, ITEM_DELETE);
-    if (delete_options(c, w, it, &err) && c->kind->id == KIND_NAMESPACE &&
-        reg_txn_begin(c->srv->store, &txn, &err)) {
-        gather_namespace(w, &txn, c->name);
-        reg_txn_end(&txn);
-    }
-    delete_run(c, w, &err);
+    w->deletion = c->kind->id == KIND_NAMESPACE ? c : NULL;
+    if (!delete_options(c, w, item_of_call(w, c, ITEM_DELETE), &err))
+        delete_refuse(c, w, &err);
+    else if (w->deletion)
+        delete_gathered(w);
+    else
+        write_run(w);
 }
 
 void api_delete_collection(struct api_call *c)
 {
     struct err err = {0};
-    struct reg_txn txn;
     struct write *w = write_of_call(c);
     if (!w)
         return;
-    if (delete_options(c, w, NULL, &err) && reg_txn_begin(c->srv->store, &txn, &err)) {
-        struct gather g = {.w = w, .kind = c->kind, .selector = &c->selector};
-        reg_scan(&txn, api_prefix(c), S(""), gather_one, &g);
-        reg_txn_end(&txn);
-    }
-    if (!err.code && w->items.n == 0) {
-        api_respond_deleted(c);
-        write_fini(w);
-        return;
-    }
-    delete_run(c, w, &err);
+    w->deletion = c;
+    if (delete_options(c, w, NULL, &err))
+        delete_gathered(w);
+    else
+        delete_refuse(c, w, &err);
 }

@@ -1,4 +1,5 @@
-/* Changes on their way: one object or many, always one registry write, so all or nothing. */
+/* Changes on their way: one object or many, one registry write, so all or nothing; but a namespace
+ * or collection with more objects than one entry holds is deleted in several. */
 #ifndef WEFT_REGISTRY_APISERVER_WRITE_H
 #define WEFT_REGISTRY_APISERVER_WRITE_H
 
@@ -26,6 +27,7 @@ struct item {
     struct slice ns, name;
     json_t *input;    /* object or patch; owned */
     reg_rev expected; /* by the client; 0 = none */
+    bool held;        /* checked now, written in a later entry */
     /* Filled by item_prepare. */
     struct slice key;
     json_t *before, *after; /* owned; NULL = not there */
@@ -51,6 +53,10 @@ struct write {
     struct reg_op *ops;
     size_t op_count;
     struct buf values;
+    /* A deletion by selection: what is left is gathered anew until nothing is. The call is of the
+     * request. */
+    struct api_call *deletion;
+    bool left;
     /* Answers when everything is done. */
     void (*done)(struct write *w, reg_rev revision);
 };
