@@ -244,7 +244,7 @@ static const struct command root_subs[] = {
      .aliases = {"rm"},
      .group = CHANGE,
      .args = "KIND NAME… | KIND/NAME… | -f FILE",
-     .about = "Delete objects, all of one call as one change",
+     .about = "Delete objects; up to 1,000 of one call are one change",
      .examples = {{"weft delete vs reviews ratings", NULL},
                   {"weft delete -f deploy/demo/routing.yaml --wait", NULL},
                   {"weft delete vs -l app=reviews", NULL}},

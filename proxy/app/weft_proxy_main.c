@@ -217,13 +217,55 @@ static void parse(struct proxy_options *o, int argc, char **argv)
     check_address(o->address);
 }
 
+struct program {
+    struct proxy *proxy;
+    struct env_listener *claim;
+};
+
+static void on_visitor(void *ctx, struct env_stream *es)
+{
+    (void)ctx;
+    env_stream_set_events(es, NULL, NULL);
+    env_stream_close(es);
+}
+
+/* A second proxy of the workload would share its ports (SO_REUSEPORT) and take half of its traffic
+ * unnoticed. So the workload's address is claimed, by the name of an abstract socket, which goes
+ * with the process and is of one network namespace, as ports are. */
+static bool claim(struct program *m, struct env *env, const struct proxy_options *o,
+                  struct err *err)
+{
+    char name[ENV_ADDR_TEXT];
+    struct env_addr at;
+    int n = snprintf(name, sizeof(name), "unix:@weft-proxy/%.*s/%.*s", SLICE(o->type),
+                     SLICE(o->address));
+    if (!env_addr_parse(&at, slice_mem(name, (size_t)n), err))
+        return false;
+    m->claim = env_listen(env, &at, NULL, on_visitor, NULL, err);
+    return m->claim ||
+           err_set(err, ERR_EXISTS,
+                   "another %.*s runs for %.*s on this machine: end it, or give --address of "
+                   "another workload",
+                   SLICE(o->type), SLICE(o->address));
+}
+
+static void release(struct program *m)
+{
+    if (m->claim)
+        env_listener_close(m->claim);
+    m->claim = NULL;
+}
+
+/* The successor may start while this one drains. */
 static void on_signal(void *ctx, int signum)
 {
-    struct proxy *p = ctx;
-    if (signum == SIGTERM && !p->draining)
-        proxy_drain(p);
-    else
-        env_uv_stop(p->env);
+    struct program *m = ctx;
+    if (signum == SIGTERM && !m->proxy->draining) {
+        release(m);
+        proxy_drain(m->proxy);
+    } else {
+        env_uv_stop(m->proxy->env);
+    }
 }
 
 /* What is left after draining is a resolver or a disk that does not answer. */
@@ -245,12 +287,13 @@ int main(int argc, char **argv)
         .workers = cores > 0 && cores <= PROXY_WORKERS_MAX ? (size_t)cores : 1,
     };
     parse(&o, argc, argv);
-    struct proxy *p = MEM_NEW(struct proxy);
+    struct program m = {.proxy = MEM_NEW(struct proxy)};
+    struct proxy *p = m.proxy;
     struct env *env = env_uv_new(&err);
-    bool ok = env != NULL;
+    bool ok = env && claim(&m, env, &o, &err);
     if (ok) {
-        env_uv_on_signal(env, SIGTERM, on_signal, p);
-        env_uv_on_signal(env, SIGINT, on_signal, p);
+        env_uv_on_signal(env, SIGTERM, on_signal, &m);
+        env_uv_on_signal(env, SIGINT, on_signal, &m);
         ok = proxy_start(p, env, &o, &err);
     }
     if (ok)
@@ -259,10 +302,11 @@ int main(int argc, char **argv)
         fprintf(stderr, "weft-proxy: %s\n", err.msg);
     signal(SIGALRM, on_late);
     alarm(PROXY_END_SECONDS_MAX);
-    if (env) {
+    release(&m);
+    if (p->env)
         proxy_stop(p);
+    if (env)
         env_uv_free(env);
-    }
     mem_free(p);
     return ok ? 0 : 1;
 }

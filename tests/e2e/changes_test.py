@@ -3,6 +3,8 @@
 of its instances, instances come and go, subsets and their routes come and go, each many times under load."""
 
 import os
+import signal
+import subprocess
 import sys
 import time
 
@@ -11,7 +13,7 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."
 from lib.bookinfo import (client_proxy, destination_rule, service, virtual_service, weighted,  # noqa: E402
                           workload)
 from lib.case import Case, main, note  # noqa: E402
-from lib.cluster import App, Cluster, Load, Proxy  # noqa: E402
+from lib.cluster import App, Cluster, Load, Process, Proxy  # noqa: E402
 
 CHANGES, EVERY, RATE = 60, 0.05, 300
 PORTS = (9001, 9002)
@@ -74,6 +76,24 @@ class Changes(Case):
             else:
                 self.cluster.batch(rules)
         self.under_load(change)
+
+    def test_a_workload_has_one_proxy(self):
+        """A second one would share its ports; but a successor may start while the first drains."""
+        first = Proxy(self.cluster, "first", self.cluster.host(41)).wait_ready()
+        argv = [str(a) for a in first.process.argv if a not in ("--admin", first.admin)]
+        second = subprocess.run(argv, capture_output=True, text=True, timeout=10, check=False)
+        self.assertEqual(second.returncode, 1)
+        self.assertIn(f"another sidecar runs for {first.address}", second.stderr)
+        first.process.ends_alone = True
+        first.process.signal(signal.SIGTERM)
+        successor = Process(self.ws, "successor", argv)
+        self.ws.processes.append(successor)
+        time.sleep(0.2)
+        successor.start()
+        self.assertTrue(first.process.alive())
+        time.sleep(0.2)
+        self.assertTrue(successor.alive())
+        successor.stop()
 
 
 if __name__ == "__main__":
