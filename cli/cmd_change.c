@@ -235,12 +235,27 @@ static bool wait_watch(struct goal *g, const struct target *t, struct slice revi
         err);
 }
 
+/* Our own conditions are not on every kind: waiting for one that never comes helps nobody. */
+static bool may_come(const struct goal *g, const struct kind *k, struct err *err)
+{
+    bool ours = slice_eq_nocase(g->condition, S("Distributed")) ||
+                slice_eq_nocase(g->condition, S("Accepted"));
+    if (g->what != GOAL_CONDITION || !ours || k->distributed)
+        return true;
+    return err_set(err, ERR_INVALID,
+                   "%s carry no condition %.*s: wait for the revision instead, \"weft wait\" or "
+                   "\"weft apply --wait\"",
+                   k->plural, SLICE(g->condition));
+}
+
 /* The list says how it is and at which revision; the watch goes on from there. */
 static bool wait_target(struct goal *g, const struct target *t, wf_ms timeout, struct err *err)
 {
     struct cli *c = g->c;
     if (t->type != TARGET_KIND || !t->name.n)
         return err_set(err, ERR_INVALID, "\"wait --for\" needs KIND/NAME");
+    if (!may_come(g, t->kind, err))
+        return false;
     struct slice path =
         arena_printf(&c->arena, "%.*s?fieldSelector=metadata.name%%3D%.*s",
                      SLICE(cli_path(c, t->kind, cli_namespace(c), (struct slice){0})),

@@ -273,6 +273,8 @@ static void test_wait_for(void **state)
                "virtualservice.networking.istio.io/one deleted\n", "");
     fake_check(&f, "wait --for=condition=Distributed vs/one", CLI_FAILED, "",
                "error: virtualservices \"one\" not found\n");
+    assert_int_equal(fake_run(&f, "wait --for=condition=Distributed svc/one"), CLI_BAD_INPUT);
+    assert_non_null(strstr(f.err, "services carry no condition Distributed"));
     fake_stop(&f);
 }
 

@@ -306,22 +306,30 @@ void clusters_close(struct worker *w)
 
 /* Picking. */
 
-static bool avoided(const struct up_host *h, struct up_host *const *avoid, size_t n)
+struct tried {
+    struct up_host *const *hosts;
+    size_t n;
+};
+
+static bool is_new(const void *ctx, const struct lb_host *h)
 {
-    for (size_t i = 0; i < n; i++)
-        if (avoid[i] == h)
-            return true;
-    return false;
+    const struct tried *t = ctx;
+    for (size_t i = 0; i < t->n; i++)
+        if (&t->hosts[i]->lb == h)
+            return false;
+    return true;
 }
 
 struct up_host *cluster_pick(struct up_cluster *c, uint64_t hash, struct up_host *const *avoid,
                              size_t avoid_n, uint32_t attempts)
 {
+    const struct tried tried = {avoid, avoid_n};
     struct lb_host *h = lb_pick(&c->lb, hash, &c->w->rng);
-    for (uint32_t i = 1; h && avoid_n && i < attempts; i++) {
-        if (!avoided(container_of(h, struct up_host, lb), avoid, avoid_n))
-            break;
+    for (uint32_t i = 1; h && avoid_n && i < attempts && !is_new(&tried, h); i++)
         h = lb_pick(&c->lb, hash ? hash_u64(hash + i) : 0, &c->w->rng);
+    if (h && !is_new(&tried, h)) {
+        struct lb_host *other = lb_pick_fitting(&c->lb, &c->w->rng, is_new, &tried);
+        h = other ? other : h;
     }
     return h ? container_of(h, struct up_host, lb) : NULL;
 }

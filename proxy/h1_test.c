@@ -240,6 +240,31 @@ static void test_retries_hide(void **state)
     }
 }
 
+static void tune_retry_least(struct parts *p)
+{
+    tune_retry(p);
+    p->cluster->lb = LB_LEAST_REQUEST;
+}
+
+/* Wrong: who fails fast is never busy, so by least requests it draws the retries too. */
+static void test_retries_find_the_busy_one(void **state)
+{
+    (void)state;
+    struct world w;
+    world_start(&w, 2, tune_retry_least);
+    w.fakes[0].always = "/status/503";
+    w.fakes[1].always = "/hang";
+    for (int i = 0; i < 8; i++)
+        client_send(client_open(&w), REQUEST("GET /") "\r\n");
+    UNTIL(&w, w.fakes[1].requests == 8);
+    w.fakes[1].always = "/ok";
+    struct client *c = client_open(&w);
+    for (int i = 0; i < 200; i++)
+        assert_int_equal(client_get(c, "/ok"), 200);
+    assert_true(w.fakes[0].requests > 50);
+    world_end(&w);
+}
+
 /* Wrong: a retried POST arrives without its body, or twice the body. */
 static void test_retry_body(void **state)
 {
@@ -892,35 +917,21 @@ static void test_bind_failure(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_roundtrip),
-        cmocka_unit_test(test_reuse),
-        cmocka_unit_test(test_local_replies),
-        cmocka_unit_test(test_slow_head),
-        cmocka_unit_test(test_retries_hide),
-        cmocka_unit_test(test_retry_body),
-        cmocka_unit_test(test_retry_large_body),
-        cmocka_unit_test(test_per_try_timeout),
-        cmocka_unit_test(test_stale_connection),
-        cmocka_unit_test(test_outlier),
-        cmocka_unit_test(test_breakers),
-        cmocka_unit_test(test_framing),
-        cmocka_unit_test(test_http10),
-        cmocka_unit_test(test_expect),
-        cmocka_unit_test(test_early_response),
-        cmocka_unit_test(test_client_abort),
-        cmocka_unit_test(test_cut_response),
-        cmocka_unit_test(test_backpressure),
-        cmocka_unit_test(test_backpressure_upload),
-        cmocka_unit_test(test_websocket),
-        cmocka_unit_test(test_upgrade_refused),
-        cmocka_unit_test(test_forward_proxy),
-        cmocka_unit_test(test_passthrough),
-        cmocka_unit_test(test_named_endpoint),
-        cmocka_unit_test(test_swap),
-        cmocka_unit_test(test_swap_idle),
-        cmocka_unit_test(test_listener_change),
-        cmocka_unit_test(test_listener_returns),
-        cmocka_unit_test(test_bind_failure),
+        cmocka_unit_test(test_roundtrip),        cmocka_unit_test(test_reuse),
+        cmocka_unit_test(test_local_replies),    cmocka_unit_test(test_slow_head),
+        cmocka_unit_test(test_retries_hide),     cmocka_unit_test(test_retries_find_the_busy_one),
+        cmocka_unit_test(test_retry_body),       cmocka_unit_test(test_retry_large_body),
+        cmocka_unit_test(test_per_try_timeout),  cmocka_unit_test(test_stale_connection),
+        cmocka_unit_test(test_outlier),          cmocka_unit_test(test_breakers),
+        cmocka_unit_test(test_framing),          cmocka_unit_test(test_http10),
+        cmocka_unit_test(test_expect),           cmocka_unit_test(test_early_response),
+        cmocka_unit_test(test_client_abort),     cmocka_unit_test(test_cut_response),
+        cmocka_unit_test(test_backpressure),     cmocka_unit_test(test_backpressure_upload),
+        cmocka_unit_test(test_websocket),        cmocka_unit_test(test_upgrade_refused),
+        cmocka_unit_test(test_forward_proxy),    cmocka_unit_test(test_passthrough),
+        cmocka_unit_test(test_named_endpoint),   cmocka_unit_test(test_swap),
+        cmocka_unit_test(test_swap_idle),        cmocka_unit_test(test_listener_change),
+        cmocka_unit_test(test_listener_returns), cmocka_unit_test(test_bind_failure),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -359,17 +359,34 @@ static struct lb_level *level_pick(struct lb *lb, uint64_t hash, struct rng *rng
     return NULL;
 }
 
+/* The hosts that this request may go to; NULL or empty: there are none. */
+static struct lb_group *candidates(struct lb *lb, uint64_t hash, struct rng *rng,
+                                   struct lb_level **ret_level)
+{
+    struct lb_group *g = NULL;
+    *ret_level = lb->level_count ? level_pick(lb, hash, rng, &g) : NULL;
+    return *ret_level && (*ret_level)->panic ? &(*ret_level)->all : g;
+}
+
+struct lb_host *lb_pick_fitting(struct lb *lb, struct rng *rng,
+                                bool (*fits)(const void *ctx, const struct lb_host *h),
+                                const void *ctx)
+{
+    struct lb_level *l;
+    const struct lb_group *g = candidates(lb, 0, rng, &l);
+    struct lb_host *found = NULL;
+    uint64_t seen = 0;
+    for (size_t i = 0; g && i < g->n; i++)
+        if (fits(ctx, g->items[i]) && rng_below(rng, ++seen) == 0)
+            found = g->items[i];
+    return found;
+}
+
 struct lb_host *lb_pick(struct lb *lb, uint64_t hash, struct rng *rng)
 {
-    if (!lb->level_count)
-        return NULL;
-    struct lb_group *g = NULL;
-    struct lb_level *l = level_pick(lb, hash, rng, &g);
-    if (!l)
-        return NULL;
-    if (l->panic)
-        g = &l->all;
-    if (!g->n)
+    struct lb_level *l;
+    struct lb_group *g = candidates(lb, hash, rng, &l);
+    if (!g || !g->n)
         return NULL;
     uint64_t key = hash ? hash : rng_next(rng);
     switch (lb->opt.policy) {

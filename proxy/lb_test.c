@@ -39,6 +39,38 @@ static void spread(struct fixture *f, int n)
         f->picks[lb_pick(&f->lb, 0, &f->rng) - f->hosts]++;
 }
 
+static bool is_odd(const void *ctx, const struct lb_host *h)
+{
+    const struct fixture *f = ctx;
+    return (h - f->hosts) % 2;
+}
+
+static bool is_none(const void *ctx, const struct lb_host *h)
+{
+    (void)ctx, (void)h;
+    return false;
+}
+
+/* Wrong: a retry goes back to who failed, or to an instance that is ejected or idle by rule. */
+static void test_fitting(void **state)
+{
+    (void)state;
+    struct fixture f = {.rng = {7}};
+    for (size_t i = 0; i < 8; i++)
+        add(&f, 1, i == 5); /* host 5 is of the next priority */
+    f.hosts[1].active = 100;
+    f.hosts[3].ejected = true;
+    assert_null(lb_pick_fitting(&f.lb, &f.rng, is_odd, &f));
+    update(&f, (struct lb_options){.policy = LB_LEAST_REQUEST});
+    for (int i = 0; i < 10000; i++)
+        f.picks[lb_pick_fitting(&f.lb, &f.rng, is_odd, &f) - f.hosts]++;
+    assert_in_range(f.picks[1], 4700, 5300);
+    assert_in_range(f.picks[7], 4700, 5300);
+    assert_int_equal(f.picks[1] + f.picks[7], 10000);
+    assert_null(lb_pick_fitting(&f.lb, &f.rng, is_none, NULL));
+    lb_fini(&f.lb);
+}
+
 /* Wrong: one instance is hot while others idle, or a weight is not kept. */
 static void test_shares(void **state)
 {
@@ -195,9 +227,10 @@ static void test_degraded(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_shares),    cmocka_unit_test(test_least),
-        cmocka_unit_test(test_stability), cmocka_unit_test(test_priorities),
-        cmocka_unit_test(test_panic),     cmocka_unit_test(test_degraded),
+        cmocka_unit_test(test_fitting),    cmocka_unit_test(test_shares),
+        cmocka_unit_test(test_least),      cmocka_unit_test(test_stability),
+        cmocka_unit_test(test_priorities), cmocka_unit_test(test_panic),
+        cmocka_unit_test(test_degraded),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -9,7 +9,7 @@
 static void must(const struct reg_store *s, int rc, const char *what)
 {
     if (rc)
-        wf_die("store %s: %s: %s", s->dir, what, mdb_strerror(rc));
+        store_die(s, what, rc);
 }
 
 /* Answers of clients, so that a repeated request has its effect once. */

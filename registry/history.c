@@ -22,7 +22,7 @@ void store_history_put(struct reg_store *s, uint32_t sub, const struct reg_event
     MDB_val k = {sizeof(id), &id}, v = {HIST_HEAD + body, NULL};
     int rc = mdb_put(s->batch, s->dbi_hist, &k, &v, MDB_APPEND | MDB_RESERVE);
     if (rc)
-        wf_die("store %s: history of %.*s: %s", s->dir, SLICE(o->key), mdb_strerror(rc));
+        store_die(s, "history", rc);
     char *p = v.mv_data;
     uint16_t key_n = (uint16_t)o->key.n;
     uint32_t value_n = (uint32_t)o->value.n, prev_n = (uint32_t)e->prev_value.n;
@@ -122,7 +122,7 @@ void store_history_compact(struct reg_store *s)
         rc = mdb_cursor_del(cur, 0);
     }
     if (rc)
-        wf_die("store %s: compaction: %s", s->dir, mdb_strerror(rc));
+        store_die(s, "compaction", rc);
     mdb_cursor_close(cur);
 }
 

@@ -2,10 +2,12 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 #include "base/core/assert.h"
@@ -128,6 +130,15 @@ void store_doubt(const struct reg_store *s, const char *what)
     if (fd >= 0)
         close(fd);
     wf_die("store %s: %s; start again: it is rebuilt from checkpoint and log", s->dir, what);
+}
+
+void store_die(const struct reg_store *s, const char *what, int rc)
+{
+    struct statvfs fs = {0};
+    bool known = statvfs(s->dir, &fs) == 0;
+    uint64_t mib = known ? (uint64_t)fs.f_bavail * fs.f_frsize >> 20 : 0;
+    wf_die("store %s: %s: %s; %s%" PRIu64 " MiB are free there: the node stops, the others go on",
+           s->dir, what, mdb_strerror(rc), known ? "" : "perhaps ", mib);
 }
 
 bool reg_store_discard(const char *dir, struct err *err)

@@ -30,5 +30,6 @@ _Noreturn void wf_die(const char *fmt, ...)
     vfprintf(stderr, fmt, ap);
     fputc('\n', stderr);
     va_end(ap);
-    die_with_trace();
+    fflush(stderr);
+    abort();
 }

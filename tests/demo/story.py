@@ -219,7 +219,8 @@ def play(mesh, story):
     last = load.finish()
     story.claim("of all requests since the retries none failed", last["failed"] == 0,
                 f"{last['failed']} of {last['sent']}; p50 {last['p50_us'] / 1000:.1f} ms, "
-                f"p99 {last['p99_us'] / 1000:.1f} ms")
+                f"p99 {last['p99_us'] / 1000:.1f} ms" +
+                (f"; last {last['last_failure']}" if last["failed"] else ""))
     look_around(mesh, story)
     return story.table()
 
@@ -256,7 +257,9 @@ def main():
     with Workspace("demo") as ws:
         mesh = Mesh(os.path.abspath(args.bin), ws)
         story = Story(mesh)
-        return 0 if (play if args.story else wait_for_a_person)(mesh, story) else 1
+        held = (play if args.story else wait_for_a_person)(mesh, story)
+        ws.keep = not held
+        return 0 if held else 1
 
 
 if __name__ == "__main__":

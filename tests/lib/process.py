@@ -147,6 +147,7 @@ class Workspace:
         self.dir = tempfile.mkdtemp(prefix=f"weft-{name}-")
         self.processes = []
         self.closers = []
+        self.keep = False  # its logs, also when no process failed
 
     def __enter__(self):
         return self
@@ -183,7 +184,7 @@ class Workspace:
         for fn in self.closers:
             fn()
         problems = sorted({p for p in problems if p})
-        if failed or problems:
+        if failed or problems or self.keep:
             self._show()
             print(f"-- kept: {self.dir}", file=sys.stderr)
         else:
