@@ -63,8 +63,8 @@ void clusters_update(struct worker *w);
 void clusters_close(struct worker *w);
 
 /* An endpoint by the cluster's policy. When that gives one that `avoid` names `attempts` times, any
- * other that it could give (Envoy would take the avoided one); only when there is no other, one that
- * is named. NULL: none is healthy. */
+ * other that it could give (Envoy would take the avoided one); only when there is no other, one
+ * that is named. NULL: none is healthy. */
 struct up_host *cluster_pick(struct up_cluster *c, uint64_t hash, struct up_host *const *avoid,
                              size_t avoid_n, uint32_t attempts);
 /* For CLUSTER_PASSTHROUGH and ORIGINAL_DST: the host of an address, made at first use; NULL: too

@@ -394,7 +394,7 @@ static bool log_covers_store(struct reg_node *n, struct err *err)
         return true;
     return err_set(err, ERR_CORRUPT,
                    "%s: the log ends at %llu, but %llu was applied: acknowledged entries are lost; "
-                   "this node must not vote: give it an empty directory and a new id",
+                   "the node must not vote",
                    n->dir, (unsigned long long)last, (unsigned long long)applied);
 }
 

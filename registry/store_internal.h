@@ -83,8 +83,8 @@ void store_clients_fini(struct reg_store *s);
 /* Leaves a mark that makes the next open rebuild, then ends the process. */
 _Noreturn void store_doubt(const struct reg_store *s, const char *what);
 
-/* Ends the process: LMDB could not do what (its rc). A full disk is EIO to LMDB, so the message says
- * what room there is. */
+/* Ends the process: LMDB could not do what (its rc). A full disk is EIO to LMDB, so the message
+ * says what room there is. */
 _Noreturn void store_die(const struct reg_store *s, const char *what, int rc);
 
 /* history.c */

@@ -226,6 +226,20 @@ static void parse(struct flags *f, int argc, char **argv)
     parse_cluster(f);
 }
 
+/* What this node kept cannot be trusted; an empty directory can (registry/raft/join.h). */
+static void advise(const struct weftd_options *o)
+{
+    if (o->node.member_count > 1)
+        fprintf(stderr,
+                "weftd: if the other nodes live, move %s away and start this one again with an "
+                "empty directory, under the same name: it catches up before it votes\n",
+                o->node.dir);
+    else
+        fprintf(stderr,
+                "weftd: a cluster of one node has no other copy: restore %s from a backup\n",
+                o->node.dir);
+}
+
 static void on_signal(void *ctx, int signum)
 {
     (void)signum;
@@ -250,6 +264,8 @@ int main(int argc, char **argv)
         env_uv_run(env);
     } else {
         fprintf(stderr, "weftd: %s\n", err.msg);
+        if (err.code == ERR_CORRUPT)
+            advise(&f.o);
     }
     if (env) {
         weftd_stop(d);

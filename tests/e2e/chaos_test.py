@@ -2,9 +2,11 @@
 """If this fails, the control plane is only safe against clean deaths: nodes that hang instead of dying,
 orderly restarts one after the other, and clients that change one object at the same time meanwhile."""
 
+import glob
 import os
 import random
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -150,6 +152,39 @@ class Increments(Case):
         self.assertEqual(len(seen), 1)
         self.assertGreaterEqual(seen.copy().pop(), done)
         self.assertLessEqual(seen.pop(), done + unknown)
+
+
+class Damaged(Case):
+    def test_the_way_out_leads_out(self):
+        """What a node kept is damaged: it says so and what to do, and that is true: with an empty directory
+        it catches up, and the cluster can then do without another node."""
+        c = Cluster(n=3, ws=self.ws).start()
+        sound = [{"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": f"n{i}"}} for i in range(50)]
+        for o in sound:
+            c.batch([o])
+        c.wait_caught_up()
+        node = c.follower()
+        for part, refused in (("store/data.mdb", False), ("meta", True), ("log/*.log", True)):
+            with self.subTest(part):
+                node.stop()
+                path, = glob.glob(os.path.join(node.data, part))[:1]
+                with open(path, "r+b") as f:
+                    f.seek(os.path.getsize(path) // 2 if not refused else 4)
+                    f.write(b"damaged!" * 8)
+                    f.truncate(os.path.getsize(path) // 2)
+                if refused:
+                    said = subprocess.run([str(a) for a in node.argv()], capture_output=True, text=True,
+                                          timeout=20, check=False)
+                    self.assertEqual(said.returncode, 1, said.stderr)
+                    self.assertIn(f"move {node.data} away and start this one again", said.stderr)
+                    os.rename(node.data, node.data + f".damaged-{os.path.basename(part)[:4]}")
+                node.start()
+                wait_for(lambda: node.status()["quorum"], 20, f"{node.name} is back")
+                c.wait_same()
+                self.assertEqual(len(node.list("/api/v1/namespaces")), len(sound) + 2)
+        third = next(n for n in c.nodes if n not in (node, c.leader()))
+        third.kill()
+        c.batch([{"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "with-its-vote"}}])
 
 
 if __name__ == "__main__":
