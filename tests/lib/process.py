@@ -23,7 +23,7 @@ _libc = ctypes.CDLL(None)
 
 # What no log of ours may hold, whatever the exit status says.
 CRASH = re.compile(
-    rb"ERROR: (Address|Leak|Thread)Sanitizer|runtime error: |weft: bug: |Segmentation fault")
+    rb"(ERROR|WARNING): (Address|Leak|Thread)Sanitizer|runtime error: |weft: bug: |Segmentation fault")
 
 # Lines of access logs: not what one looks for after a failure.
 ACCESS = re.compile(r"\[20[0-9-]+T[0-9:.]+Z\] \"")
