@@ -314,10 +314,8 @@ void reg_fsm_apply(struct reg_store *s, reg_rev index, uint64_t term, struct sli
 static void map_grow_when_needed(struct reg_store *s)
 {
     MDB_envinfo info;
-    MDB_stat st;
     mdb_env_info(s->env, &info);
-    mdb_env_stat(s->env, &st);
-    uint64_t used = (uint64_t)(info.me_last_pgno + 1) * st.ms_psize;
+    uint64_t used = store_used_bytes(s);
     if (used * 2 < info.me_mapsize)
         return;
     if (pthread_rwlock_trywrlock(&s->map_lock) != 0) {
@@ -345,6 +343,9 @@ void reg_fsm_commit(struct reg_store *s, reg_rev index, uint64_t term)
     must(s, mdb_put(s->batch, s->dbi_meta, &(MDB_val){1, "m"}, &v, 0), "meta");
     must(s, mdb_txn_commit(s->batch), "commit");
     s->batch = NULL;
+    struct err err = {0};
+    if (!store_file_fill(s, &err))
+        wf_die("%s: this node stops", err.msg);
     map_grow_when_needed(s);
     if (s->batch_changed)
         store_notify_all(s);

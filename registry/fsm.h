@@ -3,8 +3,9 @@
  *   reg_store_open → for each committed entry: reg_fsm_apply … → reg_fsm_commit (publishes, wakes)
  *
  * LMDB is a cache: NOSYNC, the applied index in the same transaction as the data, a checksum in
- * each record. After an unclean stop of the machine (other boot id, no clean mark) or a failed
- * check the file is thrown away and rebuilt from the newest checkpoint and the log.
+ * each record. After an unclean stop of the machine (other boot id, no clean mark), a failed
+ * check, or an end of the process while it opened the file, it is thrown away and rebuilt from the
+ * newest checkpoint and the log.
  */
 #ifndef WEFT_REGISTRY_FSM_H
 #define WEFT_REGISTRY_FSM_H

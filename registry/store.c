@@ -2,7 +2,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -75,7 +74,8 @@ static void boot_id(char dst[64])
     close(fd);
 }
 
-/* "open <boot id>" while a process has the store, "clean" after a proper close. */
+/* "open <boot id>" while a process has the store, "clean" after a proper close; set aside while it
+ * is being opened. */
 static bool mark_write(const struct reg_store *s, bool clean, struct err *err)
 {
     char path[4096], tmp[4096], text[80], boot[64];
@@ -93,15 +93,29 @@ static bool mark_write(const struct reg_store *s, bool clean, struct err *err)
     return true;
 }
 
-/* Damage may end the process while it opens and verifies the file. Without a mark meanwhile, the
- * next start rebuilds instead of ending again. */
-static bool mark_remove(const struct reg_store *s, struct err *err)
+static bool mark_rename(const struct reg_store *s, const char *from, const char *to,
+                        struct err *err)
 {
-    char path[4096];
-    store_path(s, "mark", path, sizeof(path));
-    if (unlink(path) != 0 && errno != ENOENT)
+    char old[4096], new[4096];
+    store_path(s, from, old, sizeof(old));
+    store_path(s, to, new, sizeof(new));
+    if (rename(old, new) != 0 && errno != ENOENT)
         return err_errno(err, errno, "store %s: mark", s->dir);
     return true;
+}
+
+/* Damage may end the process while it opens and verifies the file. Without a mark meanwhile, the
+ * next start rebuilds instead of ending again. */
+static bool mark_set_aside(const struct reg_store *s, struct err *err)
+{
+    return mark_rename(s, "mark", "mark.opening", err);
+}
+
+/* It was not the file's fault. */
+static void mark_put_back(const struct reg_store *s)
+{
+    struct err err = {0};
+    mark_rename(s, "mark.opening", "mark", &err);
 }
 
 static bool mark_trusted(const struct reg_store *s)
@@ -132,18 +146,28 @@ void store_doubt(const struct reg_store *s, const char *what)
     wf_die("store %s: %s; start again: it is rebuilt from checkpoint and log", s->dir, what);
 }
 
+static bool is_damage(int rc)
+{
+    return rc == MDB_CORRUPTED || rc == MDB_INVALID || rc == MDB_VERSION_MISMATCH ||
+           rc == MDB_PAGE_NOTFOUND || rc == MDB_PANIC;
+}
+
 void store_die(const struct reg_store *s, const char *what, int rc)
 {
-    struct statvfs fs = {0};
-    bool known = statvfs(s->dir, &fs) == 0;
-    uint64_t mib = known ? (uint64_t)fs.f_bavail * fs.f_frsize >> 20 : 0;
-    wf_die("store %s: %s: %s; %s%" PRIu64 " MiB are free there: the node stops, the others go on",
-           s->dir, what, mdb_strerror(rc), known ? "" : "perhaps ", mib);
+    char room[64] = "";
+    struct statvfs fs;
+    if (is_damage(rc))
+        store_doubt(s, mdb_strerror(rc));
+    if ((rc == EIO || rc == ENOSPC) && statvfs(s->dir, &fs) == 0)
+        snprintf(room, sizeof(room), ", with %llu MiB free there",
+                 (unsigned long long)fs.f_bavail * fs.f_frsize >> 20);
+    wf_die("store %s: %s: %s%s: this node stops", s->dir, what, mdb_strerror(rc), room);
 }
 
 bool reg_store_discard(const char *dir, struct err *err)
 {
-    static const char *const names[] = {"data.mdb", "data.mdb-lock", "mark", "doubt"};
+    static const char *const names[] = {"data.mdb", "data.mdb-lock", "mark", "mark.opening",
+                                        "doubt"};
     char path[4096];
     for (size_t i = 0; i < ARRAY_LEN(names); i++) {
         snprintf(path, sizeof(path), "%s/%s", dir, names[i]);
@@ -157,11 +181,8 @@ bool reg_store_discard(const char *dir, struct err *err)
 
 static bool lmdb_err(struct err *err, const struct reg_store *s, const char *what, int rc)
 {
-    enum err_code code = rc == MDB_CORRUPTED || rc == MDB_INVALID || rc == MDB_VERSION_MISMATCH ||
-                                 rc == MDB_PAGE_NOTFOUND || rc == MDB_PANIC
-                             ? ERR_CORRUPT
-                             : ERR_IO;
-    return err_set(err, code, "store %s: %s: %s", s->dir, what, mdb_strerror(rc));
+    return err_set(err, is_damage(rc) ? ERR_CORRUPT : ERR_IO, "store %s: %s: %s", s->dir, what,
+                   mdb_strerror(rc));
 }
 
 static int dbis_open(struct reg_store *s, MDB_txn *txn)
@@ -195,27 +216,55 @@ static bool meta_load(struct reg_store *s, MDB_txn *txn, struct err *err)
     return true;
 }
 
-/* A page behind the end of the file would be a SIGBUS. LMDB does not write a page that was taken
- * and given back in one transaction, so a good file may, rarely, be too short as well: it is
- * rebuilt in vain. */
-static bool file_is_whole(struct reg_store *s, struct err *err)
+uint64_t store_used_bytes(const struct reg_store *s)
 {
     MDB_envinfo info;
     MDB_stat st;
-    struct stat file;
-    mdb_filehandle_t fd;
     mdb_env_info(s->env, &info);
     mdb_env_stat(s->env, &st);
-    uint64_t want = (uint64_t)(info.me_last_pgno + 1) * st.ms_psize;
-    if (mdb_env_get_fd(s->env, &fd) != 0 || fstat(fd, &file) != 0)
-        return err_errno(err, errno, "store %s: data.mdb", s->dir);
-    if ((uint64_t)file.st_size >= want)
-        return true;
-    return err_set(err, ERR_CORRUPT, "store %s: data.mdb has %lld bytes, its pages need %llu",
-                   s->dir, (long long)file.st_size, (unsigned long long)want);
+    return (uint64_t)(info.me_last_pgno + 1) * st.ms_psize;
 }
 
-bool store_map_open(struct reg_store *s, struct err *err)
+static bool file_bytes(const struct reg_store *s, uint64_t *ret, struct err *err)
+{
+    struct stat file;
+    mdb_filehandle_t fd;
+    wf_assert(mdb_env_get_fd(s->env, &fd) == 0);
+    if (fstat(fd, &file) != 0)
+        return err_errno(err, errno, "store %s: data.mdb", s->dir);
+    *ret = (uint64_t)file.st_size;
+    return true;
+}
+
+/* LMDB does not write a page that was taken and given back in one transaction: the file can end
+ * before the last page. */
+bool store_file_fill(struct reg_store *s, struct err *err)
+{
+    uint64_t have, want = store_used_bytes(s);
+    mdb_filehandle_t fd;
+    if (want <= s->file_bytes)
+        return true;
+    if (!file_bytes(s, &have, err))
+        return false;
+    wf_assert(mdb_env_get_fd(s->env, &fd) == 0);
+    if (have < want && ftruncate(fd, (off_t)want) != 0)
+        return err_errno(err, errno, "store %s: data.mdb", s->dir);
+    s->file_bytes = want;
+    return true;
+}
+
+/* A page behind the end of the file would be a SIGBUS. What we leave is filled up, so it was cut. */
+static bool file_is_whole(struct reg_store *s, struct err *err)
+{
+    uint64_t have, want = store_used_bytes(s);
+    if (!file_bytes(s, &have, err))
+        return false;
+    return have >= want ||
+           err_set(err, ERR_CORRUPT, "store %s: data.mdb has %llu bytes, its pages need %llu",
+                   s->dir, (unsigned long long)have, (unsigned long long)want);
+}
+
+bool store_map_open(struct reg_store *s, enum store_image image, struct err *err)
 {
     char path[4096];
     MDB_txn *txn = NULL;
@@ -232,7 +281,8 @@ bool store_map_open(struct reg_store *s, struct err *err)
     if (!rc)
         rc =
             mdb_env_open(s->env, path, MDB_NOSUBDIR | MDB_NOSYNC | MDB_NOTLS | MDB_NORDAHEAD, 0600);
-    if (!rc && !file_is_whole(s, err)) {
+    s->file_bytes = 0;
+    if (!rc && !(image == STORE_PROVED ? store_file_fill(s, err) : file_is_whole(s, err))) {
         store_map_close(s);
         return false;
     }
@@ -325,14 +375,14 @@ struct reg_store *reg_store_open(const struct reg_store_options *opt, struct err
         err_errno(err, errno, "store: make %s", s->dir);
         goto fail;
     }
-    if (!file_trusted(s, err) || !mark_remove(s, err) || !store_map_open(s, err))
+    if (!file_trusted(s, err) || !mark_set_aside(s, err))
         goto fail;
-    if ((opt->verify && !verify_all(s, err)) || !store_clients_load(s, err) ||
-        !mark_write(s, false, err)) {
-        store_map_close(s);
-        goto fail;
-    }
-    return s;
+    if (store_map_open(s, STORE_FOUND, err) && (!opt->verify || verify_all(s, err)) &&
+        store_clients_load(s, err) && mark_write(s, false, err))
+        return s;
+    store_map_close(s);
+    if (err && err->code != ERR_CORRUPT)
+        mark_put_back(s);
 fail:
     store_clients_fini(s);
     mem_free(s);
@@ -364,15 +414,11 @@ void reg_store_applied(struct reg_store *s, reg_rev *ret_index, uint64_t *ret_te
 void reg_store_usage(struct reg_store *s, struct reg_store_usage *ret)
 {
     MDB_envinfo info;
-    MDB_stat st;
     pthread_rwlock_rdlock(&s->map_lock);
     mdb_env_info(s->env, &info);
-    mdb_env_stat(s->env, &st);
+    *ret =
+        (struct reg_store_usage){.used_bytes = store_used_bytes(s), .map_bytes = info.me_mapsize};
     pthread_rwlock_unlock(&s->map_lock);
-    *ret = (struct reg_store_usage){
-        .used_bytes = (uint64_t)(info.me_last_pgno + 1) * st.ms_psize,
-        .map_bytes = info.me_mapsize,
-    };
 }
 
 /* Reads. */

@@ -43,6 +43,7 @@ struct reg_store {
     MDB_env *env;
     MDB_dbi dbi_meta, dbi_kv, dbi_hist, dbi_clients;
     struct store_meta meta; /* of the open batch; the writer's */
+    uint64_t file_bytes;    /* data.mdb is at least so long; 0 = not looked at */
     MDB_txn *batch;
     bool batch_changed;
     size_t client_count;
@@ -76,15 +77,21 @@ static inline struct slice store_slice(MDB_val v)
     return (struct slice){v.mv_data, v.mv_size};
 }
 
-bool store_map_open(struct reg_store *s, struct err *err);
+/* Where data.mdb comes from: it was found, and may be cut; or its hash was right, and then it may
+ * be short of pages that nothing refers to. */
+enum store_image { STORE_FOUND, STORE_PROVED };
+bool store_map_open(struct reg_store *s, enum store_image image, struct err *err);
+uint64_t store_used_bytes(const struct reg_store *s); /* all pages up to the last */
+/* Makes the file as long as its pages say. After each commit. */
+bool store_file_fill(struct reg_store *s, struct err *err);
 void store_map_close(struct reg_store *s);
 bool store_clients_load(struct reg_store *s, struct err *err);
 void store_clients_fini(struct reg_store *s);
 /* Leaves a mark that makes the next open rebuild, then ends the process. */
 _Noreturn void store_doubt(const struct reg_store *s, const char *what);
 
-/* Ends the process: LMDB could not do what (its rc). A full disk is EIO to LMDB, so the message
- * says what room there is. */
+/* Ends the process: LMDB could not do what (its rc). When it found damage the next start rebuilds.
+ * A full disk is EIO to LMDB, so the message says what room there is. */
 _Noreturn void store_die(const struct reg_store *s, const char *what, int rc);
 
 /* history.c */
