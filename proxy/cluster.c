@@ -236,10 +236,17 @@ static void cluster_set_conf(struct up_cluster *c, struct cluster *conf)
         conf_part_unref(&old->part);
 }
 
+static void set_leaving(struct up_cluster *c, bool leaving)
+{
+    c->w->leaving_count += (size_t)leaving - (size_t)c->leaving;
+    c->leaving = leaving;
+}
+
 static void cluster_remove(struct up_cluster *c)
 {
     map_del(&c->w->clusters, c->name);
     c->removed = true;
+    set_leaving(c, false);
     cluster_ref(c); /* until its hosts have let go */
     lb_update(&c->lb, &(struct lb_options){0}, NULL, 0);
     VEC(struct up_host *) all = {0};
@@ -251,57 +258,79 @@ static void cluster_remove(struct up_cluster *c)
     cluster_unref(c);
 }
 
-/* What the tree says, else what the newest tree of a draining listener says: its connections may
- * still bring requests. */
-static struct cluster *conf_of(struct worker *w, struct slice name)
-{
-    struct cluster *conf = w->conf ? conf_cluster(w->conf->conf, name) : NULL;
-    if (conf)
-        return conf;
-    LIST_EACH (&w->listeners_draining, n) {
-        struct wlistener *wl = container_of(n, struct wlistener, node);
-        struct cluster *old = conf_cluster(wl->conf->conf, name);
-        conf = old ? old : conf;
-    }
-    return conf;
-}
-
-struct up_cluster *cluster_get(struct worker *w, struct slice name)
+struct up_cluster *cluster_take(struct worker *w, const struct conf *own, struct slice name)
 {
     struct up_cluster *c = map_get(&w->clusters, name);
-    if (c)
-        return c;
-    struct cluster *conf = conf_of(w, name);
-    if (!conf)
-        return NULL;
-    c = cluster_new_for(w, name);
-    cluster_set_conf(c, conf);
-    return c;
-}
-
-void clusters_update(struct worker *w)
-{
-    VEC(struct up_cluster *) all = {0};
-    MAP_EACH (&w->clusters, e)
-        *vec_push(&all) = e->value;
-    for (size_t i = 0; i < all.n; i++) {
-        struct cluster *conf = conf_of(w, all.p[i]->name);
-        if (conf)
-            cluster_set_conf(all.p[i], conf);
-        else
-            cluster_remove(all.p[i]);
+    if (!c) {
+        struct cluster *conf = w->conf ? conf_cluster(w->conf->conf, name) : NULL;
+        bool leaving = !conf;
+        conf = conf ? conf : conf_cluster(own, name);
+        if (!conf)
+            return NULL;
+        c = cluster_new_for(w, name);
+        set_leaving(c, leaving);
+        cluster_set_conf(c, conf);
     }
-    vec_fini(&all);
+    c->routed++;
+    return cluster_ref(c);
 }
 
-void clusters_close(struct worker *w)
+void cluster_drop(struct up_cluster *c)
+{
+    wf_assert(c->routed > 0);
+    if (--c->routed == 0 && c->leaving)
+        worker_sweep_start(c->w);
+    cluster_unref(c);
+}
+
+static void leave(struct up_cluster *c)
+{
+    set_leaving(c, true);
+    if (c->routed == 0)
+        cluster_remove(c);
+}
+
+static void clusters_each(struct worker *w, void (*fn)(struct up_cluster *c))
 {
     VEC(struct up_cluster *) all = {0};
     MAP_EACH (&w->clusters, e)
         *vec_push(&all) = e->value;
     for (size_t i = 0; i < all.n; i++)
-        cluster_remove(all.p[i]);
+        fn(all.p[i]);
     vec_fini(&all);
+}
+
+static void update_one(struct up_cluster *c)
+{
+    struct cluster *conf = conf_cluster(c->w->conf->conf, c->name);
+    if (!conf) {
+        leave(c);
+        return;
+    }
+    set_leaving(c, false);
+    cluster_set_conf(c, conf);
+}
+
+void clusters_update(struct worker *w)
+{
+    clusters_each(w, update_one);
+}
+
+static void sweep_one(struct up_cluster *c)
+{
+    if (c->leaving && c->routed == 0)
+        cluster_remove(c);
+}
+
+void clusters_sweep(struct worker *w)
+{
+    if (w->leaving_count)
+        clusters_each(w, sweep_one);
+}
+
+void clusters_close(struct worker *w)
+{
+    clusters_each(w, cluster_remove);
 }
 
 /* Picking. */

@@ -41,8 +41,10 @@ struct up_cluster {
     struct slice name;        /* our own copy */
     struct cluster *conf;     /* referenced */
     struct endpoint_set *set; /* referenced, may be NULL */
-    bool removed;
-    uint32_t users;                             /* streams and connections that point here */
+    bool leaving;    /* the worker's tree has it no more: removed when nobody is routed here */
+    bool removed;    /* lives on for `users` alone */
+    uint32_t routed; /* requests and TCP connections between cluster_take and cluster_drop */
+    uint32_t users;  /* they and upstream connections */
     uint32_t requests, pending, retries, conns; /* what the circuit breakers look at */
     uint32_t ejected;
     struct lb lb;
@@ -53,12 +55,18 @@ struct up_cluster {
     struct metrics_cache cells; /* of requests that reached no endpoint */
 };
 
-/* NULL: neither this worker's nor its tree's. Takes no reference. */
-struct up_cluster *cluster_get(struct worker *w, struct slice name);
+/* For a request or TCP connection that was routed by its own tree, which may be older than the
+ * worker's: a cluster that the worker's has no more is as it was, or as the own tree says. NULL:
+ * neither has it. Until cluster_drop it keeps its endpoints, whatever the trees say. */
+struct up_cluster *cluster_take(struct worker *w, const struct conf *own, struct slice name);
+void cluster_drop(struct up_cluster *c);
+/* For upstream connections: the memory. */
 struct up_cluster *cluster_ref(struct up_cluster *c);
 void cluster_unref(struct up_cluster *c);
 /* The worker has a new tree. */
 void clusters_update(struct worker *w);
+/* Removes what left and serves nobody any more. */
+void clusters_sweep(struct worker *w);
 /* Drops idle connections and everything that nobody uses. */
 void clusters_close(struct worker *w);
 

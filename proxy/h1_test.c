@@ -857,7 +857,54 @@ static void test_listener_change(void **state)
     UNTIL(&w, client_has(slow, "at last"));
     assert_true(client_has(slow, "connection: close"));
     UNTIL(&w, slow->ended && list_empty(&w.worker->listeners_draining));
-    assert_int_equal(w.worker->clusters.n, 1); /* the old cluster went with the last that used it */
+    /* The old cluster went with the last that used it. */
+    UNTIL(&w, w.worker->clusters.n == 1);
+    world_end(&w);
+}
+
+static void tune_slow_start(struct parts *p)
+{
+    p->route->has_fault = true;
+    p->route->fault = (struct fault){.abort_grpc = -1, .delay = 100, .delay_fraction = {1000000}};
+    p->route->has_retry = true;
+    p->route->retry =
+        (struct retry_policy){.on = RETRY_5XX, .attempts_max = 2, .backoff_base = 100};
+}
+
+static void tune_other_cluster(struct parts *p)
+{
+    p->cluster->name = S("outbound|80|v2|reviews");
+    p->route->clusters[0].cluster = p->cluster->name;
+}
+
+static void swap(struct world *w, void (*tune)(struct parts *p))
+{
+    struct conf *next = world_conf(w, tune);
+    assert_true(worker_apply(w->worker, next, NULL));
+    conf_unref(next);
+}
+
+/* Wrong: a request that was routed and waits, for a fault's delay or for its retry, finds its cluster
+ * gone although the endpoints live. */
+static void test_cluster_goes_while_waiting(void **state)
+{
+    (void)state;
+    struct world w;
+    world_start(&w, 1, tune_slow_start);
+    struct client *delayed = client_open(&w);
+    client_send(delayed, REQUEST("GET /ok") "\r\n");
+    UNTIL(&w, w.worker->stream_count == 1);
+    swap(&w, tune_other_cluster); /* nothing of the old cluster was in use yet */
+    UNTIL(&w, client_has(delayed, "HTTP/1.1 200 "));
+    swap(&w, tune_slow_start);
+    w.fakes[0].fail_first = 1;
+    int before = w.fakes[0].requests;
+    struct client *again = client_open(&w);
+    client_send(again, REQUEST("GET /ok") "\r\n");
+    UNTIL(&w, w.fakes[0].requests == before + 1);
+    swap(&w, tune_other_cluster);
+    UNTIL(&w, client_has(again, "HTTP/1.1 200 "));
+    UNTIL(&w, w.worker->clusters.n == 0); /* and then it goes */
     world_end(&w);
 }
 
@@ -931,7 +978,8 @@ int main(void)
         cmocka_unit_test(test_forward_proxy),    cmocka_unit_test(test_passthrough),
         cmocka_unit_test(test_named_endpoint),   cmocka_unit_test(test_swap),
         cmocka_unit_test(test_swap_idle),        cmocka_unit_test(test_listener_change),
-        cmocka_unit_test(test_listener_returns), cmocka_unit_test(test_bind_failure),
+        cmocka_unit_test(test_listener_returns), cmocka_unit_test(test_cluster_goes_while_waiting),
+        cmocka_unit_test(test_bind_failure),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -368,17 +368,39 @@ static struct lb_group *candidates(struct lb *lb, uint64_t hash, struct rng *rng
     return *ret_level && (*ret_level)->panic ? &(*ret_level)->all : g;
 }
 
+/* By weight, of those in the group that fit. */
+static struct lb_host *group_fitting(const struct lb_group *g, struct rng *rng,
+                                     bool (*fits)(const void *ctx, const struct lb_host *h),
+                                     const void *ctx)
+{
+    struct lb_host *found = NULL;
+    uint64_t seen = 0;
+    for (size_t i = 0; i < g->n; i++) {
+        if (!fits(ctx, g->items[i]))
+            continue;
+        seen += weight(g->items[i]);
+        if (rng_below(rng, seen) < weight(g->items[i]))
+            found = g->items[i];
+    }
+    return found;
+}
+
 struct lb_host *lb_pick_fitting(struct lb *lb, struct rng *rng,
                                 bool (*fits)(const void *ctx, const struct lb_host *h),
                                 const void *ctx)
 {
     struct lb_level *l;
     const struct lb_group *g = candidates(lb, 0, rng, &l);
-    struct lb_host *found = NULL;
-    uint64_t seen = 0;
-    for (size_t i = 0; g && i < g->n; i++)
-        if (fits(ctx, g->items[i]) && rng_below(rng, ++seen) == 0)
-            found = g->items[i];
+    struct lb_host *found = g ? group_fitting(g, rng, fits, ctx) : NULL;
+    for (size_t i = 0; i < lb->level_count && !found; i++) {
+        l = &lb->levels[i];
+        if (l->panic)
+            found = group_fitting(&l->all, rng, fits, ctx);
+        if (!found && l->load_healthy)
+            found = group_fitting(&l->healthy, rng, fits, ctx);
+        if (!found && l->load_degraded)
+            found = group_fitting(&l->degraded, rng, fits, ctx);
+    }
     return found;
 }
 

@@ -69,7 +69,7 @@ void lb_update(struct lb *lb, const struct lb_options *opt, struct lb_host *cons
 void lb_refresh(struct lb *lb);
 /* hash: affinity key, 0 = none (a hashing policy then picks at random). */
 struct lb_host *lb_pick(struct lb *lb, uint64_t hash, struct rng *rng);
-/* Any of those that lb_pick might give and that fit, each as likely; NULL when none does. For a
+/* One that lb_pick might give and that fits, by weight and nothing else; NULL when none does. For a
  * retry that wants another host: by policy, a host that fails fast and so is never busy is picked
  * again and again. fits: no calls back. */
 struct lb_host *lb_pick_fitting(struct lb *lb, struct rng *rng,

@@ -51,23 +51,37 @@ static bool is_none(const void *ctx, const struct lb_host *h)
     return false;
 }
 
-/* Wrong: a retry goes back to who failed, or to an instance that is ejected or idle by rule. */
+/* Wrong: a retry goes back to who failed although there is another, or to an instance that is
+ * ejected, or forgets the weights. */
 static void test_fitting(void **state)
 {
     (void)state;
     struct fixture f = {.rng = {7}};
     for (size_t i = 0; i < 8; i++)
-        add(&f, 1, i == 5); /* host 5 is of the next priority */
+        add(&f, i == 7 ? 3 : 1, 0);
     f.hosts[1].active = 100;
-    f.hosts[3].ejected = true;
+    f.hosts[3].ejected = f.hosts[5].ejected = true;
     assert_null(lb_pick_fitting(&f.lb, &f.rng, is_odd, &f));
     update(&f, (struct lb_options){.policy = LB_LEAST_REQUEST});
     for (int i = 0; i < 10000; i++)
         f.picks[lb_pick_fitting(&f.lb, &f.rng, is_odd, &f) - f.hosts]++;
-    assert_in_range(f.picks[1], 4700, 5300);
-    assert_in_range(f.picks[7], 4700, 5300);
+    assert_in_range(f.picks[1], 2200, 2800);
     assert_int_equal(f.picks[1] + f.picks[7], 10000);
     assert_null(lb_pick_fitting(&f.lb, &f.rng, is_none, NULL));
+    lb_fini(&f.lb);
+}
+
+/* The same, when the other is of another priority, which takes a part of the load. */
+static void test_fitting_in_another_priority(void **state)
+{
+    (void)state;
+    struct fixture f = {.rng = {8}};
+    for (size_t i = 0; i < 4; i++)
+        add(&f, 1, i % 2);     /* the odd ones are of priority 1 */
+    f.hosts[2].ejected = true; /* half of priority 0: it takes 70 % */
+    update(&f, (struct lb_options){.policy = LB_ROUND_ROBIN});
+    for (int i = 0; i < 1000; i++)
+        assert_non_null(lb_pick_fitting(&f.lb, &f.rng, is_odd, &f));
     lb_fini(&f.lb);
 }
 
@@ -227,10 +241,10 @@ static void test_degraded(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_fitting),    cmocka_unit_test(test_shares),
-        cmocka_unit_test(test_least),      cmocka_unit_test(test_stability),
-        cmocka_unit_test(test_priorities), cmocka_unit_test(test_panic),
-        cmocka_unit_test(test_degraded),
+        cmocka_unit_test(test_fitting),   cmocka_unit_test(test_fitting_in_another_priority),
+        cmocka_unit_test(test_shares),    cmocka_unit_test(test_least),
+        cmocka_unit_test(test_stability), cmocka_unit_test(test_priorities),
+        cmocka_unit_test(test_panic),     cmocka_unit_test(test_degraded),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -174,12 +174,17 @@ static struct wlistener *wlistener_new(struct worker *w, struct wconf *conf,
     return NULL;
 }
 
-static struct wlistener *find(struct list *in, const struct listener *l)
+static bool is_same(const struct wlistener *wl, const struct listener *l)
 {
-    LIST_EACH (in, n) {
+    return slice_eq(wl->listener->name, l->name) && env_addr_equal(&wl->listener->addr, &l->addr) &&
+           wl->listener->bind == l->bind;
+}
+
+static struct wlistener *find(struct worker *w, const struct listener *l)
+{
+    LIST_EACH (&w->listeners, n) {
         struct wlistener *wl = container_of(n, struct wlistener, node);
-        if (slice_eq(wl->listener->name, l->name) &&
-            env_addr_equal(&wl->listener->addr, &l->addr) && wl->listener->bind == l->bind)
+        if (is_same(wl, l))
             return wl;
     }
     return NULL;
@@ -189,13 +194,16 @@ static struct wlistener *find(struct list *in, const struct listener *l)
  * sockets and trees. The connections that were told to close do. */
 static bool revive(struct worker *w, const struct listener *l)
 {
-    struct wlistener *wl = find(&w->listeners_draining, l);
-    if (!wl || (l->bind && !wl->socket))
-        return false;
-    wl->draining = false;
-    list_remove(&wl->node);
-    list_push(&w->listeners, &wl->node);
-    return true;
+    LIST_EACH (&w->listeners_draining, n) {
+        struct wlistener *wl = container_of(n, struct wlistener, node);
+        if (!is_same(wl, l) || (l->bind && !wl->socket))
+            continue;
+        wl->draining = false;
+        list_remove(&wl->node);
+        list_push(&w->listeners, &wl->node);
+        return true;
+    }
+    return false;
 }
 
 static bool bind_one(struct wlistener *wl, struct err *err)
@@ -224,7 +232,7 @@ static bool bind_new(struct worker *w, struct wconf *next, struct list *fresh, s
     bool all = true;
     for (size_t i = 0; i < conf->listener_count && !w->draining; i++) {
         struct err why = {0};
-        if (find(&w->listeners, conf->listeners[i]) || revive(w, conf->listeners[i]))
+        if (find(w, conf->listeners[i]) || revive(w, conf->listeners[i]))
             continue;
         struct wlistener *wl = wlistener_new(w, next, conf->listeners[i], &why);
         if (wl && bind_one(wl, &why)) {
@@ -289,8 +297,8 @@ static wf_ms drain_time(const struct listener *l)
     return t > 0 ? t : 5000;
 }
 
-/* The socket stays open for a turn more than the routes: closing it resets what waits in its queue,
- * so it goes when nobody has come for a sweep, and connections that still come are served and
+/* Closing a socket resets what waits in its queue, and clients hear later than we do: so it stays
+ * open for half of the drain time. Connections that still come are served by the old tree, and
  * closed. */
 static void drain(struct wlistener *wl)
 {
@@ -312,7 +320,7 @@ bool listeners_apply(struct worker *w, struct wconf *next, struct err *err)
         struct wlistener *wl = container_of(n, struct wlistener, node);
         const struct listener *still = NULL;
         for (size_t i = 0; i < next->conf->listener_count && !still; i++)
-            if (find(&w->listeners, next->conf->listeners[i]) == wl)
+            if (find(w, next->conf->listeners[i]) == wl)
                 still = next->conf->listeners[i];
         if (still)
             adopt(wl, next, still);
@@ -335,7 +343,6 @@ void listeners_drain(struct worker *w)
 void listeners_sweep(struct worker *w)
 {
     wf_ms now = env_now(w->env);
-    bool ended = false;
     LIST_EACH (&w->listeners_draining, n) {
         struct wlistener *wl = container_of(n, struct wlistener, node);
         if (now >= wl->drain_until - drain_time(wl->listener) / 2)
@@ -349,10 +356,7 @@ void listeners_sweep(struct worker *w)
         }
         list_remove(&wl->node);
         wlistener_unref(wl);
-        ended = true;
     }
-    if (ended)
-        clusters_update(w); /* some may have been kept for it alone */
 }
 
 void listeners_close(struct worker *w)

@@ -145,7 +145,7 @@ static void stream_end(struct stream *s)
     if (s->retry_counted)
         s->cluster->retries--;
     if (s->cluster)
-        cluster_unref(s->cluster);
+        cluster_drop(s->cluster);
     s->cluster = NULL;
     w->stream_count--;
     metric_set_value(s->wl->stats.rq_active, (int64_t)--s->wl->stream_count);

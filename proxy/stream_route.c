@@ -301,12 +301,12 @@ void stream_route_forward(struct stream *s)
 {
     const struct route *r = s->route;
     s->weighted = route_cluster_pick(r->clusters, r->cluster_count, r->weight_total, s->random);
-    struct up_cluster *c = cluster_get(s->w, s->weighted->cluster);
+    struct up_cluster *c = cluster_take(s->w, s->conf->conf, s->weighted->cluster);
     if (!c) {
         stream_reply(s, 503, FLAG_NC, S("cluster_not_found"), S(""));
         return;
     }
-    s->cluster = cluster_ref(c);
+    s->cluster = c;
     affinity(s);
     request_changes(s);
     if (!rewrite(s)) {

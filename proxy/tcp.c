@@ -362,7 +362,7 @@ static void down_close(void *ctx, const struct err *why)
         t->flags |= FLAG_DC;
     finish(t);
     if (t->cluster)
-        cluster_unref(t->cluster);
+        cluster_drop(t->cluster);
     wconf_unref(t->conf);
     down_conn_gone(&t->c);
     mem_free(t);
@@ -413,11 +413,12 @@ void down_tcp_accept(struct worker *w, struct wlistener *wl, const struct filter
     if (chain->tcp_cluster_count)
         t->weighted = route_cluster_pick(chain->tcp_clusters, chain->tcp_cluster_count,
                                          chain->tcp_weight_total, rng_next(&w->rng));
-    struct up_cluster *c = t->weighted ? cluster_get(w, t->weighted->cluster) : NULL;
+    struct up_cluster *c =
+        t->weighted ? cluster_take(w, t->conf->conf, t->weighted->cluster) : NULL;
     if (!c) {
         refuse(t, FLAG_NC);
         return;
     }
-    t->cluster = cluster_ref(c);
+    t->cluster = c;
     connect_next(t, NULL);
 }

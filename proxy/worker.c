@@ -65,6 +65,7 @@ static void sweep(struct env_timer *t)
     }
     pool_sweep(w, now);
     listeners_sweep(w);
+    clusters_sweep(w);
     if (w->conn_count || !list_empty(&w->up_conns) || !list_empty(&w->listeners_draining))
         worker_sweep_start(w);
 }

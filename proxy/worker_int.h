@@ -54,8 +54,9 @@ struct worker {
     struct rng rng;
     struct wconf *conf; /* NULL: none yet */
     struct list listeners, listeners_draining;
-    struct map clusters; /* name -> struct up_cluster */
-    struct list conns;   /* struct down_conn */
+    struct map clusters;  /* name -> struct up_cluster */
+    size_t leaving_count; /* of clusters */
+    struct list conns;    /* struct down_conn */
     size_t conn_count;
     uint64_t conn_id;
     bool draining, closing;

@@ -122,6 +122,14 @@ static struct reg_checkpoint checkpoint_of(const struct snapshot_file *f)
     return c;
 }
 
+static _Noreturn void restore_failed(const struct reg_node *n, const struct err *err)
+{
+    wf_die("registry %s: %s%s", n->dir, err->msg,
+           n->opt.member_count > 1 ? ": move the directory away and start again with an empty one: "
+                                     "the node catches up before it votes"
+                                   : "");
+}
+
 /* At start with the newest snapshot, and when a leader sent one. The store may be newer: entries
  * that it has are skipped when they come again. */
 static int fsm_restore(struct raft_fsm *fsm, struct raft_buffer *buf)
@@ -132,13 +140,13 @@ static int fsm_restore(struct raft_fsm *fsm, struct raft_buffer *buf)
     char path[SNAPSHOT_PATH_BYTES];
     uint64_t applied, term;
     if (!snapshot_file_decode(slice_mem(buf->base, buf->len), &f, &err))
-        wf_die("registry %s: %s", n->dir, err.msg);
+        restore_failed(n, &err);
     reg_store_applied(n->store, &applied, &term);
     if (applied < f.index) {
         struct reg_checkpoint c = checkpoint_of(&f);
         snapshot_file_path(n->dir, f.index, snapshot_file_tag(&f), path);
         if (!reg_store_restore(n->store, path, &c, &err))
-            wf_die("registry %s: %s", n->dir, err.msg);
+            restore_failed(n, &err);
         LOG_INFO("registry.restored", F_U64("node", n->opt.id), F_U64("index", f.index));
         applied = f.index;
         /* Writes of ours may be in what was skipped: sent again, they are answered from memory. */
