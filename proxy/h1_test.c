@@ -884,8 +884,8 @@ static void swap(struct world *w, void (*tune)(struct parts *p))
     conf_unref(next);
 }
 
-/* Wrong: a request that was routed and waits, for a fault's delay or for its retry, finds its cluster
- * gone although the endpoints live. */
+/* Wrong: a request that was routed and waits, for a fault's delay or for its retry, finds its
+ * cluster gone although the endpoints live. */
 static void test_cluster_goes_while_waiting(void **state)
 {
     (void)state;

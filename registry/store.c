@@ -253,7 +253,7 @@ bool store_file_fill(struct reg_store *s, struct err *err)
     return true;
 }
 
-/* A page behind the end of the file would be a SIGBUS. What we leave is filled up, so it was cut. */
+/* A page behind the end of the file would be a SIGBUS. What we leave is filled up: it was cut. */
 static bool file_is_whole(struct reg_store *s, struct err *err)
 {
     uint64_t have, want = store_used_bytes(s);

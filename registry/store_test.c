@@ -430,8 +430,8 @@ static void test_cut_file_is_found(void **state)
     begin_anew(f);
 }
 
-/* One page more in both meta pages of the image, where LMDB's mm_last_pg is: as LMDB leaves it when it
- * took a page and gave it back in one transaction. Makes the checkpoint's hash right again. */
+/* One page more in both meta pages of the image, where LMDB's mm_last_pg is: as LMDB leaves it when
+ * it took a page and gave it back in one transaction. Makes the checkpoint's hash right again. */
 static void claim_a_page(const char *path, struct reg_checkpoint *c)
 {
     enum { PAGE = 4096, LAST_PG = 136 };
@@ -452,8 +452,8 @@ static void claim_a_page(const char *path, struct reg_checkpoint *c)
     mem_free(image);
 }
 
-/* Wrong: a good image that is shorter than its pages is refused as cut; or the file that was made of
- * it is, at the next start. */
+/* Wrong: a good image that is shorter than its pages is refused as cut; or the file that was made
+ * of it is, at the next start. */
 static void test_short_image_is_filled(void **state)
 {
     struct fixture *f = *state;

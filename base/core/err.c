@@ -89,6 +89,7 @@ static enum err_code code_of_errno(int errnum)
     case ENOENT:
         return ERR_NOT_FOUND;
     case EEXIST:
+    case EADDRINUSE:
         return ERR_EXISTS;
     default:
         return ERR_IO;

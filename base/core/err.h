@@ -44,7 +44,8 @@ bool err_set(struct err *err, enum err_code code, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));
 /* Puts "context: " in front; keeps the code. */
 bool err_wrap(struct err *err, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
-/* "context: strerror(errnum)" as ERR_IO, or ERR_NOT_FOUND for ENOENT, ERR_EXISTS for EEXIST. */
+/* "context: strerror(errnum)" as ERR_IO, or ERR_NOT_FOUND for ENOENT, ERR_EXISTS for EEXIST and
+ * EADDRINUSE. */
 bool err_errno(struct err *err, int errnum, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));
 void err_clear(struct err *err);

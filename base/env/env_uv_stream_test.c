@@ -472,10 +472,10 @@ static void test_reuse_port(void **state)
     a = *env_listener_addr(first);
     assert_non_null(env_listen(w.env, &a, &opt, on_accept, &w, &err));
     assert_null(env_listen(w.env, &a, NULL, on_accept, &w, &err));
-    assert_int_equal(err.code, ERR_IO);
+    assert_int_equal(err.code, ERR_EXISTS);
     opt.first = true;
     assert_null(env_listen(w.env, &a, &opt, on_accept, &w, &err));
-    assert_int_equal(err.code, ERR_IO);
+    assert_int_equal(err.code, ERR_EXISTS);
     world_fini(&w);
 }
 

@@ -62,15 +62,13 @@ static void check_name(const char *flag, struct slice name)
         refuse(flag, "wants letters, digits, - _ . and at most 253 of them");
 }
 
-static void check_address(struct slice ip)
+static bool parse_ip(struct slice ip, struct env_addr *ret)
 {
     struct err err = {0};
-    struct env_addr addr;
     char text[ENV_ADDR_TEXT];
     bool v6 = memchr(ip.p, ':', ip.n) != NULL;
     int n = snprintf(text, sizeof(text), v6 ? "[%.*s]:0" : "%.*s:0", SLICE(ip));
-    if ((size_t)n >= sizeof(text) || !env_addr_parse(&addr, slice_of(text), &err))
-        refuse("--address", "wants the workload's IP address, without a port");
+    return (size_t)n < sizeof(text) && env_addr_parse(ret, slice_of(text), &err);
 }
 
 static void parse_servers(struct proxy_options *o, const char *text)
@@ -214,13 +212,10 @@ static void parse(struct proxy_options *o, int argc, char **argv)
         refuse("--type", "sidecar or router");
     check_name("--name", o->name);
     check_name("--namespace", o->ns);
-    check_address(o->address);
+    struct env_addr unused;
+    if (!parse_ip(o->address, &unused))
+        refuse("--address", "wants the workload's IP address, without a port");
 }
-
-struct program {
-    struct proxy *proxy;
-    struct env_listener *claim;
-};
 
 static void on_visitor(void *ctx, struct env_stream *es)
 {
@@ -231,41 +226,35 @@ static void on_visitor(void *ctx, struct env_stream *es)
 
 /* A second proxy of the workload would share its ports (SO_REUSEPORT) and take half of its traffic
  * unnoticed. So the workload's address is claimed, by the name of an abstract socket, which goes
- * with the process and is of one network namespace, as ports are. */
-static bool claim(struct program *m, struct env *env, const struct proxy_options *o,
+ * with the process and is of one network namespace, as ports are. false: somebody has it. */
+static bool claim(struct env *env, const struct proxy_options *o, struct env_listener **ret,
                   struct err *err)
 {
-    char name[ENV_ADDR_TEXT];
-    struct env_addr at;
+    struct err why = {0};
+    struct env_addr ip, at;
+    char name[ENV_ADDR_TEXT + 32], text[ENV_ADDR_TEXT];
+    bool ok = parse_ip(o->address, &ip);
     int n = snprintf(name, sizeof(name), "unix:@weft-proxy/%.*s/%.*s", SLICE(o->type),
-                     SLICE(o->address));
-    if (!env_addr_parse(&at, slice_mem(name, (size_t)n), err))
-        return false;
-    m->claim = env_listen(env, &at, NULL, on_visitor, NULL, err);
-    return m->claim ||
-           err_set(err, ERR_EXISTS,
-                   "another %.*s runs for %.*s on this machine: end it, or give --address of "
-                   "another workload",
-                   SLICE(o->type), SLICE(o->address));
+                     SLICE(env_addr_format(&ip, text)));
+    ok = ok && env_addr_parse(&at, slice_mem(name, (size_t)n), &why);
+    *ret = ok ? env_listen(env, &at, NULL, on_visitor, NULL, &why) : NULL;
+    if (why.code == ERR_EXISTS)
+        return err_set(err, ERR_EXISTS,
+                       "another %.*s runs for %.*s on this machine: end it, or give --address of "
+                       "another workload",
+                       SLICE(o->type), SLICE(o->address));
+    if (!*ret)
+        LOG_WARN("proxy.claim.failed", F_STR("address", o->address), F_ERR(&why));
+    return true;
 }
 
-static void release(struct program *m)
-{
-    if (m->claim)
-        env_listener_close(m->claim);
-    m->claim = NULL;
-}
-
-/* The successor may start while this one drains. */
 static void on_signal(void *ctx, int signum)
 {
-    struct program *m = ctx;
-    if (signum == SIGTERM && !m->proxy->draining) {
-        release(m);
-        proxy_drain(m->proxy);
-    } else {
-        env_uv_stop(m->proxy->env);
-    }
+    struct proxy *p = ctx;
+    if (signum == SIGTERM && !p->draining)
+        proxy_drain(p);
+    else
+        env_uv_stop(p->env);
 }
 
 /* What is left after draining is a resolver or a disk that does not answer. */
@@ -287,13 +276,13 @@ int main(int argc, char **argv)
         .workers = cores > 0 && cores <= PROXY_WORKERS_MAX ? (size_t)cores : 1,
     };
     parse(&o, argc, argv);
-    struct program m = {.proxy = MEM_NEW(struct proxy)};
-    struct proxy *p = m.proxy;
+    struct proxy *p = MEM_NEW(struct proxy);
+    struct env_listener *claimed = NULL;
     struct env *env = env_uv_new(&err);
-    bool ok = env && claim(&m, env, &o, &err);
+    bool ok = env && claim(env, &o, &claimed, &err);
     if (ok) {
-        env_uv_on_signal(env, SIGTERM, on_signal, &m);
-        env_uv_on_signal(env, SIGINT, on_signal, &m);
+        env_uv_on_signal(env, SIGTERM, on_signal, p);
+        env_uv_on_signal(env, SIGINT, on_signal, p);
         ok = proxy_start(p, env, &o, &err);
     }
     if (ok)
@@ -302,7 +291,8 @@ int main(int argc, char **argv)
         fprintf(stderr, "weft-proxy: %s\n", err.msg);
     signal(SIGALRM, on_late);
     alarm(PROXY_END_SECONDS_MAX);
-    release(&m);
+    if (claimed)
+        env_listener_close(claimed);
     if (p->env)
         proxy_stop(p);
     if (env)

@@ -176,6 +176,50 @@ static void test_status_subresource(void **state)
            "\"x\":1");
 }
 
+#define SHOP "/api/v1/namespaces/shop"
+#define SHOP_BODY "{\"apiVersion\":\"v1\",\"kind\":\"Namespace\",\"metadata\":{\"name\":\"shop\"}}"
+#define SHOP_VS "/apis/networking.istio.io/v1/namespaces/shop/virtualservices"
+
+/* Wrong: a batch deletes a namespace and leaves orphans, or puts something into it. */
+static void test_namespace_in_a_batch(void **state)
+{
+    struct fixture *f = *state;
+    expect(f, 201, "POST", "/api/v1/namespaces", JSON, SHOP_BODY, NULL);
+    expect(f, 201, "POST", SHOP_VS, JSON, VS_BODY("a", "1"), NULL);
+    expect(f, 201, "POST", SHOP_VS, JSON, VS_BODY("b", "1"), NULL);
+    expect(
+        f, 404, "POST", "/weft/v1/batch", JSON,
+        "{\"items\":[" ITEM("delete", SHOP_BODY) ",{\"verb\":\"create\",\"object\":{\"apiVersion\":"
+                                                 "\"v1\",\"kind\":\"Service\",\"metadata\":{"
+                                                 "\"name\":\"s\",\"namespace\":\"shop\"},\"spec\":{"
+                                                 "\"ports\":[{\"port\":80}]}}}]}",
+        "namespaces");
+    expect(f, 200, "GET", SHOP_VS "/a", "", "", NULL);
+    expect(
+        f, 200, "POST", "/weft/v1/batch", JSON,
+        "{\"items\":[{\"verb\":\"delete\",\"object\":{\"apiVersion\":\"networking.istio.io/v1\","
+        "\"kind\":\"VirtualService\",\"metadata\":{\"name\":\"b\",\"namespace\":\"shop\"}}}," ITEM(
+            "delete", SHOP_BODY) "]}",
+        "\"name\":\"shop\"");
+    assert_null(strstr(text(f), "\"name\":\"a\"")); /* the answer is of what was asked for */
+    expect(f, 200, "GET", "/apis/networking.istio.io/v1/virtualservices", "", "", "\"items\":[]");
+    expect(f, 404, "GET", SHOP, "", "", NULL);
+}
+
+/* Wrong: a deletion that names no object by itself deletes one, or another than was meant. */
+static void test_deletions_that_are_none(void **state)
+{
+    struct fixture *f = *state;
+    expect(f, 201, "POST", "/api/v1/namespaces", JSON, SHOP_BODY, NULL);
+    expect(f, 201, "POST", SHOP_VS, JSON, VS_BODY("a", "1"), NULL);
+    expect(f, 501, "DELETE", SHOP "/status", "", "", NULL);
+    expect(f, 501, "DELETE", SHOP_VS "/a/status", "", "", NULL);
+    expect(f, 501, "DELETE", "/api/v1/namespaces", "", "", NULL);
+    expect(f, 409, "DELETE", SHOP_VS "/a", JSON, "{\"preconditions\":{\"uid\":\"another\"}}",
+           "uid");
+    expect(f, 200, "GET", SHOP_VS "/a", "", "", NULL);
+}
+
 static void test_namespace_takes_its_objects_along(void **state)
 {
     struct fixture *f = *state;
@@ -219,8 +263,6 @@ static size_t count_services(struct fixture *f, const char *ns)
     return n;
 }
 
-#define SHOP "/api/v1/namespaces/shop"
-
 /* Wrong: what holds more than one entry does cannot be deleted; or a deletion that is refused has
  * begun. */
 static void test_large_deletions(void **state)
@@ -237,6 +279,9 @@ static void test_large_deletions(void **state)
     expect(f, 403, "DELETE", "/api/v1/namespaces/default", "", "", "may not be deleted");
     assert_int_equal(count_services(f, "shop"), COUNT);
     expect(f, 200, "DELETE", SHOP "/services?labelSelector=even%3D1", "", "", "Success");
+    assert_int_equal(count_services(f, "shop"), COUNT / 2);
+    expect(f, 429, "POST", "/weft/v1/batch", JSON, "{\"items\":[" ITEM("delete", SHOP_BODY) "]}",
+           "delete the namespace by itself");
     assert_int_equal(count_services(f, "shop"), COUNT / 2);
     expect(f, 200, "DELETE", SHOP, "", "", "\"name\":\"shop\"");
     expect(f, 404, "GET", SHOP, "", "", NULL);
@@ -323,6 +368,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_status_subresource, setup, teardown),
         cmocka_unit_test_setup_teardown(test_namespace_takes_its_objects_along, setup, teardown),
         cmocka_unit_test_setup_teardown(test_large_deletions, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_namespace_in_a_batch, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_deletions_that_are_none, setup, teardown),
         cmocka_unit_test_setup_teardown(test_watch_from_a_revision, setup, teardown),
         cmocka_unit_test_setup_teardown(test_watch_initial_events_and_gone, setup, teardown),
         cmocka_unit_test_setup_teardown(test_future_revision_waits, setup, teardown),

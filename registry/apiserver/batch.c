@@ -56,7 +56,7 @@ static json_t *warnings_json(const struct kind_report *report)
 static void done_batch(struct write *w, reg_rev revision)
 {
     json_t *items = json_array();
-    for (size_t i = 0; i < w->items.n; i++)
+    for (size_t i = 0; i < w->given; i++)
         json_array_append_new(items, item_json(&w->items.p[i], w->dry_run));
     json_t *body = json_pack("{s:I,s:b,s:o,s:o}", "revision", (json_int_t)revision, "dryRun",
                              w->dry_run, "items", items, "warnings", warnings_json(&w->report));

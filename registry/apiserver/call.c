@@ -194,11 +194,15 @@ static void call_run(struct api_call *c)
         }
         break;
     case HTTP_DELETE:
-        if (named)
+        if (named && c->sub == API_SUB_NONE) {
             api_write_delete(c);
-        else
+            return;
+        }
+        if (!named && c->kind->id != KIND_NAMESPACE) {
             api_delete_collection(c);
-        return;
+            return;
+        }
+        break;
     default:
         break;
     }

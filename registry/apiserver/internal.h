@@ -3,7 +3,8 @@
  *   call.c       path and query -> struct api_call, dispatch
  *   respond.c    objects, lists, Table, Status
  *   read.c       get and list          watch.c    watch
- *   write.c      one object            batch.c    many in one entry
+ *   write.c      changes               batch.c    many in one request
+ *   item.c       what an object becomes  expand.c   what deletions take along
  *   discovery.c  what there is         mesh.c     /weft/v1, weft.dev
  */
 #ifndef WEFT_REGISTRY_APISERVER_INTERNAL_H

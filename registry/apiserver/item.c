@@ -39,6 +39,11 @@ static bool expectation(const struct item *it, struct err *err)
                        it->kind->group, SLICE(it->name));
     if (it->verb != ITEM_CREATE && it->verb != ITEM_APPLY && !it->before)
         return missing(it, err);
+    if (it->uid.n && !slice_eq(it->uid, json_str(it->before, "metadata.uid")))
+        return err_set(err, ERR_CONFLICT,
+                       "preconditions.uid: %s%s%s \"%.*s\" is another object by now (%.*s)",
+                       it->kind->plural, dot, it->kind->group, SLICE(it->name),
+                       SLICE(json_str(it->before, "metadata.uid")));
     if (it->expected && it->expected != it->before_rev)
         return err_set(err, ERR_CONFLICT,
                        "Operation cannot be fulfilled on %s%s%s \"%.*s\": the object has been "
@@ -202,10 +207,9 @@ static bool namespace_there(struct write *w, const struct item *it, struct reg_t
     struct slice key;
     if (!it->kind->namespaced)
         return true;
-    for (size_t i = 0; i < w->items.n; i++)
-        if (w->items.p[i].kind->id == KIND_NAMESPACE && slice_eq(w->items.p[i].name, it->ns) &&
-            w->items.p[i].verb != ITEM_DELETE)
-            return true;
+    for (size_t i = 0; i < w->given; i++)
+        if (w->items.p[i].kind->id == KIND_NAMESPACE && slice_eq(w->items.p[i].name, it->ns))
+            return w->items.p[i].verb != ITEM_DELETE;
     return kind_key(&kinds[KIND_NAMESPACE], S(""), it->ns, &w->arena, &key, NULL) &&
            reg_get(txn, key, &o);
 }

@@ -20,20 +20,20 @@ static void write_leave(struct write *w)
     w->srv = NULL;
 }
 
-static void items_clear(struct write *w)
+void write_items_cut(struct write *w, size_t n)
 {
-    for (size_t i = 0; i < w->items.n; i++) {
+    for (size_t i = n; i < w->items.n; i++) {
         json_decref(w->items.p[i].input);
         json_decref(w->items.p[i].before);
         json_decref(w->items.p[i].after);
     }
-    w->items.n = 0;
+    w->items.n = n;
 }
 
 static void write_fini(struct write *w)
 {
     write_leave(w);
-    items_clear(w);
+    write_items_cut(w, 0);
     vec_fini(&w->items);
     kind_report_fini(&w->report);
     buf_fini(&w->values);
@@ -77,6 +77,7 @@ struct write *write_new(struct apiserver *s, struct http_request *req)
 
 struct item *write_item(struct write *w)
 {
+    w->given++;
     return vec_push(&w->items);
 }
 
@@ -97,7 +98,7 @@ void write_refuse(struct write *w, const struct err *err)
     if (w->refused) {
         api_respond_invalid(w->req, w->refused->kind, w->refused->name, &w->report);
     } else {
-        if (w->items.n == 1) {
+        if (w->given == 1) {
             c.kind = w->items.p[0].kind;
             c.name = w->items.p[0].name;
         }
@@ -166,23 +167,22 @@ static bool lost_a_race(const struct write *w)
     return race && w->tries < API_WRITE_RETRIES;
 }
 
-static void delete_gathered(struct write *w);
-
 static void write_committed(struct reg_write *r)
 {
     struct write *w = container_of(r, struct write, reg);
-    bool done = r->err.code == ERR_NONE, again = !done && lost_a_race(w);
-    w->tries = done ? 0 : w->tries;
-    if (!w->srv || !w->req) /* nobody waits for the answer */
+    bool done = r->err.code == ERR_NONE;
+    if (!w->srv || !w->req) { /* nobody waits for the answer */
         write_fini(w);
-    else if (done && !w->left)
+    } else if (done && !w->left) {
         write_finish(w, r->revision);
-    else if (w->deletion && (done || again))
-        delete_gathered(w);
-    else if (again)
+    } else if (done) {
+        w->tries = 0;
+        write_run(w);
+    } else if (lost_a_race(w)) {
         write_run(w); /* somebody was faster: read again; a client's own expectation fails then */
-    else
+    } else {
         write_refuse(w, &r->err);
+    }
 }
 
 static bool write_prepare(struct write *w, reg_rev *ret_revision, struct err *err)
@@ -193,6 +193,7 @@ static bool write_prepare(struct write *w, reg_rev *ret_revision, struct err *er
     w->refused = NULL;
     if (!reg_txn_begin(w->srv->store, &txn, err))
         return false;
+    ok = write_expand(w, &txn, err);
     for (size_t i = 0; i < w->items.n && ok; i++) {
         size_t known = w->report.count;
         ok = item_prepare(w, &w->items.p[i], &txn, err);
@@ -269,6 +270,7 @@ static struct write *write_of_call(const struct api_call *c)
     return w;
 }
 
+/* Its names are the request's: without a request nobody looks at them. */
 static struct item *item_of_call(struct write *w, const struct api_call *c, enum item_verb verb)
 {
     struct item *it = write_item(w);
@@ -276,8 +278,8 @@ static struct item *item_of_call(struct write *w, const struct api_call *c, enum
         .verb = verb,
         .sub = c->sub,
         .kind = c->kind,
-        .ns = c->kind->namespaced ? arena_dup(&w->arena, c->ns) : S(""),
-        .name = arena_dup(&w->arena, c->name),
+        .ns = c->kind->namespaced ? c->ns : S(""),
+        .name = c->name,
     };
     return it;
 }
@@ -445,84 +447,12 @@ static bool delete_options(struct api_call *c, struct write *w, struct item *it,
     if (!o)
         return false;
     struct slice rv = json_str(o, "preconditions.resourceVersion");
+    if (it)
+        it->uid = arena_dup(c->req->arena, json_str(o, "preconditions.uid"));
     w->dry_run = w->dry_run || slice_eq(json_str(o, "dryRun[0]"), S("All"));
     bool ok = !rv.n || !it || slice_u64(rv, &it->expected);
     json_decref(o);
     return ok ? true : err_set(err, ERR_INVALID, "preconditions.resourceVersion: no revision");
-}
-
-struct gather {
-    struct write *w;
-    const struct kind *kind;
-    const struct selector *selector;
-};
-
-static bool gather_one(void *ctx, const struct reg_object *o)
-{
-    struct gather *g = ctx;
-    const struct kind *k;
-    struct slice ns, name;
-    json_t *object = api_object_as(g->kind, S(""), o);
-    bool match = !g->selector || selector_match(g->selector, object);
-    json_decref(object);
-    if (!match || !kind_key_parse(o->key, &k, &ns, &name))
-        return true;
-    struct item *it = write_item(g->w);
-    *it = (struct item){.verb = ITEM_DELETE,
-                        .kind = k,
-                        .ns = arena_dup(&g->w->arena, ns),
-                        .name = arena_dup(&g->w->arena, name)};
-    return g->w->items.n <= WRITE_ITEMS_MAX;
-}
-
-/* What lives in a namespace goes with it. */
-static void gather_namespace(struct write *w, struct reg_txn *txn, struct slice ns)
-{
-    for (size_t i = 0; i < KIND_COUNT; i++) {
-        struct gather g = {.w = w, .kind = &kinds[i]};
-        if (!kinds[i].namespaced)
-            continue;
-        struct slice prefix = arena_printf(&w->arena, "%s%s%s/%.*s/", kinds[i].plural,
-                                           kinds[i].group[0] ? "." : "", kinds[i].group, SLICE(ns));
-        reg_scan(txn, prefix, S(""), gather_one, &g);
-    }
-}
-
-static bool gather(struct write *w, struct err *err)
-{
-    const struct api_call *c = w->deletion;
-    struct reg_txn txn;
-    if (!reg_txn_begin(w->srv->store, &txn, err))
-        return false;
-    if (c->name.n) {
-        gather_namespace(w, &txn, c->name);
-    } else {
-        struct gather g = {.w = w, .kind = c->kind, .selector = &c->selector};
-        reg_scan(&txn, api_prefix(c), S(""), gather_one, &g);
-    }
-    reg_txn_end(&txn);
-    return true;
-}
-
-/* A namespace goes with the last of what is in it; before, it is only looked at. */
-static void delete_gathered(struct write *w)
-{
-    struct api_call *c = w->deletion;
-    struct err err = {0};
-    reg_rev expected = w->items.n ? w->items.p[0].expected : 0;
-    items_clear(w);
-    if (c->name.n)
-        item_of_call(w, c, ITEM_DELETE)->expected = expected;
-    if (!gather(w, &err)) {
-        write_refuse(w, &err);
-        return;
-    }
-    w->left = w->items.n > WRITE_ITEMS_MAX;
-    if (w->left)
-        w->items.n = WRITE_ITEMS_MAX;
-    if (w->left && c->name.n)
-        w->items.p[0].held = true;
-    write_run(w);
 }
 
 static void delete_refuse(struct api_call *c, struct write *w, const struct err *err)
@@ -537,13 +467,11 @@ void api_write_delete(struct api_call *c)
     struct write *w = write_of_call(c);
     if (!w)
         return;
-    w->deletion = c->kind->id == KIND_NAMESPACE ? c : NULL;
-    if (!delete_options(c, w, item_of_call(w, c, ITEM_DELETE), &err))
-        delete_refuse(c, w, &err);
-    else if (w->deletion)
-        delete_gathered(w);
-    else
+    w->deletion = c;
+    if (delete_options(c, w, item_of_call(w, c, ITEM_DELETE), &err))
         write_run(w);
+    else
+        delete_refuse(c, w, &err);
 }
 
 void api_delete_collection(struct api_call *c)
@@ -554,7 +482,7 @@ void api_delete_collection(struct api_call *c)
         return;
     w->deletion = c;
     if (delete_options(c, w, NULL, &err))
-        delete_gathered(w);
+        write_run(w);
     else
         delete_refuse(c, w, &err);
 }

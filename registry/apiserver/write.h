@@ -27,6 +27,7 @@ struct item {
     struct slice ns, name;
     json_t *input;    /* object or patch; owned */
     reg_rev expected; /* by the client; 0 = none */
+    struct slice uid; /* likewise; empty = none */
     bool held;        /* checked now, written in a later entry */
     /* Filled by item_prepare. */
     struct slice key;
@@ -42,7 +43,8 @@ struct write {
     struct apiserver *srv;    /* NULL: the server is gone */
     struct http_request *req; /* NULL: the client is gone */
     struct arena arena;       /* of texts that outlive the request */
-    VEC(struct item) items;
+    VEC(struct item) items;   /* the client's; behind them what deletions take along */
+    size_t given;             /* the client's */
     struct kind_report report;
     struct item *refused; /* whose report it is */
     int unknown_fields;
@@ -53,10 +55,8 @@ struct write {
     struct reg_op *ops;
     size_t op_count;
     struct buf values;
-    /* A deletion by selection: what is left is gathered anew until nothing is. The call is of the
-     * request. */
-    struct api_call *deletion;
-    bool left;
+    struct api_call *deletion; /* of the request; NULL: no deletion, or one in a batch */
+    bool left;                 /* the deletion goes on in another entry */
     /* Answers when everything is done. */
     void (*done)(struct write *w, reg_rev revision);
 };
@@ -65,6 +65,10 @@ struct write {
  * many are under way, and the request was answered so. */
 struct write *write_new(struct apiserver *s, struct http_request *req);
 struct item *write_item(struct write *w);
+void write_items_cut(struct write *w, size_t n); /* drops all but the first n */
+/* Adds what deletions take along (expand.c). Of more than an entry holds: a deletion of its own
+ * goes on in another entry (`left`), a batch is refused. */
+bool write_expand(struct write *w, struct reg_txn *txn, struct err *err);
 /* Reads, merges, defaults, validates, proposes; answers in the end. */
 void write_run(struct write *w);
 /* Answers with the failure (or with w->report, when an object was refused) and ends the write. */
