@@ -2,6 +2,7 @@
 #include <string.h>
 
 #include "base/core/assert.h"
+#include "base/core/hash.h"
 #include "base/wire/grpc.h"
 #include "base/wire/path.h"
 #include "proxy/fault.h"
@@ -45,23 +46,12 @@ static void strip(struct headers *hs)
     hs->n = kept;
 }
 
-/* A version 4 UUID. */
 static struct slice uuid(struct stream *s)
 {
-    static const char digits[] = "0123456789abcdef";
     uint64_t random[2] = {rng_next(&s->w->rng), rng_next(&s->w->rng)};
-    char *p = arena_alloc(&s->arena, 36);
-    for (size_t i = 0, nibble = 0; i < 36; i++) {
-        if (i == 8 || i == 13 || i == 18 || i == 23) {
-            p[i] = '-';
-            continue;
-        }
-        p[i] = digits[random[nibble / 16] >> (nibble % 16 * 4) & 15];
-        nibble++;
-    }
-    p[14] = '4';
-    p[19] = digits[8 | (random[1] >> 60 & 3)];
-    return (struct slice){p, 36};
+    char *p = arena_alloc(&s->arena, UUID_BYTES);
+    uuid_encode(p, (const uint8_t *)random);
+    return (struct slice){p, UUID_BYTES};
 }
 
 static struct slice peer_ip(struct stream *s)

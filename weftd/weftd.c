@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "api/status.h"
+#include "base/core/hash.h"
 #include "base/core/log.h"
 #include "base/env/env_uv.h"
 
@@ -24,14 +25,17 @@ static void seed_done(struct reg_write *w)
 static void seed_run(struct env_timer *t)
 {
     struct weftd *d = container_of(t, struct weftd, seed);
-    char now[STATUS_TIME_BYTES];
+    char now[STATUS_TIME_BYTES], uid[UUID_BYTES];
+    uint8_t random[16];
     for (size_t i = 0; i < ARRAY_LEN(seed_names); i++) {
+        env_random(d->env, random, sizeof(random));
+        uuid_encode(uid, random);
         int n = snprintf(d->seed_values[i], sizeof(d->seed_values[i]),
                          "{\"apiVersion\":\"v1\",\"kind\":\"Namespace\",\"metadata\":{"
                          "\"creationTimestamp\":\"%s\",\"generation\":1,"
-                         "\"name\":\"%s\",\"uid\":\"00000000-0000-4000-8000-00000000000%zu\"},"
+                         "\"name\":\"%s\",\"uid\":\"%.*s\"},"
                          "\"status\":{\"phase\":\"Active\"}}",
-                         status_time(env_wall_ms(d->env), now), seed_names[i], i);
+                         status_time(env_wall_ms(d->env), now), seed_names[i], UUID_BYTES, uid);
         d->seed_ops[i].value = slice_mem(d->seed_values[i], (size_t)n);
     }
     d->seed_ops[0].key = S("namespaces//default");

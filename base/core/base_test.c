@@ -87,14 +87,17 @@ static void test_xxh3(void **state)
     assert_true(hash_bytes_seed(S("abc"), 0) == hash_bytes(S("abc")));
 }
 
-static void test_hex(void **state)
+/* Wrong: names that are to be unique are not UUIDs to others. */
+static void test_uuid(void **state)
 {
-    char out[9];
     (void)state;
-    hex_encode(out, "\x00\x1F\xA0\xFF", 4);
-    assert_string_equal(out, "001fa0ff");
-    hex_encode(out, NULL, 0);
-    assert_string_equal(out, "");
+    uint8_t ones[16];
+    char uuid[UUID_BYTES];
+    memset(ones, 0xFF, sizeof(ones));
+    uuid_encode(uuid, ones);
+    assert_memory_equal(uuid, "ffffffff-ffff-4fff-bfff-ffffffffffff", UUID_BYTES);
+    uuid_encode(uuid, (const uint8_t[16]){0x01, 0x23, 0x45, 0x67, 0x89, 0xab, 0xcd, 0xef});
+    assert_memory_equal(uuid, "01234567-89ab-4def-8000-000000000000", UUID_BYTES);
 }
 
 /* Errors. */
@@ -282,16 +285,11 @@ static void test_fail_stop(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_crc32c_vectors),
-        cmocka_unit_test(test_crc32c_ways),
-        cmocka_unit_test(test_siphash),
-        cmocka_unit_test(test_xxh3),
-        cmocka_unit_test(test_hex),
-        cmocka_unit_test(test_err_wraps),
-        cmocka_unit_test(test_err_cuts),
-        cmocka_unit_test(test_err_codes),
-        cmocka_unit_test(test_regex),
-        cmocka_unit_test(test_regex_linear),
+        cmocka_unit_test(test_crc32c_vectors), cmocka_unit_test(test_crc32c_ways),
+        cmocka_unit_test(test_siphash),        cmocka_unit_test(test_xxh3),
+        cmocka_unit_test(test_uuid),           cmocka_unit_test(test_err_wraps),
+        cmocka_unit_test(test_err_cuts),       cmocka_unit_test(test_err_codes),
+        cmocka_unit_test(test_regex),          cmocka_unit_test(test_regex_linear),
         cmocka_unit_test(test_fail_stop),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

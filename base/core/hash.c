@@ -157,13 +157,16 @@ uint32_t crc32c(uint32_t crc, const void *p, size_t n)
 }
 #endif
 
-void hex_encode(char *dst, const void *p, size_t n)
+void uuid_encode(char dst[UUID_BYTES], const uint8_t random[16])
 {
     static const char digits[] = "0123456789abcdef";
-    const unsigned char *bytes = p;
-    for (size_t i = 0; i < n; i++) {
-        dst[2 * i] = digits[bytes[i] >> 4];
-        dst[2 * i + 1] = digits[bytes[i] & 15];
+    char *p = dst;
+    for (size_t i = 0; i < 16; i++) {
+        if (i == 4 || i == 6 || i == 8 || i == 10)
+            *p++ = '-';
+        *p++ = digits[random[i] >> 4];
+        *p++ = digits[random[i] & 15];
     }
-    dst[2 * n] = '\0';
+    dst[14] = '4';
+    dst[19] = digits[8 | (random[8] >> 4 & 3)];
 }

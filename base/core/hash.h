@@ -28,7 +28,8 @@ uint32_t crc32c(uint32_t crc, const void *p, size_t n);
 /* The same without special instructions. */
 uint32_t crc32c_portable(uint32_t crc, const void *p, size_t n);
 
-/* Lower-case hex of n bytes into dst (2n + 1 bytes, NUL-terminated). */
-void hex_encode(char *dst, const void *p, size_t n);
+/* A UUID of version 4 (RFC 9562 §5.4) of 16 random bytes: 36 characters, no NUL. */
+#define UUID_BYTES 36
+void uuid_encode(char dst[UUID_BYTES], const uint8_t random[16]);
 
 #endif

@@ -125,15 +125,13 @@ static bool same_place(const struct item *it, const json_t *next, struct err *er
     return true;
 }
 
-static void uid_new(struct env *env, char dst[40])
+static json_t *uid_new(struct env *env)
 {
-    unsigned char b[16];
-    env_random(env, b, sizeof(b));
-    b[6] = (unsigned char)((b[6] & 0x0f) | 0x40);
-    b[8] = (unsigned char)((b[8] & 0x3f) | 0x80);
-    char hex[33];
-    hex_encode(hex, b, 16);
-    snprintf(dst, 40, "%.8s-%.4s-%.4s-%.4s-%.12s", hex, hex + 8, hex + 12, hex + 16, hex + 20);
+    uint8_t random[16];
+    char uid[UUID_BYTES];
+    env_random(env, random, sizeof(random));
+    uuid_encode(uid, random);
+    return json_stringn(uid, sizeof(uid));
 }
 
 static void copy_field(json_t *to, const json_t *from, const char *key)
@@ -160,8 +158,7 @@ static void stamp(struct write *w, const struct item *it, json_t *next)
         copy_field(meta, old, "uid");
         copy_field(meta, old, "creationTimestamp");
     } else {
-        uid_new(w->srv->env, text);
-        json_object_set_new(meta, "uid", json_string(text));
+        json_object_set_new(meta, "uid", uid_new(w->srv->env));
         json_object_set_new(meta, "creationTimestamp",
                             json_string(status_time(env_wall_ms(w->srv->env), text)));
     }
