@@ -1,12 +1,11 @@
 /* weftd: the control plane's program. Flags, signals and nothing else. */
-#include <ctype.h>
 #include <getopt.h>
-#include <inttypes.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/core/args.h"
 #include "base/core/log.h"
 #include "base/env/env_uv.h"
 #include "pilot/pilot_limits.h"
@@ -38,39 +37,13 @@ struct flags {
     const char *cluster, *peer;
 };
 
-static _Noreturn void refuse(const char *flag, const char *why)
-{
-    fprintf(stderr, "weftd: %s: %s\nTry: weftd --help\n", flag, why);
-    exit(64);
-}
-
-static uint64_t parse_number(const char *flag, const char *arg, uint64_t min, uint64_t max)
-{
-    uint64_t n;
-    char why[80];
-    if (slice_u64(slice_of(arg), &n) && n >= min && n <= max)
-        return n;
-    snprintf(why, sizeof(why), "wants a number from %" PRIu64 " to %" PRIu64, min, max);
-    refuse(flag, why);
-}
-
 static void parse_addr(const char *flag, const char *text, struct env_addr *ret)
 {
     struct err err = {0};
     if (!env_addr_parse(ret, slice_of(text), &err))
-        refuse(flag, err.msg);
+        args_refuse(flag, err.msg);
     if (!env_addr_loopback(ret))
-        refuse(flag, "wants a loopback address (127.x.y.z), until weftd has TLS");
-}
-
-/* Names stand in logs, metrics and lists of flags. */
-static void check_name(const char *flag, struct slice name)
-{
-    bool ok = name.n > 0 && name.n < sizeof(((struct reg_member *)0)->name);
-    for (size_t i = 0; i < name.n; i++)
-        ok = ok && (isalnum((unsigned char)name.p[i]) || strchr("-_.", name.p[i]));
-    if (!ok)
-        refuse(flag, "a name has letters, digits, - _ . and at most 63 of them");
+        args_refuse(flag, "wants a loopback address (127.x.y.z), until weftd has TLS");
 }
 
 static void add_member(struct reg_node_options *o, struct slice name, struct slice addr)
@@ -79,15 +52,15 @@ static void add_member(struct reg_node_options *o, struct slice name, struct sli
     size_t at = o->member_count;
     char text[ENV_ADDR_TEXT];
     if (o->member_count == REG_NODES_MAX)
-        refuse("--cluster", "at most 7 nodes");
-    check_name("--cluster", name);
+        args_refuse("--cluster", "at most 7 nodes");
+    args_name("--cluster", name, sizeof(((struct reg_member *)0)->name) - 1);
     slice_cstr(name, m.name, sizeof(m.name));
     if (!slice_cstr(addr, text, sizeof(text)))
-        refuse("--cluster", "an address is too long");
+        args_refuse("--cluster", "an address is too long");
     parse_addr("--cluster", text, &m.addr);
     for (size_t i = 0; i < o->member_count; i++)
         if (strcmp(o->members[i].name, m.name) == 0 || env_addr_equal(&o->members[i].addr, &m.addr))
-            refuse("--cluster", "a name or an address is there twice");
+            args_refuse("--cluster", "a name or an address is there twice");
     for (; at > 0 && strcmp(o->members[at - 1].name, m.name) > 0; at--)
         o->members[at] = o->members[at - 1];
     o->members[at] = m;
@@ -104,7 +77,7 @@ static void parse_cluster(struct flags *f)
         while (rest.n) {
             slice_cut(rest, ',', &one, &rest);
             if (!slice_cut(slice_trim(one), '=', &name, &addr))
-                refuse("--cluster", "wants NAME=ADDR,NAME=ADDR,…");
+                args_refuse("--cluster", "wants NAME=ADDR,NAME=ADDR,…");
             add_member(o, name, addr);
         }
     }
@@ -115,7 +88,7 @@ static void parse_cluster(struct flags *f)
             o->id = o->members[i].id;
     }
     if (!o->id)
-        refuse("--cluster", "does not name this node (--name)");
+        args_refuse("--cluster", "does not name this node (--name)");
     if (o->member_count % 2 == 0)
         fprintf(stderr, "weftd: an even number of voters survives no more than one less would\n");
 }
@@ -126,7 +99,7 @@ static void parse_one(struct flags *f, int opt, const char *arg)
     switch (opt) {
     case 'n':
         if (!slice_cstr(slice_of(arg), f->o.name, sizeof(f->o.name)))
-            refuse("--name", "too long");
+            args_refuse("--name", "too long");
         break;
     case 'd':
         f->o.node.dir = arg;
@@ -153,28 +126,28 @@ static void parse_one(struct flags *f, int opt, const char *arg)
             parse_addr("--metrics", arg, &f->o.metrics);
         break;
     case 'e':
-        f->o.node.election_timeout = (wf_ms)parse_number("--election-timeout", arg, 50, 60000);
+        f->o.node.election_timeout = (wf_ms)args_number("--election-timeout", arg, 50, 60000);
         break;
     case 'w':
-        f->o.xds_workers = (unsigned)parse_number("--xds-workers", arg, 1, ADS_SERVER_WORKERS_MAX);
+        f->o.xds_workers = (unsigned)args_number("--xds-workers", arg, 1, ADS_SERVER_WORKERS_MAX);
         break;
     case 'C':
         f->o.cluster_id = slice_of(arg);
         break;
     case 's':
-        f->o.node.snapshot_log_bytes = parse_number("--snapshot-log-mib", arg, 1, 1u << 20) << 20;
+        f->o.node.snapshot_log_bytes = args_number("--snapshot-log-mib", arg, 1, 1u << 20) << 20;
         break;
     case 'H':
-        f->o.node.history_revisions = parse_number("--history", arg, 1, 1u << 30);
+        f->o.node.history_revisions = args_number("--history", arg, 1, 1u << 30);
         break;
     case 'v':
         if (!log_level_parse(slice_of(arg), &level))
-            refuse("--log-level", "debug, info, warning or error");
+            args_refuse("--log-level", "debug, info, warning or error");
         log_set_level(level);
         break;
     case 'F':
         if (strcmp(arg, "json") != 0 && strcmp(arg, "logfmt") != 0)
-            refuse("--log-format", "logfmt or json");
+            args_refuse("--log-format", "logfmt or json");
         log_set_format(arg[0] == 'j' ? LOG_FORMAT_JSON : LOG_FORMAT_LOGFMT);
         break;
     case 'V':
@@ -214,14 +187,14 @@ static void parse(struct flags *f, int argc, char **argv)
     while ((opt = getopt_long(argc, argv, "", longs, NULL)) != -1)
         parse_one(f, opt, optarg);
     if (optind < argc)
-        refuse(argv[optind], "is no flag");
+        args_refuse(argv[optind], "is no flag");
     if (!f->o.name[0])
-        refuse("--name", "is needed");
-    check_name("--name", slice_of(f->o.name));
+        args_refuse("--name", "is needed");
+    args_name("--name", slice_of(f->o.name), sizeof(((struct reg_member *)0)->name) - 1);
     if (!f->o.node.dir)
-        refuse("--data", "is needed: where does this node keep its log?");
+        args_refuse("--data", "is needed: where does this node keep its log?");
     if (f->init == (f->cluster != NULL))
-        refuse("--init, --cluster", "exactly one of them says what the cluster is");
+        args_refuse("--init, --cluster", "exactly one of them says what the cluster is");
     f->o.node.heartbeat_timeout = f->o.node.election_timeout / 6;
     parse_cluster(f);
 }

@@ -1,13 +1,12 @@
 /* weft-proxy: the data plane's program. Flags, signals and nothing else. */
-#include <ctype.h>
 #include <getopt.h>
-#include <inttypes.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
+#include "base/core/args.h"
 #include "base/core/log.h"
 #include "base/env/env_uv.h"
 #include "proxy/app/proxy.h"
@@ -36,32 +35,6 @@ static const char usage_text[] =
     "  --log-level LEVEL     debug, info (default), warning, error\n"
     "  --version, --help\n";
 
-static _Noreturn void refuse(const char *flag, const char *why)
-{
-    fprintf(stderr, "weft-proxy: %s: %s\nTry: weft-proxy --help\n", flag, why);
-    exit(64);
-}
-
-static uint64_t parse_number(const char *flag, const char *arg, uint64_t min, uint64_t max)
-{
-    uint64_t n;
-    char why[80];
-    if (slice_u64(slice_of(arg), &n) && n >= min && n <= max)
-        return n;
-    snprintf(why, sizeof(why), "wants a number from %" PRIu64 " to %" PRIu64, min, max);
-    refuse(flag, why);
-}
-
-/* Names stand between ~ and . in the node's id, and in logs and metrics. */
-static void check_name(const char *flag, struct slice name)
-{
-    bool ok = name.n > 0 && name.n <= PROXY_NAME_BYTES_MAX;
-    for (size_t i = 0; i < name.n; i++)
-        ok = ok && (isalnum((unsigned char)name.p[i]) || strchr("-_.", name.p[i]));
-    if (!ok)
-        refuse(flag, "wants letters, digits, - _ . and at most 253 of them");
-}
-
 static bool parse_ip(struct slice ip, struct env_addr *ret)
 {
     struct err err = {0};
@@ -78,9 +51,9 @@ static void parse_servers(struct proxy_options *o, const char *text)
     while (rest.n) {
         slice_cut(rest, ',', &one, &rest);
         if (o->server_count == XDS_SERVERS_MAX)
-            refuse("--xds", "at most 8 addresses");
+            args_refuse("--xds", "at most 8 addresses");
         if (!env_addr_parse(&o->servers[o->server_count++], slice_trim(one), &err))
-            refuse("--xds", err.msg);
+            args_refuse("--xds", err.msg);
     }
 }
 
@@ -89,7 +62,7 @@ static void parse_label(struct proxy_options *o, const char *text)
     struct slice name, value;
     if (o->label_count == PROXY_LABELS_MAX || !slice_cut(slice_of(text), '=', &name, &value) ||
         !name.n)
-        refuse("--label", "wants K=V, at most 32 times");
+        args_refuse("--label", "wants K=V, at most 32 times");
     size_t at = o->label_count++;
     for (; at > 0 && slice_cmp(o->labels[at - 1][0], name) > 0; at--)
         memcpy(o->labels[at], o->labels[at - 1], sizeof(o->labels[at]));
@@ -129,7 +102,7 @@ static void parse_one(struct proxy_options *o, int opt, const char *arg)
         break;
     case 'i':
         if (strcmp(arg, "redirect") != 0 && strcmp(arg, "none") != 0)
-            refuse("--interception", "none or redirect");
+            args_refuse("--interception", "none or redirect");
         o->redirect = arg[0] == 'r';
         break;
     case 'L':
@@ -143,26 +116,26 @@ static void parse_one(struct proxy_options *o, int opt, const char *arg)
         break;
     case 'A':
         if (!env_addr_parse(&o->admin, slice_of(arg), &err))
-            refuse("--admin", err.msg);
+            args_refuse("--admin", err.msg);
         break;
     case 's':
         o->state_dir = arg;
         break;
     case 'w':
-        o->workers = parse_number("--workers", arg, 1, PROXY_WORKERS_MAX);
+        o->workers = args_number("--workers", arg, 1, PROXY_WORKERS_MAX);
         break;
     case 'o':
         if (strcmp(arg, "off") != 0 && strcmp(arg, "mesh") != 0)
-            refuse("--access-log", "mesh or off");
+            args_refuse("--access-log", "mesh or off");
         o->access_log_off = strcmp(arg, "off") == 0;
         break;
     case 'D':
-        o->drain_time = (wf_ms)parse_number("--drain-time", arg, 0, 3600) * 1000;
+        o->drain_time = (wf_ms)args_number("--drain-time", arg, 0, 3600) * 1000;
         o->drain_time = o->drain_time ? o->drain_time : 1; /* 0 would be the default */
         break;
     case 'v':
         if (!log_level_parse(slice_of(arg), &level))
-            refuse("--log-level", "debug, info, warning or error");
+            args_refuse("--log-level", "debug, info, warning or error");
         log_set_level(level);
         break;
     case 'V':
@@ -203,18 +176,18 @@ static void parse(struct proxy_options *o, int argc, char **argv)
     while ((opt = getopt_long(argc, argv, "", longs, NULL)) != -1)
         parse_one(o, opt, optarg);
     if (optind < argc)
-        refuse(argv[optind], "is no flag");
+        args_refuse(argv[optind], "is no flag");
     if (o->server_count == 0)
-        refuse("--xds", "is needed: where are the control-plane nodes?");
+        args_refuse("--xds", "is needed: where are the control-plane nodes?");
     if (o->name.n == 0 || o->address.n == 0)
-        refuse("--name and --address", "are needed: which workload is this?");
+        args_refuse("--name and --address", "are needed: which workload is this?");
     if (!slice_eq(o->type, S("sidecar")) && !slice_eq(o->type, S("router")))
-        refuse("--type", "sidecar or router");
-    check_name("--name", o->name);
-    check_name("--namespace", o->ns);
+        args_refuse("--type", "sidecar or router");
+    args_name("--name", o->name, PROXY_NAME_BYTES_MAX);
+    args_name("--namespace", o->ns, PROXY_NAME_BYTES_MAX);
     struct env_addr unused;
     if (!parse_ip(o->address, &unused))
-        refuse("--address", "wants the workload's IP address, without a port");
+        args_refuse("--address", "wants the workload's IP address, without a port");
 }
 
 static void on_visitor(void *ctx, struct env_stream *es)
