@@ -30,15 +30,6 @@ static uint64_t take_le(struct reader *r, size_t n)
     return v;
 }
 
-static uint64_t take_be(struct reader *r, size_t n)
-{
-    const unsigned char *p = take(r, n);
-    uint64_t v = 0;
-    for (size_t i = 0; p && i < n; i++)
-        v = v << 8 | p[i];
-    return v;
-}
-
 uint8_t reader_u8(struct reader *r)
 {
     return (uint8_t)take_le(r, 1);
@@ -57,11 +48,6 @@ uint32_t reader_u32le(struct reader *r)
 uint64_t reader_u64le(struct reader *r)
 {
     return take_le(r, 8);
-}
-
-uint32_t reader_u32be(struct reader *r)
-{
-    return (uint32_t)take_be(r, 4);
 }
 
 uint64_t reader_varint(struct reader *r)

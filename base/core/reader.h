@@ -21,7 +21,6 @@ uint8_t reader_u8(struct reader *r);
 uint16_t reader_u16le(struct reader *r);
 uint32_t reader_u32le(struct reader *r);
 uint64_t reader_u64le(struct reader *r);
-uint32_t reader_u32be(struct reader *r);
 /* LEB128 of protobuf, at most 10 bytes. */
 uint64_t reader_varint(struct reader *r);
 /* The next n bytes, borrowed from the input. */

@@ -79,8 +79,6 @@ void http_server_free(struct http_server *server);
 /* The whole answer; req is gone after it. content_type may be empty where body is. */
 void http_respond(struct http_request *req, int status, struct slice content_type,
                   struct slice body);
-/* The failure's status (err.h) and its message as text/plain; req is gone after it. */
-void http_respond_err(struct http_request *req, const struct err *err);
 
 /* A stream of chunks (a watch). A client that ends its side of the connection ends the stream:
  * on_close. */

@@ -116,12 +116,6 @@ void http_respond(struct http_request *req, int status, struct slice content_typ
     finish(x, last);
 }
 
-void http_respond_err(struct http_request *req, const struct err *err)
-{
-    struct slice text = arena_printf(req->arena, "%s\n", err->msg);
-    http_respond(req, err_http_status(err->code), S("text/plain; charset=utf-8"), text);
-}
-
 /* Streams. */
 
 /* HTTP/1.0 knows no chunks: there the end of the connection ends the answer. */

@@ -66,12 +66,6 @@ static void on_request(void *ctx, struct http_request *req)
         req->on_drain = on_request_drain;
         return;
     }
-    if (slice_eq(req->path, S("/error"))) {
-        struct err err;
-        err_set(&err, ERR_CONFLICT, "revision 7 is not 8");
-        http_respond_err(req, &err);
-        return;
-    }
     if (slice_eq(req->path, S("/bad-field")))
         headers_add_name(&req->response, req->arena, S("x-evil"), S("a\r\nset-cookie: b"));
     if (slice_eq(req->path, S("/none"))) {
@@ -169,7 +163,6 @@ static void test_answers(void **state)
         {"POST /p HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: "
          "chunked\r\n\r\n3\r\nhel\r\n2\r\nlo\r\n0\r\n\r\n",
          "200 OK", "[hello]", false},
-        {GET("/error"), "409 Conflict", "revision 7 is not 8", false},
         {GET("/bad-field"), "500 Internal Server Error", "", false},
         {GET("/none"), "204 No Content", "\r\n\r\n", false},
         {"GET /a HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", "200 OK", "connection: close",
