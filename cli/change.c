@@ -4,6 +4,33 @@
 #include <string.h>
 
 #include "base/wire/json.h"
+#include "cli/cli_limits.h"
+
+/* One call, and what has come of its requests so far. Only a deletion has more than one. */
+struct change {
+    struct cli *c;
+    const struct manifest *m;
+    const char *verb;
+    bool dry;
+    wf_ms wait_timeout;
+    json_t *answer; /* of all requests, as if they had been one; NULL before the first */
+    size_t done;    /* objects that are deleted already */
+};
+
+static bool is_deletion(const struct change *ch)
+{
+    return strcmp(ch->verb, "delete") == 0;
+}
+
+static bool is_careful(const struct cli *c)
+{
+    return slice_eq(flags_text(&c->flags, FLAG_FAIL_ON, S("error")), S("warning"));
+}
+
+static bool wants_data(const struct cli *c)
+{
+    return cli_output(c) == OUTPUT_JSON || cli_output(c) == OUTPUT_YAML;
+}
 
 /* Refusals. */
 
@@ -19,15 +46,15 @@ static void print_place(struct cli *c, const struct manifest_item *item, struct 
 }
 
 /* "items[3].spec.http[0]" and what is wrong there. */
-static void print_problem(struct cli *c, const struct manifest *m, struct slice field,
+static void print_problem(struct cli *c, struct manifest_part part, struct slice field,
                           struct slice message)
 {
     size_t index;
     struct slice rest;
-    if (manifest_place(m, field, &index, &rest)) {
+    if (manifest_place(part, field, &index, &rest)) {
         if (slice_starts(rest, S("object.")))
             rest = slice_skip(rest, sizeof("object.") - 1);
-        print_place(c, &m->items.p[index], rest);
+        print_place(c, &part.p[index], rest);
         field = rest;
     }
     fprintf(c->err, "%.*s%s", SLICE(field), field.n ? ": " : "");
@@ -35,57 +62,91 @@ static void print_problem(struct cli *c, const struct manifest *m, struct slice 
     fputc('\n', c->err);
 }
 
-static size_t print_causes(struct cli *c, const struct manifest *m, const json_t *causes,
+static size_t print_causes(struct cli *c, struct manifest_part part, const json_t *causes,
                            bool *ret_finding)
 {
     size_t i;
     json_t *cause;
     json_array_foreach (causes, i, cause) {
         struct slice message = json_str(cause, "message");
-        print_problem(c, m, json_str(cause, "field"), message);
+        print_problem(c, part, json_str(cause, "field"), message);
         *ret_finding = *ret_finding || is_finding(message);
     }
     return json_array_size(causes);
 }
 
+static bool of_arguments(struct manifest_part part)
+{
+    return slice_eq(part.p[0].file, S(MANIFEST_ARGUMENTS));
+}
+
 /* The message itself begins with the item: "items[2].object: …", "items[2]: …". */
-static bool print_item_message(struct cli *c, const struct manifest *m, const struct err *err)
+static bool print_item_message(struct cli *c, struct manifest_part part, const struct err *err)
 {
     struct slice field, message, text = slice_of(err->msg), rest;
     size_t index;
-    if (!manifest_place(m, text, &index, &rest) || !slice_cut(text, ':', &field, &message))
+    if (!manifest_place(part, text, &index, &rest) || !slice_cut(text, ':', &field, &message))
         return false;
     if (slice_ends(field, S(".object")))
         field.n -= sizeof(".object") - 1;
-    if (slice_eq(m->items.p[index].file, S(MANIFEST_ARGUMENTS))) {
-        print_problem(c, m, S("error"), slice_trim(message));
-        return true;
-    }
-    print_problem(c, m, field, slice_trim(message));
+    print_problem(c, part, of_arguments(part) ? S("error") : field, slice_trim(message));
     return true;
 }
 
-static int refused(struct cli *c, const struct manifest *m, const struct err *err)
+/* 2005 -> "2,005" */
+static const char *grouped(struct cli *c, size_t n)
 {
+    static_assert(CLI_OBJECTS_MAX < 1000000, "one comma is enough");
+    return n < 1000 ? arena_printf(&c->arena, "%zu", n).p
+                    : arena_printf(&c->arena, "%zu,%03zu", n / 1000, n % 1000).p;
+}
+
+/* How far the change went before it ended. */
+static void print_extent(const struct change *ch, const char *end)
+{
+    FILE *f = ch->c->err;
+    fprintf(f, "error: %s", end);
+    if (ch->done)
+        fprintf(f, "; %s of %s objects %s deleted already", grouped(ch->c, ch->done),
+                grouped(ch->c, ch->m->items.n), ch->done == 1 ? "is" : "are");
+    fputs(ch->done ? "\n" : ", nothing was changed\n", f);
+}
+
+static int refused(const struct change *ch, struct manifest_part part, const struct err *err)
+{
+    struct cli *c = ch->c;
     bool finding = false;
     const json_t *status = c->client ? client_status(c->client) : NULL;
-    size_t causes = print_causes(c, m, json_at(status, "details.causes"), &finding);
-    if (causes == 0 && !print_item_message(c, m, err))
-        return cli_fail(c, err);
-    if (causes == 0 && slice_eq(m->items.p[0].file, S(MANIFEST_ARGUMENTS)))
-        return (int)cli_exit_of(err->code);
-    fprintf(c->err, "error: refused, nothing was changed\n");
+    size_t causes = print_causes(c, part, json_at(status, "details.causes"), &finding);
+    bool placed = causes > 0 || print_item_message(c, part, err);
+    if (!placed)
+        cli_fail(c, err);
+    bool more = placed && (causes > 0 || !of_arguments(part));
+    if (more || ch->done)
+        print_extent(ch, placed ? "refused" : "stopped");
     return finding ? (int)CLI_FINDINGS : (int)cli_exit_of(err->code);
 }
 
 /* The batch. */
 
-static json_t *batch_body(const struct manifest *m, const char *verb)
+/* What says which object it is: of the rest, deletions of many would not fit into a request. */
+static json_t *identity(const struct manifest_item *item)
+{
+    json_t *meta = json_pack("{s:o}", "name", json_string_of(item->name));
+    if (item->ns.n)
+        json_object_set_new(meta, "namespace", json_string_of(item->ns));
+    return json_pack("{s:O,s:O,s:o}", "apiVersion", json_object_get(item->object, "apiVersion"),
+                     "kind", json_object_get(item->object, "kind"), "metadata", meta);
+}
+
+static json_t *batch_body(const struct change *ch, struct manifest_part part)
 {
     json_t *items = json_array();
-    for (size_t i = 0; i < m->items.n; i++)
-        json_array_append_new(items,
-                              json_pack("{s:s,s:O}", "verb", verb, "object", m->items.p[i].object));
+    for (size_t i = 0; i < part.n; i++) {
+        const struct manifest_item *item = &part.p[i];
+        json_t *object = is_deletion(ch) ? identity(item) : json_incref(item->object);
+        json_array_append_new(items, json_pack("{s:s,s:o}", "verb", ch->verb, "object", object));
+    }
     return json_pack("{s:o}", "items", items);
 }
 
@@ -100,7 +161,7 @@ static struct slice batch_path(struct cli *c, bool dry)
 }
 
 /* Warnings are items of the answer, and Warning headers for other clients. */
-static void print_warnings(struct cli *c, const struct manifest *m, const json_t *answer,
+static void print_warnings(struct cli *c, struct manifest_part part, const json_t *answer,
                            bool *ret_finding)
 {
     size_t i, index;
@@ -109,45 +170,48 @@ static void print_warnings(struct cli *c, const struct manifest *m, const json_t
     json_array_foreach (json_object_get(answer, "warnings"), i, w) {
         struct slice text = json_slice(w);
         fputs("Warning: ", c->err);
-        if (!slice_cut(text, ':', &field, &message) || !manifest_place(m, field, &index, &rest))
-            print_problem(c, m, (struct slice){0}, text);
+        if (!slice_cut(text, ':', &field, &message) || !manifest_place(part, field, &index, &rest))
+            print_problem(c, part, (struct slice){0}, text);
         else
-            print_problem(c, m, field, slice_trim(message));
+            print_problem(c, part, field, slice_trim(message));
         *ret_finding = *ret_finding || slice_contains(text, S("WFT"));
     }
 }
 
-static bool send_batch(struct cli *c, const struct manifest *m, const char *verb, bool dry,
+static bool send_batch(const struct change *ch, struct manifest_part part, bool dry,
                        json_t **ret_answer, struct err *err)
 {
+    struct cli *c = ch->c;
     struct client *cl = cli_client(c, err);
     if (!cl)
         return false;
     struct client_answer a = {0};
     struct client_request r = {.method = S("POST"),
                                .path = batch_path(c, dry),
-                               .body = batch_body(m, verb),
+                               .body = batch_body(ch, part),
                                .quiet = true,
-                               .repeatable = dry || strcmp(verb, "apply") == 0};
+                               .repeatable = dry || strcmp(ch->verb, "apply") == 0};
     bool ok = client_call(cl, &r, &a, err);
     json_decref((json_t *)(uintptr_t)r.body);
     *ret_answer = a.body;
     return ok && (a.body || err_set(err, ERR_INTERNAL, "the control plane answered with nothing"));
 }
 
-static bool send_and_report(struct cli *c, const struct manifest *m, const char *verb, bool dry,
+/* One request. */
+
+static bool send_and_report(struct change *ch, struct manifest_part part, bool dry,
                             json_t **ret_answer, int *ret_code)
 {
+    struct cli *c = ch->c;
     struct err err = {0};
     bool finding = false;
-    if (!send_batch(c, m, verb, dry, ret_answer, &err)) {
-        *ret_code = refused(c, m, &err);
+    if (!send_batch(ch, part, dry, ret_answer, &err)) {
+        *ret_code = refused(ch, part, &err);
         return false;
     }
-    print_warnings(c, m, *ret_answer, &finding);
-    if (finding && dry && slice_eq(flags_text(&c->flags, FLAG_FAIL_ON, S("error")), S("warning"))) {
-        fputs("error: the analysis warns and --fail-on=warning was given, nothing was changed\n",
-              c->err);
+    print_warnings(c, part, *ret_answer, &finding);
+    if (finding && dry && is_careful(c)) {
+        print_extent(ch, "the analysis warns and --fail-on=warning was given");
         json_decref(*ret_answer);
         *ret_code = CLI_FINDINGS;
         return false;
@@ -158,7 +222,8 @@ static bool send_and_report(struct cli *c, const struct manifest *m, const char 
 bool change_preview(struct cli *c, const struct manifest *m, const char *verb, json_t **ret_answer,
                     int *ret_code)
 {
-    return send_and_report(c, m, verb, true, ret_answer, ret_code);
+    struct change ch = {.c = c, .m = m, .verb = verb, .dry = true};
+    return send_and_report(&ch, manifest_all(m), true, ret_answer, ret_code);
 }
 
 /* What came of it. */
@@ -209,32 +274,87 @@ static const char *common_word(const json_t *answer)
     return word.n ? word.p : "configured";
 }
 
-static int wait_for_answer(struct cli *c, const struct manifest *m, json_t *answer, bool data)
+/* "items[3]: …" of a part is another item of the whole. */
+static json_t *warning_of_all(struct cli *c, json_t *warning, size_t before)
 {
-    struct err err = {0};
+    struct slice number, rest, text = json_slice(warning);
+    uint32_t index;
+    if (!slice_starts(text, S("items[")) ||
+        !slice_cut(slice_skip(text, sizeof("items[") - 1), ']', &number, &rest) ||
+        !slice_u32(number, &index))
+        return json_incref(warning);
+    return json_string_of(arena_printf(&c->arena, "items[%zu]%.*s", before + index, SLICE(rest)));
+}
+
+static json_t *child_array(json_t *object, const char *key)
+{
+    if (!json_object_get(object, key))
+        json_object_set_new(object, key, json_array());
+    return json_object_get(object, key);
+}
+
+/* The next answer behind those before; its revision is theirs. */
+static void append_answer(struct change *ch, const json_t *next)
+{
+    json_t *items = child_array(ch->answer, "items"), *warning;
+    json_t *warnings = child_array(ch->answer, "warnings");
+    size_t i, before = json_array_size(items);
+    json_array_extend(items, json_object_get(next, "items"));
+    json_array_foreach (json_object_get(next, "warnings"), i, warning)
+        json_array_append_new(warnings, warning_of_all(ch->c, warning, before));
+    json_object_set(ch->answer, "revision", json_object_get(next, "revision"));
+}
+
+static void keep_answer(struct change *ch, struct manifest_part part, json_t *take_answer)
+{
+    if (!wants_data(ch->c))
+        print_results(ch->c, take_answer, ch->dry ? " (server dry run)" : "");
+    if (!ch->dry)
+        ch->done += part.n;
+    if (ch->answer) {
+        append_answer(ch, take_answer);
+        json_decref(take_answer);
+    } else {
+        ch->answer = take_answer;
+    }
+}
+
+static int run_part(struct change *ch, struct manifest_part part)
+{
+    json_t *answer = NULL;
+    int code;
+    if (is_careful(ch->c) && !ch->dry) {
+        if (!send_and_report(ch, part, true, &answer, &code))
+            return code;
+        json_decref(answer);
+    }
+    if (!send_and_report(ch, part, ch->dry, &answer, &code))
+        return code;
+    keep_answer(ch, part, answer);
+    return CLI_OK;
+}
+
+static int wait_for_answer(const struct change *ch)
+{
+    struct cli *c = ch->c;
     json_t *waited = NULL;
-    wf_ms timeout;
-    if (!flags_duration(&c->flags, FLAG_WAIT, c->timeout ? c->timeout : CLI_WAIT_TIMEOUT_MS,
-                        &timeout, &err))
-        return cli_usage(c, &err);
-    int code = change_wait(c, (uint64_t)json_int(answer, "revision", 0), timeout,
-                           data ? NULL : common_word(answer), m, &waited);
+    bool wordless = wants_data(c) || cli_output(c) == OUTPUT_NAME;
+    int code = change_wait(c, (uint64_t)json_int(ch->answer, "revision", 0), ch->wait_timeout,
+                           wordless ? NULL : common_word(ch->answer), ch->m, &waited);
     if (waited)
-        json_object_set_new(answer, "wait", waited);
+        json_object_set_new(ch->answer, "wait", waited);
     return code;
 }
 
-static int change_finish(struct cli *c, const struct manifest *m, json_t *answer, bool dry)
+/* What was deleted before a refusal is printed all the same: it is deleted. */
+static int change_finish(struct change *ch, int code)
 {
-    enum cli_output output = cli_output(c);
-    bool data = output == OUTPUT_JSON || output == OUTPUT_YAML;
-    int code = CLI_OK;
-    if (!data)
-        print_results(c, answer, dry ? " (server dry run)" : "");
-    if (!dry && flags_on(&c->flags, FLAG_WAIT))
-        code = wait_for_answer(c, m, answer, data || output == OUTPUT_NAME);
-    if (data)
-        cli_print_data(c, answer);
+    struct cli *c = ch->c;
+    if (code == CLI_OK && !ch->dry && flags_on(&c->flags, FLAG_WAIT))
+        code = wait_for_answer(ch);
+    if (ch->answer && wants_data(c))
+        cli_print_data(c, ch->answer);
+    json_decref(ch->answer);
     return code;
 }
 
@@ -255,7 +375,7 @@ static bool check_item(struct cli *c, const struct manifest *m, size_t index)
         struct slice field = arena_printf(&c->arena, "items[%zu].%.*s", index, SLICE(p->field));
         if (p->warning)
             fputs("Warning: ", c->err);
-        print_problem(c, m, field, p->message);
+        print_problem(c, manifest_all(m), field, p->message);
     }
     kind_report_fini(&report);
     return ok;
@@ -277,41 +397,35 @@ static int check_files(struct cli *c, const struct manifest *m)
     return CLI_OK;
 }
 
-static int run_part(struct cli *c, const struct manifest *m, const char *verb)
+/* All. */
+
+static int delete_in_parts(struct change *ch)
 {
-    struct slice how = flags_text(&c->flags, FLAG_DRY_RUN, S("none"));
-    bool deleting = strcmp(verb, "delete") == 0;
-    bool dry = flags_on(&c->flags, FLAG_DRY_RUN) && !slice_eq(how, S("none"));
-    json_t *answer = NULL;
-    int code;
-    if (slice_eq(how, S("client")) && !deleting)
-        return check_files(c, m);
-    bool careful = slice_eq(flags_text(&c->flags, FLAG_FAIL_ON, S("error")), S("warning"));
-    if (careful && !dry) {
-        if (!change_preview(c, m, verb, &answer, &code))
-            return code;
-        json_decref(answer);
+    size_t n = ch->m->items.n;
+    int code = CLI_OK;
+    for (size_t at = 0, step; at < n && code == CLI_OK; at += step) {
+        step = n - at < CLI_DELETE_PART_OBJECTS_MAX ? n - at : CLI_DELETE_PART_OBJECTS_MAX;
+        code = run_part(ch, (struct manifest_part){ch->m->items.p + at, step});
     }
-    if (!send_and_report(c, m, verb, dry, &answer, &code))
-        return code;
-    code = change_finish(c, m, answer, dry);
-    json_decref(answer);
     return code;
 }
 
-/* A deletion may take several revisions: what it has deleted already is what was asked for. */
 int change_run(struct cli *c, const struct manifest *m, const char *verb)
 {
-    int code = CLI_OK;
-    if (strcmp(verb, "delete") != 0)
-        return run_part(c, m, verb);
-    for (size_t at = 0; at < m->items.n && code == CLI_OK; at += CLI_DELETE_PART) {
-        struct manifest part = *m; /* borrows everything */
-        part.items.p += at;
-        part.items.n = m->items.n - at < CLI_DELETE_PART ? m->items.n - at : CLI_DELETE_PART;
-        code = run_part(c, &part, verb);
-    }
-    return code;
+    struct err err = {0};
+    struct slice how = flags_text(&c->flags, FLAG_DRY_RUN, S("none"));
+    struct change ch = {.c = c,
+                        .m = m,
+                        .verb = verb,
+                        .dry = flags_on(&c->flags, FLAG_DRY_RUN) && !slice_eq(how, S("none"))};
+    if (!flags_duration(&c->flags, FLAG_WAIT, c->timeout ? c->timeout : CLI_WAIT_TIMEOUT_MS,
+                        &ch.wait_timeout, &err))
+        return cli_usage(c, &err);
+    if (is_deletion(&ch))
+        return change_finish(&ch, delete_in_parts(&ch));
+    if (slice_eq(how, S("client")))
+        return check_files(c, m);
+    return change_finish(&ch, run_part(&ch, manifest_all(m)));
 }
 
 /* Waiting. */

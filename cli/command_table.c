@@ -244,7 +244,11 @@ static const struct command root_subs[] = {
      .aliases = {"rm"},
      .group = CHANGE,
      .args = "KIND NAME… | KIND/NAME… | -f FILE",
-     .about = "Delete objects; up to 1,000 of one call are one change",
+     .about = "Delete objects",
+     .text =
+         "Up to 1,000 objects of one call are one change, more of them are several: after a "
+         "refusal, what was deleted before stays deleted, and --ignore-not-found passes over it "
+         "in the next call.",
      .examples = {{"weft delete vs reviews ratings", NULL},
                   {"weft delete -f deploy/demo/routing.yaml --wait", NULL},
                   {"weft delete vs -l app=reviews", NULL}},
