@@ -13,8 +13,9 @@ struct change {
     const char *verb;
     bool dry;
     wf_ms wait_timeout;
-    json_t *answer; /* of all requests, as if they had been one; NULL before the first */
-    size_t done;    /* objects that are deleted already */
+    json_t *answer;    /* of all requests, as if they had been one; NULL before the first */
+    size_t done;       /* objects that are deleted already */
+    struct slice torn; /* the namespace of which a failed request may have deleted some */
 };
 
 static bool is_deletion(const struct change *ch)
@@ -109,7 +110,9 @@ static void print_extent(const struct change *ch, const char *end)
     if (ch->done)
         fprintf(f, "; %s of %s objects %s deleted already", grouped(ch->c, ch->done),
                 grouped(ch->c, ch->m->items.n), ch->done == 1 ? "is" : "are");
-    fputs(ch->done ? "\n" : ", nothing was changed\n", f);
+    if (ch->torn.n)
+        fprintf(f, "; some of what lives in %.*s may be deleted", SLICE(ch->torn));
+    fputs(ch->done || ch->torn.n ? "\n" : ", nothing was changed\n", f);
 }
 
 static int refused(const struct change *ch, struct manifest_part part, const struct err *err)
@@ -122,7 +125,7 @@ static int refused(const struct change *ch, struct manifest_part part, const str
     if (!placed)
         cli_fail(c, err);
     bool more = placed && (causes > 0 || !of_arguments(part));
-    if (more || ch->done)
+    if (more || ch->done || ch->torn.n)
         print_extent(ch, placed ? "refused" : "stopped");
     return finding ? (int)CLI_FINDINGS : (int)cli_exit_of(err->code);
 }
@@ -197,20 +200,79 @@ static bool send_batch(const struct change *ch, struct manifest_part part, bool 
     return ok && (a.body || err_set(err, ERR_INTERNAL, "the control plane answered with nothing"));
 }
 
+/* Namespaces: of any size, so in as many revisions as it takes, which no batch can be. */
+
+static bool is_namespace(const struct manifest_item *item)
+{
+    return item->kind->id == KIND_NAMESPACE;
+}
+
+static bool deletes_namespace(const struct change *ch, struct manifest_part part)
+{
+    return is_deletion(ch) && part.n == 1 && is_namespace(&part.p[0]);
+}
+
+/* *ret_answer is what a batch would have answered, but for the revision: nobody says it. */
+static bool send_namespace(const struct change *ch, struct manifest_part part, bool dry,
+                           json_t **ret_answer, struct err *err)
+{
+    struct cli *c = ch->c;
+    const struct manifest_item *item = &part.p[0];
+    struct client *cl = cli_client(c, err);
+    struct client_answer a = {0};
+    struct slice path = cli_path(c, item->kind, (struct slice){0}, item->name);
+    struct client_request r = {
+        .method = S("DELETE"),
+        .path = arena_printf(&c->arena, "%.*s%s", SLICE(path), dry ? "?dryRun=All" : ""),
+        .timeout = c->timeout ? c->timeout : CLI_NAMESPACE_TIMEOUT_MS,
+        .repeatable = dry,
+    };
+    if (!cl || !client_call(cl, &r, &a, err))
+        return false;
+    json_decref(a.body);
+    *ret_answer = json_pack("{s:b,s:[{s:s,s:s,s:s,s:s,s:o}],s:[]}", "dryRun", dry, "items", "verb",
+                            ch->verb, "result", "deleted", "kind", item->kind->kind, "group",
+                            item->kind->group, "name", json_string_of(item->name), "warnings");
+    return true;
+}
+
+/* The server looks at the namespace itself before it deletes anything in it; every other failure
+ * may come between two revisions. */
+static void namespace_failed(struct change *ch, struct manifest_part part, bool dry,
+                             struct err *err)
+{
+    const struct client *cl = ch->c->client;
+    if (err->code == ERR_NOT_FOUND || err->code == ERR_FORBIDDEN)
+        err_wrap(err, "items[0]");
+    else if (!dry && cl && client_reached(cl))
+        ch->torn = cli_title(ch->c, part.p[0].kind, part.p[0].name);
+}
+
 /* One request. */
+
+static bool send_part(struct change *ch, struct manifest_part part, bool dry, json_t **ret_answer,
+                      struct err *err)
+{
+    if (!deletes_namespace(ch, part))
+        return send_batch(ch, part, dry, ret_answer, err);
+    bool ok = send_namespace(ch, part, dry, ret_answer, err);
+    if (!ok)
+        namespace_failed(ch, part, dry, err);
+    return ok;
+}
 
 static bool send_and_report(struct change *ch, struct manifest_part part, bool dry,
                             json_t **ret_answer, int *ret_code)
 {
     struct cli *c = ch->c;
     struct err err = {0};
-    bool finding = false;
-    if (!send_batch(ch, part, dry, ret_answer, &err)) {
+    c->finding = false;
+    if (!send_part(ch, part, dry, ret_answer, &err)) {
         *ret_code = refused(ch, part, &err);
         return false;
     }
-    print_warnings(c, part, *ret_answer, &finding);
-    if (finding && dry && is_careful(c)) {
+    print_warnings(c, part, *ret_answer, &c->finding);
+    if (c->finding && dry && is_careful(c)) {
         print_extent(ch, "the analysis warns and --fail-on=warning was given");
         json_decref(*ret_answer);
         *ret_code = CLI_FINDINGS;
@@ -293,16 +355,20 @@ static json_t *child_array(json_t *object, const char *key)
     return json_object_get(object, key);
 }
 
-/* The next answer behind those before; its revision is theirs. */
+/* The next answer behind those before. Its revision is theirs; without one nobody knows it. */
 static void append_answer(struct change *ch, const json_t *next)
 {
     json_t *items = child_array(ch->answer, "items"), *warning;
     json_t *warnings = child_array(ch->answer, "warnings");
+    json_t *revision = json_object_get(next, "revision");
     size_t i, before = json_array_size(items);
     json_array_extend(items, json_object_get(next, "items"));
     json_array_foreach (json_object_get(next, "warnings"), i, warning)
         json_array_append_new(warnings, warning_of_all(ch->c, warning, before));
-    json_object_set(ch->answer, "revision", json_object_get(next, "revision"));
+    if (revision)
+        json_object_set(ch->answer, "revision", revision);
+    else
+        json_object_del(ch->answer, "revision");
 }
 
 static void keep_answer(struct change *ch, struct manifest_part part, json_t *take_answer)
@@ -399,13 +465,32 @@ static int check_files(struct cli *c, const struct manifest *m)
 
 /* All. */
 
+/* The namespaces last: what else the call names may live in them. */
+static size_t order_doomed(const struct manifest *m, struct manifest_item *ret_order)
+{
+    size_t objects = 0;
+    for (size_t i = 0; i < m->items.n; i++)
+        if (!is_namespace(&m->items.p[i]))
+            ret_order[objects++] = m->items.p[i];
+    size_t n = objects;
+    for (size_t i = 0; i < m->items.n; i++)
+        if (is_namespace(&m->items.p[i]))
+            ret_order[n++] = m->items.p[i];
+    wf_assert(n == m->items.n);
+    return objects;
+}
+
 static int delete_in_parts(struct change *ch)
 {
     size_t n = ch->m->items.n;
+    struct manifest_item *order = ARENA_ARRAY(&ch->c->arena, struct manifest_item, n);
+    size_t objects = order_doomed(ch->m, order);
     int code = CLI_OK;
     for (size_t at = 0, step; at < n && code == CLI_OK; at += step) {
-        step = n - at < CLI_DELETE_PART_OBJECTS_MAX ? n - at : CLI_DELETE_PART_OBJECTS_MAX;
-        code = run_part(ch, (struct manifest_part){ch->m->items.p + at, step});
+        step = at >= objects                                ? 1 /* namespaces: one a request */
+               : objects - at < CLI_DELETE_PART_OBJECTS_MAX ? objects - at
+                                                            : CLI_DELETE_PART_OBJECTS_MAX;
+        code = run_part(ch, (struct manifest_part){order + at, step});
     }
     return code;
 }

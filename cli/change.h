@@ -2,8 +2,8 @@
  * apply, create, delete, diff and wait.
  *
  * apply and create are one batch, which is one revision or nothing. A deletion is as many requests
- * as it takes: batches of CLI_DELETE_PART_OBJECTS_MAX. It ends at the first refusal; what was
- * deleted before stays deleted. */
+ * as it takes: batches of CLI_DELETE_PART_OBJECTS_MAX, then each namespace by itself, which takes
+ * along what lives in it. It ends at the first refusal; what was deleted before stays deleted. */
 #ifndef WEFT_CLI_CHANGE_H
 #define WEFT_CLI_CHANGE_H
 
@@ -11,8 +11,9 @@
 #include "cli/manifest.h"
 
 /* Makes the change of a manifest, waits for its last revision if so wished, and prints what came of
- * it: with -o json and yaml one value, as if it had been one batch. verb: "apply", "create" or
- * "delete". Returns the exit code. */
+ * it: with -o json and yaml one value, as if it had been one batch (without "revision" when a
+ * namespace was the last: that answer does not say it). verb: "apply", "create" or "delete".
+ * Returns the exit code. */
 int change_run(struct cli *c, const struct manifest *m, const char *verb);
 /* A dry run in one batch; *ret_answer is its answer, with "object" in each item. false: reported on
  * err, and *ret_code is the exit code. */

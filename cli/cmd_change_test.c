@@ -586,6 +586,128 @@ static void test_wait_time_is_read_first(void **state)
     fake_stop(&f);
 }
 
+/* Namespaces. */
+
+#define NS_PATH "/api/v1/namespaces/"
+#define DELETE_NS(name) "DELETE " NS_PATH name
+#define SUCCESS "{\"kind\":\"Status\",\"status\":\"Success\"}"
+#define NS(name) "apiVersion: v1\nkind: Namespace\nmetadata: {name: " name "}\n"
+#define WAIT_NEWEST "GET /weft/v1/wait?timeout=30s"
+
+/* Wrong: a namespace of more objects than one revision holds cannot be deleted; or what else is to
+ * go is looked for in a namespace that is gone already. */
+static void test_delete_namespaces(void **state)
+{
+    (void)state;
+    static const struct canned answers[] = {
+        {DELETE_NS("shop"), 200, SUCCESS, NULL},
+        {DELETE_NS("bank"), 200, SUCCESS, NULL},
+        {DELETE_NS("shop?dryRun=All"), 200, SUCCESS, NULL},
+        {BATCH, 200, PART_ANSWER("42", "one", ""), NULL},
+        {DRY, 200, PART_ANSWER("42", "one", ""), NULL},
+        {WAIT_NEWEST, 200, "{\"revision\":47,\"live\":6,\"total\":6,\"ms\":12,\"rejected\":[]}",
+         NULL},
+        {0},
+    };
+    struct fake f;
+    struct err err = {0};
+    fake_start(&f, answers);
+    fake_check(&f, "delete namespace shop bank --wait", CLI_OK,
+               "namespace/shop deleted\nnamespace/bank deleted\n"
+               "deleted @47, live on 6/6 in 12 ms\n",
+               "");
+    check_slice(buf_slice(&f.log),
+                S(DELETE_NS("shop") "\n" DELETE_NS("bank") "\n" WAIT_NEWEST "\n"));
+    f.input = NS("shop") "---\n" VS("one");
+    fake_check(&f, "delete -f - --wait -o name", CLI_OK, VS_TITLE "one\nnamespace/shop\n", "");
+    check_slice(buf_slice(&f.log), S(BATCH "\n" DELETE_NS("shop") "\n" WAIT_NEWEST "\n"));
+    json_t *sent = json_parse(buf_slice(&f.last_body), &err);
+    assert_int_equal(json_array_size(json_object_get(sent, "items")), 1);
+    json_decref(sent);
+    fake_check(&f, "delete -f - --dry-run=server", CLI_OK,
+               VS_TITLE "one deleted (server dry run)\nnamespace/shop deleted (server dry run)\n",
+               "");
+    check_slice(buf_slice(&f.log), S(DRY "\n" DELETE_NS("shop?dryRun=All") "\n"));
+
+    assert_int_equal(fake_run(&f, "delete -f - -o json"), CLI_OK);
+    json_t *out = json_parse(slice_of(f.out), &err);
+    json_t *item = json_parse(S(DELETED("Namespace", "", "shop")), &err);
+    assert_int_equal(json_array_size(json_object_get(out, "items")), 2);
+    assert_true(json_equal(json_at(out, "items[1]"), item));
+    /* That of the batch is not the last. */
+    assert_null(json_object_get(out, "revision"));
+    json_decref(item);
+    json_decref(out);
+    fake_stop(&f);
+}
+
+/* Wrong: a namespace is gone in part and it is said that nothing was changed; or the other way
+ * round, one that was never reached is said to be damaged. */
+static void test_namespace_is_refused(void **state)
+{
+    (void)state;
+    static const struct {
+        struct canned answer;
+        const char *line, *input;
+        int code;
+        const char *err;
+    } cases[] = {
+        {{DELETE_NS("shop"), 404, STATUS(404, "NotFound", "namespaces not found"), NULL},
+         "delete ns shop",
+         "",
+         CLI_FAILED,
+         "error: namespaces not found\n"},
+        {{DELETE_NS("shop"), 404, STATUS(404, "NotFound", "namespaces not found"), NULL},
+         "delete -f -",
+         NS("shop"),
+         CLI_FAILED,
+         "stdin:1: Namespace shop: namespaces not found\nerror: refused, nothing was changed\n"},
+        {{DELETE_NS("shop"), 404, STATUS(404, "NotFound", "namespaces not found"), NULL},
+         "delete -f -",
+         NS("shop") "---\n" VS("one"),
+         CLI_FAILED,
+         "stdin:1: Namespace shop: namespaces not found\n"
+         "error: refused; 1 of 2 objects is deleted already\n"},
+        {{DELETE_NS("shop"), 504, STATUS(504, "Timeout", "the write may have been made"), NULL},
+         "delete ns shop",
+         "",
+         CLI_TIMED_OUT,
+         "error: the write may have been made\n"
+         "error: stopped; some of what lives in namespace/shop may be deleted\n"},
+        /* --timeout holds instead of the long time that a namespace may take. */
+        {{DELETE_NS("shop"), FAKE_SILENT, NULL, NULL},
+         "delete ns shop --timeout=20ms",
+         "",
+         CLI_UNREACHABLE,
+         "error: the control plane did not answer in time: DELETE /api/v1/namespaces/shop: no "
+         "answer in time\n"
+         "error: stopped; some of what lives in namespace/shop may be deleted\n"},
+        {{DELETE_NS("shop?dryRun=All"), 504, STATUS(504, "Timeout", "late"), NULL},
+         "delete ns shop --dry-run",
+         "",
+         CLI_TIMED_OUT,
+         "error: late\n"},
+        {{DELETE_NS("shop?dryRun=All"), 200, SUCCESS, "299 - \"spec: WFT0101: is used\""},
+         "delete ns shop --fail-on=warning",
+         "",
+         CLI_FINDINGS,
+         "Warning: spec: WFT0101: is used\n"
+         "error: the analysis warns and --fail-on=warning was given, nothing was changed\n"},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        const struct canned answers[] = {
+            cases[i].answer, {BATCH, 200, PART_ANSWER("42", "one", ""), NULL}, {0}};
+        struct fake f;
+        fake_start(&f, answers);
+        f.input = cases[i].input[0] ? cases[i].input : NULL;
+        wf_ms began = env_now(f.env);
+        assert_int_equal(fake_run(&f, cases[i].line), cases[i].code);
+        assert_string_equal(f.err, cases[i].err);
+        assert_true(env_now(f.env) - began < CLI_TIMEOUT_MS);
+        fake_stop(&f);
+    }
+}
+
 static void test_diff(void **state)
 {
     (void)state;
@@ -659,6 +781,8 @@ static void test_the_next_node_is_asked(void **state)
     dead_address(f.env, dead);
     snprintf(addrs, sizeof(addrs), "%s,%s", dead, f.addr);
     assert_int_equal(fake_run_at(&f, addrs, "apply -f -"), CLI_OK);
+    assert_int_equal(fake_run_at(&f, dead, "delete ns shop"), CLI_UNREACHABLE);
+    assert_false(slice_contains(slice_of(f.err), S("may be deleted")));
     assert_int_equal(fake_run_at(&f, dead, "apply -f -"), CLI_UNREACHABLE);
     assert_true(slice_contains(slice_of(f.err), slice_of(dead)));
     /* A node without the others refuses; another one may have them. Both share one loop here. */
@@ -734,6 +858,8 @@ int main(void)
         cmocka_unit_test(test_parts_are_one_answer),
         cmocka_unit_test(test_deletion_sends_identity_only),
         cmocka_unit_test(test_wait_time_is_read_first),
+        cmocka_unit_test(test_delete_namespaces),
+        cmocka_unit_test(test_namespace_is_refused),
         cmocka_unit_test(test_diff),
         cmocka_unit_test(test_the_next_node_is_asked),
         cmocka_unit_test(test_lost_answers),

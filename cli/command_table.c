@@ -244,14 +244,15 @@ static const struct command root_subs[] = {
      .aliases = {"rm"},
      .group = CHANGE,
      .args = "KIND NAME… | KIND/NAME… | -f FILE",
-     .about = "Delete objects",
+     .about = "Delete objects; a namespace takes along what lives in it",
      .text =
-         "Up to 1,000 objects of one call are one change, more of them are several: after a "
-         "refusal, what was deleted before stays deleted, and --ignore-not-found passes over it "
-         "in the next call.",
+         "Up to 1,000 objects of one call are one change. More of them are several, and so is a "
+         "namespace; after a refusal, what was deleted before stays deleted, and "
+         "--ignore-not-found passes over it in the next call.",
      .examples = {{"weft delete vs reviews ratings", NULL},
                   {"weft delete -f deploy/demo/routing.yaml --wait", NULL},
-                  {"weft delete vs -l app=reviews", NULL}},
+                  {"weft delete vs -l app=reviews", NULL},
+                  {"weft delete namespace shop", NULL}},
      .flags = FILES | WRITING | FLAG_BIT(FLAG_SELECTOR) | FLAG_BIT(FLAG_ALL) |
               FLAG_BIT(FLAG_IGNORE_NOT_FOUND),
      .words_max = COMMAND_WORDS_ANY,
