@@ -181,11 +181,22 @@ static void print_warnings(struct cli *c, struct manifest_part part, const json_
     }
 }
 
+/* A part larger than this the server would refuse, after all of it was sent. */
+static bool fits(struct cli *c, struct manifest_part part, struct err *err)
+{
+    static_assert(CLI_DELETE_PART_OBJECTS_MAX <= CLI_CHANGE_OBJECTS_MAX, "parts always fit");
+    return part.n <= CLI_CHANGE_OBJECTS_MAX ||
+           err_set(err, ERR_LIMIT,
+                   "%s objects are more than one change can hold (%s): make it in parts, several "
+                   "calls with fewer files each",
+                   grouped(c, part.n), grouped(c, CLI_CHANGE_OBJECTS_MAX));
+}
+
 static bool send_batch(const struct change *ch, struct manifest_part part, bool dry,
                        json_t **ret_answer, struct err *err)
 {
     struct cli *c = ch->c;
-    struct client *cl = cli_client(c, err);
+    struct client *cl = fits(c, part, err) ? cli_client(c, err) : NULL;
     if (!cl)
         return false;
     struct client_answer a = {0};

@@ -12,8 +12,9 @@
 
 /* Makes the change of a manifest, waits for its last revision if so wished, and prints what came of
  * it: with -o json and yaml one value, as if it had been one batch (without "revision" when a
- * namespace was the last: that answer does not say it). verb: "apply", "create" or "delete".
- * Returns the exit code. */
+ * namespace was the last: that answer does not say it). verb: "apply", "create" or "delete". More
+ * than CLI_CHANGE_OBJECTS_MAX to apply or create are refused before anything is sent. Returns the
+ * exit code. */
 int change_run(struct cli *c, const struct manifest *m, const char *verb);
 /* A dry run in one batch; *ret_answer is its answer, with "object" in each item. false: reported on
  * err, and *ret_code is the exit code. */

@@ -574,6 +574,30 @@ static void test_deletion_sends_identity_only(void **state)
     buf_fini(&text);
 }
 
+/* Wrong: a change that is always refused is sent all the same, and nobody says what to do. */
+static void test_more_than_one_revision_holds(void **state)
+{
+    (void)state;
+    static const struct canned answers[] = {{BATCH, 200, ANSWER(ITEM("created", "n0")), NULL}, {0}};
+    static const char *const lines[] = {"apply -f -", "create -f -", "apply -f - --dry-run",
+                                        "diff -f -"};
+    static const char said[] = "error: 1,025 objects are more than one change can hold (1,024): "
+                               "make it in parts, several calls with fewer files each\n";
+    struct buf text = {0}, fitting = {0};
+    struct fake f;
+    fake_start(&f, answers);
+    f.input = many_yaml(&text, CLI_CHANGE_OBJECTS_MAX + 1, 1);
+    for (size_t i = 0; i < ARRAY_LEN(lines); i++) {
+        fake_check(&f, lines[i], CLI_BAD_INPUT, "", said);
+        assert_int_equal(f.log.n, 0);
+    }
+    f.input = many_yaml(&fitting, CLI_CHANGE_OBJECTS_MAX, 1);
+    assert_int_equal(fake_run(&f, "apply -f -"), CLI_OK);
+    fake_stop(&f);
+    buf_fini(&text);
+    buf_fini(&fitting);
+}
+
 /* Wrong: a change is made and then the command line is said to be wrong. */
 static void test_wait_time_is_read_first(void **state)
 {
@@ -857,6 +881,7 @@ int main(void)
         cmocka_unit_test(test_wait_once_for_all_parts),
         cmocka_unit_test(test_parts_are_one_answer),
         cmocka_unit_test(test_deletion_sends_identity_only),
+        cmocka_unit_test(test_more_than_one_revision_holds),
         cmocka_unit_test(test_wait_time_is_read_first),
         cmocka_unit_test(test_delete_namespaces),
         cmocka_unit_test(test_namespace_is_refused),

@@ -225,7 +225,7 @@ static const struct command root_subs[] = {
      .about = "Make the objects of files be as the files say",
      .text =
          "All objects of one call are one change: either every one of them is accepted, under "
-         "one revision, or nothing is done.\n\n"
+         "one revision, or nothing is done. One change holds up to 1,024 objects.\n\n"
          "With --wait it returns when every connected proxy has confirmed the change, and fails "
          "when a proxy rejects it.",
      .examples = {{"weft apply -f deploy/demo/ --wait", "a folder, and wait until it is live"},

@@ -103,7 +103,7 @@ static bool add_object(struct manifest *m, struct manifest_item item, struct err
         return fail_at(&item, S("metadata"), err);
     }
     if (m->items.n == CLI_OBJECTS_MAX)
-        return err_set(err, ERR_LIMIT, "more than %d objects in one set: apply it in parts",
+        return err_set(err, ERR_LIMIT, "more than %d objects in one call: make the change in parts",
                        CLI_OBJECTS_MAX);
     if (!item_namespace(m, &item, err) || !item_once(m, &item, err))
         return false;
