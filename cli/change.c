@@ -4,6 +4,34 @@
 #include <string.h>
 
 #include "base/wire/json.h"
+#include "cli/cli_limits.h"
+
+/* One call, and what has come of its requests so far. Only a deletion has more than one. */
+struct change {
+    struct cli *c;
+    const struct manifest *m;
+    const char *verb;
+    bool dry;
+    wf_ms wait_timeout;
+    json_t *answer;    /* of all requests, as if they had been one; NULL before the first */
+    size_t done;       /* objects that are deleted already */
+    struct slice torn; /* the namespace of which a failed request may have deleted some */
+};
+
+static bool is_deletion(const struct change *ch)
+{
+    return strcmp(ch->verb, "delete") == 0;
+}
+
+static bool is_careful(const struct cli *c)
+{
+    return slice_eq(flags_text(&c->flags, FLAG_FAIL_ON, S("error")), S("warning"));
+}
+
+static bool wants_data(const struct cli *c)
+{
+    return cli_output(c) == OUTPUT_JSON || cli_output(c) == OUTPUT_YAML;
+}
 
 /* Refusals. */
 
@@ -19,15 +47,15 @@ static void print_place(struct cli *c, const struct manifest_item *item, struct 
 }
 
 /* "items[3].spec.http[0]" and what is wrong there. */
-static void print_problem(struct cli *c, const struct manifest *m, struct slice field,
+static void print_problem(struct cli *c, struct manifest_part part, struct slice field,
                           struct slice message)
 {
     size_t index;
     struct slice rest;
-    if (manifest_place(m, field, &index, &rest)) {
+    if (manifest_place(part, field, &index, &rest)) {
         if (slice_starts(rest, S("object.")))
             rest = slice_skip(rest, sizeof("object.") - 1);
-        print_place(c, &m->items.p[index], rest);
+        print_place(c, &part.p[index], rest);
         field = rest;
     }
     fprintf(c->err, "%.*s%s", SLICE(field), field.n ? ": " : "");
@@ -35,57 +63,93 @@ static void print_problem(struct cli *c, const struct manifest *m, struct slice 
     fputc('\n', c->err);
 }
 
-static size_t print_causes(struct cli *c, const struct manifest *m, const json_t *causes,
+static size_t print_causes(struct cli *c, struct manifest_part part, const json_t *causes,
                            bool *ret_finding)
 {
     size_t i;
     json_t *cause;
     json_array_foreach (causes, i, cause) {
         struct slice message = json_str(cause, "message");
-        print_problem(c, m, json_str(cause, "field"), message);
+        print_problem(c, part, json_str(cause, "field"), message);
         *ret_finding = *ret_finding || is_finding(message);
     }
     return json_array_size(causes);
 }
 
+static bool of_arguments(struct manifest_part part)
+{
+    return slice_eq(part.p[0].file, S(MANIFEST_ARGUMENTS));
+}
+
 /* The message itself begins with the item: "items[2].object: …", "items[2]: …". */
-static bool print_item_message(struct cli *c, const struct manifest *m, const struct err *err)
+static bool print_item_message(struct cli *c, struct manifest_part part, const struct err *err)
 {
     struct slice field, message, text = slice_of(err->msg), rest;
     size_t index;
-    if (!manifest_place(m, text, &index, &rest) || !slice_cut(text, ':', &field, &message))
+    if (!manifest_place(part, text, &index, &rest) || !slice_cut(text, ':', &field, &message))
         return false;
     if (slice_ends(field, S(".object")))
         field.n -= sizeof(".object") - 1;
-    if (slice_eq(m->items.p[index].file, S(MANIFEST_ARGUMENTS))) {
-        print_problem(c, m, S("error"), slice_trim(message));
-        return true;
-    }
-    print_problem(c, m, field, slice_trim(message));
+    print_problem(c, part, of_arguments(part) ? S("error") : field, slice_trim(message));
     return true;
 }
 
-static int refused(struct cli *c, const struct manifest *m, const struct err *err)
+/* 2005 -> "2,005" */
+static const char *grouped(struct cli *c, size_t n)
 {
+    static_assert(CLI_OBJECTS_MAX < 1000000, "one comma is enough");
+    return n < 1000 ? arena_printf(&c->arena, "%zu", n).p
+                    : arena_printf(&c->arena, "%zu,%03zu", n / 1000, n % 1000).p;
+}
+
+/* How far the change went before it ended. */
+static void print_extent(const struct change *ch, const char *end)
+{
+    FILE *f = ch->c->err;
+    fprintf(f, "error: %s", end);
+    if (ch->done)
+        fprintf(f, "; %s of %s objects %s deleted already", grouped(ch->c, ch->done),
+                grouped(ch->c, ch->m->items.n), ch->done == 1 ? "is" : "are");
+    if (ch->torn.n)
+        fprintf(f, "; some of what lives in %.*s may be deleted", SLICE(ch->torn));
+    fputs(ch->done || ch->torn.n ? "\n" : ", nothing was changed\n", f);
+}
+
+static int refused(const struct change *ch, struct manifest_part part, const struct err *err)
+{
+    struct cli *c = ch->c;
     bool finding = false;
     const json_t *status = c->client ? client_status(c->client) : NULL;
-    size_t causes = print_causes(c, m, json_at(status, "details.causes"), &finding);
-    if (causes == 0 && !print_item_message(c, m, err))
-        return cli_fail(c, err);
-    if (causes == 0 && slice_eq(m->items.p[0].file, S(MANIFEST_ARGUMENTS)))
-        return (int)cli_exit_of(err->code);
-    fprintf(c->err, "error: refused, nothing was changed\n");
+    size_t causes = print_causes(c, part, json_at(status, "details.causes"), &finding);
+    bool placed = causes > 0 || print_item_message(c, part, err);
+    if (!placed)
+        cli_fail(c, err);
+    bool more = placed && (causes > 0 || !of_arguments(part));
+    if (more || ch->done || ch->torn.n)
+        print_extent(ch, placed ? "refused" : "stopped");
     return finding ? (int)CLI_FINDINGS : (int)cli_exit_of(err->code);
 }
 
 /* The batch. */
 
-static json_t *batch_body(const struct manifest *m, const char *verb)
+/* What says which object it is: of the rest, deletions of many would not fit into a request. */
+static json_t *identity(const struct manifest_item *item)
+{
+    json_t *meta = json_pack("{s:o}", "name", json_string_of(item->name));
+    if (item->ns.n)
+        json_object_set_new(meta, "namespace", json_string_of(item->ns));
+    return json_pack("{s:O,s:O,s:o}", "apiVersion", json_object_get(item->object, "apiVersion"),
+                     "kind", json_object_get(item->object, "kind"), "metadata", meta);
+}
+
+static json_t *batch_body(const struct change *ch, struct manifest_part part)
 {
     json_t *items = json_array();
-    for (size_t i = 0; i < m->items.n; i++)
-        json_array_append_new(items,
-                              json_pack("{s:s,s:O}", "verb", verb, "object", m->items.p[i].object));
+    for (size_t i = 0; i < part.n; i++) {
+        const struct manifest_item *item = &part.p[i];
+        json_t *object = is_deletion(ch) ? identity(item) : json_incref(item->object);
+        json_array_append_new(items, json_pack("{s:s,s:o}", "verb", ch->verb, "object", object));
+    }
     return json_pack("{s:o}", "items", items);
 }
 
@@ -100,7 +164,7 @@ static struct slice batch_path(struct cli *c, bool dry)
 }
 
 /* Warnings are items of the answer, and Warning headers for other clients. */
-static void print_warnings(struct cli *c, const struct manifest *m, const json_t *answer,
+static void print_warnings(struct cli *c, struct manifest_part part, const json_t *answer,
                            bool *ret_finding)
 {
     size_t i, index;
@@ -109,45 +173,118 @@ static void print_warnings(struct cli *c, const struct manifest *m, const json_t
     json_array_foreach (json_object_get(answer, "warnings"), i, w) {
         struct slice text = json_slice(w);
         fputs("Warning: ", c->err);
-        if (!slice_cut(text, ':', &field, &message) || !manifest_place(m, field, &index, &rest))
-            print_problem(c, m, (struct slice){0}, text);
+        if (!slice_cut(text, ':', &field, &message) || !manifest_place(part, field, &index, &rest))
+            print_problem(c, part, (struct slice){0}, text);
         else
-            print_problem(c, m, field, slice_trim(message));
+            print_problem(c, part, field, slice_trim(message));
         *ret_finding = *ret_finding || slice_contains(text, S("WFT"));
     }
 }
 
-static bool send_batch(struct cli *c, const struct manifest *m, const char *verb, bool dry,
+/* A part larger than this the server would refuse, after all of it was sent. */
+static bool fits(struct cli *c, struct manifest_part part, struct err *err)
+{
+    static_assert(CLI_DELETE_PART_OBJECTS_MAX <= CLI_CHANGE_OBJECTS_MAX, "parts always fit");
+    return part.n <= CLI_CHANGE_OBJECTS_MAX ||
+           err_set(err, ERR_LIMIT,
+                   "%s objects are more than one change can hold (%s): make it in parts, several "
+                   "calls with fewer files each",
+                   grouped(c, part.n), grouped(c, CLI_CHANGE_OBJECTS_MAX));
+}
+
+static bool send_batch(const struct change *ch, struct manifest_part part, bool dry,
                        json_t **ret_answer, struct err *err)
 {
-    struct client *cl = cli_client(c, err);
+    struct cli *c = ch->c;
+    struct client *cl = fits(c, part, err) ? cli_client(c, err) : NULL;
     if (!cl)
         return false;
     struct client_answer a = {0};
     struct client_request r = {.method = S("POST"),
                                .path = batch_path(c, dry),
-                               .body = batch_body(m, verb),
+                               .body = batch_body(ch, part),
                                .quiet = true,
-                               .repeatable = dry || strcmp(verb, "apply") == 0};
+                               .repeatable = dry || strcmp(ch->verb, "apply") == 0};
     bool ok = client_call(cl, &r, &a, err);
     json_decref((json_t *)(uintptr_t)r.body);
     *ret_answer = a.body;
     return ok && (a.body || err_set(err, ERR_INTERNAL, "the control plane answered with nothing"));
 }
 
-static bool send_and_report(struct cli *c, const struct manifest *m, const char *verb, bool dry,
+/* Namespaces: of any size, so in as many revisions as it takes, which no batch can be. */
+
+static bool is_namespace(const struct manifest_item *item)
+{
+    return item->kind->id == KIND_NAMESPACE;
+}
+
+static bool deletes_namespace(const struct change *ch, struct manifest_part part)
+{
+    return is_deletion(ch) && part.n == 1 && is_namespace(&part.p[0]);
+}
+
+/* *ret_answer is what a batch would have answered, but for the revision: nobody says it. */
+static bool send_namespace(const struct change *ch, struct manifest_part part, bool dry,
+                           json_t **ret_answer, struct err *err)
+{
+    struct cli *c = ch->c;
+    const struct manifest_item *item = &part.p[0];
+    struct client *cl = cli_client(c, err);
+    struct client_answer a = {0};
+    struct slice path = cli_path(c, item->kind, (struct slice){0}, item->name);
+    struct client_request r = {
+        .method = S("DELETE"),
+        .path = arena_printf(&c->arena, "%.*s%s", SLICE(path), dry ? "?dryRun=All" : ""),
+        .timeout = c->timeout ? c->timeout : CLI_NAMESPACE_TIMEOUT_MS,
+        .repeatable = dry,
+    };
+    if (!cl || !client_call(cl, &r, &a, err))
+        return false;
+    json_decref(a.body);
+    *ret_answer = json_pack("{s:b,s:[{s:s,s:s,s:s,s:s,s:o}],s:[]}", "dryRun", dry, "items", "verb",
+                            ch->verb, "result", "deleted", "kind", item->kind->kind, "group",
+                            item->kind->group, "name", json_string_of(item->name), "warnings");
+    return true;
+}
+
+/* The server looks at the namespace itself before it deletes anything in it; every other failure
+ * may come between two revisions. */
+static void namespace_failed(struct change *ch, struct manifest_part part, bool dry,
+                             struct err *err)
+{
+    const struct client *cl = ch->c->client;
+    if (err->code == ERR_NOT_FOUND || err->code == ERR_FORBIDDEN)
+        err_wrap(err, "items[0]");
+    else if (!dry && cl && client_reached(cl))
+        ch->torn = cli_title(ch->c, part.p[0].kind, part.p[0].name);
+}
+
+/* One request. */
+
+static bool send_part(struct change *ch, struct manifest_part part, bool dry, json_t **ret_answer,
+                      struct err *err)
+{
+    if (!deletes_namespace(ch, part))
+        return send_batch(ch, part, dry, ret_answer, err);
+    bool ok = send_namespace(ch, part, dry, ret_answer, err);
+    if (!ok)
+        namespace_failed(ch, part, dry, err);
+    return ok;
+}
+
+static bool send_and_report(struct change *ch, struct manifest_part part, bool dry,
                             json_t **ret_answer, int *ret_code)
 {
+    struct cli *c = ch->c;
     struct err err = {0};
-    bool finding = false;
-    if (!send_batch(c, m, verb, dry, ret_answer, &err)) {
-        *ret_code = refused(c, m, &err);
+    c->finding = false;
+    if (!send_part(ch, part, dry, ret_answer, &err)) {
+        *ret_code = refused(ch, part, &err);
         return false;
     }
-    print_warnings(c, m, *ret_answer, &finding);
-    if (finding && dry && slice_eq(flags_text(&c->flags, FLAG_FAIL_ON, S("error")), S("warning"))) {
-        fputs("error: the analysis warns and --fail-on=warning was given, nothing was changed\n",
-              c->err);
+    print_warnings(c, part, *ret_answer, &c->finding);
+    if (c->finding && dry && is_careful(c)) {
+        print_extent(ch, "the analysis warns and --fail-on=warning was given");
         json_decref(*ret_answer);
         *ret_code = CLI_FINDINGS;
         return false;
@@ -158,7 +295,8 @@ static bool send_and_report(struct cli *c, const struct manifest *m, const char 
 bool change_preview(struct cli *c, const struct manifest *m, const char *verb, json_t **ret_answer,
                     int *ret_code)
 {
-    return send_and_report(c, m, verb, true, ret_answer, ret_code);
+    struct change ch = {.c = c, .m = m, .verb = verb, .dry = true};
+    return send_and_report(&ch, manifest_all(m), true, ret_answer, ret_code);
 }
 
 /* What came of it. */
@@ -209,32 +347,91 @@ static const char *common_word(const json_t *answer)
     return word.n ? word.p : "configured";
 }
 
-static int wait_for_answer(struct cli *c, const struct manifest *m, json_t *answer, bool data)
+/* "items[3]: …" of a part is another item of the whole. */
+static json_t *warning_of_all(struct cli *c, json_t *warning, size_t before)
 {
-    struct err err = {0};
+    struct slice number, rest, text = json_slice(warning);
+    uint32_t index;
+    if (!slice_starts(text, S("items[")) ||
+        !slice_cut(slice_skip(text, sizeof("items[") - 1), ']', &number, &rest) ||
+        !slice_u32(number, &index))
+        return json_incref(warning);
+    return json_string_of(arena_printf(&c->arena, "items[%zu]%.*s", before + index, SLICE(rest)));
+}
+
+static json_t *child_array(json_t *object, const char *key)
+{
+    if (!json_object_get(object, key))
+        json_object_set_new(object, key, json_array());
+    return json_object_get(object, key);
+}
+
+/* The next answer behind those before. Its revision is theirs; without one nobody knows it. */
+static void append_answer(struct change *ch, const json_t *next)
+{
+    json_t *items = child_array(ch->answer, "items"), *warning;
+    json_t *warnings = child_array(ch->answer, "warnings");
+    json_t *revision = json_object_get(next, "revision");
+    size_t i, before = json_array_size(items);
+    json_array_extend(items, json_object_get(next, "items"));
+    json_array_foreach (json_object_get(next, "warnings"), i, warning)
+        json_array_append_new(warnings, warning_of_all(ch->c, warning, before));
+    if (revision)
+        json_object_set(ch->answer, "revision", revision);
+    else
+        json_object_del(ch->answer, "revision");
+}
+
+static void keep_answer(struct change *ch, struct manifest_part part, json_t *take_answer)
+{
+    if (!wants_data(ch->c))
+        print_results(ch->c, take_answer, ch->dry ? " (server dry run)" : "");
+    if (!ch->dry)
+        ch->done += part.n;
+    if (ch->answer) {
+        append_answer(ch, take_answer);
+        json_decref(take_answer);
+    } else {
+        ch->answer = take_answer;
+    }
+}
+
+static int run_part(struct change *ch, struct manifest_part part)
+{
+    json_t *answer = NULL;
+    int code;
+    if (is_careful(ch->c) && !ch->dry) {
+        if (!send_and_report(ch, part, true, &answer, &code))
+            return code;
+        json_decref(answer);
+    }
+    if (!send_and_report(ch, part, ch->dry, &answer, &code))
+        return code;
+    keep_answer(ch, part, answer);
+    return CLI_OK;
+}
+
+static int wait_for_answer(const struct change *ch)
+{
+    struct cli *c = ch->c;
     json_t *waited = NULL;
-    wf_ms timeout;
-    if (!flags_duration(&c->flags, FLAG_WAIT, c->timeout ? c->timeout : CLI_WAIT_TIMEOUT_MS,
-                        &timeout, &err))
-        return cli_usage(c, &err);
-    int code = change_wait(c, (uint64_t)json_int(answer, "revision", 0), timeout,
-                           data ? NULL : common_word(answer), m, &waited);
+    bool wordless = wants_data(c) || cli_output(c) == OUTPUT_NAME;
+    int code = change_wait(c, (uint64_t)json_int(ch->answer, "revision", 0), ch->wait_timeout,
+                           wordless ? NULL : common_word(ch->answer), ch->m, &waited);
     if (waited)
-        json_object_set_new(answer, "wait", waited);
+        json_object_set_new(ch->answer, "wait", waited);
     return code;
 }
 
-static int change_finish(struct cli *c, const struct manifest *m, json_t *answer, bool dry)
+/* What was deleted before a refusal is printed all the same: it is deleted. */
+static int change_finish(struct change *ch, int code)
 {
-    enum cli_output output = cli_output(c);
-    bool data = output == OUTPUT_JSON || output == OUTPUT_YAML;
-    int code = CLI_OK;
-    if (!data)
-        print_results(c, answer, dry ? " (server dry run)" : "");
-    if (!dry && flags_on(&c->flags, FLAG_WAIT))
-        code = wait_for_answer(c, m, answer, data || output == OUTPUT_NAME);
-    if (data)
-        cli_print_data(c, answer);
+    struct cli *c = ch->c;
+    if (code == CLI_OK && !ch->dry && flags_on(&c->flags, FLAG_WAIT))
+        code = wait_for_answer(ch);
+    if (ch->answer && wants_data(c))
+        cli_print_data(c, ch->answer);
+    json_decref(ch->answer);
     return code;
 }
 
@@ -255,7 +452,7 @@ static bool check_item(struct cli *c, const struct manifest *m, size_t index)
         struct slice field = arena_printf(&c->arena, "items[%zu].%.*s", index, SLICE(p->field));
         if (p->warning)
             fputs("Warning: ", c->err);
-        print_problem(c, m, field, p->message);
+        print_problem(c, manifest_all(m), field, p->message);
     }
     kind_report_fini(&report);
     return ok;
@@ -277,41 +474,54 @@ static int check_files(struct cli *c, const struct manifest *m)
     return CLI_OK;
 }
 
-static int run_part(struct cli *c, const struct manifest *m, const char *verb)
+/* All. */
+
+/* The namespaces last: what else the call names may live in them. */
+static size_t order_doomed(const struct manifest *m, struct manifest_item *ret_order)
 {
-    struct slice how = flags_text(&c->flags, FLAG_DRY_RUN, S("none"));
-    bool deleting = strcmp(verb, "delete") == 0;
-    bool dry = flags_on(&c->flags, FLAG_DRY_RUN) && !slice_eq(how, S("none"));
-    json_t *answer = NULL;
-    int code;
-    if (slice_eq(how, S("client")) && !deleting)
-        return check_files(c, m);
-    bool careful = slice_eq(flags_text(&c->flags, FLAG_FAIL_ON, S("error")), S("warning"));
-    if (careful && !dry) {
-        if (!change_preview(c, m, verb, &answer, &code))
-            return code;
-        json_decref(answer);
+    size_t objects = 0;
+    for (size_t i = 0; i < m->items.n; i++)
+        if (!is_namespace(&m->items.p[i]))
+            ret_order[objects++] = m->items.p[i];
+    size_t n = objects;
+    for (size_t i = 0; i < m->items.n; i++)
+        if (is_namespace(&m->items.p[i]))
+            ret_order[n++] = m->items.p[i];
+    wf_assert(n == m->items.n);
+    return objects;
+}
+
+static int delete_in_parts(struct change *ch)
+{
+    size_t n = ch->m->items.n;
+    struct manifest_item *order = ARENA_ARRAY(&ch->c->arena, struct manifest_item, n);
+    size_t objects = order_doomed(ch->m, order);
+    int code = CLI_OK;
+    for (size_t at = 0, step; at < n && code == CLI_OK; at += step) {
+        step = at >= objects                                ? 1 /* namespaces: one a request */
+               : objects - at < CLI_DELETE_PART_OBJECTS_MAX ? objects - at
+                                                            : CLI_DELETE_PART_OBJECTS_MAX;
+        code = run_part(ch, (struct manifest_part){order + at, step});
     }
-    if (!send_and_report(c, m, verb, dry, &answer, &code))
-        return code;
-    code = change_finish(c, m, answer, dry);
-    json_decref(answer);
     return code;
 }
 
-/* A deletion may take several revisions: what it has deleted already is what was asked for. */
 int change_run(struct cli *c, const struct manifest *m, const char *verb)
 {
-    int code = CLI_OK;
-    if (strcmp(verb, "delete") != 0)
-        return run_part(c, m, verb);
-    for (size_t at = 0; at < m->items.n && code == CLI_OK; at += CLI_DELETE_PART) {
-        struct manifest part = *m; /* borrows everything */
-        part.items.p += at;
-        part.items.n = m->items.n - at < CLI_DELETE_PART ? m->items.n - at : CLI_DELETE_PART;
-        code = run_part(c, &part, verb);
-    }
-    return code;
+    struct err err = {0};
+    struct slice how = flags_text(&c->flags, FLAG_DRY_RUN, S("none"));
+    struct change ch = {.c = c,
+                        .m = m,
+                        .verb = verb,
+                        .dry = flags_on(&c->flags, FLAG_DRY_RUN) && !slice_eq(how, S("none"))};
+    if (!flags_duration(&c->flags, FLAG_WAIT, c->timeout ? c->timeout : CLI_WAIT_TIMEOUT_MS,
+                        &ch.wait_timeout, &err))
+        return cli_usage(c, &err);
+    if (is_deletion(&ch))
+        return change_finish(&ch, delete_in_parts(&ch));
+    if (slice_eq(how, S("client")))
+        return check_files(c, m);
+    return change_finish(&ch, run_part(&ch, manifest_all(m)));
 }
 
 /* Waiting. */

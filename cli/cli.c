@@ -98,6 +98,7 @@ struct table_style cli_table_style(const struct cli *c)
 static void on_warning(void *ctx, struct slice text)
 {
     struct cli *c = ctx;
+    c->finding = c->finding || slice_contains(text, S("WFT"));
     fputs("Warning: ", c->err);
     cli_print_text(c->err, text);
     fputc('\n', c->err);

@@ -18,7 +18,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         wf_assert(manifest_line(item, S("spec.http[0].route[0]")) >= 1);
         wf_assert(manifest_line(item, text) >= 1);
     }
-    if (manifest_place(&m, text, &index, &rest))
+    if (manifest_place(manifest_all(&m), text, &index, &rest))
         wf_assert(index < m.items.n && rest.n < text.n);
     manifest_fini(&m);
     return 0;

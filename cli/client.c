@@ -21,6 +21,7 @@ struct client {
     struct slice names[CLI_ADDRS_MAX]; /* as given: the Host field */
     size_t addr_n;
     json_t *status;
+    bool reached;
     VEC(struct slice) warned;
 };
 
@@ -235,6 +236,8 @@ static void exchange_run(struct exchange *x, const struct client_request *r, str
     http_call_start(x->cl->http, &o);
     while (!x->done)
         env_uv_turn(x->cl->opt.env, TURN_MS);
+    if (x->status || x->failure.code != ERR_UNAVAILABLE)
+        x->cl->reached = true;
     arena_fini(&scratch);
 }
 
@@ -363,6 +366,7 @@ bool client_call(struct client *cl, const struct client_request *r, struct clien
     struct buf body = {.limit = JSON_BYTES_MAX};
     json_decref(cl->status);
     cl->status = NULL;
+    cl->reached = false;
     bool ok = body_text(r->body, &body, err);
     if (!ok) {
         err_wrap(err, "the change is larger than one revision can hold; make it in parts");
@@ -396,6 +400,11 @@ bool client_get(struct client *cl, struct slice path, enum client_form form, jso
 const json_t *client_status(const struct client *cl)
 {
     return cl->status;
+}
+
+bool client_reached(const struct client *cl)
+{
+    return cl->reached;
 }
 
 /* Watch. */

@@ -60,6 +60,8 @@ bool client_get(struct client *cl, struct slice path, enum client_form form, jso
                 struct err *err);
 /* The Status of the last call that failed with one, borrowed until the next call; or NULL. */
 const json_t *client_status(const struct client *cl);
+/* Did the last call come to any node? If not, it has surely done nothing. */
+bool client_reached(const struct client *cl);
 
 /* Called for each event of a watch ({type, object}, borrowed); false ends it. */
 typedef bool (*client_event_fn)(void *ctx, const json_t *event);

@@ -95,20 +95,19 @@ static bool doom_target(struct cli *c, struct buf *text, const struct target *t,
 /* What is not there any more is left out, if so wished: each object is looked up first. */
 static bool drop_missing(struct cli *c, struct manifest *m, struct err *err)
 {
-    size_t kept = 0;
+    bool *there = ARENA_ARRAY(&c->arena, bool, m->items.n);
     for (size_t i = 0; i < m->items.n; i++) {
         const struct manifest_item *item = &m->items.p[i];
         struct err why = {0};
         json_t *o = cli_fetch(c, cli_path(c, item->kind, item->ns, item->name), &why);
-        if (!o && why.code != ERR_NOT_FOUND) {
+        there[i] = o != NULL;
+        json_decref(o);
+        if (!there[i] && why.code != ERR_NOT_FOUND) {
             *err = why;
             return false;
         }
-        if (o)
-            m->items.p[kept++] = *item;
-        json_decref(o);
     }
-    m->items.n = kept;
+    manifest_filter(m, there);
     return true;
 }
 

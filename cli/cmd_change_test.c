@@ -325,6 +325,32 @@ static void test_delete(void **state)
     fake_stop(&f);
 }
 
+/* Deletions of many objects: n0, n1, … in three parts. */
+
+#define PART CLI_DELETE_PART_OBJECTS_MAX
+#define MANY (2 * PART + 5)
+#define DELETED(kind, group, name)                                                                 \
+    "{\"verb\":\"delete\",\"result\":\"deleted\",\"kind\":\"" kind "\",\"group\":\"" group         \
+    "\",\"name\":\"" name "\"}"
+#define VS_DELETED(name) DELETED("VirtualService", "networking.istio.io", name)
+#define PART_ANSWER(revision, name, warnings)                                                      \
+    "{\"revision\":" revision                                                                      \
+    ",\"dryRun\":false,\"items\":[" VS_DELETED(name) "],\"warnings\":[" warnings "]}"
+#define VS_TITLE "virtualservice.networking.istio.io/"
+static_assert(PART == 1000, "the texts below say so");
+
+/* VirtualServices n0…, each with a host of host_bytes. */
+static const char *many_yaml(struct buf *text, int n, int host_bytes)
+{
+    for (int i = 0; i < n; i++)
+        buf_printf(text,
+                   "---\napiVersion: networking.istio.io/v1\nkind: VirtualService\n"
+                   "metadata: {name: n%d}\nspec:\n  hosts: [%0*d]\n",
+                   i, host_bytes, i);
+    buf_append_byte(text, 0);
+    return text->p;
+}
+
 /* Wrong: what holds more objects than one revision can cannot be deleted. */
 static void test_delete_many(void **state)
 {
@@ -332,14 +358,14 @@ static void test_delete_many(void **state)
     struct buf list = {0};
     struct err err = {0};
     buf_append(&list, S("{\"metadata\":{},\"items\":["));
-    for (int i = 0; i < 2 * CLI_DELETE_PART + 5; i++)
+    for (int i = 0; i < MANY; i++)
         buf_printf(&list, "%s{\"metadata\":{\"name\":\"n%d\",\"namespace\":\"default\"}}",
                    i ? "," : "", i);
     buf_append(&list, S("]}"));
     buf_append_byte(&list, 0);
     const struct canned answers[] = {
         {"GET " VS_PATH "?limit=500", 200, list.p, NULL},
-        {BATCH, 200, "{\"revision\":42,\"items\":[]}", NULL},
+        {BATCH, 200, PART_ANSWER("42", "n0", ""), NULL},
         {0},
     };
     struct fake f;
@@ -353,6 +379,357 @@ static void test_delete_many(void **state)
     json_decref(sent);
     fake_stop(&f);
     buf_fini(&list);
+}
+
+#define PART_1 "error: refused; 1,000 of 2,005 objects are deleted already\n"
+
+/* Wrong: somebody reads that nothing was changed, and 1,000 objects are gone; or is sent to the
+ * line of another object. */
+static void test_refusal_of_a_later_part(void **state)
+{
+    (void)state;
+    static const struct {
+        struct canned second;
+        const char *line;
+        int code;
+        const char *out, *err;
+    } cases[] = {
+        {{BATCH, 404, STATUS(404, "NotFound", "items[5]: gone"), NULL},
+         "delete -f -",
+         CLI_FAILED,
+         VS_TITLE "n0 deleted\n",
+         "stdin:6032: VirtualService default/n1005: gone\n" PART_1},
+        {{BATCH, 422, INVALID(CAUSE("items[999].spec", "WFT0173: is used")), NULL},
+         "delete -f -",
+         CLI_FINDINGS,
+         VS_TITLE "n0 deleted\n",
+         "stdin:11999: VirtualService default/n1999: spec: WFT0173: is used\n" PART_1},
+        {{BATCH, 503, STATUS(503, "ServiceUnavailable", "no quorum"), NULL},
+         "delete -f -",
+         CLI_UNREACHABLE,
+         VS_TITLE "n0 deleted\n",
+         "error: no quorum\nerror: stopped; 1,000 of 2,005 objects are deleted already\n"},
+        {{DRY, 404, STATUS(404, "NotFound", "items[5]: gone"), NULL},
+         "delete -f - --dry-run",
+         CLI_FAILED,
+         VS_TITLE "n0 deleted (server dry run)\n",
+         "stdin:6032: VirtualService default/n1005: gone\nerror: refused, nothing was changed\n"},
+    };
+    struct buf text = {0};
+    const char *input = many_yaml(&text, MANY, 1);
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        const struct canned answers[] = {
+            {cases[i].second.request, 200, PART_ANSWER("42", "n0", ""), NULL},
+            cases[i].second,
+            {0},
+        };
+        struct fake f;
+        fake_start(&f, answers);
+        f.input = input;
+        fake_check(&f, cases[i].line, cases[i].code, cases[i].out, cases[i].err);
+        struct slice first, second, rest; /* and no third */
+        assert_true(slice_cut(buf_slice(&f.log), '\n', &first, &rest));
+        assert_true(slice_cut(rest, '\n', &second, &rest));
+        assert_int_equal(rest.n, 0);
+        fake_stop(&f);
+    }
+    buf_fini(&text);
+}
+
+/* Wrong: with --fail-on=warning a later part is deleted against its finding, or it is said that
+ * nothing was changed. */
+static void test_finding_in_a_later_part(void **state)
+{
+    (void)state;
+    static const struct canned answers[] = {
+        {DRY, 200, PART_ANSWER("41", "n0", ""), NULL},
+        {BATCH, 200, PART_ANSWER("42", "n0", ""), NULL},
+        {DRY, 200, PART_ANSWER("42", "n1000", "\"items[0].spec: WFT0101: is used\""), NULL},
+        {0},
+    };
+    struct buf text = {0};
+    struct fake f;
+    fake_start(&f, answers);
+    f.input = many_yaml(&text, MANY, 1);
+    fake_check(&f, "delete -f - --fail-on=warning", CLI_FINDINGS, VS_TITLE "n0 deleted\n",
+               "Warning: stdin:6005: VirtualService default/n1000: spec: WFT0101: is used\n"
+               "error: the analysis warns and --fail-on=warning was given; "
+               "1,000 of 2,005 objects are deleted already\n");
+    check_slice(buf_slice(&f.log), S(DRY "\n" BATCH "\n" DRY "\n"));
+    fake_stop(&f);
+    buf_fini(&text);
+}
+
+#define REJECTED(source)                                                                           \
+    "{\"revision\":44,\"live\":5,\"total\":6,\"ms\":3,\"rejected\":[{\"proxy\":\"p.default\","     \
+    "\"proxies\":1,\"type\":\"rds\",\"resource\":\"80\",\"message\":\"bad regex\","                \
+    "\"sources\":[\"virtualservices.networking.istio.io/default/" source "\"]}]}"
+#define PARTS                                                                                      \
+    {BATCH, 200, PART_ANSWER("42", "n0", ""), NULL},                                               \
+        {BATCH, 200, PART_ANSWER("43", "n1000", "\"spec.x: odd\",\"items[0].spec: odd\""), NULL},  \
+    {                                                                                              \
+        BATCH, 200, PART_ANSWER("44", "n2000", "\"items[4].spec: odd\""), NULL                     \
+    }
+#define PARTS_LOG BATCH "\n" BATCH "\n" BATCH "\n"
+#define WAIT_44 "GET /weft/v1/wait?revision=44&timeout=30s"
+
+/* Wrong: one slow or refusing proxy leaves the rest undeleted; or the line of another object is
+ * said to be the reason. */
+static void test_wait_once_for_all_parts(void **state)
+{
+    (void)state;
+    static const struct canned answers[] = {
+        PARTS,
+        {WAIT_44, 200, REJECTED("n3"), NULL},
+        {WAIT_44, 200, REJECTED("n1005"), NULL},
+        {WAIT_44, 504, "{\"revision\":44,\"live\":5,\"total\":6,\"ms\":-1,\"rejected\":[]}", NULL},
+        {0},
+    };
+    static const struct {
+        int code;
+        const char *err; /* begins so */
+    } want[] = {
+        {CLI_FAILED, "stdin:20: VirtualService default/n3: rejected by p.default: "},
+        {CLI_FAILED, "stdin:6032: VirtualService default/n1005: rejected by p.default: "},
+        {CLI_TIMED_OUT, "error: timed out: @44 is live on 5/6"},
+    };
+    struct buf text = {0};
+    struct fake f;
+    fake_start(&f, answers);
+    f.input = many_yaml(&text, MANY, 1);
+    for (size_t i = 0; i < ARRAY_LEN(want); i++) {
+        assert_int_equal(fake_run(&f, "delete -f - --wait"), want[i].code);
+        check_slice(buf_slice(&f.log), S(PARTS_LOG WAIT_44 "\n"));
+        if (!slice_contains(slice_of(f.err), slice_of(want[i].err)))
+            fail_msg("case %zu: \"%s\" lacks \"%s\"", i, f.err, want[i].err);
+        memset(f.used, 0, 3 * sizeof(f.used[0])); /* the parts again */
+    }
+    fake_stop(&f);
+    buf_fini(&text);
+}
+
+/* Wrong: a script that reads the answer finds three of them, or only a part of what was done. */
+static void test_parts_are_one_answer(void **state)
+{
+    (void)state;
+    static const struct canned answers[] = {
+        PARTS,
+        {WAIT_44, 200, "{\"revision\":44,\"live\":6,\"total\":6,\"ms\":3,\"rejected\":[]}", NULL},
+        {0},
+    };
+    static const struct canned broken[] = {
+        {BATCH, 200, PART_ANSWER("42", "n0", ""), NULL}, {BATCH, 0, NULL, NULL}, {0}};
+    struct buf text = {0};
+    struct err err = {0};
+    struct fake f;
+    fake_start(&f, answers);
+    f.input = many_yaml(&text, MANY, 1);
+    assert_int_equal(fake_run(&f, "delete -f - --wait -o json"), CLI_OK);
+    json_t *out = json_parse(slice_of(f.out), &err);
+    assert_non_null(out);
+    assert_int_equal(json_int(out, "revision", 0), 44);
+    assert_int_equal(json_int(out, "wait.live", 0), 6);
+    assert_int_equal(json_array_size(json_object_get(out, "items")), 3);
+    check_slice(json_str(out, "items[0].name"), S("n0"));
+    check_slice(json_str(out, "items[2].name"), S("n2000"));
+    /* items[…] of a part is said of the item of the whole; each part has one here. */
+    check_slice(json_str(out, "warnings[0]"), S("spec.x: odd"));
+    check_slice(json_str(out, "warnings[1]"), S("items[1].spec: odd"));
+    check_slice(json_str(out, "warnings[2]"), S("items[6].spec: odd"));
+    json_decref(out);
+    fake_stop(&f);
+    fake_start(&f, broken);
+    f.input = text.p;
+    assert_int_equal(fake_run(&f, "delete -f - -o json"), CLI_FAILED);
+    assert_true(slice_contains(slice_of(f.err), S("stopped; 1,000 of 2,005 objects are deleted")));
+    out = json_parse(slice_of(f.out), &err); /* what is deleted, is */
+    assert_int_equal(json_array_size(json_object_get(out, "items")), 1);
+    json_decref(out);
+    fake_stop(&f);
+    buf_fini(&text);
+}
+
+/* Wrong: large objects cannot be deleted, since 1,000 of them are more than a request may have. */
+static void test_deletion_sends_identity_only(void **state)
+{
+    (void)state;
+    static const struct canned answers[] = {{BATCH, 200, PART_ANSWER("42", "n0", ""), NULL}, {0}};
+    struct buf text = {0};
+    struct err err = {0};
+    struct fake f;
+    fake_start(&f, answers);
+    f.input = many_yaml(&text, PART, 2000);
+    assert_true(text.n > JSON_BYTES_MAX);
+    fake_check(&f, "delete -f -", CLI_OK, VS_TITLE "n0 deleted\n", "");
+    check_slice(buf_slice(&f.log), S(BATCH "\n"));
+    json_t *sent = json_parse(buf_slice(&f.last_body), &err);
+    json_t *want = json_parse(S("{\"apiVersion\":\"networking.istio.io/v1\","
+                                "\"kind\":\"VirtualService\","
+                                "\"metadata\":{\"name\":\"n999\",\"namespace\":\"default\"}}"),
+                              &err);
+    assert_true(json_equal(json_at(sent, "items[999].object"), want));
+    json_decref(want);
+    json_decref(sent);
+    fake_stop(&f);
+    buf_fini(&text);
+}
+
+/* Wrong: a change that is always refused is sent all the same, and nobody says what to do. */
+static void test_more_than_one_revision_holds(void **state)
+{
+    (void)state;
+    static const struct canned answers[] = {{BATCH, 200, ANSWER(ITEM("created", "n0")), NULL}, {0}};
+    static const char *const lines[] = {"apply -f -", "create -f -", "apply -f - --dry-run",
+                                        "diff -f -"};
+    static const char said[] = "error: 1,025 objects are more than one change can hold (1,024): "
+                               "make it in parts, several calls with fewer files each\n";
+    struct buf text = {0}, fitting = {0};
+    struct fake f;
+    fake_start(&f, answers);
+    f.input = many_yaml(&text, CLI_CHANGE_OBJECTS_MAX + 1, 1);
+    for (size_t i = 0; i < ARRAY_LEN(lines); i++) {
+        fake_check(&f, lines[i], CLI_BAD_INPUT, "", said);
+        assert_int_equal(f.log.n, 0);
+    }
+    f.input = many_yaml(&fitting, CLI_CHANGE_OBJECTS_MAX, 1);
+    assert_int_equal(fake_run(&f, "apply -f -"), CLI_OK);
+    fake_stop(&f);
+    buf_fini(&text);
+    buf_fini(&fitting);
+}
+
+/* Wrong: a change is made and then the command line is said to be wrong. */
+static void test_wait_time_is_read_first(void **state)
+{
+    (void)state;
+    static const struct canned answers[] = {{0}};
+    struct fake f;
+    fake_start(&f, answers);
+    assert_int_equal(fake_run(&f, "delete vs one --wait=soon"), CLI_USAGE);
+    assert_int_equal(f.log.n, 0);
+    fake_stop(&f);
+}
+
+/* Namespaces. */
+
+#define NS_PATH "/api/v1/namespaces/"
+#define DELETE_NS(name) "DELETE " NS_PATH name
+#define SUCCESS "{\"kind\":\"Status\",\"status\":\"Success\"}"
+#define NS(name) "apiVersion: v1\nkind: Namespace\nmetadata: {name: " name "}\n"
+#define WAIT_NEWEST "GET /weft/v1/wait?timeout=30s"
+
+/* Wrong: a namespace of more objects than one revision holds cannot be deleted; or what else is to
+ * go is looked for in a namespace that is gone already. */
+static void test_delete_namespaces(void **state)
+{
+    (void)state;
+    static const struct canned answers[] = {
+        {DELETE_NS("shop"), 200, SUCCESS, NULL},
+        {DELETE_NS("bank"), 200, SUCCESS, NULL},
+        {DELETE_NS("shop?dryRun=All"), 200, SUCCESS, NULL},
+        {BATCH, 200, PART_ANSWER("42", "one", ""), NULL},
+        {DRY, 200, PART_ANSWER("42", "one", ""), NULL},
+        {WAIT_NEWEST, 200, "{\"revision\":47,\"live\":6,\"total\":6,\"ms\":12,\"rejected\":[]}",
+         NULL},
+        {0},
+    };
+    struct fake f;
+    struct err err = {0};
+    fake_start(&f, answers);
+    fake_check(&f, "delete namespace shop bank --wait", CLI_OK,
+               "namespace/shop deleted\nnamespace/bank deleted\n"
+               "deleted @47, live on 6/6 in 12 ms\n",
+               "");
+    check_slice(buf_slice(&f.log),
+                S(DELETE_NS("shop") "\n" DELETE_NS("bank") "\n" WAIT_NEWEST "\n"));
+    f.input = NS("shop") "---\n" VS("one");
+    fake_check(&f, "delete -f - --wait -o name", CLI_OK, VS_TITLE "one\nnamespace/shop\n", "");
+    check_slice(buf_slice(&f.log), S(BATCH "\n" DELETE_NS("shop") "\n" WAIT_NEWEST "\n"));
+    json_t *sent = json_parse(buf_slice(&f.last_body), &err);
+    assert_int_equal(json_array_size(json_object_get(sent, "items")), 1);
+    json_decref(sent);
+    fake_check(&f, "delete -f - --dry-run=server", CLI_OK,
+               VS_TITLE "one deleted (server dry run)\nnamespace/shop deleted (server dry run)\n",
+               "");
+    check_slice(buf_slice(&f.log), S(DRY "\n" DELETE_NS("shop?dryRun=All") "\n"));
+
+    assert_int_equal(fake_run(&f, "delete -f - -o json"), CLI_OK);
+    json_t *out = json_parse(slice_of(f.out), &err);
+    json_t *item = json_parse(S(DELETED("Namespace", "", "shop")), &err);
+    assert_int_equal(json_array_size(json_object_get(out, "items")), 2);
+    assert_true(json_equal(json_at(out, "items[1]"), item));
+    /* That of the batch is not the last. */
+    assert_null(json_object_get(out, "revision"));
+    json_decref(item);
+    json_decref(out);
+    fake_stop(&f);
+}
+
+/* Wrong: a namespace is gone in part and it is said that nothing was changed; or the other way
+ * round, one that was never reached is said to be damaged. */
+static void test_namespace_is_refused(void **state)
+{
+    (void)state;
+    static const struct {
+        struct canned answer;
+        const char *line, *input;
+        int code;
+        const char *err;
+    } cases[] = {
+        {{DELETE_NS("shop"), 404, STATUS(404, "NotFound", "namespaces not found"), NULL},
+         "delete ns shop",
+         "",
+         CLI_FAILED,
+         "error: namespaces not found\n"},
+        {{DELETE_NS("shop"), 404, STATUS(404, "NotFound", "namespaces not found"), NULL},
+         "delete -f -",
+         NS("shop"),
+         CLI_FAILED,
+         "stdin:1: Namespace shop: namespaces not found\nerror: refused, nothing was changed\n"},
+        {{DELETE_NS("shop"), 404, STATUS(404, "NotFound", "namespaces not found"), NULL},
+         "delete -f -",
+         NS("shop") "---\n" VS("one"),
+         CLI_FAILED,
+         "stdin:1: Namespace shop: namespaces not found\n"
+         "error: refused; 1 of 2 objects is deleted already\n"},
+        {{DELETE_NS("shop"), 504, STATUS(504, "Timeout", "the write may have been made"), NULL},
+         "delete ns shop",
+         "",
+         CLI_TIMED_OUT,
+         "error: the write may have been made\n"
+         "error: stopped; some of what lives in namespace/shop may be deleted\n"},
+        /* --timeout holds instead of the long time that a namespace may take. */
+        {{DELETE_NS("shop"), FAKE_SILENT, NULL, NULL},
+         "delete ns shop --timeout=20ms",
+         "",
+         CLI_UNREACHABLE,
+         "error: the control plane did not answer in time: DELETE /api/v1/namespaces/shop: no "
+         "answer in time\n"
+         "error: stopped; some of what lives in namespace/shop may be deleted\n"},
+        {{DELETE_NS("shop?dryRun=All"), 504, STATUS(504, "Timeout", "late"), NULL},
+         "delete ns shop --dry-run",
+         "",
+         CLI_TIMED_OUT,
+         "error: late\n"},
+        {{DELETE_NS("shop?dryRun=All"), 200, SUCCESS, "299 - \"spec: WFT0101: is used\""},
+         "delete ns shop --fail-on=warning",
+         "",
+         CLI_FINDINGS,
+         "Warning: spec: WFT0101: is used\n"
+         "error: the analysis warns and --fail-on=warning was given, nothing was changed\n"},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        const struct canned answers[] = {
+            cases[i].answer, {BATCH, 200, PART_ANSWER("42", "one", ""), NULL}, {0}};
+        struct fake f;
+        fake_start(&f, answers);
+        f.input = cases[i].input[0] ? cases[i].input : NULL;
+        wf_ms began = env_now(f.env);
+        assert_int_equal(fake_run(&f, cases[i].line), cases[i].code);
+        assert_string_equal(f.err, cases[i].err);
+        assert_true(env_now(f.env) - began < CLI_TIMEOUT_MS);
+        fake_stop(&f);
+    }
 }
 
 static void test_diff(void **state)
@@ -428,6 +805,8 @@ static void test_the_next_node_is_asked(void **state)
     dead_address(f.env, dead);
     snprintf(addrs, sizeof(addrs), "%s,%s", dead, f.addr);
     assert_int_equal(fake_run_at(&f, addrs, "apply -f -"), CLI_OK);
+    assert_int_equal(fake_run_at(&f, dead, "delete ns shop"), CLI_UNREACHABLE);
+    assert_false(slice_contains(slice_of(f.err), S("may be deleted")));
     assert_int_equal(fake_run_at(&f, dead, "apply -f -"), CLI_UNREACHABLE);
     assert_true(slice_contains(slice_of(f.err), slice_of(dead)));
     /* A node without the others refuses; another one may have them. Both share one loop here. */
@@ -497,6 +876,15 @@ int main(void)
         cmocka_unit_test(test_wait_for),
         cmocka_unit_test(test_delete),
         cmocka_unit_test(test_delete_many),
+        cmocka_unit_test(test_refusal_of_a_later_part),
+        cmocka_unit_test(test_finding_in_a_later_part),
+        cmocka_unit_test(test_wait_once_for_all_parts),
+        cmocka_unit_test(test_parts_are_one_answer),
+        cmocka_unit_test(test_deletion_sends_identity_only),
+        cmocka_unit_test(test_more_than_one_revision_holds),
+        cmocka_unit_test(test_wait_time_is_read_first),
+        cmocka_unit_test(test_delete_namespaces),
+        cmocka_unit_test(test_namespace_is_refused),
         cmocka_unit_test(test_diff),
         cmocka_unit_test(test_the_next_node_is_asked),
         cmocka_unit_test(test_lost_answers),

@@ -225,7 +225,7 @@ static const struct command root_subs[] = {
      .about = "Make the objects of files be as the files say",
      .text =
          "All objects of one call are one change: either every one of them is accepted, under "
-         "one revision, or nothing is done.\n\n"
+         "one revision, or nothing is done. One change holds up to 1,024 objects.\n\n"
          "With --wait it returns when every connected proxy has confirmed the change, and fails "
          "when a proxy rejects it.",
      .examples = {{"weft apply -f deploy/demo/ --wait", "a folder, and wait until it is live"},
@@ -244,10 +244,15 @@ static const struct command root_subs[] = {
      .aliases = {"rm"},
      .group = CHANGE,
      .args = "KIND NAME… | KIND/NAME… | -f FILE",
-     .about = "Delete objects; up to 1,000 of one call are one change",
+     .about = "Delete objects; a namespace takes along what lives in it",
+     .text =
+         "Up to 1,000 objects of one call are one change. More of them are several, and so is a "
+         "namespace; after a refusal, what was deleted before stays deleted, and "
+         "--ignore-not-found passes over it in the next call.",
      .examples = {{"weft delete vs reviews ratings", NULL},
                   {"weft delete -f deploy/demo/routing.yaml --wait", NULL},
-                  {"weft delete vs -l app=reviews", NULL}},
+                  {"weft delete vs -l app=reviews", NULL},
+                  {"weft delete namespace shop", NULL}},
      .flags = FILES | WRITING | FLAG_BIT(FLAG_SELECTOR) | FLAG_BIT(FLAG_ALL) |
               FLAG_BIT(FLAG_IGNORE_NOT_FOUND),
      .words_max = COMMAND_WORDS_ANY,

@@ -27,6 +27,7 @@ struct cli {
     struct client *client; /* see cli_client() */
     wf_ms timeout;         /* --timeout; 0 = not given */
     bool colour;
+    bool finding; /* a warning was one of the analysis; set back by who asks */
 };
 
 /* Connected at the first use. NULL and err for addresses that cannot be read. */

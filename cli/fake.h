@@ -19,11 +19,12 @@
 
 #define FAKE_ANSWERS_MAX 32
 #define FAKE_ARGS_MAX 32
+#define FAKE_SILENT (-1)
 #define FAKE_NOW_MS 1795549674000 /* 2026-11-24T19:47:54Z */
 
 struct canned {
     const char *request; /* "GET /path?query"; a later row of the same request is its next answer */
-    int status;          /* 0: the connection breaks */
+    int status;          /* 0: the connection breaks; FAKE_SILENT: no answer comes */
     const char *body; /* of a watch (status 200, "watch=1" in the request): lines, then the end */
     const char *warning; /* value of a Warning header */
 };
@@ -76,6 +77,8 @@ static void fake_on_request(void *ctx, struct http_request *req)
         http_respond(req, 404, S("application/json"), text);
         return;
     }
+    if (a->status == FAKE_SILENT)
+        return;
     if (a->warning)
         headers_add_name(&req->response, req->arena, S("warning"), slice_of(a->warning));
     if (a->status == 0) {

@@ -2,6 +2,7 @@
 
 #include <string.h>
 
+#include "base/core/assert.h"
 #include "cli/cli_limits.h"
 
 /* Places. */
@@ -23,14 +24,19 @@ unsigned manifest_line(const struct manifest_item *item, struct slice field)
     return line;
 }
 
-bool manifest_place(const struct manifest *m, struct slice text, size_t *ret_index,
+struct manifest_part manifest_all(const struct manifest *m)
+{
+    return (struct manifest_part){.p = m->items.p, .n = m->items.n};
+}
+
+bool manifest_place(struct manifest_part part, struct slice text, size_t *ret_index,
                     struct slice *ret_rest)
 {
     struct slice number, rest;
     uint32_t index;
     if (!slice_starts(text, S("items[")) ||
         !slice_cut(slice_skip(text, sizeof("items[") - 1), ']', &number, &rest) ||
-        !slice_u32(number, &index) || index >= m->items.n)
+        !slice_u32(number, &index) || index >= part.n)
         return false;
     if (slice_starts(rest, S(".")))
         rest = slice_skip(rest, 1);
@@ -97,7 +103,7 @@ static bool add_object(struct manifest *m, struct manifest_item item, struct err
         return fail_at(&item, S("metadata"), err);
     }
     if (m->items.n == CLI_OBJECTS_MAX)
-        return err_set(err, ERR_LIMIT, "more than %d objects in one set: apply it in parts",
+        return err_set(err, ERR_LIMIT, "more than %d objects in one call: make the change in parts",
                        CLI_OBJECTS_MAX);
     if (!item_namespace(m, &item, err) || !item_once(m, &item, err))
         return false;
@@ -167,6 +173,24 @@ const struct manifest_item *manifest_find(const struct manifest *m, struct slice
 {
     size_t at = (size_t)(uintptr_t)map_get(&m->seen, key);
     return at ? &m->items.p[at - 1] : NULL;
+}
+
+/* The places of all that is kept move. */
+void manifest_filter(struct manifest *m, const bool *keep)
+{
+    size_t kept = 0;
+    map_fini(&m->seen);
+    for (size_t i = 0; i < m->items.n; i++) {
+        struct manifest_item item = m->items.p[i];
+        struct slice key;
+        if (!keep[i])
+            continue;
+        m->items.p[kept++] = item;
+        bool ok = kind_key(item.kind, item.ns, item.name, &m->arena, &key, NULL);
+        wf_assert(ok); /* it was when the item was added */
+        map_put(&m->seen, key, (void *)(uintptr_t)kept);
+    }
+    m->items.n = kept;
 }
 
 void manifest_fini(struct manifest *m)

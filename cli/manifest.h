@@ -35,15 +35,25 @@ struct manifest {
     struct map seen; /* key -> index + 1 */
 };
 
+/* Items in a row, as one request carries them: "items[3]" in its answer is p[3]. Borrowed. */
+struct manifest_part {
+    const struct manifest_item *p;
+    size_t n;
+};
+
 /* Adds the objects of a file. text is borrowed for the call. false and err with file and line; what
  * was added before stays. */
 bool manifest_add(struct manifest *m, struct slice file, struct slice text, struct err *err);
 /* Line of a field ("spec.http[0]") of an item, or of its nearest parent. */
 unsigned manifest_line(const struct manifest_item *item, struct slice field);
+/* All items, until the next add. */
+struct manifest_part manifest_all(const struct manifest *m);
 /* "items[3].spec.http[0]: …" -> 3 and what stands behind; false when it does not begin so or there
  * is no such item. */
-bool manifest_place(const struct manifest *m, struct slice text, size_t *ret_index,
+bool manifest_place(struct manifest_part part, struct slice text, size_t *ret_index,
                     struct slice *ret_rest);
+/* Leaves out the items i for which keep[i] is false. */
+void manifest_filter(struct manifest *m, const bool *keep);
 /* The item with a key like "virtualservices.networking.istio.io/default/reviews", or NULL. */
 const struct manifest_item *manifest_find(const struct manifest *m, struct slice key);
 void manifest_fini(struct manifest *m);

@@ -88,15 +88,34 @@ static void test_places_of_a_batch(void **state)
     size_t index = 99;
     struct slice rest = {0};
     assert_true(manifest_add(&m, S("f"), S(VS("a") "---\n" VS("b")), &err));
-    assert_true(manifest_place(&m, S("items[1].spec.http[0]"), &index, &rest));
+    assert_true(manifest_place(manifest_all(&m), S("items[1].spec.http[0]"), &index, &rest));
     assert_int_equal(index, 1);
     check_slice(rest, S("spec.http[0]"));
-    assert_true(manifest_place(&m, S("items[0]: is twice"), &index, &rest));
+    assert_true(manifest_place(manifest_all(&m), S("items[0]: is twice"), &index, &rest));
     assert_int_equal(index, 0);
     check_slice(rest, S(": is twice"));
-    assert_false(manifest_place(&m, S("items[2].spec"), &index, &rest));
-    assert_false(manifest_place(&m, S("spec.items[1]"), &index, &rest));
-    assert_false(manifest_place(&m, S("items[1"), &index, &rest));
+    assert_false(manifest_place(manifest_all(&m), S("items[2].spec"), &index, &rest));
+    assert_false(manifest_place(manifest_all(&m), S("spec.items[1]"), &index, &rest));
+    assert_false(manifest_place(manifest_all(&m), S("items[1"), &index, &rest));
+    manifest_fini(&m);
+}
+
+/* Wrong: of a set of which objects were left out, a rejection names another object's line. */
+static void test_filter(void **state)
+{
+    (void)state;
+    struct manifest m = {.ns = S("prod")};
+    struct err err = {0};
+    static const bool keep[] = {false, true, false, true};
+    assert_true(
+        manifest_add(&m, S("f"), S(VS("a") "---\n" VS("b") "---\n" VS("c") "---\n" VS("d")), &err));
+    manifest_filter(&m, keep);
+    assert_int_equal(manifest_all(&m).n, 2);
+    check_slice(m.items.p[0].name, S("b"));
+    check_slice(m.items.p[1].name, S("d"));
+    assert_ptr_equal(manifest_find(&m, S("virtualservices.networking.istio.io/prod/d")),
+                     &m.items.p[1]);
+    assert_null(manifest_find(&m, S("virtualservices.networking.istio.io/prod/a")));
     manifest_fini(&m);
 }
 
@@ -106,6 +125,7 @@ int main(void)
         cmocka_unit_test(test_streams_lists_and_lines),
         cmocka_unit_test(test_refusals_name_the_line),
         cmocka_unit_test(test_places_of_a_batch),
+        cmocka_unit_test(test_filter),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
