@@ -3,7 +3,8 @@
  *   call.c       path and query -> struct api_call, dispatch
  *   respond.c    objects, lists, Table, Status
  *   read.c       get and list          watch.c    watch
- *   write.c      one object            batch.c    many in one entry
+ *   write.c      objects, one or many, and deletions by selection
+ *   batch.c      /weft/v1/batch        item.c     what one object becomes
  *   discovery.c  what there is         mesh.c     /weft/v1, weft.dev
  */
 #ifndef WEFT_REGISTRY_APISERVER_INTERNAL_H
