@@ -22,7 +22,7 @@ void mem_free(void *p);
 #define MEM_NEW(type) ((type *)mem_new(sizeof(type)))
 /* A copy on the heap, NUL-terminated behind the slice. */
 struct slice slice_dup(struct slice s);
-void slice_free(struct slice s); /* of slice_dup; empty is fine */
+void slice_free(struct slice s); /* of slice_dup; zeroed is fine */
 
 /* A growing array: VEC(struct route) routes = {0}; *vec_push(&routes) = r; vec_fini(&routes). */
 #define VEC(type)                                                                                  \

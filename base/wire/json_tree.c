@@ -38,7 +38,7 @@ static bool take(struct tree *t, char c)
     return true;
 }
 
-/* ---- strings ---- */
+/* Strings. */
 
 static bool hex4(const struct tree *t, const char *p, uint32_t *ret)
 {
@@ -155,7 +155,7 @@ static json_t *string_value(struct tree *t)
     return read_string(t, &s, &escaped) ? json_stringn_nocheck(s.p, s.n) : NULL;
 }
 
-/* ---- numbers and words ---- */
+/* Numbers and words. */
 
 static size_t digits(struct tree *t, uint64_t *value)
 {
@@ -211,7 +211,7 @@ static json_t *word_value(struct tree *t, struct slice word, json_t *value)
     return value;
 }
 
-/* ---- what holds others ---- */
+/* What holds others. */
 
 static bool read_field(struct tree *t, json_t *object)
 {

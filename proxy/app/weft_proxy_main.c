@@ -1,4 +1,4 @@
-/* weft-proxy: the data plane's program. Flags, signals and nothing else. */
+/* weft-proxy: the data plane's program. Flags, signals, and the claim to the workload's address. */
 #include <getopt.h>
 #include <signal.h>
 #include <stdio.h>
@@ -20,7 +20,8 @@ static const char usage_text[] =
     "  --xds ADDR[,ADDR…]    control-plane nodes; the next is used when one dies\n"
     "  --name NAME           of the workload\n"
     "  --namespace NS        default: default\n"
-    "  --address IP          of the workload, as the registry knows it\n"
+    "  --address IP          of the workload, as the registry knows it;\n"
+    "                        one proxy of a type an address\n"
     "  --label K=V           may be repeated; app and version appear in metrics\n"
     "  --type TYPE           sidecar (default) or router (a gateway)\n"
     "  --interception MODE   none (default: explicit ports) or redirect\n"

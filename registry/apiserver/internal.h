@@ -4,7 +4,7 @@
  *   respond.c    objects, lists, Table, Status
  *   read.c       get and list          watch.c    watch
  *   write.c      changes               batch.c    many in one request
- *   item.c       what an object becomes  expand.c   what deletions take along
+ *   item.c       what one becomes      expand.c   what deletions take along
  *   discovery.c  what there is         mesh.c     /weft/v1, weft.dev
  */
 #ifndef WEFT_REGISTRY_APISERVER_INTERNAL_H

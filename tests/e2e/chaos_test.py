@@ -1,11 +1,13 @@
 #!/usr/bin/env python3
 """If this fails, the control plane is only safe against clean deaths: nodes that hang instead of dying,
-orderly restarts one after the other, and clients that change one object at the same time meanwhile."""
+orderly restarts one after the other, clients that change one object at the same time meanwhile, and files
+that are damaged when a node comes back."""
 
 import glob
 import os
 import random
 import signal
+import struct
 import subprocess
 import sys
 import threading
@@ -154,37 +156,118 @@ class Increments(Case):
         self.assertLessEqual(seen.pop(), done + unknown)
 
 
+LOG_HEAD, RECORD_HEAD, RECORD_MAGIC = 64, 48, b"WRC1"  # registry/raft/log_record.h
+PAGE = 4096
+
+
+def first_log(node):
+    return min(glob.glob(os.path.join(node.data, "log", "*.log")))
+
+
+def records(path):
+    """Where each record of a segment of the log begins, and where the last one ends."""
+    with open(path, "rb") as f:
+        segment = f.read()
+    at = [LOG_HEAD]
+    while segment.startswith(RECORD_MAGIC, at[-1]):
+        size, = struct.unpack_from("<I", segment, at[-1] + 8)
+        at.append(at[-1] + RECORD_HEAD + (size + 7) // 8 * 8)
+    return at
+
+
+def overwrite(path, at, size=8):
+    with open(path, "r+b") as f:
+        f.seek(at)
+        f.write(b"damaged!" * (size // 8))
+
+
+def store_overwritten(node):
+    """The pages between a quarter and three quarters; the file keeps its size."""
+    path = os.path.join(node.data, "store", "data.mdb")
+    pages = os.path.getsize(path) // PAGE
+    overwrite(path, pages // 4 * PAGE, pages // 2 * PAGE)
+
+
+def store_cut(node):
+    path = os.path.join(node.data, "store", "data.mdb")
+    os.truncate(path, os.path.getsize(path) // 2)
+
+
+def meta_overwritten(node):
+    overwrite(os.path.join(node.data, "meta"), 4)
+
+
+def log_head_overwritten(node):
+    overwrite(first_log(node), 4)
+
+
+def log_middle_overwritten(node):
+    at = records(first_log(node))
+    overwrite(first_log(node), at[len(at) // 2] + 16)
+
+
+def log_end_overwritten(node):
+    """As a write that was cut off looks; but this one was synced, and what it holds was applied."""
+    overwrite(first_log(node), records(first_log(node))[-2] + 16)
+
+
+def log_cut(node):
+    at = records(first_log(node))
+    os.truncate(first_log(node), at[len(at) // 2])
+
+
+# The part, who damages it, and what the node then says: it is rebuilt, or why it is refused.
+REBUILT = "registry.store.rebuild"
+DAMAGES = (
+    ("store/data.mdb overwritten", store_overwritten, REBUILT),
+    ("store/data.mdb cut to half", store_cut, REBUILT),
+    ("meta overwritten", meta_overwritten, "term and vote are damaged"),
+    ("head of the log overwritten", log_head_overwritten, "byte 0 is damaged and byte"),
+    ("middle of the log overwritten", log_middle_overwritten, "was written after it"),
+    ("last record of the log overwritten", log_end_overwritten, "acknowledged entries are lost"),
+    ("log cut to half of its records", log_cut, "acknowledged entries are lost"),
+)
+
+
 class Damaged(Case):
     def test_the_way_out_leads_out(self):
-        """What a node kept is damaged: it says so and what to do, and that is true: with an empty directory
-        it catches up, and the cluster can then do without another node."""
+        """What a node kept is damaged: what can be made anew it makes anew; else it says so and what to do, and
+        that is true: with an empty directory it catches up and votes, so that the leader can die."""
         c = Cluster(n=3, ws=self.ws).start()
-        sound = [{"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": f"n{i}"}} for i in range(50)]
-        for o in sound:
-            c.batch([o])
-        c.wait_caught_up()
         node = c.follower()
-        for part, refused in (("store/data.mdb", False), ("meta", True), ("log/*.log", True)):
+        written = 0
+        for part, damage, says in DAMAGES:
             with self.subTest(part):
+                for _ in range(20):  # an entry each, behind what a mended node caught up with
+                    c.batch([{"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": f"n{written}"}}])
+                    written += 1
+                c.wait_same()
                 node.stop()
-                path, = glob.glob(os.path.join(node.data, part))[:1]
-                with open(path, "r+b") as f:
-                    f.seek(os.path.getsize(path) // 2 if not refused else 4)
-                    f.write(b"damaged!" * 8)
-                    f.truncate(os.path.getsize(path) // 2)
-                if refused:
-                    said = subprocess.run([str(a) for a in node.argv()], capture_output=True, text=True,
-                                          timeout=20, check=False)
-                    self.assertEqual(said.returncode, 1, said.stderr)
-                    self.assertIn(f"move {node.data} away and start this one again", said.stderr)
-                    os.rename(node.data, node.data + f".damaged-{os.path.basename(part)[:4]}")
+                damage(node)
+                if says != REBUILT:
+                    self.refused(node, says)
+                    os.rename(node.data, f"{node.data}.damaged-{written}")
+                event = says if says == REBUILT else "registry.joined"
+                before = len(node.process.log())
                 node.start()
+                wait_for(lambda b=before, e=event: e.encode() in node.process.log()[b:], 20, event)
                 wait_for(lambda: node.status()["quorum"], 20, f"{node.name} is back")
                 c.wait_same()
-                self.assertEqual(len(node.list("/api/v1/namespaces")), len(sound) + 2)
-        third = next(n for n in c.nodes if n not in (node, c.leader()))
-        third.kill()
+                self.assertEqual(len(node.list("/api/v1/namespaces")), written + 2)
+        # Of the two that are left both must vote, or nothing is written.
+        lead = c.leader()
+        (lead if lead is not node else next(n for n in c.nodes if n is not node)).kill()
         c.batch([{"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "with-its-vote"}}])
+        c.wait_same()
+        self.assertEqual(len(node.list("/api/v1/namespaces")), written + 3)
+
+    def refused(self, node, says):
+        """Each time: to start it once more mends nothing."""
+        for _ in range(2):
+            r = subprocess.run(node.argv(), capture_output=True, text=True, timeout=20, check=False)
+            self.assertEqual(r.returncode, 1, r.stderr)
+            self.assertIn(says, r.stderr)
+            self.assertIn(f"move {node.data} away and start this one again", r.stderr)
 
 
 if __name__ == "__main__":

@@ -1,12 +1,14 @@
 #!/usr/bin/env python3
 """If this fails, a reader who types what docs/use.md shows does not get what it shows."""
 
+import glob
 import os
 import re
 import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 import unittest
 
@@ -15,8 +17,11 @@ sys.path.insert(0, os.path.join(ROOT, "tests"))
 
 from lib.case import Case, main, note  # noqa: E402
 from lib.cluster import default_bin_dir  # noqa: E402
+from lib.process import CRASH  # noqa: E402
 
-PATIENCE_S = 15
+PATIENCE_S = 15  # until what is shown is there
+COMMAND_S = 30  # one command; none of the document takes that long
+RELEASE_BIN = os.path.join(ROOT, "build", "release", "bin")
 
 
 def commands(path):
@@ -43,7 +48,7 @@ def matches(want, got):
 
 
 class Shell:
-    """One bash, to which commands are typed."""
+    """One bash, to which commands are typed. What it starts in the background is of its process group."""
 
     def __init__(self, cwd, env):
         self.bash = subprocess.Popen(["bash"], cwd=cwd, env=env, text=True, stdin=subprocess.PIPE,
@@ -51,18 +56,30 @@ class Shell:
                                      start_new_session=True)
 
     def type(self, command):
-        self.bash.stdin.write(f"{command}\necho \"-- end of command\"\n")
-        self.bash.stdin.flush()
-        out = ""
-        for line in self.bash.stdout:
-            if line == "-- end of command\n":
-                return out
-            out += line
-        raise AssertionError(f"the shell ended in: {command}\n{out}")
+        """Returns (exit status, output). A command that hangs takes the shell with it."""
+        late = threading.Timer(COMMAND_S, self.kill)
+        late.start()
+        try:
+            self.bash.stdin.write(f"{command}\necho \"-- end of command $?\"\n")
+            self.bash.stdin.flush()
+            out = ""
+            for line in self.bash.stdout:
+                end = re.fullmatch(r"-- end of command (\d+)\n", line)
+                if end:
+                    return int(end.group(1)), out
+                out += line
+        finally:
+            late.cancel()
+        raise AssertionError(f"the shell ended, or was ended after {COMMAND_S} s, in: {command}\n{out}")
+
+    def kill(self):
+        os.killpg(self.bash.pid, signal.SIGKILL)
 
     def close(self):
-        os.killpg(self.bash.pid, signal.SIGKILL)
+        self.kill()
         self.bash.wait()
+        self.bash.stdin.close()
+        self.bash.stdout.close()
 
 
 class Docs(Case):
@@ -70,24 +87,44 @@ class Docs(Case):
     def begin(cls):
         if not shutil.which("curl"):
             raise unittest.SkipTest("curl is not installed")
-        env = {**os.environ, "PATH": f"{os.path.abspath(default_bin_dir())}:{os.environ['PATH']}",
-               "TMPDIR": cls.ws.path("")}
-        cls.shell = Shell(ROOT, env)
+        if os.path.realpath(default_bin_dir()) != os.path.realpath(RELEASE_BIN):
+            raise unittest.SkipTest(f"the document runs {RELEASE_BIN}")
+        cls.shell = Shell(ROOT, {**os.environ, "TMPDIR": cls.ws.dir})
 
     @classmethod
     def tearDownClass(cls):
         cls.shell.close()
         super().tearDownClass()
 
+    def follow(self, number, command, want):
+        """What shows something may need some tries until it does; the rest is done once. A status of
+        0 and no word is also a promise."""
+        deadline = time.monotonic() + PATIENCE_S
+        while True:
+            status, got = self.shell.type(command)
+            if status == 0 and matches(want, got):
+                return
+            if not want or time.monotonic() > deadline:
+                self.fail(f"docs/use.md:{number}: {command}\nshows:\n" + "\n".join(want) +
+                          f"\nbut here, with status {status}:\n{got}")
+            time.sleep(0.2)
+
+    def check_logs(self):
+        """The document's programs write their logs to $TRY, a directory in ours."""
+        logs = glob.glob(self.ws.path("*", "*.log"))
+        self.assertGreaterEqual(len(logs), 5)
+        for path in logs:
+            with open(path, "rb") as f:
+                found = CRASH.search(f.read())
+            self.assertIsNone(found, f"{path}: its log says {found and found.group().decode()!r}")
+
     def test_use(self):
         shown = commands(os.path.join(ROOT, "docs", "use.md"))
-        for number, command, want in shown:
-            deadline = time.monotonic() + PATIENCE_S
-            while not matches(want, got := self.shell.type(command)) and want:
-                if time.monotonic() > deadline:
-                    self.fail(f"docs/use.md:{number}: {command}\nshows:\n" + "\n".join(want) +
-                              f"\nbut here:\n{got}")
-                time.sleep(0.2)
+        self.assertTrue(shown[-1][1].startswith("rm "), "its last command ends with the logs")
+        for number, command, want in shown[:-1]:
+            self.follow(number, command, want)
+        self.check_logs()
+        self.follow(*shown[-1])
         note(f"{len(shown)} commands of docs/use.md do what it shows")
 
 
