@@ -224,6 +224,8 @@ static reg_rev op_apply(struct reg_store *s, const struct reg_op *op, reg_rev in
     store_history_put(s, sub, &e);
     state_hash_op(s, op, index);
     s->meta.revision = index;
+    if (!s->meta.genesis)
+        s->meta.genesis = s->meta.state_hash | 1;
     s->batch_changed = true;
     arena_fini(&scratch);
     return index;

@@ -28,6 +28,9 @@ void reg_store_close(struct reg_store *store);
 
 /* What LMDB holds: index and term of the last applied entry; 0, 0 when empty. */
 void reg_store_applied(struct reg_store *store, reg_rev *ret_index, uint64_t *ret_term);
+/* Tells the history of one cluster from that of another: set by the first change that was ever
+ * committed, equal on all nodes, also after a checkpoint. 0: nothing was ever written. */
+uint64_t reg_store_genesis(const struct reg_store *store);
 
 struct reg_result {
     uint64_t client, sequence;

@@ -68,10 +68,11 @@ static struct reg_event history_read(const struct reg_store *s, uint64_t id, MDB
     return e;
 }
 
-static uint64_t row_id(MDB_val k)
+static uint64_t row_id(const struct reg_store *s, MDB_val k)
 {
     uint64_t id;
-    wf_assert(k.mv_size == sizeof(id));
+    if (k.mv_size != sizeof(id))
+        store_doubt(s, "a change has no number");
     memcpy(&id, k.mv_data, sizeof(id));
     return id;
 }
@@ -92,7 +93,7 @@ enum reg_history reg_changes(struct reg_txn *txn, reg_rev from,
         store_doubt(s, mdb_strerror(rc));
     for (rc = mdb_cursor_get(cur, &k, &v, MDB_SET_RANGE); !rc;
          rc = mdb_cursor_get(cur, &k, &v, MDB_NEXT)) {
-        struct reg_event e = history_read(s, row_id(k), v);
+        struct reg_event e = history_read(s, row_id(s, k), v);
         if (!fn(ctx, &e))
             break;
     }
@@ -118,7 +119,7 @@ void store_history_compact(struct reg_store *s)
         if (rc)
             break;
         /* A revision that lost a row is gone as a whole: nobody may see half of it. */
-        s->meta.compacted = row_id(k) >> HIST_SUB_BITS;
+        s->meta.compacted = row_id(s, k) >> HIST_SUB_BITS;
         rc = mdb_cursor_del(cur, 0);
     }
     if (rc)

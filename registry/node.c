@@ -65,6 +65,7 @@ static void store_commit(struct reg_node *n)
     if (applied <= n->committed || term == 0)
         return;
     reg_fsm_commit(n->store, applied, term);
+    raftio_set_genesis(&n->io, reg_store_genesis(n->store));
     n->committed = applied;
 }
 
@@ -153,6 +154,7 @@ static int fsm_restore(struct raft_fsm *fsm, struct raft_buffer *buf)
         if (n->raft_started)
             node_write_recall(n);
     }
+    raftio_set_genesis(&n->io, reg_store_genesis(n->store));
     n->committed = applied;
     raft_free(buf->base);
     return 0;
@@ -398,6 +400,7 @@ static bool log_covers_store(struct reg_node *n, struct err *err)
     uint64_t applied, term, last = raftio_recovered_index(&n->io);
     reg_store_applied(n->store, &applied, &term);
     n->committed = applied;
+    raftio_set_genesis(&n->io, reg_store_genesis(n->store));
     if (last >= applied)
         return true;
     return err_set(err, ERR_CORRUPT,
@@ -430,6 +433,12 @@ static bool bootstrap(struct reg_node *n, struct err *err)
 
 static bool members_fit(struct reg_node *n, struct err *err)
 {
+    if (n->raft.configuration.n != n->opt.member_count)
+        return err_set(err, ERR_INVALID,
+                       "%s was made for a cluster of %u, the options name %zu members: a cluster "
+                       "does not change its size yet; begin with empty directories, or with the "
+                       "members that it had",
+                       n->dir, n->raft.configuration.n, n->opt.member_count);
     for (unsigned i = 0; i < n->raft.configuration.n; i++)
         if (!find_member(&n->opt, n->raft.configuration.servers[i].id))
             return err_set(err, ERR_INVALID,

@@ -323,6 +323,98 @@ static void damage(const char *dir, const char *name, off_t at, size_t n)
     fclose(f);
 }
 
+/* New directories; the old ones are named in old. */
+static void begin_anew(struct cluster *c, char old[][64])
+{
+    for (size_t i = 0; i < c->n; i++) {
+        snprintf(old[i], sizeof(old[i]), "%s", c->dir[i]);
+        snprintf(c->dir[i], sizeof(c->dir[i]), "/tmp/weft-node-test-XXXXXX");
+        wf_assert(mkdtemp(c->dir[i]));
+    }
+}
+
+static void put_many(struct cluster *c, const char *what, int n)
+{
+    for (int i = 0; i < n; i++) {
+        char key[64];
+        snprintf(key, sizeof(key), "services/default/%s-%d", what, i);
+        must_put(c, 0, key, what);
+    }
+}
+
+static bool has_peer(struct cluster *c, size_t i)
+{
+    struct reg_status s;
+    reg_node_status(c->node[i], &s);
+    for (size_t k = 0; k < s.member_count; k++)
+        if (k != i && s.members[k].connected)
+            return true;
+    return false;
+}
+
+/* Wrong: a data directory of another cluster of the same members joins, and the nodes differ for
+ * ever: by a shorter history, by a longer one, and when both begin at the same time. */
+static void another_history_stays_out(void **state)
+{
+    (void)state;
+    static const struct {
+        int old, new;
+    } cases[] = {{3, 40}, {40, 3}};
+    for (size_t k = 0; k < ARRAY_LEN(cases); k++) {
+        struct cluster c;
+        char old[REG_NODES_MAX][64], mine[64];
+        cluster_init(&c, 3);
+        cluster_up(&c);
+        put_many(&c, "old", cases[k].old);
+        WAIT_FOR(value_is(&c, 2, "services/default/old-0", "old"));
+        for (size_t i = 0; i < 3; i++)
+            node_down(&c, i, false);
+        begin_anew(&c, old);
+        cluster_up(&c);
+        put_many(&c, "new", cases[k].new);
+        WAIT_FOR(value_is(&c, 2, "services/default/new-0", "new"));
+        node_down(&c, 2, false);
+        memcpy(mine, c.dir[2], sizeof(mine));
+        memcpy(c.dir[2], old[2], sizeof(mine));
+        must_up(&c, 2);
+        /* Time for some elections, in which the two others work on. */
+        for (uint64_t until = test_now_ms() + 2000; test_now_ms() < until;)
+            put_many(&c, "more", 1);
+        assert_false(has_peer(&c, 2));
+        assert_true(value_is(&c, 2, "services/default/old-0", "old"));
+        assert_false(value_is(&c, 2, "services/default/new-0", "new"));
+        assert_false(value_is(&c, 0, "services/default/old-0", "old"));
+        assert_true(value_is(&c, 0, "services/default/new-0", "new"));
+        node_down(&c, 2, false);
+        memcpy(c.dir[2], mine, sizeof(mine));
+        must_up(&c, 2);
+        WAIT_FOR(value_is(&c, 2, "services/default/more-0", "more"));
+        cluster_fini(&c);
+        for (size_t i = 0; i < 3; i++)
+            dir_remove(old[i]);
+    }
+}
+
+/* Wrong: a node that was alone goes on alone when it is told to be one of three. */
+static void another_size_is_refused(void **state)
+{
+    (void)state;
+    struct cluster c;
+    struct err err = {0};
+    cluster_init(&c, 3);
+    c.opt.member_count = 1;
+    must_up(&c, 0);
+    must_put(&c, 0, "services/default/a", "1");
+    node_down(&c, 0, false);
+    c.opt.member_count = 3;
+    assert_false(node_up(&c, 0, &err));
+    assert_non_null(strstr(err.msg, "was made for a cluster of 1, the options name 3 members"));
+    c.opt.member_count = 1;
+    must_up(&c, 0);
+    assert_true(value_is(&c, 0, "services/default/a", "1"));
+    cluster_fini(&c);
+}
+
 static void a_damaged_store_is_rebuilt_from_the_log(void **state)
 {
     (void)state;
@@ -650,6 +742,8 @@ int main(void)
         cmocka_unit_test(a_late_node_catches_up_by_checkpoint),
         cmocka_unit_test(a_leader_hands_over_when_it_stops),
         cmocka_unit_test(a_directory_serves_one_node_only),
+        cmocka_unit_test(another_history_stays_out),
+        cmocka_unit_test(another_size_is_refused),
         cmocka_unit_test(a_damaged_store_is_rebuilt_from_the_log),
         cmocka_unit_test(a_damaged_store_is_rebuilt_from_the_checkpoint),
         cmocka_unit_test(a_node_that_forgot_does_not_start),

@@ -411,6 +411,11 @@ void reg_store_applied(struct reg_store *s, reg_rev *ret_index, uint64_t *ret_te
     *ret_term = s->meta.applied_term;
 }
 
+uint64_t reg_store_genesis(const struct reg_store *s)
+{
+    return s->meta.genesis;
+}
+
 void reg_store_usage(struct reg_store *s, struct reg_store_usage *ret)
 {
     MDB_envinfo info;

@@ -21,9 +21,10 @@ struct store_meta {
     uint64_t revision; /* last entry that changed something */
     uint64_t compacted;
     uint64_t state_hash;
+    uint64_t genesis; /* state hash after the first change; 0 = nothing was ever written */
     uint64_t schema;
 };
-#define STORE_SCHEMA 1
+#define STORE_SCHEMA 2
 
 struct store_answer {
     uint64_t sequence, revision, failed_rev;

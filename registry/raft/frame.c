@@ -121,6 +121,7 @@ void hello_encode(struct buf *out, const struct hello *h)
     buf_u32le(out, (uint32_t)h->role);
     buf_u64le(out, h->to);
     buf_u64le(out, h->incarnation);
+    buf_u64le(out, h->genesis);
     buf_u32le(out, (uint32_t)h->name.n);
     buf_append(out, h->name);
 }
@@ -131,6 +132,7 @@ bool hello_decode(struct slice payload, struct hello *ret, struct err *err)
     struct hello h = {.role = (enum hello_role)reader_u32le(&r)};
     h.to = reader_u64le(&r);
     h.incarnation = reader_u64le(&r);
+    h.genesis = reader_u64le(&r);
     h.name = reader_bytes(&r, reader_u32le(&r));
     if (!reader_done(&r) || h.name.n > PEER_NAME_BYTES_MAX ||
         (h.role != HELLO_CONTROL && h.role != HELLO_BULK))

@@ -68,6 +68,7 @@ struct hello {
     enum hello_role role;
     uint64_t to;          /* whom the sender wants to speak to */
     uint64_t incarnation; /* random, of the sender's data directory: a wiped disk is another one */
+    uint64_t genesis;     /* of what it stores (peers.h); 0 = nothing yet, or not told */
     struct slice name;    /* borrowed */
 };
 

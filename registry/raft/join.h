@@ -17,8 +17,9 @@
  * that a leader of such a term knew to be committed.
  *
  * Two of three wiped at the same time look like a new cluster to each other: that is beyond what
- * three nodes can bear. A pure decision; guard.h holds the node back, raft_io.h remembers across
- * restarts.
+ * three nodes can bear. The third then keeps its history to itself (peers.h, genesis).
+ *
+ * A pure decision; guard.h holds the node back, raft_io.h remembers across restarts.
  */
 #ifndef WEFT_REGISTRY_RAFT_JOIN_H
 #define WEFT_REGISTRY_RAFT_JOIN_H

@@ -29,6 +29,7 @@ struct peer {
     struct env_timer retry; /* next try, or the end of patience with a greeting */
     wf_ms backoff, heard;   /* heard: 0 = never */
     bool was_up;            /* since we last said that it is gone */
+    uint64_t genesis;       /* as it told in its last HELLO; 0 = not */
 };
 
 static bool out_ok(const void *owner)
@@ -50,7 +51,7 @@ struct guest {
 
 struct peers {
     struct env *env;
-    uint64_t self, cluster, incarnation;
+    uint64_t self, cluster, incarnation, genesis;
     wf_ms user_timeout;
     const struct peers_events *events;
     void *ctx;
@@ -89,10 +90,19 @@ static void send_hello(struct peers *p, struct conn *c, enum hello_role role, ui
     hello_encode(&b, &(struct hello){.role = role,
                                      .to = to,
                                      .incarnation = p->incarnation,
+                                     .genesis = p->genesis,
                                      .name = slice_of(p->me.name)});
     struct slice s = buf_slice(&b);
     conn_send(c, FRAME_HELLO, 0, &(struct iovec){(void *)(uintptr_t)s.p, s.n}, 1);
     buf_fini(&b);
+}
+
+static bool same_history(const struct peers *p, uint64_t genesis, struct err *err)
+{
+    return !genesis || !p->genesis || genesis == p->genesis ||
+           err_set(err, ERR_FORBIDDEN,
+                   "history %016llx, ours is %016llx: a data directory of another cluster",
+                   (unsigned long long)genesis, (unsigned long long)p->genesis);
 }
 
 /* To a peer. */
@@ -149,6 +159,11 @@ static void on_greeting(struct peer *p, const struct frame *f)
         out_fail(p, &err);
         return;
     }
+    if (!same_history(p->peers, h.genesis, &err)) {
+        out_fail(p, &err);
+        return;
+    }
+    p->genesis = h.genesis ? h.genesis : p->genesis;
     env_timer_stop(p->peers->env, &p->retry);
     out_move(p, OUT_UP);
     p->backoff = PEER_BACKOFF_MIN_MS;
@@ -258,7 +273,7 @@ static bool hello_fits(struct peers *p, const struct frame *f, struct hello *h, 
                        (unsigned long long)p->self, (unsigned long long)h->to);
     if (!find(p, f->from))
         return err_set(err, ERR_FORBIDDEN, "node %llu is no member", (unsigned long long)f->from);
-    return true;
+    return same_history(p, h->genesis, err);
 }
 
 static void admit_control(struct peers *all, struct peer *p, struct env_stream *s)
@@ -291,10 +306,13 @@ static void on_guest_frame(void *ctx, const struct frame *f)
     g->conn.stream = NULL;
     conn_close(&g->conn);
     guest_free(g);
-    if (h.role == HELLO_BULK)
+    if (h.role == HELLO_BULK) {
         p->events->on_bulk(p->ctx, from, s);
-    else
-        admit_control(p, find(p, from), s);
+        return;
+    }
+    struct peer *peer = find(p, from);
+    peer->genesis = h.genesis ? h.genesis : peer->genesis;
+    admit_control(p, peer, s);
 }
 
 static void on_guest_close(void *ctx, const struct err *why)
@@ -332,6 +350,20 @@ static void on_accept(void *ctx, struct env_stream *s)
     env_timer_start(p->env, &g->timer, PEER_HELLO_TIMEOUT_MS);
 }
 
+void peers_set_genesis(struct peers *p, uint64_t genesis)
+{
+    p->genesis = genesis;
+    for (size_t i = 0; i < p->count; i++) {
+        struct peer *peer = &p->peer[i];
+        struct err err = {0};
+        if (same_history(p, peer->genesis, &err))
+            continue;
+        conn_close(&peer->in);
+        if (peer->out_sm.now != OUT_WAITING)
+            out_fail(peer, &err);
+    }
+}
+
 /* Life. */
 
 static bool members_load(struct peers *p, const struct peers_options *opt, struct err *err)
@@ -362,6 +394,7 @@ struct peers *peers_open(const struct peers_options *opt, struct err *err)
     p->self = opt->self;
     p->cluster = opt->cluster;
     p->incarnation = opt->incarnation;
+    p->genesis = opt->genesis;
     p->user_timeout = opt->user_timeout;
     p->events = opt->events;
     p->ctx = opt->ctx;

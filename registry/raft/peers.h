@@ -1,6 +1,8 @@
 /* Connections to the other members: one to each for what we send, one from each for what we get.
  *
- * A connection begins with HELLO in both directions; cluster, ids and role must fit. A newer one
+ * A connection begins with HELLO in both directions; cluster, ids, role and history must fit. The
+ * history is told apart by its genesis, a number that the first write gives (two clusters of the
+ * same members are two histories, and one log of both would be none). A newer one
  * from the same peer replaces the older. Lost ones are made again with back-off, at once when the
  * peer calls us. Connections for checkpoints are handed on (bulk.h).
  *
@@ -32,7 +34,7 @@ struct peers_events {
 
 struct peers_options {
     struct env *env;
-    uint64_t self, cluster, incarnation;
+    uint64_t self, cluster, incarnation, genesis;
     const struct peer_member *members; /* with ourselves; copied */
     size_t member_count;
     wf_ms user_timeout;
@@ -45,6 +47,8 @@ struct peers;
 /* Binds our own member address. */
 struct peers *peers_open(const struct peers_options *opt, struct err *err);
 void peers_close(struct peers *p);
+/* The first write is there: who told another genesis is disconnected, and refused from now on. */
+void peers_set_genesis(struct peers *p, uint64_t genesis);
 
 /* false: not connected, or more than PEER_QUEUED_BYTES_MAX would wait: the frame is lost. */
 bool peers_send(struct peers *p, uint64_t to, enum frame_type type, uint64_t term,

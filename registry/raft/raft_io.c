@@ -699,6 +699,7 @@ static int io_start(struct raft_io *rio, unsigned msecs, raft_io_tick_cb tick, r
                                                    .self = io->self,
                                                    .cluster = io->cluster,
                                                    .incarnation = io->meta.incarnation,
+                                                   .genesis = io->genesis,
                                                    .members = io->members,
                                                    .member_count = io->member_count,
                                                    .user_timeout = io->user_timeout,
@@ -746,6 +747,15 @@ uint64_t raftio_recovered_index(const struct raftio *io)
 {
     uint64_t last = io->next_index - 1;
     return io->has_manifest && io->manifest.index > last ? io->manifest.index : last;
+}
+
+void raftio_set_genesis(struct raftio *io, uint64_t genesis)
+{
+    if (genesis == io->genesis)
+        return;
+    io->genesis = genesis;
+    if (io->peers)
+        peers_set_genesis(io->peers, genesis);
 }
 
 uint64_t raftio_log_bytes(const struct raftio *io)

@@ -73,6 +73,7 @@ struct raftio {
 
     bool fresh; /* nothing was there: bootstrap */
     struct meta meta;
+    uint64_t genesis;
     struct log *log;
     struct log_contents contents; /* until load */
     raft_index next_index;
@@ -102,6 +103,8 @@ void raftio_fini(struct raftio *io);
 /* Index of the last entry that is on disk or in a checkpoint: what this node has acknowledged at
  * most. Before raft_start. */
 uint64_t raftio_recovered_index(const struct raftio *io);
+/* What tells this history from another of the same members (peers.h); 0 = nothing was written. */
+void raftio_set_genesis(struct raftio *io, uint64_t genesis);
 /* Bytes of log since the last checkpoint. */
 uint64_t raftio_log_bytes(const struct raftio *io);
 /* Nothing of ours is on a helper thread or on its way to the disk: raft_close may be called. */
