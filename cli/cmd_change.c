@@ -44,52 +44,65 @@ int cmd_create(struct cli *c)
 
 /* What is to be deleted, as documents of which the manifest is made: so that files and names go the
  * same way. */
-static bool doom(struct cli *c, struct buf *text, const struct kind *k, struct slice ns,
-                 struct slice name, struct err *err)
+struct doomed {
+    struct cli *c;
+    struct manifest *m;
+    struct buf text;
+    size_t n; /* documents in text */
+};
+
+static bool doomed_flush(struct doomed *d, struct err *err)
+{
+    bool ok = d->n == 0 || manifest_add(d->m, S(MANIFEST_ARGUMENTS), buf_slice(&d->text), err);
+    buf_clear(&d->text);
+    d->n = 0;
+    return ok;
+}
+
+static bool doom(struct doomed *d, const struct kind *k, struct slice ns, struct slice name,
+                 struct err *err)
 {
     json_t *o =
         json_pack("{s:s,s:s,s:{}}", "apiVersion", kind_api_version(k), "kind", k->kind, "metadata");
     json_t *meta = json_object_get(o, "metadata");
     json_t *name_json = json_string_of(name);
     bool ok = name_json || err_set(err, ERR_INVALID, "a name that is no UTF-8");
-    (void)c;
     if (ok) {
         json_object_set_new(meta, "name", name_json);
         if (k->namespaced)
             json_object_set_new(meta, "namespace", json_string_of(ns));
-        buf_append(text, S("---\n"));
-        ok = json_write(text, o, err);
-        buf_append_byte(text, '\n');
+        buf_append(&d->text, S("---\n"));
+        ok = json_write(&d->text, o, err);
+        buf_append_byte(&d->text, '\n');
+        d->n++;
     }
     json_decref(o);
-    return ok;
+    return ok && (d->n < YAML_DOCS_MAX || doomed_flush(d, err));
 }
 
-static bool doom_selected(struct cli *c, struct buf *text, const struct kind *k, struct err *err)
+static bool doom_selected(struct doomed *d, const struct kind *k, struct err *err)
 {
-    struct slice ns = cli_namespace(c);
-    json_t *list = target_list(c, k, ns, CLIENT_OBJECT, err), *o;
+    json_t *list = target_list(d->c, k, cli_namespace(d->c), CLIENT_OBJECT, err), *o;
     size_t i;
     bool ok = list != NULL;
     json_array_foreach (json_object_get(list, "items"), i, o) {
-        ok = ok &&
-             doom(c, text, k, json_str(o, "metadata.namespace"), json_str(o, "metadata.name"), err);
+        ok = ok && doom(d, k, json_str(o, "metadata.namespace"), json_str(o, "metadata.name"), err);
     }
     json_decref(list);
     return ok;
 }
 
-static bool doom_target(struct cli *c, struct buf *text, const struct target *t, struct err *err)
+static bool doom_target(struct doomed *d, const struct target *t, struct err *err)
 {
-    bool many = flags_on(&c->flags, FLAG_ALL) || flags_on(&c->flags, FLAG_SELECTOR);
+    const struct flags *f = &d->c->flags;
     if (t->type != TARGET_KIND)
         return err_set(err, ERR_UNSUPPORTED, "%s cannot be deleted: they are not objects",
                        target_word(t));
     if (t->name.n)
-        return doom(c, text, t->kind, cli_namespace(c), t->name, err);
-    if (!many)
+        return doom(d, t->kind, cli_namespace(d->c), t->name, err);
+    if (!flags_on(f, FLAG_ALL) && !flags_on(f, FLAG_SELECTOR))
         return err_set(err, ERR_UNSUPPORTED, "which %s? Give names, -l or --all", t->kind->plural);
-    return doom_selected(c, text, t->kind, err);
+    return doom_selected(d, t->kind, err);
 }
 
 /* What is not there any more is left out, if so wished: each object is looked up first. */
@@ -114,13 +127,13 @@ static bool drop_missing(struct cli *c, struct manifest *m, struct err *err)
 static bool doomed_load(struct cli *c, struct manifest *m, struct err *err)
 {
     struct targets targets = {0};
-    struct buf text = {0};
+    struct doomed d = {.c = c, .m = m};
     m->ns = cli_namespace(c);
     bool ok = targets_parse(&targets, c, c->flags.words, c->flags.word_count, err);
     for (size_t i = 0; i < targets.n && ok; i++)
-        ok = doom_target(c, &text, &targets.p[i], err);
-    ok = ok && manifest_add(m, S(MANIFEST_ARGUMENTS), buf_slice(&text), err);
-    buf_fini(&text);
+        ok = doom_target(&d, &targets.p[i], err);
+    ok = ok && doomed_flush(&d, err);
+    buf_fini(&d.text);
     return ok;
 }
 

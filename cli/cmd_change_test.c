@@ -1,5 +1,6 @@
 /* If this fails, a change is sent in parts, twice or not at all, is said to be live when it is not,
  * or a script that looks at the exit code goes on as if nothing had happened. */
+#include "base/wire/yaml.h"
 #include "cli/cli_limits.h"
 #include "cli/fake.h"
 
@@ -351,34 +352,47 @@ static const char *many_yaml(struct buf *text, int n, int host_bytes)
     return text->p;
 }
 
-/* Wrong: what holds more objects than one revision can cannot be deleted. */
+/* Wrong: what holds more objects than one revision, or one stream of YAML, can cannot be deleted. */
 static void test_delete_many(void **state)
 {
     (void)state;
-    struct buf list = {0};
-    struct err err = {0};
-    buf_append(&list, S("{\"metadata\":{},\"items\":["));
-    for (int i = 0; i < MANY; i++)
-        buf_printf(&list, "%s{\"metadata\":{\"name\":\"n%d\",\"namespace\":\"default\"}}",
-                   i ? "," : "", i);
-    buf_append(&list, S("]}"));
-    buf_append_byte(&list, 0);
-    const struct canned answers[] = {
-        {"GET " VS_PATH "?limit=500", 200, list.p, NULL},
-        {BATCH, 200, PART_ANSWER("42", "n0", ""), NULL},
-        {0},
-    };
-    struct fake f;
-    fake_start(&f, answers);
-    assert_int_equal(fake_run(&f, "delete vs --all"), CLI_OK);
-    check_slice(buf_slice(&f.log),
-                S("GET " VS_PATH "?limit=500\n" BATCH "\n" BATCH "\n" BATCH "\n"));
-    json_t *sent = json_parse(buf_slice(&f.last_body), &err);
-    assert_int_equal(json_array_size(json_object_get(sent, "items")), 5);
-    check_slice(json_str(sent, "items[4].object.metadata.name"), S("n2004"));
-    json_decref(sent);
-    fake_stop(&f);
-    buf_fini(&list);
+    static const int counts[] = {MANY, 2 * YAML_DOCS_MAX + 5};
+    for (size_t k = 0; k < ARRAY_LEN(counts); k++) {
+        struct buf list = {0};
+        size_t requests = 0, sent = 0, parts = (size_t)(counts[k] + PART - 1) / PART;
+        struct err err = {0};
+        buf_append(&list, S("{\"metadata\":{},\"items\":["));
+        for (int i = 0; i < counts[k]; i++)
+            buf_printf(&list, "%s{\"metadata\":{\"name\":\"n%d\",\"namespace\":\"default\"}}",
+                       i ? "," : "", i);
+        buf_append(&list, S("]}"));
+        buf_append_byte(&list, 0);
+        const struct canned answers[] = {
+            {"GET " VS_PATH "?limit=500", 200, list.p, NULL},
+            {BATCH, 200, PART_ANSWER("42", "n0", ""), NULL},
+            {0},
+        };
+        struct fake f;
+        fake_start(&f, answers);
+        assert_int_equal(fake_run(&f, "delete vs --all"), CLI_OK);
+        struct slice rest = buf_slice(&f.log), line;
+        while (rest.n) {
+            slice_cut(rest, '\n', &line, &rest);
+            requests += slice_eq(line, S(BATCH));
+        }
+        assert_int_equal(requests, parts);
+        json_t *last = json_parse(buf_slice(&f.last_body), &err);
+        json_t *items = json_object_get(last, "items");
+        sent = json_array_size(items);
+        assert_int_equal(sent + (parts - 1) * PART, counts[k]);
+        char name[16];
+        snprintf(name, sizeof(name), "n%d", counts[k] - 1);
+        check_slice(json_str(json_array_get(items, sent - 1), "object.metadata.name"),
+                    slice_of(name));
+        json_decref(last);
+        fake_stop(&f);
+        buf_fini(&list);
+    }
 }
 
 #define PART_1 "error: refused; 1,000 of 2,005 objects are deleted already\n"
