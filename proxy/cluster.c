@@ -207,6 +207,17 @@ static void labels_forget(struct up_cluster *c)
         metrics_cache_clear(&((struct up_host *)e->value)->cells);
 }
 
+static bool is_warming(const struct cluster *conf)
+{
+    return conf->kind == CLUSTER_EDS && !conf->endpoints;
+}
+
+/* A cluster that comes back has no endpoints until they arrive: those that it had serve on. */
+static struct endpoint_set *next_set(const struct up_cluster *c, const struct cluster *conf)
+{
+    return is_warming(conf) ? c->set : conf->endpoints;
+}
+
 static void cluster_set_conf(struct up_cluster *c, struct cluster *conf)
 {
     struct cluster *old = c->conf;
@@ -218,7 +229,7 @@ static void cluster_set_conf(struct up_cluster *c, struct cluster *conf)
     if (!same_labels(old, conf))
         labels_forget(c);
     c->outlier = outlier_options_of(conf);
-    c->set = conf->endpoints;
+    c->set = next_set(c, conf);
     if (c->set)
         conf_part_ref(&c->set->part);
     bool by_address = conf->kind == CLUSTER_PASSTHROUGH || conf->kind == CLUSTER_ORIGINAL_DST;
@@ -262,9 +273,10 @@ struct up_cluster *cluster_take(struct worker *w, const struct conf *own, struct
 {
     struct up_cluster *c = map_get(&w->clusters, name);
     if (!c) {
-        struct cluster *conf = w->conf ? conf_cluster(w->conf->conf, name) : NULL;
-        bool leaving = !conf;
-        conf = conf ? conf : conf_cluster(own, name);
+        struct cluster *now = w->conf ? conf_cluster(w->conf->conf, name) : NULL;
+        struct cluster *then = conf_cluster(own, name);
+        struct cluster *conf = then && (!now || is_warming(now)) ? then : now;
+        bool leaving = !now;
         if (!conf)
             return NULL;
         c = cluster_new_for(w, name);

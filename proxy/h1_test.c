@@ -908,6 +908,36 @@ static void test_cluster_goes_while_waiting(void **state)
     world_end(&w);
 }
 
+static void tune_warming(struct parts *p)
+{
+    tune_slow_start(p);
+    p->cluster->kind = CLUSTER_EDS;
+    conf_part_unref(&p->endpoints->part);
+    p->cluster->endpoints = NULL;
+}
+
+static void tune_eds(struct parts *p)
+{
+    tune_slow_start(p);
+    p->cluster->kind = CLUSTER_EDS;
+}
+
+/* Wrong: the cluster comes back before its endpoints do, and who waits finds none. */
+static void test_cluster_comes_back_without_endpoints(void **state)
+{
+    (void)state;
+    struct world w;
+    world_start(&w, 1, tune_eds);
+    assert_int_equal(get(&w, "/ok"), 200);
+    struct client *delayed = client_open(&w);
+    client_send(delayed, REQUEST("GET /ok") "\r\n");
+    UNTIL(&w, w.worker->stream_count == 1);
+    swap(&w, tune_other_cluster);
+    swap(&w, tune_warming);
+    UNTIL(&w, client_has(delayed, "HTTP/1.1 200 "));
+    world_end(&w);
+}
+
 /* Wrong: a listener that goes and comes back piles up sockets and trees, one for each change. */
 static void test_listener_returns(void **state)
 {
@@ -964,21 +994,37 @@ static void test_bind_failure(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_roundtrip),        cmocka_unit_test(test_reuse),
-        cmocka_unit_test(test_local_replies),    cmocka_unit_test(test_slow_head),
-        cmocka_unit_test(test_retries_hide),     cmocka_unit_test(test_retries_find_the_busy_one),
-        cmocka_unit_test(test_retry_body),       cmocka_unit_test(test_retry_large_body),
-        cmocka_unit_test(test_per_try_timeout),  cmocka_unit_test(test_stale_connection),
-        cmocka_unit_test(test_outlier),          cmocka_unit_test(test_breakers),
-        cmocka_unit_test(test_framing),          cmocka_unit_test(test_http10),
-        cmocka_unit_test(test_expect),           cmocka_unit_test(test_early_response),
-        cmocka_unit_test(test_client_abort),     cmocka_unit_test(test_cut_response),
-        cmocka_unit_test(test_backpressure),     cmocka_unit_test(test_backpressure_upload),
-        cmocka_unit_test(test_websocket),        cmocka_unit_test(test_upgrade_refused),
-        cmocka_unit_test(test_forward_proxy),    cmocka_unit_test(test_passthrough),
-        cmocka_unit_test(test_named_endpoint),   cmocka_unit_test(test_swap),
-        cmocka_unit_test(test_swap_idle),        cmocka_unit_test(test_listener_change),
-        cmocka_unit_test(test_listener_returns), cmocka_unit_test(test_cluster_goes_while_waiting),
+        cmocka_unit_test(test_roundtrip),
+        cmocka_unit_test(test_reuse),
+        cmocka_unit_test(test_local_replies),
+        cmocka_unit_test(test_slow_head),
+        cmocka_unit_test(test_retries_hide),
+        cmocka_unit_test(test_retries_find_the_busy_one),
+        cmocka_unit_test(test_retry_body),
+        cmocka_unit_test(test_retry_large_body),
+        cmocka_unit_test(test_per_try_timeout),
+        cmocka_unit_test(test_stale_connection),
+        cmocka_unit_test(test_outlier),
+        cmocka_unit_test(test_breakers),
+        cmocka_unit_test(test_framing),
+        cmocka_unit_test(test_http10),
+        cmocka_unit_test(test_expect),
+        cmocka_unit_test(test_early_response),
+        cmocka_unit_test(test_client_abort),
+        cmocka_unit_test(test_cut_response),
+        cmocka_unit_test(test_backpressure),
+        cmocka_unit_test(test_backpressure_upload),
+        cmocka_unit_test(test_websocket),
+        cmocka_unit_test(test_upgrade_refused),
+        cmocka_unit_test(test_forward_proxy),
+        cmocka_unit_test(test_passthrough),
+        cmocka_unit_test(test_named_endpoint),
+        cmocka_unit_test(test_swap),
+        cmocka_unit_test(test_swap_idle),
+        cmocka_unit_test(test_listener_change),
+        cmocka_unit_test(test_listener_returns),
+        cmocka_unit_test(test_cluster_goes_while_waiting),
+        cmocka_unit_test(test_cluster_comes_back_without_endpoints),
         cmocka_unit_test(test_bind_failure),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
