@@ -81,6 +81,20 @@ static void test_warnings_travel_back(void **state)
 static void test_dry_run_changes_nothing(void **state)
 {
     struct fixture *f = *state;
+    expect(
+        f, 201, "POST", VS, JSON,
+        "{\"apiVersion\":\"networking.istio.io/v1\",\"kind\":\"VirtualService\",\"metadata\":{"
+        "\"name\":\"d\",\"annotations\":{},\"labels\":{}},\"spec\":{\"hosts\":[\"d\"],\"http\":[{"
+        "\"route\":[{\"destination\":{\"host\":\"d\"}}]}]}}",
+        "Distributing");
+    assert_null(strstr(text(f), "annotations"));
+    assert_null(strstr(text(f), "labels"));
+    /* What a diff compares is what the user changes, not what becomes of it. */
+    expect(f, 200, "PATCH", VS "/d?dryRun=All", "application/merge-patch+json",
+           "{\"metadata\":{\"annotations\":{}},\"spec\":{\"hosts\":[\"e\"]}}",
+           "\"observedGeneration\":1");
+    assert_null(strstr(text(f), "annotations"));
+    expect(f, 200, "DELETE", VS "/d", "", "", NULL);
     expect(f, 201, "POST", VS "?dryRun=All", JSON, VS_BODY("a", "1"), "\"uid\"");
     expect(f, 404, "GET", VS "/a", "", "", NULL);
     expect(f, 200, "POST", "/weft/v1/batch?dryRun=All", JSON,

@@ -134,6 +134,14 @@ static json_t *uid_new(struct env *env)
     return json_stringn(uid, sizeof(uid));
 }
 
+/* Kubernetes leaves out an empty map, and a client that compares would see a change. */
+static void drop_empty(json_t *meta, const char *key)
+{
+    json_t *map = json_object_get(meta, key);
+    if (json_is_object(map) && json_object_size(map) == 0)
+        json_object_del(meta, key);
+}
+
 static void copy_field(json_t *to, const json_t *from, const char *key)
 {
     json_t *v = json_object_get(from, key);
@@ -167,13 +175,15 @@ static void stamp(struct write *w, const struct item *it, json_t *next)
         generation++;
     json_object_set_new(meta, "generation", json_integer(generation));
     json_object_del(meta, "resourceVersion");
+    drop_empty(meta, "annotations");
+    drop_empty(meta, "labels");
 }
 
-/* A new generation is accepted (it is being committed) and on its way. */
+/* A new generation is accepted (it is being committed) and on its way; a dry run only compares. */
 static void begin_conditions(struct write *w, const struct item *it, json_t *next)
 {
     int64_t generation = json_int(next, "metadata.generation", 1);
-    if (!it->kind->distributed || (it->before && kind_same_spec(it->before, next)))
+    if (w->dry_run || !it->kind->distributed || (it->before && kind_same_spec(it->before, next)))
         return;
     condition_set(next, &(struct condition){.type = "Accepted",
                                             .status = "True",
