@@ -306,6 +306,47 @@ static void test_large_deletions(void **state)
     assert_int_equal(count_services(f, "default"), 0);
 }
 
+static reg_rev revision_of(struct fixture *f)
+{
+    struct reg_txn txn;
+    struct err err = {0};
+    assert_true(reg_txn_begin(reg_node_store(f->node), &txn, &err));
+    reg_rev revision = txn.revision;
+    reg_txn_end(&txn);
+    return revision;
+}
+
+static void never(void *ctx, const struct http_response *r)
+{
+    (void)ctx, (void)r;
+    fail_msg("an answer for who has left");
+}
+
+/* Wrong: a client that leaves between two entries takes the server with it. */
+static void test_client_leaves_a_large_deletion(void **state)
+{
+    struct fixture *f = *state;
+    enum { COUNT = 2 * REG_REQUEST_OPS_MAX + 100 };
+    fill_namespace(f, "default", COUNT);
+    reg_rev before = revision_of(f);
+    struct http_call *c =
+        http_call_start(f->client, &(struct http_call_options){.method = S("DELETE"),
+                                                               .addrs = apiserver_addr(f->api),
+                                                               .addr_n = 1,
+                                                               .authority = S("weft"),
+                                                               .path = S("/api/v1/services"),
+                                                               .timeout = 10000,
+                                                               .response_bytes_max = 1 << 20,
+                                                               .on_done = never,
+                                                               .on_fail = on_fail,
+                                                               .ctx = f});
+    while (revision_of(f) == before)
+        env_uv_turn(f->env, 1);
+    http_call_cancel(c);
+    expect(f, 200, "DELETE", "/api/v1/services", "", "", "Success");
+    assert_int_equal(count_services(f, "default"), 0);
+}
+
 /* Watches. */
 
 static void test_watch_from_a_revision(void **state)
@@ -382,6 +423,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_status_subresource, setup, teardown),
         cmocka_unit_test_setup_teardown(test_namespace_takes_its_objects_along, setup, teardown),
         cmocka_unit_test_setup_teardown(test_large_deletions, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_client_leaves_a_large_deletion, setup, teardown),
         cmocka_unit_test_setup_teardown(test_namespace_in_a_batch, setup, teardown),
         cmocka_unit_test_setup_teardown(test_deletions_that_are_none, setup, teardown),
         cmocka_unit_test_setup_teardown(test_watch_from_a_revision, setup, teardown),
