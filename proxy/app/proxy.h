@@ -50,7 +50,7 @@ struct proxy {
     struct worker_update updates[PROXY_WORKERS_MAX];
     struct conf *applying, *next;
     size_t replies;
-    char failed[1024];
+    struct bind_failures failures; /* of the tree applied last; names borrowed from it */
     struct conf *active; /* in all workers; applied again while a listener of it is not bound */
     struct env_timer rebind;
     uint64_t generation; /* of the active tree */

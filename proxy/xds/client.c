@@ -60,7 +60,7 @@ static void client_seal(struct env_task *t)
     }
     /* Nothing changed: what waits is active already. */
     ads_sealed(&c->ads, c->applied);
-    client_applied(c, c->applied, slice_of(c->failed));
+    client_applied(c, c->applied, NULL);
 }
 
 /* A request that does not go out would be missed for ever: begin anew. */
@@ -79,16 +79,23 @@ bool client_restored(const struct client *c)
     return c->restored && c->applied <= c->restored;
 }
 
-void client_applied(struct client *c, uint64_t generation, struct slice failed)
+static void failed_text(struct client *c, const struct bind_failures *failed)
+{
+    size_t n = 0;
+    c->failed[0] = 0;
+    for (size_t i = 0; i < failed->list.n && n < sizeof(c->failed); i++)
+        n += (size_t)snprintf(c->failed + n, sizeof(c->failed) - n, "%s%s", i ? "; " : "",
+                              failed->list.p[i].why.msg);
+}
+
+void client_applied(struct client *c, uint64_t generation, const struct bind_failures *failed)
 {
     struct ads_out out = {0};
     c->applied = generation > c->applied ? generation : c->applied;
-    if (failed.p != c->failed)
-        snprintf(c->failed, sizeof(c->failed), "%.*s", SLICE(failed));
-    bool told = ads_applied(&c->ads, generation, failed, &out);
+    if (failed)
+        failed_text(c, failed);
+    ads_applied(&c->ads, generation, failed, &out);
     client_send(c, &out);
-    if (!told && c->stream)
-        client_lost(c, "a listener was bound or lost: a new stream tells");
     if (c->opt.state_file && c->applied > c->saved && !c->save.armed)
         env_timer_start(c->opt.env, &c->save, XDS_LKG_DELAY_MS);
 }

@@ -47,13 +47,13 @@ struct client {
     /* Generations of trees: active in the workers; in the state file; made of the state file at the
      * start (0 = none). */
     uint64_t applied, saved, restored;
-    char failed[XDS_ERROR_BYTES_MAX / 2]; /* of the active tree: see ads_applied */
+    char failed[XDS_ERROR_BYTES_MAX / 2]; /* why which listeners of it are not open, or empty */
 };
 
 /* Loads the last known good (its tree goes to on_conf before this returns), then connects. */
 void client_start(struct client *c, const struct client_options *opt);
 /* failed: see ads_applied. */
-void client_applied(struct client *c, uint64_t generation, struct slice failed);
+void client_applied(struct client *c, uint64_t generation, const struct bind_failures *failed);
 /* What is active is the last known good, and nothing newer. */
 bool client_restored(const struct client *c);
 const char *client_state_name(const struct client *c);

@@ -90,6 +90,7 @@ static void resource_free(struct resource *r)
     slice_free(r->version);
     slice_free(r->body);
     mem_free(r->error);
+    mem_free(r->socket.unbound);
     mem_free(r);
 }
 
@@ -182,6 +183,8 @@ bool resources_put(struct resources *rs, enum xds_type type, struct slice name,
          * routes. */
         r->bound_routes = old->bound_routes;
         old->bound_routes = NULL;
+        r->socket = old->socket;
+        old->socket.unbound = NULL;
         resource_free(old);
     }
     map_put(&rs->by_name[type], r->name, r);
@@ -196,6 +199,21 @@ void resources_remove(struct resources *rs, enum xds_type type, struct slice nam
         return;
     stale_after(rs, type, r->name);
     resource_free(r);
+}
+
+void resources_opened(struct resources *rs, const struct bind_failures *failed)
+{
+    MAP_EACH (&rs->by_name[XDS_LDS], e) {
+        struct resource *r = e->value;
+        mem_free(r->socket.unbound);
+        r->socket.unbound = NULL;
+    }
+    for (size_t i = 0; i < failed->list.n; i++) {
+        const struct bind_failure *f = &failed->list.p[i];
+        struct resource *r = resources_find(rs, XDS_LDS, f->name);
+        if (r) /* else it went meanwhile */
+            r->socket.unbound = (char *)(uintptr_t)slice_dup(slice_of(f->why.msg)).p;
+    }
 }
 
 /* References. */

@@ -15,6 +15,13 @@
 #include "proxy/xds/conf_build.h"
 #include "proxy/xds/xds_limits.h"
 
+/* What the server of this stream knows of a listener's socket. */
+enum ads_told {
+    ADS_TOLD_BOUND,   /* that it is bound: by an ACK, or by the version in the first request */
+    ADS_TOLD_UNBOUND, /* that it is not: by a NACK */
+    ADS_TOLD_NOTHING, /* it was made to send the listener again; the answer will tell */
+};
+
 struct resource {
     enum xds_type type;
     struct slice name, version, body; /* owned */
@@ -22,6 +29,11 @@ struct resource {
     int64_t updated_wall_ms;
     char *error;    /* last refusal, or NULL */
     bool not_bound; /* the error is of binding: gone when it binds */
+    struct {
+        char *unbound; /* why it is not open in the workers, or NULL */
+        enum ads_told told;
+        uint64_t response; /* number of the last one that brought it; 0 = none of this stream */
+    } socket;              /* of a listener */
     union {
         struct cluster *cluster;
         struct endpoint_set *endpoints;
@@ -50,6 +62,8 @@ struct resources {
 bool resources_put(struct resources *rs, enum xds_type type, struct slice name,
                    struct slice version, struct slice body, int64_t wall_ms, struct err *err);
 void resources_remove(struct resources *rs, enum xds_type type, struct slice name);
+/* The listeners that are not open in the workers, and no others. */
+void resources_opened(struct resources *rs, const struct bind_failures *failed);
 struct resource *resources_find(const struct resources *rs, enum xds_type type, struct slice name);
 
 /* The names that the held resources refer to: EDS of clusters, RDS of listeners, VHDS globs (all
