@@ -144,8 +144,7 @@ static void on_conf(void *ctx, struct conf *take_conf)
 
 bool proxy_ready(const struct proxy *p)
 {
-    return p->generation > 0 && !p->client.failed[0] && !p->failing_health && !p->draining &&
-           resources_complete(&p->client.resources);
+    return client_live(&p->client) && !p->client.failed[0] && !p->failing_health && !p->draining;
 }
 
 /* Life. */

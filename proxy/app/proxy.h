@@ -63,7 +63,8 @@ struct proxy {
 
 bool proxy_start(struct proxy *p, struct env *env, const struct proxy_options *opt,
                  struct err *err);
-/* LIVE: everything that was configured is active, and nobody asked to fail the check. */
+/* LIVE: everything that was configured at the start is active, none of it is not bound now, and
+ * nobody asked to fail the check. */
 bool proxy_ready(const struct proxy *p);
 /* Lets the requests under way end (at most drain_time), then stops the loop. */
 void proxy_drain(struct proxy *p);

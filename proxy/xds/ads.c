@@ -29,7 +29,7 @@ void ads_close(struct ads *a)
 {
     for (int t = 0; t < XDS_TYPE_COUNT; t++) {
         map_fini(&a->subscribed[t]);
-        a->asked[t] = false;
+        a->asked[t] = a->heard[t] = false;
     }
     for (size_t i = 0; i < a->pending_count; i++)
         mem_free(a->pending[i].error);
@@ -133,6 +133,7 @@ static void add_versions(struct ads *a, struct arena *arena, enum xds_type type,
 static bool subscription_update(struct ads *a, struct arena *arena, enum xds_type type, REQ *r)
 {
     struct map wanted = {0};
+    void *mark = a->asked[type] ? (void *)&a->subscribed : a; /* a: in the first request */
     struct map *have = &a->subscribed[type];
     have->copies_keys = true;
     resources_wanted(a->resources, type, &wanted);
@@ -144,7 +145,7 @@ static bool subscription_update(struct ads *a, struct arena *arena, enum xds_typ
             add_name(arena, &r->resource_names_unsubscribe, &r->n_resource_names_unsubscribe,
                      e->key);
     for (size_t i = 0; i < r->n_resource_names_subscribe; i++)
-        map_put(have, slice_of(r->resource_names_subscribe[i]), have);
+        map_put(have, slice_of(r->resource_names_subscribe[i]), mark);
     for (size_t i = 0; i < r->n_resource_names_unsubscribe; i++)
         map_del(have, slice_of(r->resource_names_unsubscribe[i]));
     map_fini(&wanted);
@@ -242,6 +243,24 @@ static void take_resource(struct ads *a, struct ads_pending *p,
         pending_error(p, err.msg);
 }
 
+/* The first response answers the whole first request: a table without virtual hosts is named in
+ * none. Tables that were asked for later are answered by their hosts. */
+static void take_first_vhosts(struct ads *a)
+{
+    MAP_EACH (&a->subscribed[XDS_VHDS], e)
+        if (e->value == a)
+            resources_answered(a->resources, slice_sub(e->key, 0, e->key.n - strlen("/*")));
+}
+
+static void take_vhosts(struct ads *a, size_t bytes)
+{
+    a->resources->vhosts_to_come = bytes >= XDS_PART_BYTES;
+    a->resources->cut_since = 0;
+    a->resources->dirty = true; /* tables may wait for just this */
+    if (!a->heard[XDS_VHDS])
+        take_first_vhosts(a);
+}
+
 static bool response_take(struct ads *a, const RESP *in, const struct xds_type_info *type,
                           int64_t wall_ms, struct err *err)
 {
@@ -251,11 +270,14 @@ static bool response_take(struct ads *a, const RESP *in, const struct xds_type_i
     *p = (struct ads_pending){.type = type->type, .number = a->updates + 1};
     if (!slice_cstr(slice_of(in->nonce), p->nonce, sizeof(p->nonce)))
         return err_set(err, ERR_INVALID, "ads: nonce of %zu bytes", strlen(in->nonce));
+    uint64_t before = a->resource_bytes;
     for (size_t i = 0; i < in->n_resources; i++)
         take_resource(a, p, in->resources[i], wall_ms);
     for (size_t i = 0; i < in->n_removed_resources; i++)
         resources_remove(a->resources, type->type, slice_of(in->removed_resources[i]));
-    a->resources->received[type->type] = true;
+    if (type->type == XDS_VHDS)
+        take_vhosts(a, a->resource_bytes - before);
+    a->resources->received[type->type] = a->heard[type->type] = true;
     a->updates++;
     a->rejected += p->error != NULL;
     return true;

@@ -48,6 +48,7 @@ struct ads {
     bool open;
     struct map subscribed[XDS_TYPE_COUNT]; /* names asked for on this stream */
     bool asked[XDS_TYPE_COUNT];            /* a first request of the type went out */
+    bool heard[XDS_TYPE_COUNT];            /* a response of the type came on this stream */
     size_t pending_count;
     struct ads_pending pending[XDS_PENDING_MAX];
     /* Counters for the admin interface. */

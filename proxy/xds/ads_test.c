@@ -281,6 +281,117 @@ static void test_vhds_glob(void **state)
     conf_unref(c);
 }
 
+/* Wrong: a listener is open and answers 404 for hosts that are on their way. */
+static void test_listener_waits_for_its_hosts(void **state)
+{
+    struct fixture *f = *state;
+    struct arena *a = &f->arena;
+    struct slice host = pb_pack_arena(&vhost(a, "x", "x", "c1")->base, a);
+    struct res tables[] = {{"80", "1.d", body_routes(a, "80", true)},
+                           {"81", "1.d", body_routes(a, "81", true)}},
+               listeners[] = {{"l1", "1.c", body_listener(a, "l1", "80")},
+                              {"l2", "1.c", body_listener(a, "l2", "81")},
+                              {"l3", "1.c", body_listener(a, "l3", "82")}};
+    feed(f, response(a, XDS_LDS, "n1", listeners, 3, NULL));
+    feed(f, response(a, XDS_RDS, "n2", tables, 2, NULL));
+    assert_non_null(strstr(f->trace, "+80/*"));
+    assert_non_null(strstr(f->trace, "+81/*"));
+    feed(f, response(a, XDS_RDS, "n3", &(struct res){"82", "1.d", body_routes(a, "82", true)}, 1,
+                     NULL));
+    feed(f, response(a, XDS_VHDS, "n4", &(struct res){"80/x", "1.e", host}, 1, NULL));
+    seal_and_apply(f, "", 0); /* clusters are not known */
+    feed(f, response(a, XDS_CDS, "n5", &(struct res){"c1", "1.a", body_cluster(a, "c1", false)}, 1,
+                     NULL));
+    seal_and_apply(f, "", 0);
+    assert_false(resources_complete(&f->rs));
+    feed(f, response(a, XDS_EDS, "n6", NULL, 0, "c1"));
+    f->rs.dirty = true;
+    seal_and_apply(f, "", 2); /* 81 was asked for first, which is answered: none */
+    assert_false(resources_complete(&f->rs));
+    feed(f, response(a, XDS_VHDS, "n7", &(struct res){"82/x", "1.e", host}, 1, NULL));
+    seal_and_apply(f, "", 3);
+    assert_true(resources_complete(&f->rs));
+    /* A new form of a table waits too, and the old one serves on. */
+    feed(f, response(a, XDS_RDS, "n8", &(struct res){"80", "2.d", body_routes(a, "80", false)}, 1,
+                     NULL));
+    seal_and_apply(f, "", 3);
+}
+
+/* Wrong: the first MiB of a great mesh's hosts is taken for all of them. */
+static void test_cut_response(void **state)
+{
+    struct fixture *f = *state;
+    struct arena *a = &f->arena;
+    struct buf given_up = {0};
+    bring_up(f);
+    for (int lost = 0; lost < 2; lost++) {
+        const char *table = lost ? "91" : "90", *name = lost ? "l91" : "l90";
+        size_t before = lost ? 2 : 1;
+        char key[16];
+        snprintf(key, sizeof(key), "%s/x", table);
+        Envoy__Config__Route__V3__VirtualHost *v = vhost(a, "x", "x", "c1");
+        v->routes[0]->match->prefix = ARENA_ARRAY(a, char, XDS_PART_BYTES + 1);
+        memset(v->routes[0]->match->prefix, '/', XDS_PART_BYTES);
+        struct slice host = pb_pack_arena(&v->base, a);
+        feed(f, response(a, XDS_LDS, "n5",
+                         &(struct res){name, "1.c", body_listener(a, name, table)}, 1, NULL));
+        feed(f, response(a, XDS_RDS, "n6", &(struct res){table, "1.d", body_routes(a, table, true)},
+                         1, NULL));
+        feed(f, response(a, XDS_VHDS, "n7", &(struct res){key, "1.e", host}, 1, NULL));
+        seal_and_apply(f, "", before);
+        assert_int_equal(resources_warm(&f->rs, 100, &given_up), 100 + XDS_PART_MS);
+        if (lost) /* that was all, though it looked cut */
+            resources_warm(&f->rs, 100 + XDS_PART_MS, &given_up);
+        else
+            feed(f, response(a, XDS_VHDS, "n8", NULL, 0, NULL));
+        seal_and_apply(f, "", before + 1);
+        assert_int_equal(resources_warm(&f->rs, 3000, &given_up), 0);
+    }
+    assert_int_equal(given_up.n, 0);
+}
+
+/* Wrong: what never comes keeps a listener closed for ever, in silence, or a changed one in its old
+ * form; or a table that is taken away makes one that serves answer 404. */
+static void test_gives_up(void **state)
+{
+    struct fixture *f = *state;
+    struct arena *a = &f->arena;
+    struct buf given_up = {0};
+    bring_up(f);
+    feed(f, response(a, XDS_RDS, "n5", NULL, 0, "80"));
+    seal_and_apply(f, "", 1);
+    assert_int_equal(resources_warm(&f->rs, 0, &given_up), 0);
+    struct res rs[] = {{"l1", "2.c", body_listener(a, "l1", "81")},
+                       {"l2", "1.c", body_listener(a, "l2", "82")}};
+    feed(f, response(a, XDS_LDS, "n6", rs, 2, NULL));
+    feed(f, response(a, XDS_RDS, "n7", &(struct res){"82", "1.d", body_routes(a, "82", true)}, 1,
+                     NULL));
+    seal_and_apply(f, "", 1);
+    wf_ms at = resources_warm(&f->rs, 0, &given_up); /* time 0 is a time too */
+    assert_in_range(at, XDS_WARM_MS, XDS_WARM_MS + 1);
+    assert_int_equal(resources_warm(&f->rs, at - 1, &given_up), at);
+    assert_int_equal(given_up.n, 0);
+    assert_false(f->rs.dirty);
+    assert_int_equal(resources_warm(&f->rs, at, &given_up), 0);
+    assert_true(slice_contains(buf_slice(&given_up), S("l1")) &&
+                slice_contains(buf_slice(&given_up), S("l2")) &&
+                slice_contains(buf_slice(&given_up), S("82")));
+    struct conf *c = resources_seal(&f->rs, NULL);
+    assert_int_equal(c->listener_count, 2);
+    for (size_t i = 0; i < 2; i++)
+        assert_int_equal(c->listeners[i]->chains[0].routes->vhost_count, 0);
+    conf_unref(c);
+    assert_true(resources_complete(&f->rs));
+    feed(f, response(a, XDS_RDS, "n8", &(struct res){"81", "1.d", body_routes(a, "81", false)}, 1,
+                     NULL));
+    c = resources_seal(&f->rs, NULL);
+    for (size_t i = 0; i < 2; i++)
+        if (slice_eq(c->listeners[i]->name, S("l1")))
+            assert_int_equal(c->listeners[i]->chains[0].routes->vhost_count, 1);
+    conf_unref(c);
+    buf_fini(&given_up);
+}
+
 /* Two virtual hosts with one domain: the last good table serves on. */
 static void test_duplicate_domain_keeps_the_table(void **state)
 {
@@ -345,6 +456,9 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_removed_cluster_is_unsubscribed, setup, teardown),
         cmocka_unit_test_setup_teardown(test_changed_listener_warms, setup, teardown),
         cmocka_unit_test_setup_teardown(test_vhds_glob, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_listener_waits_for_its_hosts, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_cut_response, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_gives_up, setup, teardown),
         cmocka_unit_test_setup_teardown(test_duplicate_domain_keeps_the_table, setup, teardown),
         cmocka_unit_test_setup_teardown(test_last_known_good_round_trip, setup, teardown),
     };

@@ -44,9 +44,30 @@ const struct env_addr *client_server(const struct client *c)
 
 /* Trees. */
 
-static void client_seal(struct env_task *t)
+/* Listeners that wait for their routes do not wait for ever. */
+static void client_warm(struct client *c)
 {
-    struct client *c = container_of(t, struct client, seal);
+    struct buf given_up = {0};
+    wf_ms now = env_now(c->opt.env);
+    wf_ms next = resources_warm(&c->resources, now, &given_up);
+    if (given_up.n)
+        LOG_WARN("xds.warm.timeout", F_STR("names", buf_slice(&given_up)));
+    buf_fini(&given_up);
+    if (c->resources.dirty)
+        env_defer(c->opt.env, &c->seal);
+    if (next)
+        env_timer_start(c->opt.env, &c->warm, next - now);
+    else
+        env_timer_stop(c->opt.env, &c->warm);
+}
+
+static void on_warm(struct env_timer *t)
+{
+    client_warm(container_of(t, struct client, warm));
+}
+
+static void seal(struct client *c)
+{
     struct err err = {0};
     struct conf *conf = resources_seal(&c->resources, &err);
     if (err.code) {
@@ -63,6 +84,17 @@ static void client_seal(struct env_task *t)
     client_applied(c, c->applied, NULL);
 }
 
+static void client_seal(struct env_task *t)
+{
+    struct client *c = container_of(t, struct client, seal);
+    seal(c);
+    if (!c->complete && resources_complete(&c->resources)) {
+        c->complete = true;
+        c->complete_in = c->resources.generation;
+    }
+    client_warm(c);
+}
+
 /* A request that does not go out would be missed for ever: begin anew. */
 static void client_send(struct client *c, struct ads_out *out)
 {
@@ -72,6 +104,11 @@ static void client_send(struct client *c, struct ads_out *out)
     ads_out_fini(out);
     if (!sent)
         client_lost(c, "the server takes no requests");
+}
+
+bool client_live(const struct client *c)
+{
+    return c->complete && c->applied >= c->complete_in;
 }
 
 bool client_restored(const struct client *c)
@@ -96,7 +133,8 @@ void client_applied(struct client *c, uint64_t generation, const struct bind_fai
         failed_text(c, failed);
     ads_applied(&c->ads, generation, failed, &out);
     client_send(c, &out);
-    if (c->opt.state_file && c->applied > c->saved && !c->save.armed)
+    if (c->opt.state_file && c->applied > c->saved && !c->save.armed &&
+        resources_complete(&c->resources)) /* else it is not good yet */
         env_timer_start(c->opt.env, &c->save, XDS_LKG_DELAY_MS);
 }
 
@@ -260,6 +298,7 @@ void client_start(struct client *c, const struct client_options *opt)
         .sm.now = CLIENT_WAITING,
         .retry.fn = on_retry,
         .save.fn = client_save,
+        .warm.fn = on_warm,
         .seal.fn = client_seal,
         .server = env_random_below(opt->env, opt->server_count),
     };
@@ -271,6 +310,7 @@ void client_start(struct client *c, const struct client_options *opt)
 void client_close(struct client *c)
 {
     env_timer_stop(c->opt.env, &c->retry);
+    env_timer_stop(c->opt.env, &c->warm);
     env_defer_cancel(&c->seal);
     if (c->save.armed) {
         env_timer_stop(c->opt.env, &c->save);

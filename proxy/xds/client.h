@@ -41,12 +41,14 @@ struct client {
     wf_ms backoff;
     bool answered; /* a response came on this stream */
     wf_ms streaming_since;
-    struct env_timer retry, save;
+    struct env_timer retry, save, warm;
     struct env_task seal;
     uint64_t connects, connect_failures;
     /* Generations of trees: active in the workers; in the state file; made of the state file at the
      * start (0 = none). */
     uint64_t applied, saved, restored;
+    bool complete; /* once: nothing warmed; in which tree */
+    uint64_t complete_in;
     char failed[XDS_ERROR_BYTES_MAX / 2]; /* why which listeners of it are not open, or empty */
 };
 
@@ -54,6 +56,9 @@ struct client {
 void client_start(struct client *c, const struct client_options *opt);
 /* failed: see ads_applied. */
 void client_applied(struct client *c, uint64_t generation, const struct bind_failures *failed);
+/* Everything that was configured at the start is active. Later changes do not take it back: a proxy
+ * that serves and waits for the routes of one more listener is ready. */
+bool client_live(const struct client *c);
 /* What is active is the last known good, and nothing newer. */
 bool client_restored(const struct client *c);
 const char *client_state_name(const struct client *c);

@@ -188,6 +188,16 @@ static struct slice cluster_response(struct fixture *f, const char *nonce, const
     return response(&f->arena, XDS_CDS, nonce, &(struct res){"c1", version, f->body}, 1, NULL);
 }
 
+/* All that it takes to be complete: a cluster, its endpoints, no listener. */
+static void bring_up(struct fixture *f)
+{
+    struct node *n = &f->nodes[0];
+    say(n, cluster_response(f, "n1", "1.a"));
+    say(n, response(&f->arena, XDS_EDS, "e1", NULL, 0, "c1"));
+    say(n, response(&f->arena, XDS_LDS, "l1", NULL, 0, NULL));
+    UNTIL(got_nonce(n, "n1") && got_nonce(n, "e1") && got_nonce(n, "l1"));
+}
+
 static int setup(void **state)
 {
     struct fixture *f = MEM_NEW(struct fixture);
@@ -241,8 +251,7 @@ static void test_connects_acks_and_saves(void **state)
     assert_string_equal(client_state_name(&f->client), "connecting");
     UNTIL(serving(f) && f->nodes[0].requests.n == 2);
     assert_string_equal(f->nodes[0].requests.p[0]->node->id, me.id.p);
-    say(&f->nodes[0], cluster_response(f, "n1", "1.a"));
-    UNTIL(got_nonce(&f->nodes[0], "n1"));
+    bring_up(f);
     assert_int_equal(f->conf->cluster_count, 1);
     assert_false(client_restored(&f->client));
     UNTIL(file_load(f).n > 0); /* written by itself, a little later */
@@ -303,8 +312,7 @@ static void test_restores_then_saves_again(void **state)
     struct fixture *f = *state;
     start(f, 1);
     UNTIL(serving(f));
-    say(&f->nodes[0], cluster_response(f, "n1", "1.a"));
-    UNTIL(got_nonce(&f->nodes[0], "n1"));
+    bring_up(f);
     assert_true(f->client.save.armed);
     stop(f); /* writes what waits */
     struct slice first = file_load(f);
@@ -453,6 +461,42 @@ static void test_flapping_server_is_backed_off(void **state)
     assert_true(f->client.backoff >= 16 * XDS_BACKOFF_MIN_MS);
 }
 
+static bool listens(const struct fixture *f, const char *name)
+{
+    for (size_t i = 0; f->conf && i < f->conf->listener_count; i++)
+        if (slice_eq(f->conf->listeners[i]->name, slice_of(name)))
+            return true;
+    return false;
+}
+
+/* Wrong: a listener whose routes never come keeps others closed, or is never heard of again; or the
+ * last known good is replaced by something that does not serve yet. The wait is the real one. */
+static void test_routes_that_never_come(void **state)
+{
+    struct fixture *f = *state;
+    struct arena *a = &f->arena;
+    struct res rs[] = {{"l1", "1.a", body_listener(a, "l1", "80")},
+                       {"l2", "1.a", body_listener(a, "l2", "none")}};
+    start(f, 1);
+    UNTIL(serving(f));
+    struct node *n = &f->nodes[0];
+    say(n, cluster_response(f, "c", "1.a"));
+    say(n, response(a, XDS_EDS, "e", NULL, 0, "c1"));
+    say(n, response(a, XDS_LDS, "l", rs, 2, NULL));
+    UNTIL(got_nonce(n, "l"));
+    assert_false(listens(f, "l1"));
+    say(n, response(a, XDS_RDS, "r", &(struct res){"80", "1.b", body_routes(a, "80", false)}, 1,
+                    NULL));
+    UNTIL(got_nonce(n, "r"));
+    assert_true(listens(f, "l1"));
+    assert_false(listens(f, "l2") || client_live(&f->client) || f->client.save.armed);
+    assert_true(f->client.warm.armed);
+    UNTIL(listens(f, "l2"));
+    assert_true(client_live(&f->client));
+    assert_false(f->client.warm.armed);
+    UNTIL(file_load(f).n > 0);
+}
+
 /* Routes that cannot be bound are not acknowledged. */
 static void test_domain_twice_is_a_nack(void **state)
 {
@@ -495,6 +539,7 @@ int main(void)
         CASE(test_backs_off_and_comes_back),
         CASE(test_flapping_server_is_backed_off),
         CASE(test_domain_twice_is_a_nack),
+        CASE(test_routes_that_never_come),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -14,6 +14,7 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."
 from lib.bookinfo import (client_proxy, destination_rule, service, virtual_service, weighted,  # noqa: E402
                           workload)
 from lib.case import Case, main, note  # noqa: E402
+from lib import web  # noqa: E402
 from lib.cluster import App, Cluster, Load, Process, Proxy, wait_for  # noqa: E402
 
 CHANGES, EVERY, RATE = 60, 0.05, 300
@@ -95,6 +96,37 @@ class Changes(Case):
         time.sleep(0.2)
         self.assertTrue(successor.alive())
         successor.stop()
+
+
+class Start(Case):
+    """If this fails, a proxy that starts answers 404 for services that are there, or says that it is ready
+    before anybody can connect."""
+
+    STARTS = 15
+
+    @classmethod
+    def begin(cls):
+        cls.cluster = c = Cluster(n=1, ws=cls.ws).start()
+        App(c, "shop", "v1", f"{c.host(31)}:9080").wait_ready()
+        others = [service(f"other{i}", port=80 + i) for i in range(30)]
+        c.batch([service("shop", port=80, target=9080), workload("shop", c.host(31), {"app": "shop"}), *others])
+        cls.proxy = Proxy(c, "fresh", c.host(40), state=False, start=False)
+
+    def ask(self):
+        return web.get(f"{self.proxy.address}:15001", "/", headers={"Host": "shop"})
+
+    def test_first_answer(self):
+        for _ in range(self.STARTS):
+            self.proxy.start()
+            self.assertEqual(wait_for(self.ask, 10, "an answer", every=0.0005).status, 200)
+            self.proxy.kill()
+
+    def test_ready_is_open(self):
+        for _ in range(self.STARTS):
+            self.proxy.start()
+            wait_for(self.proxy.ready, 10, "it is ready", every=0.0005)
+            self.assertEqual(self.ask().status, 200)
+            self.proxy.kill()
 
 
 def gateway(name, bind, port):
