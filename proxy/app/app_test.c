@@ -301,6 +301,8 @@ static void test_traffic_flows_and_is_counted(void **state)
     has(f, "istio_requests_total{");
     assert_int_equal(admin(f, "GET", "/stats?format=prometheus"), 200);
     has(f, "envoy_cluster_upstream_rq_total{");
+    assert_int_equal(admin(f, "GET", "/stats?filter=last_known_good"), 200);
+    has(f, "weft_proxy_last_known_good_failures_total: 0\n");
 }
 
 static void test_ready(void **state)

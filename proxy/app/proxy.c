@@ -197,6 +197,7 @@ bool proxy_start(struct proxy *p, struct env *env, const struct proxy_options *o
     struct client_options co = {.env = env,
                                 .server_count = opt->server_count,
                                 .node = &p->node,
+                                .metrics = p->metrics,
                                 .state_file = p->state_file[0] ? p->state_file : NULL,
                                 .on_conf = on_conf,
                                 .ctx = p};

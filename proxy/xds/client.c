@@ -29,6 +29,13 @@ static bool client_ok(const void *owner)
 static const struct sm_table client_table = {"xds.client", client_states, ARRAY_LEN(client_states),
                                              client_ok};
 
+static const struct metric_def save_failures = {
+    "weft_proxy_last_known_good_failures_total", METRIC_COUNTER,
+    "Writes of the last known good configuration that failed", NULL, 0};
+static const struct metric_def warm_timeouts = {
+    "weft_proxy_warm_timeouts_total", METRIC_COUNTER,
+    "Times that listeners were opened without routes that did not come", NULL, 0};
+
 static void client_connect(struct client *c);
 static void client_lost(struct client *c, const char *why);
 
@@ -50,8 +57,10 @@ static void client_warm(struct client *c)
     struct buf given_up = {0};
     wf_ms now = env_now(c->opt.env);
     wf_ms next = resources_warm(&c->resources, now, &given_up);
-    if (given_up.n)
+    if (given_up.n) {
+        metric_add(c->warm_timeouts, 1);
         LOG_WARN("xds.warm.timeout", F_STR("names", buf_slice(&given_up)));
+    }
     buf_fini(&given_up);
     if (c->resources.dirty)
         env_defer(c->opt.env, &c->seal);
@@ -140,16 +149,31 @@ void client_applied(struct client *c, uint64_t generation, const struct bind_fai
 
 /* Last known good. */
 
+/* The file that is there stays: a write replaces it whole or not at all. */
+static void save_failed(struct client *c, const struct err *err)
+{
+    c->save_backoff = c->save_backoff ? c->save_backoff * 2 : XDS_LKG_RETRY_MIN_MS;
+    if (c->save_backoff > XDS_LKG_RETRY_MAX_MS)
+        c->save_backoff = XDS_LKG_RETRY_MAX_MS;
+    metric_add(c->save_failures, 1);
+    LOG_ERROR("xds.save", F_ERR(err), F_I64("retry_ms", c->save_backoff));
+    env_timer_start(c->opt.env, &c->save, c->save_backoff);
+}
+
 static void client_save(struct env_timer *t)
 {
     struct client *c = container_of(t, struct client, save);
     struct err err = {0};
     struct buf bytes = {0};
+    if (!resources_complete(&c->resources))
+        return; /* something warms since; the tree that ends it is written */
     lkg_encode(&c->resources, c->opt.node->id, &bytes);
-    if (env_file_store(c->opt.env, c->opt.state_file, buf_slice(&bytes), &err))
+    if (env_file_store(c->opt.env, c->opt.state_file, buf_slice(&bytes), &err)) {
         c->saved = c->applied;
-    else
-        LOG_ERROR("xds.save", F_ERR(&err));
+        c->save_backoff = 0;
+    } else {
+        save_failed(c, &err);
+    }
     buf_fini(&bytes);
 }
 
@@ -302,6 +326,8 @@ void client_start(struct client *c, const struct client_options *opt)
         .seal.fn = client_seal,
         .server = env_random_below(opt->env, opt->server_count),
     };
+    c->save_failures = metric_get(opt->metrics, &save_failures, 0, NULL);
+    c->warm_timeouts = metric_get(opt->metrics, &warm_timeouts, 0, NULL);
     ads_init(&c->ads, opt->node, &c->resources);
     client_restore(c);
     client_connect(c);
@@ -315,6 +341,7 @@ void client_close(struct client *c)
     if (c->save.armed) {
         env_timer_stop(c->opt.env, &c->save);
         client_save(&c->save);
+        env_timer_stop(c->opt.env, &c->save);
     }
     if (c->stream)
         grpc_stream_detach(c->stream);

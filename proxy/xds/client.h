@@ -12,6 +12,7 @@
 #define WEFT_PROXY_XDS_CLIENT_H
 
 #include "base/core/sm.h"
+#include "base/core/metric.h"
 #include "base/net/grpc_client.h"
 #include "proxy/xds/ads.h"
 
@@ -20,7 +21,8 @@ struct client_options {
     struct env_addr servers[XDS_SERVERS_MAX];
     size_t server_count;
     const struct ads_node *node;
-    const char *state_file; /* last known good; NULL = none */
+    const char *state_file;     /* last known good; NULL = none */
+    struct metric_set *metrics; /* borrowed */
     /* A new tree to make active; the reference is the receiver's. Followed by client_applied, and
      * by another one whenever what could not be bound changes. */
     void (*on_conf)(void *ctx, struct conf *take_conf);
@@ -39,6 +41,8 @@ struct client {
     size_t server; /* index of the one in use */
     size_t tried;  /* servers since the last that answered */
     wf_ms backoff;
+    wf_ms save_backoff; /* 0 = the last write did not fail */
+    struct metric *save_failures, *warm_timeouts;
     bool answered; /* a response came on this stream */
     wf_ms streaming_since;
     struct env_timer retry, save, warm;

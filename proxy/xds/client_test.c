@@ -33,6 +33,7 @@ struct node {
 
 struct fixture {
     struct env *env;
+    struct metric_set *metrics;
     char dir[64], file[128];
     struct node nodes[SERVERS];
     struct client client;
@@ -133,6 +134,7 @@ static void start(struct fixture *f, size_t servers)
                                  .server_count = servers,
                                  .node = &me,
                                  .state_file = f->file,
+                                 .metrics = f->metrics,
                                  .on_conf = on_conf,
                                  .ctx = f};
     for (size_t i = 0; i < servers; i++)
@@ -206,6 +208,7 @@ static int setup(void **state)
     assert_non_null(mkdtemp(f->dir));
     snprintf(f->file, sizeof(f->file), "%s/lkg", f->dir);
     f->env = env_uv_new(&err);
+    f->metrics = metric_set_new(100);
     f->body = body_cluster(&f->arena, "c1", false);
     for (size_t i = 0; i < SERVERS; i++)
         node_up(f, i);
@@ -224,6 +227,7 @@ static int teardown(void **state)
         arena_fini(&f->nodes[i].arena);
     }
     env_uv_free(f->env);
+    metric_set_free(f->metrics);
     arena_fini(&f->arena);
     unlink(f->file);
     rmdir(f->dir);
@@ -340,6 +344,38 @@ static void test_restores_then_saves_again(void **state)
     stop(f);
     struct slice second = file_load(f);
     assert_false(slice_eq(first, second));
+}
+
+/* Wrong: after an hour of a full disk a proxy starts from what was an hour ago, although the disk
+ * has had room since; or nobody sees that it does not write. (No such directory stands for it.) */
+static void test_a_write_that_fails_is_tried_again(void **state)
+{
+    struct fixture *f = *state;
+    struct err err = {0};
+    char where[sizeof(f->file)];
+    snprintf(where, sizeof(where), "%s/later", f->dir);
+    snprintf(f->file, sizeof(f->file), "%s/later/lkg", f->dir);
+    start(f, 1);
+    UNTIL(serving(f));
+    bring_up(f);
+    UNTIL(metric_value(f->client.save_failures) == 1);
+    assert_int_equal(f->client.save_backoff, XDS_LKG_RETRY_MIN_MS);
+    UNTIL(metric_value(f->client.save_failures) == 2);
+    assert_int_equal(f->client.save_backoff, 2 * XDS_LKG_RETRY_MIN_MS);
+    assert_true(env_dir_make(f->env, where, &err));
+    UNTIL(file_load(f).n > 0); /* without any change of the configuration */
+    assert_int_equal(f->client.save_backoff, 0);
+    assert_int_equal(metric_value(f->client.save_failures), 2);
+    /* The end comes while one is due: it is tried once more, and nothing is left armed. */
+    unlink(f->file);
+    rmdir(where);
+    say(&f->nodes[0], cluster_response(f, "n2", "2.a"));
+    UNTIL(metric_value(f->client.save_failures) == 3);
+    f->client.save_backoff = XDS_LKG_RETRY_MAX_MS - 1;
+    f->client.save.fn(&f->client.save);
+    assert_int_equal(f->client.save_backoff, XDS_LKG_RETRY_MAX_MS);
+    stop(f);
+    assert_false(f->client.save.armed);
 }
 
 static void test_refuses_a_file_that_is_not_its_own(void **state)
@@ -533,6 +569,7 @@ int main(void)
         CASE(test_no_ack_before_it_is_active),
         CASE(test_late_loss_is_told),
         CASE(test_restores_then_saves_again),
+        CASE(test_a_write_that_fails_is_tried_again),
         CASE(test_refuses_a_file_that_is_not_its_own),
         CASE(test_goes_to_the_next_at_once),
         CASE(test_failover),

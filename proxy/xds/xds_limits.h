@@ -20,5 +20,9 @@
 #define XDS_PART_MS 1000
 #define XDS_LKG_BYTES_MAX (256u * 1024 * 1024)
 #define XDS_LKG_DELAY_MS 500 /* changes are gathered so long before they are written */
+/* A write that failed is tried again after the first of these, then twice as long, at most the
+ * second: a disk that is full is so for minutes. */
+#define XDS_LKG_RETRY_MIN_MS 1000
+#define XDS_LKG_RETRY_MAX_MS 60000
 
 #endif
