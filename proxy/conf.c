@@ -97,6 +97,19 @@ static void listener_fini(struct conf_part *part)
             conf_part_unref(&l->chains[i].routes->part);
 }
 
+void bind_failures_add(struct bind_failures *f, struct slice name, const struct err *why)
+{
+    for (size_t i = 0; i < f->list.n; i++)
+        if (slice_eq(f->list.p[i].name, name))
+            return;
+    *vec_push(&f->list) = (struct bind_failure){.name = name, .why = *why};
+}
+
+void bind_failures_fini(struct bind_failures *f)
+{
+    vec_fini(&f->list);
+}
+
 static void conf_fini(struct conf_part *part)
 {
     struct conf *c = container_of(part, struct conf, part);

@@ -318,6 +318,17 @@ struct listener {
     struct filter_chain *chains; /* last one without a match is the default */
 };
 
+/* Listeners that could not be opened, each once; names are of the tree that has them. */
+struct bind_failures {
+    VEC(struct bind_failure {
+        struct slice name;
+        struct err why; /* names the listener */
+    })
+    list;
+};
+void bind_failures_add(struct bind_failures *f, struct slice name, const struct err *why);
+void bind_failures_fini(struct bind_failures *f);
+
 /* The tree. */
 
 struct conf {

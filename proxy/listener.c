@@ -224,12 +224,11 @@ static void close_socket(struct wlistener *wl)
 }
 
 /* Binds what is new in `next` into `fresh`. One that cannot be bound is left out and tried again
- * with the next tree: it must not keep the others from changing. false: err has the first of them.
- */
-static bool bind_new(struct worker *w, struct wconf *next, struct list *fresh, struct err *err)
+ * with the next tree: it must not keep the others from changing. */
+static void bind_new(struct worker *w, struct wconf *next, struct list *fresh,
+                     struct bind_failures *failures)
 {
     const struct conf *conf = next->conf;
-    bool all = true;
     for (size_t i = 0; i < conf->listener_count && !w->draining; i++) {
         struct err why = {0};
         if (find(w, conf->listeners[i]) || revive(w, conf->listeners[i]))
@@ -241,11 +240,8 @@ static bool bind_new(struct worker *w, struct wconf *next, struct list *fresh, s
         }
         if (wl)
             wlistener_unref(wl);
-        if (all && err)
-            *err = why;
-        all = false;
+        bind_failures_add(failures, conf->listeners[i]->name, &why);
     }
-    return all;
 }
 
 static void drop_all(struct list *l)
@@ -311,11 +307,11 @@ static void drain(struct wlistener *wl)
     worker_sweep_start(w);
 }
 
-bool listeners_apply(struct worker *w, struct wconf *next, struct err *err)
+void listeners_apply(struct worker *w, struct wconf *next, struct bind_failures *failures)
 {
     struct list fresh;
     list_init(&fresh);
-    bool all = bind_new(w, next, &fresh, err);
+    bind_new(w, next, &fresh, failures);
     LIST_EACH (&w->listeners, n) {
         struct wlistener *wl = container_of(n, struct wlistener, node);
         const struct listener *still = NULL;
@@ -330,7 +326,6 @@ bool listeners_apply(struct worker *w, struct wconf *next, struct err *err)
     struct list_node *n;
     while ((n = list_pop(&fresh)))
         list_push(&w->listeners, n);
-    return all;
 }
 
 void listeners_drain(struct worker *w)

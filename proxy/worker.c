@@ -157,17 +157,27 @@ void worker_free(struct worker *w)
 
 /* Configuration. */
 
-bool worker_apply(struct worker *w, struct conf *conf, struct err *err)
+static void apply(struct worker *w, struct conf *conf, struct bind_failures *failures)
 {
     struct wconf *next = wconf_new(conf), *old = w->conf;
     struct metrics_party self = party_of(conf);
-    bool bound = listeners_apply(w, next, err);
+    listeners_apply(w, next, failures);
     w->conf = next;
     metrics_set_self(w->metrics, &self);
     metrics_cache_clear(&w->no_host);
     clusters_update(w);
     if (old)
         wconf_unref(old);
+}
+
+bool worker_apply(struct worker *w, struct conf *conf, struct err *err)
+{
+    struct bind_failures failures = {0};
+    apply(w, conf, &failures);
+    bool bound = failures.list.n == 0;
+    if (!bound && err)
+        *err = failures.list.p[0].why;
+    bind_failures_fini(&failures);
     return bound;
 }
 
@@ -180,8 +190,7 @@ static void update_done(struct env_post *p)
 static void update_run(struct env_post *p)
 {
     struct worker_update *u = container_of(p, struct worker_update, post);
-    err_clear(&u->err);
-    worker_apply(u->worker, u->conf, &u->err);
+    apply(u->worker, u->conf, &u->failures);
     u->post.fn = update_done;
     env_post(u->reply_to, &u->post);
 }

@@ -40,8 +40,8 @@ bool worker_idle(const struct worker *w);
 void worker_free(struct worker *w);
 
 /* A new tree, from any thread. The struct is the worker's until done is called, on reply_to's
- * thread. New requests use the tree then. err.code ERR_NONE: all its listeners are bound. Else: err
- * names the first that is not; the others are, and it is tried again with the next tree. */
+ * thread. New requests use the tree then. failures: its listeners that are not bound, which are
+ * tried again with the next tree; all others are. The receiver ends them. */
 struct worker_update {
     struct env_post post;
     struct worker *worker;
@@ -49,10 +49,10 @@ struct worker_update {
     struct env *reply_to;
     void (*done)(struct worker_update *u);
     void *ctx;
-    struct err err;
+    struct bind_failures failures;
 };
 void worker_update(struct worker *w, struct worker_update *u);
-/* The same at once, on the worker's own thread. */
+/* The same at once, on the worker's own thread. false: err is of the first that is not bound. */
 bool worker_apply(struct worker *w, struct conf *conf, struct err *err);
 
 /* Ends kindly: HTTP/1 answers carry Connection: close, HTTP/2 gets GOAWAY, nothing is accepted any

@@ -86,7 +86,7 @@ struct slice worker_date(struct worker *w);
 void worker_sweep_start(struct worker *w);
 
 /* listener.c */
-bool listeners_apply(struct worker *w, struct wconf *next, struct err *err);
+void listeners_apply(struct worker *w, struct wconf *next, struct bind_failures *failures);
 void listeners_drain(struct worker *w);
 void listeners_sweep(struct worker *w);
 void listeners_close(struct worker *w);

@@ -49,7 +49,8 @@ static void stop_all(struct threads *t)
 static void on_done(struct worker_update *u)
 {
     struct threads *t = u->ctx;
-    t->failed += u->err.code != ERR_NONE;
+    t->failed += u->failures.list.n > 0;
+    bind_failures_fini(&u->failures);
     t->pending--;
 }
 

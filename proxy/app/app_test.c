@@ -301,6 +301,8 @@ static void test_traffic_flows_and_is_counted(void **state)
     has(f, "istio_requests_total{");
     assert_int_equal(admin(f, "GET", "/stats?format=prometheus"), 200);
     has(f, "envoy_cluster_upstream_rq_total{");
+    assert_int_equal(admin(f, "GET", "/stats?filter=last_known_good"), 200);
+    has(f, "weft_proxy_last_known_good_failures_total: 0\n");
 }
 
 static void test_ready(void **state)
@@ -412,15 +414,37 @@ static void test_config_dump(void **state)
     assert_int_equal(through(f), 200);
 }
 
-/* An address that is taken: refused by name, everything else serves, and it is bound later. */
+static const REQ *asked_for(const struct fixture *f, const char *name)
+{
+    for (size_t i = 0; i < f->requests.n; i++)
+        for (size_t k = 0; k < f->requests.p[i]->n_resource_names_subscribe; k++)
+            if (strcmp(f->requests.p[i]->resource_names_subscribe[k], name) == 0)
+                return f->requests.p[i];
+    return NULL;
+}
+
+static void on_hold(void *ctx, struct env_stream *s)
+{
+    (void)ctx;
+    env_stream_set_events(s, NULL, NULL);
+    env_stream_close(s);
+}
+
+/* Wrong: one address that is taken makes others refused, or is refused for ever. It is refused by
+ * name, everything else serves, and it is bound as soon as it can be. */
 static void test_listener_on_a_taken_address(void **state)
 {
     struct fixture *f = *state;
+    struct arena *a = &f->arena;
+    struct err err = {0};
+    struct env_addr any;
     char why[64];
     configure(f);
-    unsigned taken = env_addr_port(http_server_addr(f->backend, 0));
-    const REQ *r =
-        give(f, XDS_LDS, "l2", "l2", body_listener_at(&f->arena, "l2", "80", "127.0.0.1", taken));
+    assert_true(env_addr_parse(&any, S("127.0.0.1:0"), &err));
+    struct env_listener *holder = env_listen(f->env, &any, NULL, on_hold, NULL, &err);
+    unsigned taken = env_addr_port(env_listener_addr(holder));
+    struct slice l2 = body_listener_at(a, "l2", "80", "127.0.0.1", taken);
+    const REQ *r = give(f, XDS_LDS, "l2", "l2", l2);
     assert_non_null(r->error_detail);
     snprintf(why, sizeof(why), "127.0.0.1:%u", taken);
     if (!strstr(r->error_detail->message, why) || !strstr(r->error_detail->message, "l2"))
@@ -429,6 +453,16 @@ static void test_listener_on_a_taken_address(void **state)
     assert_int_equal(admin(f, "GET", "/ready"), 503);
     has(f, "NOT_BOUND");
     has(f, why);
+    f->port = free_port(f);
+    r = give(f, XDS_LDS, "l3", "l3", body_listener_at(a, "l3", "80", "127.0.0.1", f->port));
+    assert_null(r->error_detail);
+    assert_int_equal(through(f), 200);
+    env_listener_close(holder);
+    UNTIL(asked_for(f, "l2"));
+    assert_int_equal(admin(f, "GET", "/ready"), 200);
+    assert_null(give(f, XDS_LDS, "l2-again", "l2", l2)->error_detail);
+    f->port = taken;
+    assert_int_equal(through(f), 200);
 }
 
 static void on_drained(void *ctx)

@@ -65,15 +65,17 @@ static void conf_identify(const struct proxy *p, struct conf *c)
 
 static void proxy_apply(struct proxy *p);
 
-static void log_applied(const struct proxy *p, bool again)
+/* before: what could not be bound until now. */
+static void log_applied(const struct proxy *p, bool again, const char *before)
 {
     const struct conf *c = p->active;
-    bool said = strcmp(p->failed, p->client.failed) == 0;
+    const char *failed = p->client.failed;
+    bool said = strcmp(failed, before) == 0;
     if (!again)
         LOG_INFO("proxy.applied", F_U64("generation", c->generation),
                  F_U64("listeners", c->listener_count), F_U64("clusters", c->cluster_count));
-    if (!said && p->failed[0])
-        LOG_WARN("proxy.not_bound", F_CSTR("err", p->failed));
+    if (!said && failed[0])
+        LOG_WARN("proxy.not_bound", F_CSTR("err", failed));
     else if (!said)
         LOG_INFO("proxy.bound", F_U64("generation", c->generation));
 }
@@ -91,15 +93,17 @@ static void on_rebind(struct env_timer *t)
 static void apply_finished(struct proxy *p)
 {
     bool again = p->applying == p->active;
+    char before[sizeof(p->client.failed)];
+    memcpy(before, p->client.failed, sizeof(before));
     conf_unref(p->active);
     p->active = p->applying;
     p->applying = NULL;
     p->generation = p->active->generation;
-    log_applied(p, again);
-    client_applied(&p->client, p->generation, slice_of(p->failed));
+    client_applied(&p->client, p->generation, &p->failures);
+    log_applied(p, again, before);
     if (p->next)
         proxy_apply(p);
-    else if (p->failed[0])
+    else if (p->failures.list.n)
         env_timer_start(p->env, &p->rebind, PROXY_REBIND_MS);
 }
 
@@ -108,8 +112,9 @@ static void on_applied(struct worker_update *u)
     struct proxy *p = u->ctx;
     if (p->stopping) /* its workers have ended; this came from one of them before */
         return;
-    if (u->err.code && !p->failed[0])
-        snprintf(p->failed, sizeof(p->failed), "%s", u->err.msg);
+    for (size_t i = 0; i < u->failures.list.n; i++)
+        bind_failures_add(&p->failures, u->failures.list.p[i].name, &u->failures.list.p[i].why);
+    bind_failures_fini(&u->failures);
     if (++p->replies == p->worker_count)
         apply_finished(p);
 }
@@ -119,7 +124,7 @@ static void proxy_apply(struct proxy *p)
     p->applying = p->next;
     p->next = NULL;
     p->replies = 0;
-    p->failed[0] = 0;
+    bind_failures_fini(&p->failures);
     for (size_t i = 0; i < p->worker_count; i++) {
         p->updates[i] = (struct worker_update){
             .conf = p->applying, .reply_to = p->env, .done = on_applied, .ctx = p};
@@ -139,8 +144,7 @@ static void on_conf(void *ctx, struct conf *take_conf)
 
 bool proxy_ready(const struct proxy *p)
 {
-    return p->generation > 0 && !p->client.failed[0] && !p->failing_health && !p->draining &&
-           resources_complete(&p->client.resources);
+    return client_live(&p->client) && !p->client.failed[0] && !p->failing_health && !p->draining;
 }
 
 /* Life. */
@@ -193,6 +197,7 @@ bool proxy_start(struct proxy *p, struct env *env, const struct proxy_options *o
     struct client_options co = {.env = env,
                                 .server_count = opt->server_count,
                                 .node = &p->node,
+                                .metrics = p->metrics,
                                 .state_file = p->state_file[0] ? p->state_file : NULL,
                                 .on_conf = on_conf,
                                 .ctx = p};
@@ -237,6 +242,9 @@ void proxy_stop(struct proxy *p)
     http_server_free(p->admin);
     for (size_t i = 0; i < p->worker_count; i++)
         worker_stop(p->workers[i]);
+    for (size_t i = 0; i < p->worker_count; i++)
+        bind_failures_fini(&p->updates[i].failures);
+    bind_failures_fini(&p->failures);
     conf_unref(p->applying);
     conf_unref(p->next);
     conf_unref(p->active);

@@ -50,7 +50,7 @@ struct proxy {
     struct worker_update updates[PROXY_WORKERS_MAX];
     struct conf *applying, *next;
     size_t replies;
-    char failed[1024];
+    struct bind_failures failures; /* of the tree applied last; names borrowed from it */
     struct conf *active; /* in all workers; applied again while a listener of it is not bound */
     struct env_timer rebind;
     uint64_t generation; /* of the active tree */
@@ -63,7 +63,8 @@ struct proxy {
 
 bool proxy_start(struct proxy *p, struct env *env, const struct proxy_options *opt,
                  struct err *err);
-/* LIVE: everything that was configured is active, and nobody asked to fail the check. */
+/* LIVE: everything that was configured at the start is active, none of it is not bound now, and
+ * nobody asked to fail the check. */
 bool proxy_ready(const struct proxy *p);
 /* Lets the requests under way end (at most drain_time), then stops the loop. */
 void proxy_drain(struct proxy *p);

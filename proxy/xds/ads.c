@@ -29,7 +29,7 @@ void ads_close(struct ads *a)
 {
     for (int t = 0; t < XDS_TYPE_COUNT; t++) {
         map_fini(&a->subscribed[t]);
-        a->asked[t] = false;
+        a->asked[t] = a->heard[t] = false;
     }
     for (size_t i = 0; i < a->pending_count; i++)
         mem_free(a->pending[i].error);
@@ -112,18 +112,17 @@ static void add_name(struct arena *arena, char ***list, size_t *n, struct slice 
     pb_push_(arena, list, n, pb_str(arena, name));
 }
 
-/* What we hold of the type, so that the server sends only the difference. Listeners that are not
- * all bound are held in no version: they come again, and their answer says what is wrong. */
+/* What we hold of the type, so that the server sends only the difference. A listener that is not
+ * bound is held in no version: it comes again, and its answer says what is wrong. */
 static void add_versions(struct ads *a, struct arena *arena, enum xds_type type, REQ *r)
 {
-    bool none = type == XDS_LDS && a->unbound;
     MAP_EACH (&a->resources->by_name[type], e) {
         const struct resource *res = e->value;
         Envoy__Service__Discovery__V3__DeltaDiscoveryRequest__InitialResourceVersionsEntry *v = PB_NEW(
             arena,
             envoy__service__discovery__v3__delta_discovery_request__initial_resource_versions_entry);
         v->key = pb_str(arena, res->name);
-        v->value = pb_str(arena, none ? S("") : res->version);
+        v->value = pb_str(arena, res->socket.unbound ? S("") : res->version);
         PB_PUSH(arena, r, initial_resource_versions, v);
     }
     if (r->n_initial_resource_versions)
@@ -134,6 +133,7 @@ static void add_versions(struct ads *a, struct arena *arena, enum xds_type type,
 static bool subscription_update(struct ads *a, struct arena *arena, enum xds_type type, REQ *r)
 {
     struct map wanted = {0};
+    void *mark = a->asked[type] ? (void *)&a->subscribed : a; /* a: in the first request */
     struct map *have = &a->subscribed[type];
     have->copies_keys = true;
     resources_wanted(a->resources, type, &wanted);
@@ -145,7 +145,7 @@ static bool subscription_update(struct ads *a, struct arena *arena, enum xds_typ
             add_name(arena, &r->resource_names_unsubscribe, &r->n_resource_names_unsubscribe,
                      e->key);
     for (size_t i = 0; i < r->n_resource_names_subscribe; i++)
-        map_put(have, slice_of(r->resource_names_subscribe[i]), have);
+        map_put(have, slice_of(r->resource_names_subscribe[i]), mark);
     for (size_t i = 0; i < r->n_resource_names_unsubscribe; i++)
         map_del(have, slice_of(r->resource_names_unsubscribe[i]));
     map_fini(&wanted);
@@ -192,7 +192,11 @@ void ads_open(struct ads *a, struct ads_out *out)
     static const enum xds_type wildcards[] = {XDS_CDS, XDS_LDS};
     wf_assert(!a->open);
     a->open = true;
-    a->told = a->unbound ? ADS_TOLD_NOTHING : ADS_TOLD_BOUND;
+    MAP_EACH (&a->resources->by_name[XDS_LDS], e) {
+        struct resource *res = e->value;
+        res->socket.told = res->socket.unbound ? ADS_TOLD_NOTHING : ADS_TOLD_BOUND;
+        res->socket.response = 0;
+    }
     for (size_t i = 0; i < ARRAY_LEN(wildcards); i++) {
         REQ *r = request_new(&out->arena, wildcards[i]);
         if (i == 0) /* the first message of the stream says who we are */
@@ -232,11 +236,29 @@ static void take_resource(struct ads *a, struct ads_pending *p,
     if (!slice_eq(slice_of(in->resource->type_url), xds_types[p->type].url))
         err_set(&err, ERR_INVALID, "resource %s: type %s in a response of %s", in->name,
                 in->resource->type_url, xds_types[p->type].short_name);
-    else
-        resources_put(a->resources, p->type, slice_of(in->name), slice_of(in->version), body,
-                      wall_ms, &err);
+    else if (resources_put(a->resources, p->type, slice_of(in->name), slice_of(in->version), body,
+                           wall_ms, &err))
+        resources_find(a->resources, p->type, slice_of(in->name))->socket.response = p->number;
     if (err.code)
         pending_error(p, err.msg);
+}
+
+/* The first response answers the whole first request: a table without virtual hosts is named in
+ * none. Tables that were asked for later are answered by their hosts. */
+static void take_first_vhosts(struct ads *a)
+{
+    MAP_EACH (&a->subscribed[XDS_VHDS], e)
+        if (e->value == a)
+            resources_answered(a->resources, slice_sub(e->key, 0, e->key.n - strlen("/*")));
+}
+
+static void take_vhosts(struct ads *a, size_t bytes)
+{
+    a->resources->vhosts_to_come = bytes >= XDS_PART_BYTES;
+    a->resources->cut_since = 0;
+    a->resources->dirty = true; /* tables may wait for just this */
+    if (!a->heard[XDS_VHDS])
+        take_first_vhosts(a);
 }
 
 static bool response_take(struct ads *a, const RESP *in, const struct xds_type_info *type,
@@ -245,14 +267,17 @@ static bool response_take(struct ads *a, const RESP *in, const struct xds_type_i
     if (a->pending_count == XDS_PENDING_MAX)
         return err_set(err, ERR_LIMIT, "ads: %d responses wait for their ACK", XDS_PENDING_MAX);
     struct ads_pending *p = &a->pending[a->pending_count++];
-    *p = (struct ads_pending){.type = type->type};
+    *p = (struct ads_pending){.type = type->type, .number = a->updates + 1};
     if (!slice_cstr(slice_of(in->nonce), p->nonce, sizeof(p->nonce)))
         return err_set(err, ERR_INVALID, "ads: nonce of %zu bytes", strlen(in->nonce));
+    uint64_t before = a->resource_bytes;
     for (size_t i = 0; i < in->n_resources; i++)
         take_resource(a, p, in->resources[i], wall_ms);
     for (size_t i = 0; i < in->n_removed_resources; i++)
         resources_remove(a->resources, type->type, slice_of(in->removed_resources[i]));
-    a->resources->received[type->type] = true;
+    if (type->type == XDS_VHDS)
+        take_vhosts(a, a->resource_bytes - before);
+    a->resources->received[type->type] = a->heard[type->type] = true;
     a->updates++;
     a->rejected += p->error != NULL;
     return true;
@@ -322,30 +347,61 @@ static void answer(struct ads_pending *p, struct ads_out *out)
     mem_free(p->error);
 }
 
-/* The listeners' answer says what the workers say, whatever tree they came with. */
-static void answer_listeners(struct ads *a, struct ads_pending *p, struct slice failed)
+/* The answer to a response of listeners refuses those that it brought and that are not bound, and
+ * only them: the server takes the others to be in force. */
+static void answer_listeners(struct ads *a, struct ads_pending *p)
 {
-    char text[XDS_ERROR_BYTES_MAX / 2];
-    a->told = failed.n ? ADS_TOLD_UNBOUND : ADS_TOLD_BOUND;
-    if (!failed.n)
-        return;
-    snprintf(text, sizeof(text), "%.*s", SLICE(failed));
-    a->rejected += p->error == NULL;
-    pending_error(p, text);
+    MAP_EACH (&a->resources->by_name[XDS_LDS], e) {
+        struct resource *res = e->value;
+        if (res->socket.response != p->number)
+            continue;
+        res->socket.told = res->socket.unbound ? ADS_TOLD_UNBOUND : ADS_TOLD_BOUND;
+        if (!res->socket.unbound)
+            continue;
+        a->rejected += p->error == NULL;
+        pending_error(p, res->socket.unbound);
+    }
 }
 
-static bool told_right(const struct ads *a)
+static bool answer_is_due(const struct ads *a, const struct resource *res)
 {
     for (size_t i = 0; i < a->pending_count; i++)
-        if (a->pending[i].type == XDS_LDS) /* its answer will tell */
+        if (a->pending[i].number == res->socket.response)
             return true;
-    return !a->open || a->told == ADS_TOLD_NOTHING || (a->told == ADS_TOLD_UNBOUND) == a->unbound;
+    return false;
 }
 
-bool ads_applied(struct ads *a, uint64_t generation, struct slice failed, struct ads_out *out)
+static bool told_right(const struct ads *a, const struct resource *res)
+{
+    if (res->socket.told == ADS_TOLD_NOTHING || answer_is_due(a, res))
+        return true;
+    return (res->socket.told == ADS_TOLD_UNBOUND) == (res->socket.unbound != NULL);
+}
+
+/* Listeners of which the server knows the wrong thing are asked for again. */
+static void ask_again(struct ads *a, struct ads_out *out)
+{
+    REQ *r = request_new(&out->arena, XDS_LDS);
+    MAP_EACH (&a->resources->by_name[XDS_LDS], e) {
+        struct resource *res = e->value;
+        if (told_right(a, res))
+            continue;
+        res->socket.told = ADS_TOLD_NOTHING;
+        add_name(&out->arena, &r->resource_names_subscribe, &r->n_resource_names_subscribe,
+                 res->name);
+        add_name(&out->arena, &r->resource_names_unsubscribe, &r->n_resource_names_unsubscribe,
+                 res->name);
+    }
+    if (r->n_resource_names_subscribe)
+        request_send(out, r);
+}
+
+void ads_applied(struct ads *a, uint64_t generation, const struct bind_failures *failed,
+                 struct ads_out *out)
 {
     size_t kept = 0;
-    a->unbound = failed.n > 0;
+    if (failed)
+        resources_opened(a->resources, failed);
     for (size_t i = 0; i < a->pending_count; i++) {
         struct ads_pending p = a->pending[i];
         if (!p.sealed || p.generation > generation) {
@@ -353,9 +409,10 @@ bool ads_applied(struct ads *a, uint64_t generation, struct slice failed, struct
             continue;
         }
         if (p.type == XDS_LDS)
-            answer_listeners(a, &p, failed);
+            answer_listeners(a, &p);
         answer(&p, out);
     }
     a->pending_count = kept;
-    return told_right(a);
+    if (a->open)
+        ask_again(a, out);
 }

@@ -11,6 +11,11 @@
  * A resource that cannot be used is refused by name in the NACK; the others of its response are
  * applied (gRPC A46), and the refused one keeps its last good form. Rules: xDS protocol,
  * "Incremental xDS" (subscribe, unsubscribe and ACK may travel in one request).
+ *
+ * A listener whose address is taken is refused in the answer to the response that brought it, and
+ * in no other. When that changes after the answer (it had waited for its routes; the address became
+ * free) there is nothing to answer: the listener is subscribed to by name and given up again in one
+ * request, so that the server sends it anew and the new answer tells.
  */
 #ifndef WEFT_PROXY_XDS_ADS_H
 #define WEFT_PROXY_XDS_ADS_H
@@ -30,27 +35,20 @@ struct ads_node {
 /* A response that waits for its tree. */
 struct ads_pending {
     enum xds_type type;
+    uint64_t number; /* counts the responses */
     bool sealed;
     uint64_t generation; /* of the tree that contains it, once sealed */
     char nonce[128];
     char *error; /* text of the NACK, or NULL */
 };
 
-/* What the server of this stream was told of the listeners' sockets. */
-enum ads_told {
-    ADS_TOLD_BOUND,   /* all are bound: an ACK, or the version in the first request */
-    ADS_TOLD_UNBOUND, /* a NACK */
-    ADS_TOLD_NOTHING, /* the first request made the server send the listeners again */
-};
-
 struct ads {
     const struct ads_node *node;
     struct resources *resources;
     bool open;
-    bool unbound; /* a listener of the active tree could not be bound */
-    enum ads_told told;
     struct map subscribed[XDS_TYPE_COUNT]; /* names asked for on this stream */
     bool asked[XDS_TYPE_COUNT];            /* a first request of the type went out */
+    bool heard[XDS_TYPE_COUNT];            /* a response of the type came on this stream */
     size_t pending_count;
     struct ads_pending pending[XDS_PENDING_MAX];
     /* Counters for the admin interface. */
@@ -77,10 +75,9 @@ bool ads_message(struct ads *a, struct slice message, int64_t wall_ms, struct ad
 void ads_not_bound(struct ads *a, struct slice why);
 /* A tree was sealed: responses read so far are in it. */
 void ads_sealed(struct ads *a, uint64_t generation);
-/* The tree is active. failed: names listeners that could not be bound, with why (may be empty): the
- * LDS response is refused with it.
- * false: a listener was bound or lost after its response had been answered (it had waited for its
- * routes; its port became free), which xDS has no message for: begin a new stream, which tells. */
-bool ads_applied(struct ads *a, uint64_t generation, struct slice failed, struct ads_out *out);
+/* The tree is active. failed: its listeners that could not be opened; NULL: the same as last time.
+ */
+void ads_applied(struct ads *a, uint64_t generation, const struct bind_failures *failed,
+                 struct ads_out *out);
 
 #endif

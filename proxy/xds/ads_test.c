@@ -62,16 +62,23 @@ static void feed(struct fixture *f, struct slice message)
     trace(f, &out);
 }
 
+static void applied(struct fixture *f, uint64_t generation, const char *failed)
+{
+    struct ads_out out = {0};
+    struct bind_failures failures = failing(failed);
+    ads_applied(&f->ads, generation, &failures, &out);
+    bind_failures_fini(&failures);
+    trace(f, &out);
+}
+
 static void seal_and_apply(struct fixture *f, const char *failed, size_t listeners)
 {
     struct err err = {0};
-    struct ads_out out = {0};
     struct conf *c = resources_seal(&f->rs, &err);
     assert_non_null(c);
     assert_int_equal(c->listener_count, listeners);
     ads_sealed(&f->ads, c->generation);
-    ads_applied(&f->ads, c->generation, slice_of(failed), &out);
-    trace(f, &out);
+    applied(f, c->generation, failed);
     conf_unref(c);
 }
 
@@ -136,13 +143,11 @@ static void test_reconnect_sends_versions(void **state)
 static void test_ack_waits_for_the_tree(void **state)
 {
     struct fixture *f = *state;
-    struct ads_out out = {0};
     bring_up(f);
     feed(f, response(&f->arena, XDS_EDS, "n5",
                      &(struct res){"c1", "2.b", body_endpoints(&f->arena, "c1", 9081)}, 1, NULL));
     assert_string_equal(f->trace, "");
-    ads_applied(&f->ads, 1000, S(""), &out); /* of trees before: n5 is not sealed yet */
-    trace(f, &out);
+    applied(f, 1000, ""); /* of trees before: n5 is not sealed yet */
     assert_string_equal(f->trace, "");
     seal_and_apply(f, "", 1);
     assert_string_equal(f->trace, "eds!n5 ");
@@ -165,53 +170,75 @@ static void test_refused_resource_keeps_its_last_form(void **state)
     assert_non_null(resources_find(&f->rs, XDS_CDS, S("c2")));
 }
 
+/* Wrong: a listener whose address is taken makes the server call others refused, in their own
+ * answers, for as long as it is there and after. */
 static void test_listener_that_cannot_bind_is_a_nack(void **state)
 {
     struct fixture *f = *state;
+    struct arena *a = &f->arena;
+    struct slice l2 = body_listener(a, "l2", "80"), l3 = body_listener(a, "l3", "80");
+    const char *in_use = "l2: 127.0.0.1:80: in use";
     bring_up(f);
-    feed(f, response(&f->arena, XDS_LDS, "n5",
-                     &(struct res){"l2", "2.c", body_listener(&f->arena, "l2", "80")}, 1, NULL));
-    seal_and_apply(f, "Listener l2: 127.0.0.1:80: in use", 2);
-    assert_string_equal(f->trace, "lds!n5(Listener l2: 127.0.0.1:80: in use) ");
+    feed(f, response(a, XDS_LDS, "n5", &(struct res){"l2", "2.c", l2}, 1, NULL));
+    seal_and_apply(f, in_use, 2);
+    assert_string_equal(f->trace, "lds!n5(l2: 127.0.0.1:80: in use) ");
+    feed(f, response(a, XDS_LDS, "n6", &(struct res){"l3", "3.c", l3}, 1, NULL));
+    seal_and_apply(f, in_use, 3);
+    assert_string_equal(f->trace, "lds!n6 ");
+    /* Both at once: the server finds the name in the text. */
+    struct res rs[] = {{"l2", "4.c", l2}, {"l3", "4.c", l3}};
+    feed(f, response(a, XDS_LDS, "n7", rs, 2, NULL));
+    seal_and_apply(f, in_use, 3);
+    assert_string_equal(f->trace, "lds!n7(l2: 127.0.0.1:80: in use) ");
+    feed(f, response(a, XDS_LDS, "n8", NULL, 0, "l2"));
+    seal_and_apply(f, "", 2);
+    assert_string_equal(f->trace, "lds!n8 ");
 }
 
 /* What became of a listener after its answer (it had waited for its routes; the port was free
- * again) is told by a new stream, once: else a mesh is called live that is not, or the reverse. */
+ * again) is told by asking for it again, once: else a mesh is called live that is not, or the
+ * reverse. On a new stream the version says it. */
 static void test_listener_lost_or_bound_later(void **state)
 {
     static const struct {
-        const char *now; /* what the workers say, without anything new from the server */
-        bool told;
-        const char *open, *answer; /* of the new stream, if one begins */
+        const char *now;           /* what the workers say, without anything new from the server */
+        const char *asks, *answer; /* of it, to the listener that comes then */
+        const char *open;          /* on a new stream */
     } steps[] = {
-        {"", true, NULL, NULL},           {"l1: in use", false, "lds=l1/ ", "lds!n9(l1: in use) "},
-        {"l1: in use", true, NULL, NULL}, {"", false, "lds=l1/1.c ", NULL},
-        {"", true, NULL, NULL},
+        {"", "", NULL, "lds=l1/1.c "},
+        {"l1: in use", "lds+l1-l1 ", "lds!n9(l1: in use) ", "lds=l1/ "},
+        {"l1: in use", "", NULL, "lds=l1/ "},
+        {"", "lds+l1-l1 ", "lds!n9 ", "lds=l1/1.c "},
+        {"", "", NULL, "lds=l1/1.c "},
     };
     struct fixture *f = *state;
     struct arena *a = &f->arena;
-    bring_up(f);
-    for (size_t i = 0; i < ARRAY_LEN(steps); i++) {
-        struct ads_out out = {0};
-        struct slice now = slice_of(steps[i].now);
-        assert_int_equal(ads_applied(&f->ads, 1000, now, &out), steps[i].told);
-        trace(f, &out);
-        assert_string_equal(f->trace, "");
-        if (steps[i].told)
-            continue;
-        ads_close(&f->ads);
-        ads_open(&f->ads, &out);
-        assert_true(ads_applied(&f->ads, 1000, now, &out)); /* not before the server spoke */
-        trace(f, &out);
-        assert_non_null(strstr(f->trace, steps[i].open));
-        if (!steps[i].answer)
-            continue;
-        feed(f, response(a, XDS_LDS, "n9", &(struct res){"l1", "1.c", body_listener(a, "l1", "80")},
-                         1, NULL));
-        ads_sealed(&f->ads, 1000);
-        assert_true(ads_applied(&f->ads, 1000, now, &out));
-        trace(f, &out);
-        assert_string_equal(f->trace, steps[i].answer);
+    for (int reopens = 0; reopens < 2; reopens++) {
+        bool told = true; /* a new stream tells by itself */
+        if (!reopens)
+            bring_up(f);
+        for (size_t i = 0; i < ARRAY_LEN(steps); i++) {
+            struct ads_out out = {0};
+            applied(f, 1000, steps[i].now);
+            assert_string_equal(f->trace, told ? steps[i].asks : "");
+            applied(f, 1000, steps[i].now);
+            assert_string_equal(f->trace, "");
+            if (steps[i].answer && told) {
+                feed(f,
+                     response(a, XDS_LDS, "n9",
+                              &(struct res){"l1", "1.c", body_listener(a, "l1", "80")}, 1, NULL));
+                ads_sealed(&f->ads, 1000);
+                applied(f, 1000, steps[i].now);
+                assert_string_equal(f->trace, steps[i].answer);
+            }
+            if (!reopens)
+                continue;
+            ads_close(&f->ads);
+            ads_open(&f->ads, &out);
+            trace(f, &out);
+            assert_non_null(strstr(f->trace, steps[i].open));
+            told = !strstr(steps[i].open, "=l1/ ");
+        }
     }
 }
 
@@ -252,6 +279,117 @@ static void test_vhds_glob(void **state)
     assert_int_equal(t->vhost_count, 1);
     assert_non_null(map_get(&t->exact, S("reviews")));
     conf_unref(c);
+}
+
+/* Wrong: a listener is open and answers 404 for hosts that are on their way. */
+static void test_listener_waits_for_its_hosts(void **state)
+{
+    struct fixture *f = *state;
+    struct arena *a = &f->arena;
+    struct slice host = pb_pack_arena(&vhost(a, "x", "x", "c1")->base, a);
+    struct res tables[] = {{"80", "1.d", body_routes(a, "80", true)},
+                           {"81", "1.d", body_routes(a, "81", true)}},
+               listeners[] = {{"l1", "1.c", body_listener(a, "l1", "80")},
+                              {"l2", "1.c", body_listener(a, "l2", "81")},
+                              {"l3", "1.c", body_listener(a, "l3", "82")}};
+    feed(f, response(a, XDS_LDS, "n1", listeners, 3, NULL));
+    feed(f, response(a, XDS_RDS, "n2", tables, 2, NULL));
+    assert_non_null(strstr(f->trace, "+80/*"));
+    assert_non_null(strstr(f->trace, "+81/*"));
+    feed(f, response(a, XDS_RDS, "n3", &(struct res){"82", "1.d", body_routes(a, "82", true)}, 1,
+                     NULL));
+    feed(f, response(a, XDS_VHDS, "n4", &(struct res){"80/x", "1.e", host}, 1, NULL));
+    seal_and_apply(f, "", 0); /* clusters are not known */
+    feed(f, response(a, XDS_CDS, "n5", &(struct res){"c1", "1.a", body_cluster(a, "c1", false)}, 1,
+                     NULL));
+    seal_and_apply(f, "", 0);
+    assert_false(resources_complete(&f->rs));
+    feed(f, response(a, XDS_EDS, "n6", NULL, 0, "c1"));
+    f->rs.dirty = true;
+    seal_and_apply(f, "", 2); /* 81 was asked for first, which is answered: none */
+    assert_false(resources_complete(&f->rs));
+    feed(f, response(a, XDS_VHDS, "n7", &(struct res){"82/x", "1.e", host}, 1, NULL));
+    seal_and_apply(f, "", 3);
+    assert_true(resources_complete(&f->rs));
+    /* A new form of a table waits too, and the old one serves on. */
+    feed(f, response(a, XDS_RDS, "n8", &(struct res){"80", "2.d", body_routes(a, "80", false)}, 1,
+                     NULL));
+    seal_and_apply(f, "", 3);
+}
+
+/* Wrong: the first MiB of a great mesh's hosts is taken for all of them. */
+static void test_cut_response(void **state)
+{
+    struct fixture *f = *state;
+    struct arena *a = &f->arena;
+    struct buf given_up = {0};
+    bring_up(f);
+    for (int lost = 0; lost < 2; lost++) {
+        const char *table = lost ? "91" : "90", *name = lost ? "l91" : "l90";
+        size_t before = lost ? 2 : 1;
+        char key[16];
+        snprintf(key, sizeof(key), "%s/x", table);
+        Envoy__Config__Route__V3__VirtualHost *v = vhost(a, "x", "x", "c1");
+        v->routes[0]->match->prefix = ARENA_ARRAY(a, char, XDS_PART_BYTES + 1);
+        memset(v->routes[0]->match->prefix, '/', XDS_PART_BYTES);
+        struct slice host = pb_pack_arena(&v->base, a);
+        feed(f, response(a, XDS_LDS, "n5",
+                         &(struct res){name, "1.c", body_listener(a, name, table)}, 1, NULL));
+        feed(f, response(a, XDS_RDS, "n6", &(struct res){table, "1.d", body_routes(a, table, true)},
+                         1, NULL));
+        feed(f, response(a, XDS_VHDS, "n7", &(struct res){key, "1.e", host}, 1, NULL));
+        seal_and_apply(f, "", before);
+        assert_int_equal(resources_warm(&f->rs, 100, &given_up), 100 + XDS_PART_MS);
+        if (lost) /* that was all, though it looked cut */
+            resources_warm(&f->rs, 100 + XDS_PART_MS, &given_up);
+        else
+            feed(f, response(a, XDS_VHDS, "n8", NULL, 0, NULL));
+        seal_and_apply(f, "", before + 1);
+        assert_int_equal(resources_warm(&f->rs, 3000, &given_up), 0);
+    }
+    assert_int_equal(given_up.n, 0);
+}
+
+/* Wrong: what never comes keeps a listener closed for ever, in silence, or a changed one in its old
+ * form; or a table that is taken away makes one that serves answer 404. */
+static void test_gives_up(void **state)
+{
+    struct fixture *f = *state;
+    struct arena *a = &f->arena;
+    struct buf given_up = {0};
+    bring_up(f);
+    feed(f, response(a, XDS_RDS, "n5", NULL, 0, "80"));
+    seal_and_apply(f, "", 1);
+    assert_int_equal(resources_warm(&f->rs, 0, &given_up), 0);
+    struct res rs[] = {{"l1", "2.c", body_listener(a, "l1", "81")},
+                       {"l2", "1.c", body_listener(a, "l2", "82")}};
+    feed(f, response(a, XDS_LDS, "n6", rs, 2, NULL));
+    feed(f, response(a, XDS_RDS, "n7", &(struct res){"82", "1.d", body_routes(a, "82", true)}, 1,
+                     NULL));
+    seal_and_apply(f, "", 1);
+    wf_ms at = resources_warm(&f->rs, 0, &given_up); /* time 0 is a time too */
+    assert_in_range(at, XDS_WARM_MS, XDS_WARM_MS + 1);
+    assert_int_equal(resources_warm(&f->rs, at - 1, &given_up), at);
+    assert_int_equal(given_up.n, 0);
+    assert_false(f->rs.dirty);
+    assert_int_equal(resources_warm(&f->rs, at, &given_up), 0);
+    assert_true(slice_contains(buf_slice(&given_up), S("l1")) &&
+                slice_contains(buf_slice(&given_up), S("l2")) &&
+                slice_contains(buf_slice(&given_up), S("82")));
+    struct conf *c = resources_seal(&f->rs, NULL);
+    assert_int_equal(c->listener_count, 2);
+    for (size_t i = 0; i < 2; i++)
+        assert_int_equal(c->listeners[i]->chains[0].routes->vhost_count, 0);
+    conf_unref(c);
+    assert_true(resources_complete(&f->rs));
+    feed(f, response(a, XDS_RDS, "n8", &(struct res){"81", "1.d", body_routes(a, "81", false)}, 1,
+                     NULL));
+    c = resources_seal(&f->rs, NULL);
+    for (size_t i = 0; i < 2; i++)
+        if (slice_eq(c->listeners[i]->name, S("l1")))
+            assert_int_equal(c->listeners[i]->chains[0].routes->vhost_count, 1);
+    conf_unref(c);
+    buf_fini(&given_up);
 }
 
 /* Two virtual hosts with one domain: the last good table serves on. */
@@ -318,6 +456,9 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_removed_cluster_is_unsubscribed, setup, teardown),
         cmocka_unit_test_setup_teardown(test_changed_listener_warms, setup, teardown),
         cmocka_unit_test_setup_teardown(test_vhds_glob, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_listener_waits_for_its_hosts, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_cut_response, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_gives_up, setup, teardown),
         cmocka_unit_test_setup_teardown(test_duplicate_domain_keeps_the_table, setup, teardown),
         cmocka_unit_test_setup_teardown(test_last_known_good_round_trip, setup, teardown),
     };

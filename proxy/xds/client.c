@@ -29,6 +29,13 @@ static bool client_ok(const void *owner)
 static const struct sm_table client_table = {"xds.client", client_states, ARRAY_LEN(client_states),
                                              client_ok};
 
+static const struct metric_def save_failures = {
+    "weft_proxy_last_known_good_failures_total", METRIC_COUNTER,
+    "Writes of the last known good configuration that failed", NULL, 0};
+static const struct metric_def warm_timeouts = {
+    "weft_proxy_warm_timeouts_total", METRIC_COUNTER,
+    "Times that listeners were opened without routes that did not come", NULL, 0};
+
 static void client_connect(struct client *c);
 static void client_lost(struct client *c, const char *why);
 
@@ -44,9 +51,32 @@ const struct env_addr *client_server(const struct client *c)
 
 /* Trees. */
 
-static void client_seal(struct env_task *t)
+/* Listeners that wait for their routes do not wait for ever. */
+static void client_warm(struct client *c)
 {
-    struct client *c = container_of(t, struct client, seal);
+    struct buf given_up = {0};
+    wf_ms now = env_now(c->opt.env);
+    wf_ms next = resources_warm(&c->resources, now, &given_up);
+    if (given_up.n) {
+        metric_add(c->warm_timeouts, 1);
+        LOG_WARN("xds.warm.timeout", F_STR("names", buf_slice(&given_up)));
+    }
+    buf_fini(&given_up);
+    if (c->resources.dirty)
+        env_defer(c->opt.env, &c->seal);
+    if (next)
+        env_timer_start(c->opt.env, &c->warm, next - now);
+    else
+        env_timer_stop(c->opt.env, &c->warm);
+}
+
+static void on_warm(struct env_timer *t)
+{
+    client_warm(container_of(t, struct client, warm));
+}
+
+static void seal(struct client *c)
+{
     struct err err = {0};
     struct conf *conf = resources_seal(&c->resources, &err);
     if (err.code) {
@@ -60,7 +90,18 @@ static void client_seal(struct env_task *t)
     }
     /* Nothing changed: what waits is active already. */
     ads_sealed(&c->ads, c->applied);
-    client_applied(c, c->applied, slice_of(c->failed));
+    client_applied(c, c->applied, NULL);
+}
+
+static void client_seal(struct env_task *t)
+{
+    struct client *c = container_of(t, struct client, seal);
+    seal(c);
+    if (!c->complete && resources_complete(&c->resources)) {
+        c->complete = true;
+        c->complete_in = c->resources.generation;
+    }
+    client_warm(c);
 }
 
 /* A request that does not go out would be missed for ever: begin anew. */
@@ -74,37 +115,65 @@ static void client_send(struct client *c, struct ads_out *out)
         client_lost(c, "the server takes no requests");
 }
 
+bool client_live(const struct client *c)
+{
+    return c->complete && c->applied >= c->complete_in;
+}
+
 bool client_restored(const struct client *c)
 {
     return c->restored && c->applied <= c->restored;
 }
 
-void client_applied(struct client *c, uint64_t generation, struct slice failed)
+static void failed_text(struct client *c, const struct bind_failures *failed)
+{
+    size_t n = 0;
+    c->failed[0] = 0;
+    for (size_t i = 0; i < failed->list.n && n < sizeof(c->failed); i++)
+        n += (size_t)snprintf(c->failed + n, sizeof(c->failed) - n, "%s%s", i ? "; " : "",
+                              failed->list.p[i].why.msg);
+}
+
+void client_applied(struct client *c, uint64_t generation, const struct bind_failures *failed)
 {
     struct ads_out out = {0};
     c->applied = generation > c->applied ? generation : c->applied;
-    if (failed.p != c->failed)
-        snprintf(c->failed, sizeof(c->failed), "%.*s", SLICE(failed));
-    bool told = ads_applied(&c->ads, generation, failed, &out);
+    if (failed)
+        failed_text(c, failed);
+    ads_applied(&c->ads, generation, failed, &out);
     client_send(c, &out);
-    if (!told && c->stream)
-        client_lost(c, "a listener was bound or lost: a new stream tells");
-    if (c->opt.state_file && c->applied > c->saved && !c->save.armed)
+    if (c->opt.state_file && c->applied > c->saved && !c->save.armed &&
+        resources_complete(&c->resources)) /* else it is not good yet */
         env_timer_start(c->opt.env, &c->save, XDS_LKG_DELAY_MS);
 }
 
 /* Last known good. */
+
+/* The file that is there stays: a write replaces it whole or not at all. */
+static void save_failed(struct client *c, const struct err *err)
+{
+    c->save_backoff = c->save_backoff ? c->save_backoff * 2 : XDS_LKG_RETRY_MIN_MS;
+    if (c->save_backoff > XDS_LKG_RETRY_MAX_MS)
+        c->save_backoff = XDS_LKG_RETRY_MAX_MS;
+    metric_add(c->save_failures, 1);
+    LOG_ERROR("xds.save", F_ERR(err), F_I64("retry_ms", c->save_backoff));
+    env_timer_start(c->opt.env, &c->save, c->save_backoff);
+}
 
 static void client_save(struct env_timer *t)
 {
     struct client *c = container_of(t, struct client, save);
     struct err err = {0};
     struct buf bytes = {0};
+    if (!resources_complete(&c->resources))
+        return; /* something warms since; the tree that ends it is written */
     lkg_encode(&c->resources, c->opt.node->id, &bytes);
-    if (env_file_store(c->opt.env, c->opt.state_file, buf_slice(&bytes), &err))
+    if (env_file_store(c->opt.env, c->opt.state_file, buf_slice(&bytes), &err)) {
         c->saved = c->applied;
-    else
-        LOG_ERROR("xds.save", F_ERR(&err));
+        c->save_backoff = 0;
+    } else {
+        save_failed(c, &err);
+    }
     buf_fini(&bytes);
 }
 
@@ -253,9 +322,12 @@ void client_start(struct client *c, const struct client_options *opt)
         .sm.now = CLIENT_WAITING,
         .retry.fn = on_retry,
         .save.fn = client_save,
+        .warm.fn = on_warm,
         .seal.fn = client_seal,
         .server = env_random_below(opt->env, opt->server_count),
     };
+    c->save_failures = metric_get(opt->metrics, &save_failures, 0, NULL);
+    c->warm_timeouts = metric_get(opt->metrics, &warm_timeouts, 0, NULL);
     ads_init(&c->ads, opt->node, &c->resources);
     client_restore(c);
     client_connect(c);
@@ -264,10 +336,12 @@ void client_start(struct client *c, const struct client_options *opt)
 void client_close(struct client *c)
 {
     env_timer_stop(c->opt.env, &c->retry);
+    env_timer_stop(c->opt.env, &c->warm);
     env_defer_cancel(&c->seal);
     if (c->save.armed) {
         env_timer_stop(c->opt.env, &c->save);
         client_save(&c->save);
+        env_timer_stop(c->opt.env, &c->save);
     }
     if (c->stream)
         grpc_stream_detach(c->stream);

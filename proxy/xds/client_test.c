@@ -33,6 +33,7 @@ struct node {
 
 struct fixture {
     struct env *env;
+    struct metric_set *metrics;
     char dir[64], file[128];
     struct node nodes[SERVERS];
     struct client client;
@@ -110,6 +111,13 @@ static void node_down(struct fixture *f, size_t i)
 
 /* The proxy. */
 
+static void applied(struct fixture *f)
+{
+    struct bind_failures failures = failing(f->failed ? f->failed : "");
+    client_applied(&f->client, f->conf->generation, &failures);
+    bind_failures_fini(&failures);
+}
+
 static void on_conf(void *ctx, struct conf *take_conf)
 {
     struct fixture *f = ctx;
@@ -117,7 +125,7 @@ static void on_conf(void *ctx, struct conf *take_conf)
     f->conf = take_conf;
     f->confs++;
     if (!f->hold)
-        client_applied(&f->client, take_conf->generation, slice_of(f->failed ? f->failed : ""));
+        applied(f);
 }
 
 static void start(struct fixture *f, size_t servers)
@@ -126,6 +134,7 @@ static void start(struct fixture *f, size_t servers)
                                  .server_count = servers,
                                  .node = &me,
                                  .state_file = f->file,
+                                 .metrics = f->metrics,
                                  .on_conf = on_conf,
                                  .ctx = f};
     for (size_t i = 0; i < servers; i++)
@@ -181,6 +190,16 @@ static struct slice cluster_response(struct fixture *f, const char *nonce, const
     return response(&f->arena, XDS_CDS, nonce, &(struct res){"c1", version, f->body}, 1, NULL);
 }
 
+/* All that it takes to be complete: a cluster, its endpoints, no listener. */
+static void bring_up(struct fixture *f)
+{
+    struct node *n = &f->nodes[0];
+    say(n, cluster_response(f, "n1", "1.a"));
+    say(n, response(&f->arena, XDS_EDS, "e1", NULL, 0, "c1"));
+    say(n, response(&f->arena, XDS_LDS, "l1", NULL, 0, NULL));
+    UNTIL(got_nonce(n, "n1") && got_nonce(n, "e1") && got_nonce(n, "l1"));
+}
+
 static int setup(void **state)
 {
     struct fixture *f = MEM_NEW(struct fixture);
@@ -189,6 +208,7 @@ static int setup(void **state)
     assert_non_null(mkdtemp(f->dir));
     snprintf(f->file, sizeof(f->file), "%s/lkg", f->dir);
     f->env = env_uv_new(&err);
+    f->metrics = metric_set_new(100);
     f->body = body_cluster(&f->arena, "c1", false);
     for (size_t i = 0; i < SERVERS; i++)
         node_up(f, i);
@@ -207,6 +227,7 @@ static int teardown(void **state)
         arena_fini(&f->nodes[i].arena);
     }
     env_uv_free(f->env);
+    metric_set_free(f->metrics);
     arena_fini(&f->arena);
     unlink(f->file);
     rmdir(f->dir);
@@ -234,8 +255,7 @@ static void test_connects_acks_and_saves(void **state)
     assert_string_equal(client_state_name(&f->client), "connecting");
     UNTIL(serving(f) && f->nodes[0].requests.n == 2);
     assert_string_equal(f->nodes[0].requests.p[0]->node->id, me.id.p);
-    say(&f->nodes[0], cluster_response(f, "n1", "1.a"));
-    UNTIL(got_nonce(&f->nodes[0], "n1"));
+    bring_up(f);
     assert_int_equal(f->conf->cluster_count, 1);
     assert_false(client_restored(&f->client));
     UNTIL(file_load(f).n > 0); /* written by itself, a little later */
@@ -258,32 +278,35 @@ static void test_no_ack_before_it_is_active(void **state)
     say(&f->nodes[0], response(&f->arena, XDS_LDS, "n2", NULL, 0, NULL));
     UNTIL(got_nonce(&f->nodes[0], "n2"));
     assert_false(got_nonce(&f->nodes[0], "n1"));
-    client_applied(&f->client, f->conf->generation, S(""));
+    applied(f);
     UNTIL(got_nonce(&f->nodes[0], "n1"));
 }
 
-/* The answers are given when a listener is lost, and again when it is back: a new stream tells. */
-static void test_late_loss_begins_a_stream(void **state)
+/* Wrong: what happened to a listener after its answer stays unknown to the control plane. The
+ * stream goes on: what else is under way on it is not lost. */
+static void test_late_loss_is_told(void **state)
 {
     struct fixture *f = *state;
     struct node *n = &f->nodes[0];
     struct slice l1 = body_listener(&f->arena, "l1", "80");
+    static const char *const failed[] = {"l1: in use", NULL}, *const nonces[] = {"n2", "n3"};
     start(f, 1);
     UNTIL(serving(f));
     say(n, response(&f->arena, XDS_LDS, "n1", &(struct res){"l1", "1.a", l1}, 1, NULL));
     UNTIL(got_nonce(n, "n1"));
-    n->requests.n = 0;
-    f->failed = "l1: in use";
-    client_applied(&f->client, f->conf->generation, slice_of(f->failed));
-    UNTIL(n->opened == 2 && n->stream && request_of(n, XDS_LDS));
-    const REQ *lds = request_of(n, XDS_LDS);
-    assert_int_equal(lds->n_initial_resource_versions, 1);
-    assert_string_equal(lds->initial_resource_versions[0]->value, "");
-    say(n, response(&f->arena, XDS_LDS, "n2", &(struct res){"l1", "1.a", l1}, 1, NULL));
-    UNTIL(got_nonce(n, "n2"));
-    assert_non_null(n->requests.p[n->requests.n - 1]->error_detail);
-    client_applied(&f->client, f->conf->generation, S(""));
-    UNTIL(n->opened == 3);
+    for (size_t i = 0; i < ARRAY_LEN(failed); i++) {
+        n->requests.n = 0;
+        f->failed = failed[i];
+        applied(f);
+        UNTIL(request_of(n, XDS_LDS));
+        assert_string_equal(request_of(n, XDS_LDS)->resource_names_subscribe[0], "l1");
+        assert_string_equal(request_of(n, XDS_LDS)->resource_names_unsubscribe[0], "l1");
+        say(n, response(&f->arena, XDS_LDS, nonces[i], &(struct res){"l1", "1.a", l1}, 1, NULL));
+        UNTIL(got_nonce(n, nonces[i]));
+        const REQ *last = n->requests.p[n->requests.n - 1];
+        assert_int_equal(last->error_detail != NULL, failed[i] != NULL);
+    }
+    assert_int_equal(n->opened, 1);
 }
 
 /* The tree of the file is handed over before anything is connected; a later one is saved over it,
@@ -293,8 +316,7 @@ static void test_restores_then_saves_again(void **state)
     struct fixture *f = *state;
     start(f, 1);
     UNTIL(serving(f));
-    say(&f->nodes[0], cluster_response(f, "n1", "1.a"));
-    UNTIL(got_nonce(&f->nodes[0], "n1"));
+    bring_up(f);
     assert_true(f->client.save.armed);
     stop(f); /* writes what waits */
     struct slice first = file_load(f);
@@ -322,6 +344,38 @@ static void test_restores_then_saves_again(void **state)
     stop(f);
     struct slice second = file_load(f);
     assert_false(slice_eq(first, second));
+}
+
+/* Wrong: after an hour of a full disk a proxy starts from what was an hour ago, although the disk
+ * has had room since; or nobody sees that it does not write. (No such directory stands for it.) */
+static void test_a_write_that_fails_is_tried_again(void **state)
+{
+    struct fixture *f = *state;
+    struct err err = {0};
+    char where[sizeof(f->file)];
+    snprintf(where, sizeof(where), "%s/later", f->dir);
+    snprintf(f->file, sizeof(f->file), "%s/later/lkg", f->dir);
+    start(f, 1);
+    UNTIL(serving(f));
+    bring_up(f);
+    UNTIL(metric_value(f->client.save_failures) == 1);
+    assert_int_equal(f->client.save_backoff, XDS_LKG_RETRY_MIN_MS);
+    UNTIL(metric_value(f->client.save_failures) == 2);
+    assert_int_equal(f->client.save_backoff, 2 * XDS_LKG_RETRY_MIN_MS);
+    assert_true(env_dir_make(f->env, where, &err));
+    UNTIL(file_load(f).n > 0); /* without any change of the configuration */
+    assert_int_equal(f->client.save_backoff, 0);
+    assert_int_equal(metric_value(f->client.save_failures), 2);
+    /* The end comes while one is due: it is tried once more, and nothing is left armed. */
+    unlink(f->file);
+    rmdir(where);
+    say(&f->nodes[0], cluster_response(f, "n2", "2.a"));
+    UNTIL(metric_value(f->client.save_failures) == 3);
+    f->client.save_backoff = XDS_LKG_RETRY_MAX_MS - 1;
+    f->client.save.fn(&f->client.save);
+    assert_int_equal(f->client.save_backoff, XDS_LKG_RETRY_MAX_MS);
+    stop(f);
+    assert_false(f->client.save.armed);
 }
 
 static void test_refuses_a_file_that_is_not_its_own(void **state)
@@ -443,6 +497,42 @@ static void test_flapping_server_is_backed_off(void **state)
     assert_true(f->client.backoff >= 16 * XDS_BACKOFF_MIN_MS);
 }
 
+static bool listens(const struct fixture *f, const char *name)
+{
+    for (size_t i = 0; f->conf && i < f->conf->listener_count; i++)
+        if (slice_eq(f->conf->listeners[i]->name, slice_of(name)))
+            return true;
+    return false;
+}
+
+/* Wrong: a listener whose routes never come keeps others closed, or is never heard of again; or the
+ * last known good is replaced by something that does not serve yet. The wait is the real one. */
+static void test_routes_that_never_come(void **state)
+{
+    struct fixture *f = *state;
+    struct arena *a = &f->arena;
+    struct res rs[] = {{"l1", "1.a", body_listener(a, "l1", "80")},
+                       {"l2", "1.a", body_listener(a, "l2", "none")}};
+    start(f, 1);
+    UNTIL(serving(f));
+    struct node *n = &f->nodes[0];
+    say(n, cluster_response(f, "c", "1.a"));
+    say(n, response(a, XDS_EDS, "e", NULL, 0, "c1"));
+    say(n, response(a, XDS_LDS, "l", rs, 2, NULL));
+    UNTIL(got_nonce(n, "l"));
+    assert_false(listens(f, "l1"));
+    say(n, response(a, XDS_RDS, "r", &(struct res){"80", "1.b", body_routes(a, "80", false)}, 1,
+                    NULL));
+    UNTIL(got_nonce(n, "r"));
+    assert_true(listens(f, "l1"));
+    assert_false(listens(f, "l2") || client_live(&f->client) || f->client.save.armed);
+    assert_true(f->client.warm.armed);
+    UNTIL(listens(f, "l2"));
+    assert_true(client_live(&f->client));
+    assert_false(f->client.warm.armed);
+    UNTIL(file_load(f).n > 0);
+}
+
 /* Routes that cannot be bound are not acknowledged. */
 static void test_domain_twice_is_a_nack(void **state)
 {
@@ -477,14 +567,16 @@ int main(void)
     const struct CMUnitTest tests[] = {
         CASE(test_connects_acks_and_saves),
         CASE(test_no_ack_before_it_is_active),
-        CASE(test_late_loss_begins_a_stream),
+        CASE(test_late_loss_is_told),
         CASE(test_restores_then_saves_again),
+        CASE(test_a_write_that_fails_is_tried_again),
         CASE(test_refuses_a_file_that_is_not_its_own),
         CASE(test_goes_to_the_next_at_once),
         CASE(test_failover),
         CASE(test_backs_off_and_comes_back),
         CASE(test_flapping_server_is_backed_off),
         CASE(test_domain_twice_is_a_nack),
+        CASE(test_routes_that_never_come),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -64,7 +64,6 @@ static bool read_records(struct reader *r, uint32_t count, struct resources *rs,
         if (!rs)
             continue;
         resources_put(rs, (enum xds_type)type, name, version, body, wall_ms, NULL);
-        rs->received[type] = true;
     }
     return reader_done(r);
 }
@@ -87,5 +86,6 @@ bool lkg_decode(struct resources *rs, struct slice node_id, struct slice bytes, 
     if (!read_records(&r, count, NULL, 0))
         return err_set(err, ERR_CORRUPT, "last known good: record at byte %zu", reader_offset(&r));
     read_records(&records, count, rs, wall_ms);
+    resources_restored(rs);
     return true;
 }

@@ -17,7 +17,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         struct conf *c = resources_seal(&rs, &err);
         if (c) {
             ads_sealed(&ads, c->generation);
-            ads_applied(&ads, c->generation, S(""), &out);
+            ads_applied(&ads, c->generation, &(struct bind_failures){0}, &out);
             conf_unref(c);
         }
     }

@@ -90,6 +90,7 @@ static void resource_free(struct resource *r)
     slice_free(r->version);
     slice_free(r->body);
     mem_free(r->error);
+    mem_free(r->socket.unbound);
     mem_free(r);
 }
 
@@ -132,6 +133,15 @@ static void stale_after(struct resources *rs, enum xds_type type, struct slice n
 
 /* Changes. */
 
+void resources_answered(struct resources *rs, struct slice table)
+{
+    struct resource *r = resources_find(rs, XDS_RDS, table);
+    if (!r || r->answered)
+        return;
+    r->answered = r->stale = true;
+    rs->dirty = true;
+}
+
 struct resource *resources_find(const struct resources *rs, enum xds_type type, struct slice name)
 {
     return map_get(&rs->by_name[type], name);
@@ -141,6 +151,16 @@ static void note_error(struct resource *r, const struct err *err)
 {
     mem_free(r->error);
     r->error = err ? (char *)(uintptr_t)slice_dup(slice_of(err->msg)).p : NULL;
+}
+
+/* What was bound serves on until the new one is: a listener may have to wait for its routes. */
+static void inherit(struct resource *r, struct resource *old)
+{
+    r->bound_routes = old->bound_routes;
+    old->bound_routes = NULL;
+    r->socket = old->socket;
+    old->socket.unbound = NULL;
+    r->answered = old->answered;
 }
 
 bool resources_put(struct resources *rs, enum xds_type type, struct slice name,
@@ -178,14 +198,13 @@ bool resources_put(struct resources *rs, enum xds_type type, struct slice name,
     }
     if (old) {
         map_del(&rs->by_name[type], name);
-        /* What was bound serves on until the new one is: a listener may have to wait for its
-         * routes. */
-        r->bound_routes = old->bound_routes;
-        old->bound_routes = NULL;
+        inherit(r, old);
         resource_free(old);
     }
     map_put(&rs->by_name[type], r->name, r);
     stale_after(rs, type, r->name);
+    if (type == XDS_VHDS)
+        resources_answered(rs, vhost_table(r->name));
     return true;
 }
 
@@ -196,6 +215,21 @@ void resources_remove(struct resources *rs, enum xds_type type, struct slice nam
         return;
     stale_after(rs, type, r->name);
     resource_free(r);
+}
+
+void resources_opened(struct resources *rs, const struct bind_failures *failed)
+{
+    MAP_EACH (&rs->by_name[XDS_LDS], e) {
+        struct resource *r = e->value;
+        mem_free(r->socket.unbound);
+        r->socket.unbound = NULL;
+    }
+    for (size_t i = 0; i < failed->list.n; i++) {
+        const struct bind_failure *f = &failed->list.p[i];
+        struct resource *r = resources_find(rs, XDS_LDS, f->name);
+        if (r) /* else it went meanwhile */
+            r->socket.unbound = (char *)(uintptr_t)slice_dup(slice_of(f->why.msg)).p;
+    }
 }
 
 /* References. */
@@ -260,10 +294,17 @@ static void vhosts_of(const struct resources *rs, struct slice table, struct vho
         qsort(ret->list.p, ret->list.n, sizeof(*ret->list.p), by_vhost_name);
 }
 
+static bool table_warms(const struct resources *rs, const struct resource *r)
+{
+    return r->routes.vhds && (!r->answered || (rs->vhosts_to_come && !r->bound_routes));
+}
+
 static void bind_table(struct resources *rs, struct resource *r, struct err *err)
 {
     struct err why = {0};
     struct vhost_pick more = {0};
+    if (table_warms(rs, r))
+        return; /* stays stale */
     if (r->routes.vhds)
         vhosts_of(rs, r->name, &more);
     struct route_table *t = conf_bind_routes(&r->routes, more.list.p, more.list.n, &why);
@@ -284,19 +325,37 @@ static void bind_table(struct resources *rs, struct resource *r, struct err *err
     stale_all(rs, XDS_LDS);
 }
 
+struct find {
+    struct resources *rs;
+    struct route_table *instead; /* NULL: the listener waits */
+};
+
 static struct route_table *find_table(void *ctx, struct slice name)
 {
-    struct resource *r = resources_find(ctx, XDS_RDS, name);
-    return r ? r->bound_routes : NULL;
+    const struct find *f = ctx;
+    struct resource *r = resources_find(f->rs, XDS_RDS, name);
+    return r && r->bound_routes ? r->bound_routes : f->instead;
+}
+
+static bool listener_warms(const struct resource *r)
+{
+    return !r->bound_listener || r->bound_listener->part.shares != &r->listener->part;
 }
 
 static void bind_listener(struct resources *rs, struct resource *r)
 {
+    struct find find = {.rs = rs};
     struct listener *l;
-    if (!conf_bind_listener(r->listener, find_table, rs, &l))
+    if (!rs->opened)
+        return;
+    bool whole = conf_bind_listener(r->listener, find_table, &find, &l);
+    /* A table that is taken away is no reason to serve without: only one that never came is. */
+    find.instead = r->waited && listener_warms(r) ? rs->no_routes : NULL;
+    if (!whole && !conf_bind_listener(r->listener, find_table, &find, &l))
         return; /* warms; stays stale */
     part_drop(r->bound_listener ? &r->bound_listener->part : NULL);
     r->bound_listener = l;
+    r->warms_since = 0;
     r->stale = false;
 }
 
@@ -317,8 +376,24 @@ static bool cluster_is_stale(const struct resources *rs, const struct resource *
            (r->cluster->kind == CLUSTER_EDS && map_get(&rs->eds_changed, r->cluster->eds_name));
 }
 
+/* Nothing may be served before the clusters are known: later ones come before the routes that name
+ * them. */
+static bool clusters_came(const struct resources *rs)
+{
+    if (!rs->received[XDS_CDS])
+        return false;
+    MAP_EACH (&rs->by_name[XDS_CDS], e) {
+        const struct resource *r = e->value;
+        if (r->cluster->kind == CLUSTER_EDS && !rs->received[XDS_EDS] &&
+            !resources_find(rs, XDS_EDS, r->cluster->eds_name))
+            return false;
+    }
+    return true;
+}
+
 static void bind_stale(struct resources *rs, struct err *err)
 {
+    rs->opened = rs->opened || clusters_came(rs);
     MAP_EACH (&rs->by_name[XDS_RDS], e)
         if (((struct resource *)e->value)->stale)
             bind_table(rs, e->value, err);
@@ -358,19 +433,92 @@ struct conf *resources_seal(struct resources *rs, struct err *err)
     return c;
 }
 
+/* Warming. */
+
+struct warm {
+    struct resources *rs;
+    wf_ms now, next;
+    struct buf *given_up;
+};
+
+/* Has this been waited for long enough? */
+static bool is_over(struct warm *w, wf_ms *since, wf_ms at_most)
+{
+    if (!*since)
+        *since = w->now ? w->now : 1;
+    wf_ms at = *since + at_most;
+    if (w->now >= at) {
+        *since = 0;
+        w->rs->dirty = true;
+        return true;
+    }
+    if (!w->next || at < w->next)
+        w->next = at;
+    return false;
+}
+
+static void give_up(struct warm *w, struct slice name)
+{
+    if (w->given_up->n < XDS_NAME_BYTES_MAX)
+        buf_printf(w->given_up, "%s%.*s", w->given_up->n ? "," : "", SLICE(name));
+}
+
+static void warm_table(struct warm *w, struct resource *r)
+{
+    if (!r->routes.vhds || r->answered || !is_over(w, &r->warms_since, XDS_WARM_MS))
+        return;
+    give_up(w, r->name);
+    resources_answered(w->rs, r->name);
+}
+
+static void warm_listener(struct warm *w, struct resource *r)
+{
+    if (!listener_warms(r) || r->waited || !is_over(w, &r->warms_since, XDS_WARM_MS))
+        return;
+    give_up(w, r->name);
+    r->waited = r->stale = true;
+    for (size_t i = 0; i < r->listener->chain_count; i++) /* at least what stands in them */
+        resources_answered(w->rs, r->listener->chains[i].route_name);
+    if (!w->rs->no_routes)
+        w->rs->no_routes = route_table_new();
+}
+
+wf_ms resources_warm(struct resources *rs, wf_ms now, struct buf *given_up)
+{
+    struct warm w = {.rs = rs, .now = now, .given_up = given_up};
+    if (rs->vhosts_to_come && is_over(&w, &rs->cut_since, XDS_PART_MS))
+        rs->vhosts_to_come = false;
+    if (!rs->opened && rs->by_name[XDS_LDS].n && is_over(&w, &rs->closed_since, XDS_WARM_MS))
+        rs->opened = true;
+    MAP_EACH (&rs->by_name[XDS_RDS], e)
+        warm_table(&w, e->value);
+    MAP_EACH (&rs->by_name[XDS_LDS], e)
+        warm_listener(&w, e->value);
+    return w.next;
+}
+
+void resources_restored(struct resources *rs)
+{
+    for (int t = 0; t < XDS_TYPE_COUNT; t++)
+        rs->received[t] = true;
+    rs->opened = true;
+    rs->no_routes = rs->no_routes ? rs->no_routes : route_table_new();
+    MAP_EACH (&rs->by_name[XDS_RDS], e)
+        ((struct resource *)e->value)->answered = true;
+    MAP_EACH (&rs->by_name[XDS_LDS], e)
+        ((struct resource *)e->value)->waited = true;
+}
+
 bool resources_complete(const struct resources *rs)
 {
-    if (!rs->received[XDS_LDS] || !rs->received[XDS_CDS])
+    if (!rs->received[XDS_LDS] || !(rs->opened || clusters_came(rs)))
         return false;
+    MAP_EACH (&rs->by_name[XDS_RDS], e)
+        if (table_warms(rs, e->value))
+            return false;
     MAP_EACH (&rs->by_name[XDS_LDS], e)
-        if (!((struct resource *)e->value)->bound_listener)
+        if (listener_warms(e->value))
             return false;
-    MAP_EACH (&rs->by_name[XDS_CDS], e) {
-        const struct resource *r = e->value;
-        if (r->cluster->kind == CLUSTER_EDS && !rs->received[XDS_EDS] &&
-            !resources_find(rs, XDS_EDS, r->cluster->eds_name))
-            return false;
-    }
     return true;
 }
 
@@ -382,5 +530,6 @@ void resources_fini(struct resources *rs)
         map_fini(&rs->by_name[t]);
     }
     map_fini(&rs->eds_changed);
+    part_drop(rs->no_routes ? &rs->no_routes->part : NULL);
     *rs = (struct resources){0};
 }

@@ -3,9 +3,12 @@
  *
  *   resources_put(rs, XDS_CDS, name, version, body, &err)    refused: what was there stays
  *   struct conf *c = resources_seal(rs, …);                   a tree of what is complete
+ *   next = resources_warm(rs, now, …);                        until when to wait for the rest
  *
- * Pure. A listener whose route table is missing is left out of the tree until it comes (it warms);
- * a cluster whose endpoints are missing is in it without any.
+ * Pure. As in Envoy a listener warms: it is left out of the tree, or stands in it in its last form,
+ * until the route tables that it names are there, each with the virtual hosts that it asks for;
+ * the first ones also until the clusters and their endpoints are. What does not come in XDS_WARM_MS
+ * is done without. Later a cluster whose endpoints are missing is in the tree without any.
  */
 #ifndef WEFT_PROXY_XDS_RESOURCES_H
 #define WEFT_PROXY_XDS_RESOURCES_H
@@ -15,13 +18,28 @@
 #include "proxy/xds/conf_build.h"
 #include "proxy/xds/xds_limits.h"
 
+/* What the server of this stream knows of a listener's socket. */
+enum ads_told {
+    ADS_TOLD_BOUND,   /* that it is bound: by an ACK, or by the version in the first request */
+    ADS_TOLD_UNBOUND, /* that it is not: by a NACK */
+    ADS_TOLD_NOTHING, /* it was made to send the listener again; the answer will tell */
+};
+
 struct resource {
     enum xds_type type;
     struct slice name, version, body; /* owned */
     struct xds_stamp stamp;           /* of the version, when it is weft's own; else its hash */
     int64_t updated_wall_ms;
-    char *error;    /* last refusal, or NULL */
-    bool not_bound; /* the error is of binding: gone when it binds */
+    char *error;       /* last refusal, or NULL */
+    bool not_bound;    /* the error is of binding: gone when it binds */
+    bool answered;     /* a table: its virtual hosts came, or were waited for long enough */
+    bool waited;       /* a listener: so were its tables */
+    wf_ms warms_since; /* 0 = not seen to warm */
+    struct {
+        char *unbound; /* why it is not open in the workers, or NULL */
+        enum ads_told told;
+        uint64_t response; /* number of the last one that brought it; 0 = none of this stream */
+    } socket;              /* of a listener */
     union {
         struct cluster *cluster;
         struct endpoint_set *endpoints;
@@ -41,6 +59,10 @@ struct resource {
 struct resources {
     struct map by_name[XDS_TYPE_COUNT]; /* -> struct resource */
     bool received[XDS_TYPE_COUNT];      /* a response of the type came, or it was restored */
+    bool opened;                        /* clusters came: listeners may open, from now on */
+    bool vhosts_to_come;                /* the last response of VHDS may have been cut */
+    wf_ms closed_since, cut_since;      /* as warms_since, of these two */
+    struct route_table *no_routes;      /* stands for one that did not come */
     uint64_t generation;                /* of the last sealed tree */
     bool dirty;                         /* something changed since */
     struct map eds_changed;             /* names; their clusters are bound again at the next seal */
@@ -50,6 +72,8 @@ struct resources {
 bool resources_put(struct resources *rs, enum xds_type type, struct slice name,
                    struct slice version, struct slice body, int64_t wall_ms, struct err *err);
 void resources_remove(struct resources *rs, enum xds_type type, struct slice name);
+/* The listeners that are not open in the workers, and no others. */
+void resources_opened(struct resources *rs, const struct bind_failures *failed);
 struct resource *resources_find(const struct resources *rs, enum xds_type type, struct slice name);
 
 /* The names that the held resources refer to: EDS of clusters, RDS of listeners, VHDS globs (all
@@ -61,8 +85,15 @@ void resources_wanted(const struct resources *rs, enum xds_type type, struct map
  * of binding (two virtual hosts with one domain) keep the last bound table and are reported in err
  * (first one). */
 struct conf *resources_seal(struct resources *rs, struct err *err);
-/* Everything that serves traffic is there: listeners and clusters came, no listener warms, no EDS
- * cluster is without an answer. */
+/* After each seal, and when the time that it returns has come (0 = nothing warms): gives up what
+ * was waited for long enough, so that another seal is due (dirty). What, goes to `given_up`: names
+ * of listeners and tables. now: loop time. */
+wf_ms resources_warm(struct resources *rs, wf_ms now, struct buf *given_up);
+/* The table's virtual hosts are here, be it none. */
+void resources_answered(struct resources *rs, struct slice table);
+/* All came from the last known good: what is not in it need not be waited for. */
+void resources_restored(struct resources *rs);
+/* Everything that serves traffic is there: listeners and clusters came, and none warms. */
 bool resources_complete(const struct resources *rs);
 void resources_fini(struct resources *rs);
 

@@ -12,7 +12,17 @@
 #define XDS_BACKOFF_MIN_MS 20
 #define XDS_BACKOFF_MAX_MS 5000
 #define XDS_STABLE_MS 1000 /* a stream that lasted so long makes the next loss a first one */
+#define XDS_WARM_MS                                                                                \
+    15000 /* what a listener needs and does not get: Envoy's initial_fetch_timeout */
+/* A response with so many bytes of virtual hosts may be the first of several: weftd cuts at 1 MiB,
+ * which delta xDS has no mark for. The next one, or this time, says that all are here. */
+#define XDS_PART_BYTES (1024 * 1024)
+#define XDS_PART_MS 1000
 #define XDS_LKG_BYTES_MAX (256u * 1024 * 1024)
 #define XDS_LKG_DELAY_MS 500 /* changes are gathered so long before they are written */
+/* A write that failed is tried again after the first of these, then twice as long, at most the
+ * second: a disk that is full is so for minutes. */
+#define XDS_LKG_RETRY_MIN_MS 1000
+#define XDS_LKG_RETRY_MAX_MS 60000
 
 #endif

@@ -16,6 +16,7 @@
 #include "api/proto/router.pb-c.h"
 #include "api/xds_types.h"
 #include "google/protobuf/duration.pb-c.h"
+#include "proxy/conf.h"
 
 #define RESP Envoy__Service__Discovery__V3__DeltaDiscoveryResponse
 #define REQ Envoy__Service__Discovery__V3__DeltaDiscoveryRequest
@@ -133,6 +134,19 @@ static inline struct slice body_routes(struct arena *a, const char *name, bool v
     else
         PB_PUSH(a, rc, virtual_hosts, vhost(a, "all", "*", "c1"));
     return pb_pack_arena(&rc->base, a);
+}
+
+/* What the workers say of "l1: in use": that l1 is not open; of "": nothing. */
+static inline struct bind_failures failing(const char *text)
+{
+    struct bind_failures f = {0};
+    struct slice name, rest;
+    struct err why = {0};
+    if (slice_cut(slice_of(text), ':', &name, &rest)) {
+        err_set(&why, ERR_EXISTS, "%s", text);
+        bind_failures_add(&f, name, &why);
+    }
+    return f;
 }
 
 /* A server's responses. */

@@ -4,16 +4,18 @@ of its instances, instances come and go, subsets and their routes come and go, a
 a fault's delay or a retry, each many times under load."""
 
 import os
+import socket
 import subprocess
 import sys
 import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
 
+from lib import web  # noqa: E402
 from lib.bookinfo import (PORT, client_proxy, destination_rule, service, virtual_service,  # noqa: E402
                           weighted, workload)
 from lib.case import Case, main, note  # noqa: E402
-from lib.cluster import App, Cluster, Load, Proxy  # noqa: E402
+from lib.cluster import App, Cluster, Load, Proxy, wait_for  # noqa: E402
 
 CHANGES, EVERY, RATE = 60, 0.05, 300
 PORTS = (9001, 9002)
@@ -116,6 +118,111 @@ class Changes(Case):
         first.stop()
         first.start().wait_ready()
         first.stop()
+
+
+class Start(Case):
+    """If this fails, a proxy that starts answers 404 for services that are there, or says that it is ready
+    before anybody can connect."""
+
+    STARTS = 15
+
+    @classmethod
+    def begin(cls):
+        cls.cluster = c = Cluster(n=1, ws=cls.ws).start()
+        App(c, "shop", "v1", f"{c.host(31)}:9080").wait_ready()
+        others = [service(f"other{i}", port=80 + i) for i in range(30)]
+        c.batch([service("shop", port=80, target=9080), workload("shop", c.host(31), {"app": "shop"}), *others])
+        cls.proxy = Proxy(c, "fresh", c.host(40), state=False, start=False)
+
+    def ask(self):
+        return web.get(f"{self.proxy.address}:15001", "/", headers={"Host": "shop"})
+
+    def test_first_answer(self):
+        for _ in range(self.STARTS):
+            self.proxy.start()
+            self.assertEqual(wait_for(self.ask, 10, "an answer", every=0.0005).status, 200)
+            self.proxy.kill()
+
+    def test_ready_is_open(self):
+        for _ in range(self.STARTS):
+            self.proxy.start()
+            wait_for(self.proxy.ready, 10, "it is ready", every=0.0005)
+            self.assertEqual(self.ask().status, 200)
+            self.proxy.kill()
+
+
+def gateway(name, bind, port):
+    return {"apiVersion": "networking.istio.io/v1", "kind": "Gateway", "metadata": {"name": name},
+            "spec": {"selector": {"istio": "ingressgateway"},
+                     "servers": [{"port": {"number": port, "name": "http", "protocol": "HTTP"},
+                                  "bind": bind, "hosts": [f"{name}.example"]}]}}
+
+
+class TakenAddress(Case):
+    """If this fails, one listener whose address somebody else has makes the control plane call others
+    refused, or goes on being called so when it is gone or bound: every later wait fails."""
+
+    @classmethod
+    def begin(cls):
+        cls.cluster = c = Cluster(n=1, ws=cls.ws).start()
+        cls.proxy = Proxy(c, "gw", c.host(50), {"istio": "ingressgateway"}, kind="router").wait_ready()
+        c.wait_proxies(1)
+
+    def refused(self):
+        rows = self.cluster.status()["proxies"]["rejections"]
+        return sorted(r["resource"] for r in rows)
+
+    def take(self, port):
+        s = socket.socket()
+        s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        s.bind((self.proxy.address, port))
+        s.listen()
+        return s
+
+    def wait_refused(self, names):
+        wait_for(lambda: self.refused() == names, 10, f"{names} are refused")
+
+    def wait_listens(self, port):
+        at = (self.proxy.address, port)
+        wait_for(lambda: socket.create_connection(at, 1).close() is None, 10, f"{at} listens")
+
+    def bring(self, port, guilty, innocent):
+        """One listener on a taken port, then others: only the one is refused."""
+        bind = self.proxy.address
+        s = self.take(port)
+        self.cluster.batch([gateway(guilty, bind, port)])
+        self.wait_refused([f"{bind}_{port}"])
+        self.cluster.batch([gateway(innocent, bind, port + 1)])
+        self.wait_listens(port + 1)
+        both = [gateway(f"{innocent}-{i}", bind, port + 2 + i) for i in range(2)]
+        self.cluster.batch(both)
+        r = self.cluster.api("GET", f"/weft/v1/wait?revision={self.cluster.revision()}&timeout=10000ms")
+        self.assertEqual([x["resource"] for x in r.json()["rejected"]], [f"{bind}_{port}"])
+        return s
+
+    def test_until_it_is_deleted(self):
+        with self.bring(8100, "a", "b"):
+            self.cluster.batch([named(gateway("a", "", 0))], verb="delete")
+            self.cluster.wait()
+            self.assertEqual(self.refused(), [])
+
+    def test_until_it_is_bound(self):
+        self.bring(8200, "c", "d").close()
+        self.wait_refused([])
+        self.cluster.wait()
+        self.wait_listens(8200)
+        self.assertEqual(self.proxy.xds()["connects"], 1)
+
+    def test_lost_after_its_answer(self):
+        """A restart, from the file, with an address that was taken meanwhile."""
+        self.cluster.batch([gateway("e", self.proxy.address, 8300)])
+        self.cluster.wait()
+        self.proxy.stop()
+        with self.take(8300):
+            self.proxy.start()
+            self.wait_refused([f"{self.proxy.address}_8300"])
+        self.wait_refused([])
+        self.cluster.wait()
 
 
 if __name__ == "__main__":
