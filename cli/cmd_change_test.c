@@ -352,7 +352,7 @@ static const char *many_yaml(struct buf *text, int n, int host_bytes)
     return text->p;
 }
 
-/* Wrong: what holds more objects than one revision, or one stream of YAML, can cannot be deleted. */
+/* Wrong: more objects than one revision holds, or one stream of YAML, cannot be deleted. */
 static void test_delete_many(void **state)
 {
     (void)state;
