@@ -64,6 +64,8 @@ static void proxy_problems(struct problems *p, const json_t *status)
     json_t *r;
     int64_t live = json_int(status, "proxies.live", 0),
             total = json_int(status, "proxies.total", 0);
+    int64_t behind = total - live, unknown = json_int(status, "proxies.unknown", 0);
+    unknown = unknown < behind ? unknown : behind;
     json_array_foreach (json_at(status, "proxies.rejections"), i, r) {
         struct slice source = json_slice(json_at(r, "sources[0]"));
         problem(p, "%.*s rejects %.*s %.*s%s%.*s%s: %.*s", SLICE(json_str(r, "proxy")),
@@ -71,9 +73,15 @@ static void proxy_problems(struct problems *p, const json_t *status)
                 source.n ? " (from " : "", SLICE(source), source.n ? ")" : "",
                 SLICE(json_str(r, "message")));
     }
-    if (live < total && i == 0)
+    if (unknown > 0)
+        problem(p,
+                "%" PRId64 " of %" PRId64
+                " proxies were on a node that is silent, and have not come "
+                "to another.",
+                unknown, total);
+    if (behind > unknown && i == 0)
         problem(p, "%" PRId64 " of %" PRId64 " proxies are behind: weft proxy-status says which.",
-                total - live, total);
+                behind - unknown, total);
 }
 
 static void store_problems(struct problems *p, const json_t *status)
