@@ -1,5 +1,6 @@
 #include "api/kind.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #include "api/kind_columns.h"
@@ -193,8 +194,25 @@ static void split_api_version(struct slice api_version, struct slice *ret_group,
     *ret_group = (struct slice){0};
 }
 
+/* Of the kind that was meant, its group too where that is not the one that was written. */
+static const char *meant(struct slice group, struct slice name, char dst[128])
+{
+    dst[0] = '\0';
+    for (size_t i = 0; i < KIND_COUNT && name.n; i++) {
+        const struct kind *k = &kinds[i];
+        if (!slice_eq(slice_of(k->kind), name))
+            continue;
+        if (slice_eq(slice_of(k->group), group))
+            snprintf(dst, 128, ", did you mean \"%s\"?", k->kind);
+        else
+            snprintf(dst, 128, ", did you mean %s %s?", kind_api_version(k), k->kind);
+    }
+    return dst;
+}
+
 static void unknown_kind(struct slice api_version, struct slice kind, struct err *err)
 {
+    char hint[128];
     struct name_suggest near = {.word = kind};
     struct slice group, version;
     split_api_version(api_version, &group, &version);
@@ -206,9 +224,8 @@ static void unknown_kind(struct slice api_version, struct slice kind, struct err
         }
         name_suggest_try(&near, slice_of(kinds[i].kind));
     }
-    err_set(err, ERR_INVALID, "no kind \"%.*s\" in \"%.*s\"%s%.*s%s", SLICE(slice_sub(kind, 0, 80)),
-            SLICE(slice_sub(api_version, 0, 80)), near.best.n ? ", did you mean \"" : "",
-            SLICE(near.best), near.best.n ? "\"?" : "");
+    err_set(err, ERR_INVALID, "no kind \"%.*s\" in \"%.*s\"%s", SLICE(slice_sub(kind, 0, 80)),
+            SLICE(slice_sub(api_version, 0, 80)), meant(group, near.best, hint));
 }
 
 const struct kind *kind_of_object(const json_t *object, struct err *err)

@@ -66,6 +66,14 @@ static void names_the_kind_that_was_meant(void **state)
         {"{\"apiVersion\":\"v1\"}", "kind is missing"},
         {"{\"apiVersion\":\"networking.istio.io/v1\",\"kind\":\"VirtualServise\"}",
          "did you mean \"VirtualService\"?"},
+        /* Wrong: did you mean "Gateway"?, which is what was written. */
+        {"{\"apiVersion\":\"gateway.networking.k8s.io/v1\",\"kind\":\"Gateway\"}",
+         "no kind \"Gateway\" in \"gateway.networking.k8s.io/v1\", did you mean "
+         "networking.istio.io/v1 Gateway?"},
+        {"{\"apiVersion\":\"v1\",\"kind\":\"VirtualServise\"}",
+         "did you mean networking.istio.io/v1 VirtualService?"},
+        {"{\"apiVersion\":\"apps/v1\",\"kind\":\"Deployment\"}",
+         "no kind \"Deployment\" in \"apps/v1\""},
         {"{\"apiVersion\":\"networking.istio.io/v9\",\"kind\":\"Gateway\"}",
          "use networking.istio.io/v1"},
         {"{\"apiVersion\":\"v1\",\"kind\":5}", "kind is missing"},

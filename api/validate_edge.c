@@ -235,6 +235,40 @@ static void check_server_security(struct check *c, const json_t *server)
                            SLICE(protocol));
 }
 
+/* Whether Envoy is told to terminate it: pilot/build_gateway.c, terminate_tls(). */
+static bool is_terminated(const json_t *tls)
+{
+    struct slice mode = json_str(tls, "mode");
+    bool mutual = slice_eq(mode, S("MUTUAL"));
+    return (mutual || slice_eq(mode, S("SIMPLE"))) && !json_str(tls, "credentialName").n &&
+           json_str(tls, "serverCertificate").n && json_str(tls, "privateKey").n &&
+           (!mutual || json_str(tls, "caCertificates").n);
+}
+
+/* What happens to it as long as secrets are not served and weft-proxy has no TLS. */
+static void warn_server_tls(struct check *c, const json_t *server)
+{
+    const json_t *tls = json_object_get(server, "tls");
+    struct slice mode = json_str(tls, "mode");
+    bool https = slice_eq_nocase(json_str(server, "port.protocol"), S("HTTPS"));
+    size_t at = check_enter(c, "tls");
+    if (slice_eq(mode, S("PASSTHROUGH")))
+        check_warn(c, "WFT0202: only an Envoy as gateway tells hosts apart by the name in TLS: "
+                      "weft-proxy does not look there yet");
+    else if (!https)
+        check_warn(c,
+                   "WFT0202: %.*s is not in effect yet: TLS is not ended here but passed through, "
+                   "and only an Envoy as gateway tells hosts apart by its name",
+                   CUT(mode.n ? mode : S("it")));
+    else if (is_terminated(tls))
+        check_warn(c, "WFT0202: only an Envoy as gateway serves it, with the files on its machine: "
+                      "weft-proxy has no TLS yet, and refuses the listener");
+    else
+        check_warn(c, "WFT0202: the server is left out: only SIMPLE and MUTUAL with files on the "
+                      "gateway's machine are served yet");
+    check_leave(c, at);
+}
+
 static void check_server(struct check *c, const json_t *server)
 {
     struct slice protocol = json_str(server, "port.protocol");
@@ -244,8 +278,11 @@ static void check_server(struct check *c, const json_t *server)
         check_required_at(c, "hosts", "must have at least one host");
     check_each(c, server, "hosts", check_gateway_host);
     check_server_security(c, server);
-    if (protocol_is_tls(protocol))
-        check_field(c, server, "tls", validate_server_tls);
+    if (!protocol_is_tls(protocol))
+        return;
+    check_field(c, server, "tls", validate_server_tls);
+    if (json_is_object(json_object_get(server, "tls")))
+        warn_server_tls(c, server);
 }
 
 /* Port names tell servers apart in statistics and merges. */
@@ -314,6 +351,13 @@ static void check_default_endpoint(struct check *c, const json_t *endpoint)
             CUT(s));
 }
 
+/* pilot tells no proxy of it (build_own.c). */
+static void warn_ingress_tls(struct check *c, const json_t *tls)
+{
+    (void)tls;
+    check_warn(c, "WFT0201: is not in effect yet: the listener takes plain text");
+}
+
 static void check_ingress(struct check *c, const json_t *listener)
 {
     check_field(c, listener, "port", check_listener_port);
@@ -321,6 +365,7 @@ static void check_ingress(struct check *c, const json_t *listener)
     check_field(c, listener, "defaultEndpoint", check_default_endpoint);
     check_field(c, listener, "connectionPool", validate_connection_pool);
     check_field(c, listener, "tls", validate_server_tls);
+    check_field(c, listener, "tls", warn_ingress_tls);
     if (check_has(listener, "tls") && !protocol_is_tls(json_str(listener, "port.protocol")))
         check_forbidden_at(c, "tls", "needs a port of protocol HTTPS or TLS");
 }

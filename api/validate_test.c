@@ -77,6 +77,11 @@ static void accepts_what_istios_users_apply(void **state)
 
 /* Rule by rule. */
 
+#define CERT "serverCertificate: /c, privateKey: /k"
+#define SERVER(protocol, tls)                                                                      \
+    "{servers: [{port: {number: 443, protocol: " protocol ", name: a}, hosts: [a.com], tls: {" tls \
+    "}}]}"
+
 struct rule_case {
     const char *spec;    /* YAML, below spec unless `whole` */
     const char *field;   /* NULL: accepted without a word */
@@ -475,7 +480,8 @@ static void gateways(void **state)
         {"{servers: [{" HTTPS ", " H ", tls: {mode: SIMPLE, credentialName: a, minProtocolVersion: "
          "TLSV1_3, maxProtocolVersion: TLSV1_2}}]}",
          "spec.servers[0].tls.minProtocolVersion", "above"},
-        {"{servers: [{" HTTPS ", " H ", tls: {mode: PASSTHROUGH}}]}", NULL, NULL},
+        {"{servers: [{" HTTPS ", " H ", tls: {mode: PASSTHROUGH}}]}", "spec.servers[0].tls",
+         "warning: WFT0202: only an Envoy as gateway tells hosts apart"},
     };
     (void)state;
     run(KIND_GATEWAY, cases, ARRAY_LEN(cases));
@@ -637,6 +643,58 @@ static void reports_are_bounded_and_count_on(void **state)
     kind_report_fini(&report);
 }
 
+/* Wrong: accepted without a word, and the traffic that should be secret is in plain text, or nobody
+ * listens on the port. Each says what pilot and the proxies do: build_cluster.c makes nothing of
+ * it, build_gateway.c what is_terminated() in validate_edge.c repeats. */
+static void tls_that_is_not_there_yet(void **state)
+{
+    static const struct rule_case rules[] = {
+        {TP("tls: {mode: ISTIO_MUTUAL}"), "spec.trafficPolicy.tls.mode",
+         "warning: WFT0201: ISTIO_MUTUAL is not in effect yet: requests to the host stay in plain "
+         "text"},
+        {TP("tls: {mode: SIMPLE}"), "spec.trafficPolicy.tls.mode", "warning: WFT0201: SIMPLE"},
+        {TP("tls: {mode: MUTUAL, credentialName: a}"), "spec.trafficPolicy.tls.mode",
+         "warning: WFT0201: MUTUAL"},
+        {TP("portLevelSettings: [{port: {number: 1}}, {port: {number: 2}, tls: {mode: SIMPLE}}]"),
+         "spec.trafficPolicy.portLevelSettings[1].tls.mode", "warning: WFT0201"},
+        {"{host: a, subsets: [{name: v1}, {name: v2, trafficPolicy: {tls: {mode: SIMPLE}}}]}",
+         "spec.subsets[1].trafficPolicy.tls.mode", "warning: WFT0201"},
+        {"{host: a, subsets: [{name: v1, trafficPolicy: {portLevelSettings: [{port: {number: 1}, "
+         "tls: {mode: ISTIO_MUTUAL}}]}}]}",
+         "spec.subsets[0].trafficPolicy.portLevelSettings[0].tls.mode", "warning: WFT0201"},
+        {TP("tls: {mode: DISABLE}"), NULL, NULL},
+        {TP("tls: {}"), NULL, NULL},
+    };
+    static const struct rule_case servers[] = {
+        {SERVER("HTTPS", "mode: SIMPLE, " CERT), "spec.servers[0].tls",
+         "warning: WFT0202: only an Envoy as gateway serves it, with the files on its machine"},
+        {SERVER("HTTPS", "mode: MUTUAL, caCertificates: /a, " CERT), "spec.servers[0].tls",
+         "warning: WFT0202: only an Envoy as gateway serves it"},
+        {SERVER("HTTPS", "mode: SIMPLE, credentialName: a"), "spec.servers[0].tls",
+         "warning: WFT0202: the server is left out"},
+        {SERVER("HTTPS", "mode: MUTUAL, credentialName: a"), "spec.servers[0].tls",
+         "warning: WFT0202: the server is left out"},
+        {SERVER("HTTPS", "mode: OPTIONAL_MUTUAL, caCertificates: /a, " CERT), "spec.servers[0].tls",
+         "warning: WFT0202: the server is left out"},
+        {SERVER("HTTPS", "mode: ISTIO_MUTUAL"), "spec.servers[0].tls",
+         "warning: WFT0202: the server is left out"},
+        {SERVER("TLS", "mode: PASSTHROUGH"), "spec.servers[0].tls",
+         "warning: WFT0202: only an Envoy as gateway tells hosts apart"},
+        {SERVER("TLS", "mode: SIMPLE, " CERT), "spec.servers[0].tls",
+         "warning: WFT0202: SIMPLE is not in effect yet: TLS is not ended here but passed"},
+        {SERVER("HTTP", "httpsRedirect: true"), NULL, NULL},
+    };
+    static const struct rule_case ingress[] = {
+        {"{ingress: [{port: {number: 1, protocol: HTTPS, name: a}, tls: {mode: SIMPLE, " CERT
+         "}}]}",
+         "spec.ingress[0].tls", "warning: WFT0201: is not in effect yet"},
+    };
+    (void)state;
+    run(KIND_DESTINATION_RULE, rules, ARRAY_LEN(rules));
+    run(KIND_GATEWAY, servers, ARRAY_LEN(servers));
+    run(KIND_SIDECAR, ingress, ARRAY_LEN(ingress));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -645,6 +703,7 @@ int main(void)
         cmocka_unit_test(destination_rules),
         cmocka_unit_test(service_entries),
         cmocka_unit_test(gateways),
+        cmocka_unit_test(tls_that_is_not_there_yet),
         cmocka_unit_test(sidecars),
         cmocka_unit_test(workload_entries),
         cmocka_unit_test(services),

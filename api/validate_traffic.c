@@ -140,11 +140,22 @@ static void check_mesh_tls(struct check *c, const json_t *tls)
             check_forbidden_at(c, files[i], "mode ISTIO_MUTUAL uses the certificates of the mesh");
 }
 
+/* pilot says nothing of it to any proxy (build_cluster.c). */
+static void warn_plain_text(struct check *c, struct slice mode)
+{
+    size_t at = check_enter(c, "mode");
+    if (mode.n && !slice_eq(mode, S("DISABLE")))
+        check_warn(c, "WFT0201: %.*s is not in effect yet: requests to the host stay in plain text",
+                   CUT(mode));
+    check_leave(c, at);
+}
+
 static void check_client_tls(struct check *c, const json_t *tls)
 {
     struct slice mode = json_str(tls, "mode");
     static const char *const files[] = {"clientCertificate", "privateKey", "caCertificates", NULL};
     const char *file = NULL;
+    warn_plain_text(c, mode);
     if (slice_eq(mode, S("ISTIO_MUTUAL")))
         check_mesh_tls(c, tls);
     else if (slice_eq(mode, S("MUTUAL")))

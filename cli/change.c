@@ -558,6 +558,16 @@ static void print_behind(struct cli *c, const json_t *answer)
     }
 }
 
+static void print_silent(struct cli *c, const json_t *answer)
+{
+    size_t i;
+    json_t *name;
+    json_array_foreach (json_object_get(answer, "silent"), i, name) {
+        fputs(i ? ", " : "; silent nodes: ", c->err);
+        cli_print_text(c->err, json_slice(name));
+    }
+}
+
 static int wait_failed(struct cli *c, const json_t *answer, const struct manifest *m)
 {
     const json_t *rejected = json_object_get(answer, "rejected");
@@ -575,6 +585,7 @@ static int wait_failed(struct cli *c, const json_t *answer, const struct manifes
         print_behind(c, answer);
     else if (!json_array_size(rejected))
         fputs("; weft proxy-status says which are behind", c->err);
+    print_silent(c, answer);
     fputc('\n', c->err);
     return json_array_size(rejected) ? CLI_FAILED : CLI_TIMED_OUT;
 }

@@ -174,7 +174,9 @@ static void test_wait(void **state)
          "\"behind\":[\"reviews-v2.default\"]}",
          NULL},
         {"GET /weft/v1/wait?timeout=400ms", 504,
-         "{\"revision\":44,\"live\":5,\"total\":6,\"ms\":-1,\"rejected\":[]}", NULL},
+         "{\"revision\":44,\"live\":5,\"total\":6,\"ms\":-1,\"silent\":[\"n2\",\"n3\"],"
+         "\"rejected\":[]}",
+         NULL},
         {"GET /weft/v1/wait?revision=7&timeout=10s", 200,
          "{\"revision\":7,\"live\":5,\"total\":6,\"ms\":3,\"rejected\":[{\"proxy\":\"p.default\","
          "\"proxies\":2,\"type\":\"rds\",\"resource\":\"80\",\"message\":\"bad regex\","
@@ -191,7 +193,8 @@ static void test_wait(void **state)
     fake_check(&f, "wait --timeout 500ms", CLI_TIMED_OUT, "",
                "error: timed out: @44 is live on 5/6 after 500 ms; behind: reviews-v2.default\n");
     fake_check(&f, "wait --timeout 400ms", CLI_TIMED_OUT, "",
-               "error: timed out: @44 is live on 5/6; weft proxy-status says which are behind\n");
+               "error: timed out: @44 is live on 5/6; weft proxy-status says which are behind; "
+               "silent nodes: n2, n3\n");
     fake_check(&f, "wait @7 --timeout=10s", CLI_FAILED, "",
                "rejected by p.default and 1 more: rds 80: bad regex (from "
                "virtualservices.networking.istio.io/default/one)\n"

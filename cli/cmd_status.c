@@ -27,6 +27,17 @@ static void problem(struct problems *p, const char *fmt, ...)
     fputc('\n', p->c->out);
 }
 
+/* Also of a node that hangs: its connections stay open, and it says nothing (registry/node.h). */
+static void not_connected(struct problems *p, const json_t *m)
+{
+    char age[AGE_TEXT];
+    int64_t contact = json_int(m, "lastContactMs", -1);
+    struct slice since = contact < 0 ? S("never") : age_format(contact, age);
+    problem(p, "Member %.*s (%.*s) is not connected: last heard %.*s%s.",
+            SLICE(json_str(m, "name")), SLICE(json_str(m, "address")), SLICE(since),
+            contact < 0 ? "" : " ago");
+}
+
 static void member_problems(struct problems *p, const json_t *status)
 {
     size_t i;
@@ -37,14 +48,10 @@ static void member_problems(struct problems *p, const json_t *status)
                    "majority of the members is back.");
     else if (!json_str(status, "leader").n)
         problem(p, "There is no leader: an election is under way.");
-    /* Followers keep no connection to each other: only the leader knows who is gone. */
-    if (!slice_eq(json_str(status, "node.role"), S("leader")))
-        return;
     json_array_foreach (json_object_get(status, "members"), i, m) {
         int64_t index = json_int(m, "matchIndex", 0);
         if (!json_bool(m, "connected", false))
-            problem(p, "Member %.*s (%.*s) is not connected.", SLICE(json_str(m, "name")),
-                    SLICE(json_str(m, "address")));
+            not_connected(p, m);
         else if (index > 0 && last_index - index > MEMBER_BEHIND_MAX)
             problem(p, "Member %.*s is %" PRId64 " entries behind.", SLICE(json_str(m, "name")),
                     last_index - index);
@@ -57,6 +64,8 @@ static void proxy_problems(struct problems *p, const json_t *status)
     json_t *r;
     int64_t live = json_int(status, "proxies.live", 0),
             total = json_int(status, "proxies.total", 0);
+    int64_t behind = total - live, unknown = json_int(status, "proxies.unknown", 0);
+    unknown = unknown < behind ? unknown : behind;
     json_array_foreach (json_at(status, "proxies.rejections"), i, r) {
         struct slice source = json_slice(json_at(r, "sources[0]"));
         problem(p, "%.*s rejects %.*s %.*s%s%.*s%s: %.*s", SLICE(json_str(r, "proxy")),
@@ -64,9 +73,15 @@ static void proxy_problems(struct problems *p, const json_t *status)
                 source.n ? " (from " : "", SLICE(source), source.n ? ")" : "",
                 SLICE(json_str(r, "message")));
     }
-    if (live < total && i == 0)
+    if (unknown > 0)
+        problem(p,
+                "%" PRId64 " of %" PRId64
+                " proxies were on a node that is silent, and have not come "
+                "to another.",
+                unknown, total);
+    if (behind > unknown && i == 0)
         problem(p, "%" PRId64 " of %" PRId64 " proxies are behind: weft proxy-status says which.",
-                total - live, total);
+                behind - unknown, total);
 }
 
 static void store_problems(struct problems *p, const json_t *status)

@@ -273,19 +273,7 @@ int cmd_proxy_status(struct cli *c)
 
 /* Members. */
 
-/* Followers keep no connection to each other: only the leader knows who is gone. */
-static bool asked_leads(const json_t *members)
-{
-    size_t i;
-    json_t *m;
-    json_array_foreach (members, i, m) {
-        if (json_bool(m, "self", false))
-            return slice_eq(json_str(m, "role"), S("leader"));
-    }
-    return false;
-}
-
-static void member_row(struct table *t, const json_t *m, bool leads)
+static void member_row(struct table *t, const json_t *m)
 {
     bool self = json_bool(m, "self", false), connected = json_bool(m, "connected", false);
     struct slice role = json_str(m, "role");
@@ -293,10 +281,7 @@ static void member_row(struct table *t, const json_t *m, bool leads)
     table_cellf(t, "%.*s%s", SLICE(json_str(m, "name")), self ? " (asked)" : "");
     table_cell_tint(t, role, slice_eq(role, S("leader")) ? TINT_GOOD : TINT_NONE);
     table_cell(t, json_str(m, "address"));
-    if (!connected && !leads)
-        table_cell(t, S("<unknown>"));
-    else
-        table_cell_tint(t, connected ? S("yes") : S("no"), connected ? TINT_NONE : TINT_BAD);
+    table_cell_tint(t, connected ? S("yes") : S("no"), connected ? TINT_NONE : TINT_BAD);
     /* Only the leader knows how far the others are. */
     if (index > 0)
         table_cellf(t, "%" PRId64, index);
@@ -314,10 +299,9 @@ void mesh_members_table(struct table *t, const json_t *members)
                                          "CONNECTED", "INDEX", "LAST-CONTACT"};
     size_t i;
     json_t *m;
-    bool leads = asked_leads(members);
     table_columns(t, titles, ARRAY_LEN(titles));
     json_array_foreach (members, i, m)
-        member_row(t, m, leads);
+        member_row(t, m);
 }
 
 int mesh_print_members(struct cli *c, struct slice name)

@@ -43,6 +43,12 @@ static void test_status(void **state)
                 "\"rds\",\"resource\":\"80\",\"message\":\"bad\",\"sources\":[\"x/y\"]}]}"),
          NULL},
         {0}};
+    static const struct canned hung[] = {
+        {"GET /weft/v1/status", 200,
+         STATUS("leader", "true", MEMBER("n1", "leader", "true", "true", "5000"),
+                "{\"live\":3,\"total\":6,\"unknown\":2,\"rejected\":0,\"rejections\":[]}"),
+         NULL},
+        {0}};
     static const struct canned alone[] = {
         {"GET /weft/v1/status", 200,
          STATUS("candidate", "false", MEMBER("n1", "candidate", "true", "true", "1"),
@@ -70,20 +76,30 @@ static void test_status(void **state)
     assert_true(slice_starts(slice_of(f.out), S("{\n")));
     fake_stop(&f);
 
-    /* A follower knows nothing of another one: that is no problem. */
+    /* A follower hears of the others as the leader does. Wrong: it hides one that is gone. */
     fake_start(&f, follower);
     assert_int_equal(fake_run(&f, "status"), CLI_OK);
-    assert_true(slice_contains(slice_of(f.out), S("No problems.")));
-    assert_true(
-        slice_contains(slice_of(f.out), S("n2           unknown    10.0.0.1:7444   <unknown>")));
+    assert_true(slice_contains(
+        slice_of(f.out), S("  Member n2 (10.0.0.1:7444) is not connected: last heard 0s ago.\n")));
+    assert_true(slice_contains(slice_of(f.out), S("n2           unknown    10.0.0.1:7444   no ")));
     fake_stop(&f);
 
     fake_start(&f, ill);
     assert_int_equal(fake_run(&f, "status"), CLI_OK);
     assert_true(slice_contains(slice_of(f.out), S("\nProblems:\n"
-                                                  "  Member n2 (10.0.0.1:7444) is not connected.\n"
+                                                  "  Member n2 (10.0.0.1:7444) is not connected: "
+                                                  "last heard 0s ago.\n"
                                                   "  Member n3 is 4900 entries behind.\n"
                                                   "  p rejects rds 80 (from x/y): bad\n")));
+    fake_stop(&f);
+
+    /* Wrong: weft proxy-status says which, as it shows no proxy of a node that is silent. */
+    fake_start(&f, hung);
+    assert_int_equal(fake_run(&f, "status"), CLI_OK);
+    assert_true(slice_contains(slice_of(f.out),
+                               S("  2 of 6 proxies were on a node that is silent, and have not "
+                                 "come to another.\n"
+                                 "  1 of 6 proxies are behind: weft proxy-status says which.\n")));
     fake_stop(&f);
 
     fake_start(&f, alone);

@@ -1,6 +1,7 @@
 #include <string.h>
 
 #include "base/core/assert.h"
+#include "base/core/hash.h"
 #include "base/core/log.h"
 #include "pilot/ads/ads_limits.h"
 #include "pilot/ads_server_impl.h"
@@ -134,7 +135,7 @@ static void identified(struct ads_session *s, const struct ads_node *n)
     s->class_id = compiler_class_acquire(opt->compiler, &n->class_input);
     s->has_class = true;
     if (opt->convergence)
-        s->proxy = convergence_join(opt->convergence, s->name);
+        s->proxy = convergence_join(opt->convergence, s->name, hash_bytes(s->id));
     LOG_INFO("ads.connected", F_STR("node", s->id), F_STR("agent", s->agent),
              F_U64("class", s->class_id));
     ads_session_snapshot(s);

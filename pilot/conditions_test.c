@@ -9,6 +9,7 @@
 #include <cmocka.h>
 
 #include "api/status.h"
+#include "base/core/hash.h"
 #include "base/env/env_uv.h"
 #include "base/wire/json.h"
 #include "pilot/conditions.h"
@@ -55,7 +56,8 @@ static void node_join(struct world *w, size_t i)
 static struct convergence_proxy *join(struct world *w, size_t node, const char *name)
 {
     assert_true(w->proxy_count < ARRAY_LEN(w->proxies));
-    struct convergence_proxy *p = convergence_join(w->convergence[node], slice_of(name));
+    struct convergence_proxy *p =
+        convergence_join(w->convergence[node], slice_of(name), hash_bytes(slice_of(name)));
     w->proxies[w->proxy_count].node = node;
     w->proxies[w->proxy_count++].p = p;
     return p;

@@ -8,6 +8,7 @@
 #include "base/core/log.h"
 #include "base/core/map.h"
 #include "pilot/pilot_limits.h"
+#include "pilot/roster.h"
 
 /* One refused content, however many proxies refuse it. */
 struct refusal {
@@ -18,6 +19,7 @@ struct refusal {
 
 struct convergence_proxy {
     struct slice name;
+    uint64_t identity;
     reg_rev converged, settled;
     struct refusal **refusals;
     size_t refusal_count;
@@ -37,8 +39,11 @@ struct poke {
 
 struct peer {
     uint64_t id; /* 0: free */
+    bool reported, silent;
+    wf_ms heard;
     struct arena arena;
     struct summary summary;
+    struct roster roster;
 };
 
 struct convergence {
@@ -46,6 +51,8 @@ struct convergence {
 
     pthread_mutex_t lock;
     struct summary local; /* without its rejections */
+    struct roster roster;
+    bool roster_changed;
     struct map refusals;
     struct moment moments[CONVERGENCE_REVISIONS_MAX];
     size_t moment_count, moment_next; /* a ring */
@@ -56,7 +63,11 @@ struct convergence {
     struct peer peers[REG_NODES_MAX];
     struct buf sent;
     wf_ms sent_at;
-    struct env_timer gap, refresh;
+    struct env_timer gap, refresh, roster_gap;
+    struct roster own_roster; /* of the same moment as own */
+    bool roster_due;
+    wf_ms roster_sent_at;
+    uint32_t unknown;
     struct arena own_arena, merged_arena;
     struct summary own, merged;
     struct list waits;
@@ -118,14 +129,18 @@ static void touch(struct convergence *c)
     env_post(c->opt.env, &c->poke->post);
 }
 
-struct convergence_proxy *convergence_join(struct convergence *c, struct slice name)
+struct convergence_proxy *convergence_join(struct convergence *c, struct slice name,
+                                           uint64_t identity)
 {
     struct convergence_proxy *p = mem_new(sizeof(*p) + name.n + 1);
     char *text = (char *)(p + 1);
     if (name.n)
         memcpy(text, name.p, name.n);
     p->name = (struct slice){text, name.n};
+    p->identity = identity;
     pthread_mutex_lock(&c->lock);
+    roster_add(&c->roster, identity);
+    c->roster_changed = true;
     c->local.total++;
     summary_dist_add(&c->local.converged, 0, 1);
     summary_dist_add(&c->local.settled, 0, 1);
@@ -247,6 +262,8 @@ wf_ms convergence_update(struct convergence *c, struct convergence_proxy *p, wf_
 void convergence_leave(struct convergence *c, struct convergence_proxy *p)
 {
     pthread_mutex_lock(&c->lock);
+    roster_remove(&c->roster, p->identity);
+    c->roster_changed = true;
     c->local.total--;
     summary_dist_sub(&c->local.converged, p->converged, 1);
     summary_dist_sub(&c->local.settled, p->settled, 1);
@@ -266,15 +283,6 @@ reg_rev convergence_local_lowest(struct convergence *c)
 
 /* The sum. */
 
-static int cmp_rejection(const void *a, const void *b)
-{
-    const struct summary_rejection *x = a, *y = b;
-    int c = slice_cmp(x->type, y->type);
-    c = c ? c : slice_cmp(x->resource, y->resource);
-    c = c ? c : slice_cmp(x->version, y->version);
-    return c ? c : slice_cmp(x->message, y->message);
-}
-
 /* A copy of what this node's sessions have said. */
 static void copy_own(struct convergence *c)
 {
@@ -286,65 +294,89 @@ static void copy_own(struct convergence *c)
     MAP_EACH (&c->refusals, e)
         r[now.rejection_count++] = ((struct refusal *)e->value)->r;
     if (now.rejection_count) /* the map has no order */
-        qsort(r, now.rejection_count, sizeof(*r), cmp_rejection);
+        qsort(r, now.rejection_count, sizeof(*r), summary_cmp_rejection);
     now.rejections = r;
     c->own = summary_copy(&now, &c->own_arena);
+    if (c->roster_changed) {
+        roster_fini(&c->own_roster);
+        c->own_roster = roster_copy(&c->roster);
+        c->roster_due = true;
+    }
+    c->roster_changed = false;
     c->changed = false;
     pthread_mutex_unlock(&c->lock);
     mem_free(r);
     arena_fini(&old);
 }
 
-static void merge_dist(struct summary_dist *into, const struct summary_dist *d)
+/* How many of a silent node's proxies are with none of the others. What it has reported and not
+ * named may be anywhere. */
+static uint32_t nowhere_else(const struct peer *p, const struct roster *const *others, size_t n)
 {
-    for (size_t i = 0; i < d->n; i++)
-        summary_dist_add(into, d->p[i].revision, d->p[i].count);
+    uint32_t missing = roster_missing(&p->roster, others, n);
+    uint32_t named = (uint32_t)p->roster.n, total = p->summary.total;
+    uint32_t left = missing + (total > named ? total - named : 0);
+    return left < total ? left : total;
 }
 
-struct merge {
-    struct summary out;
-    struct summary_rejection *r;
-    size_t cap;
-};
-
-static void merge_rejections(struct merge *m, const struct summary *s)
+static void merge_silent(struct convergence *c, struct summary_sum *m)
 {
-    for (size_t i = 0; i < s->rejection_count; i++) {
-        size_t at = 0;
-        while (at < m->out.rejection_count && cmp_rejection(&m->r[at], &s->rejections[i]) != 0)
-            at++;
-        if (at < m->out.rejection_count)
-            m->r[at].proxies += s->rejections[i].proxies;
-        else if (at < m->cap)
-            m->r[m->out.rejection_count++] = s->rejections[i];
-        else
-            m->out.rejections_left_out++;
+    const struct roster *others[REG_NODES_MAX + 1] = {&c->own_roster};
+    size_t n = 1;
+    for (size_t i = 0; i < REG_NODES_MAX; i++)
+        if (c->peers[i].id && !c->peers[i].silent)
+            others[n++] = &c->peers[i].roster;
+    for (size_t i = 0; i < REG_NODES_MAX; i++) {
+        struct peer *p = &c->peers[i];
+        if (!p->silent)
+            continue;
+        uint32_t left = nowhere_else(p, others, n);
+        summary_sum_add(m, &p->summary, left);
+        c->unknown += left;
+        others[n++] = &p->roster; /* who was on two nodes that hang counts once */
     }
-    m->out.rejections_left_out += s->rejections_left_out;
-}
-
-static void merge_one(struct merge *m, const struct summary *s)
-{
-    m->out.total += s->total;
-    merge_dist(&m->out.converged, &s->converged);
-    merge_dist(&m->out.settled, &s->settled);
-    merge_rejections(m, s);
 }
 
 static void merge_all(struct convergence *c)
 {
-    struct summary_rejection r[SUMMARY_REJECTIONS_MAX];
-    struct merge m = {.r = r, .cap = ARRAY_LEN(r)};
-    merge_one(&m, &c->own);
+    struct summary_sum m = {0};
+    c->unknown = 0;
+    summary_sum_add(&m, &c->own, c->own.total);
     for (size_t i = 0; i < REG_NODES_MAX; i++)
-        if (c->peers[i].id)
-            merge_one(&m, &c->peers[i].summary);
-    m.out.rejections = r;
+        if (!c->peers[i].silent)
+            summary_sum_add(&m, &c->peers[i].summary, c->peers[i].summary.total);
+    merge_silent(c, &m);
     arena_fini(&c->merged_arena);
     c->merged_arena = (struct arena){0};
-    c->merged = summary_copy(&m.out, &c->merged_arena);
-    summary_dist_fini(&m.out.converged);
-    summary_dist_fini(&m.out.settled);
+    c->merged = summary_sum_end(&m, &c->merged_arena);
+}
+
+static size_t connected_peers(struct convergence *c, uint64_t ids[REG_NODES_MAX])
+{
+    return c->opt.port.peers ? c->opt.port.peers(c->opt.port.ctx, ids) : 0;
+}
+
+/* Whether any node fell silent or speaks again. */
+static bool notice_silence(struct convergence *c)
+{
+    uint64_t ids[REG_NODES_MAX];
+    size_t n = connected_peers(c, ids);
+    wf_ms now = now_of(c->opt.env);
+    bool changed = false;
+    for (size_t i = 0; i < REG_NODES_MAX; i++) {
+        struct peer *p = &c->peers[i];
+        bool silent = p->reported && now - p->heard >= CONVERGENCE_SILENT_MS;
+        for (size_t k = 0; k < n; k++)
+            silent = silent && ids[k] != p->id;
+        changed |= silent != p->silent;
+        p->silent = silent;
+    }
+    return changed;
+}
+
+uint32_t convergence_unknown(const struct convergence *c)
+{
+    return c->unknown;
 }
 
 const struct summary *convergence_summary(struct convergence *c)
@@ -354,17 +386,35 @@ const struct summary *convergence_summary(struct convergence *c)
 
 /* Waits. */
 
-static size_t count_silent(struct convergence *c)
+/* Ids of the connected nodes that have not reported; returns their number. */
+static size_t without_report(struct convergence *c, uint64_t ids[REG_NODES_MAX])
+{
+    size_t kept = 0, n = connected_peers(c, ids);
+    for (size_t i = 0; i < n; i++) {
+        bool reported = false;
+        for (size_t p = 0; p < REG_NODES_MAX; p++)
+            reported |= c->peers[p].reported && c->peers[p].id == ids[i];
+        if (!reported)
+            ids[kept++] = ids[i];
+    }
+    return kept;
+}
+
+static bool all_reported(struct convergence *c)
 {
     uint64_t ids[REG_NODES_MAX];
-    size_t silent = 0, n = c->opt.port.peers ? c->opt.port.peers(c->opt.port.ctx, ids) : 0;
-    for (size_t i = 0; i < n; i++) {
-        bool heard = false;
-        for (size_t p = 0; p < REG_NODES_MAX; p++)
-            heard |= c->peers[p].id == ids[i];
-        silent += !heard;
-    }
-    return silent;
+    return without_report(c, ids) == 0;
+}
+
+static void fill_silent(struct convergence *c, struct convergence_result *r)
+{
+    uint64_t ids[REG_NODES_MAX];
+    size_t n = without_report(c, ids);
+    for (size_t i = 0; i < n; i++)
+        r->silent[r->silent_count++] = ids[i];
+    for (size_t i = 0; i < REG_NODES_MAX && r->silent_count < REG_NODES_MAX; i++)
+        if (c->peers[i].silent)
+            r->silent[r->silent_count++] = c->peers[i].id;
 }
 
 static void fill_result(struct convergence *c, struct convergence_wait *w)
@@ -373,11 +423,12 @@ static void fill_result(struct convergence *c, struct convergence_wait *w)
         .revision = w->revision,
         .live = summary_dist_at_least(&c->merged.converged, w->revision),
         .total = c->merged.total,
-        .nodes_silent = (uint32_t)count_silent(c),
+        .unknown = c->unknown,
         .ms = -1,
         .rejections = c->merged.rejections,
         .rejection_count = c->merged.rejection_count,
     };
+    fill_silent(c, &w->result);
     pthread_mutex_lock(&c->lock);
     size_t i = moment_for(c, w->revision);
     if (i < c->moment_count && moment_at(c, i)->settled >= 0)
@@ -396,7 +447,7 @@ static bool is_changed(struct convergence *c)
 
 bool convergence_is_whole(struct convergence *c)
 {
-    return !is_changed(c) && count_silent(c) == 0;
+    return !is_changed(c) && all_reported(c);
 }
 
 static bool is_decided(struct convergence *c, const struct convergence_wait *w)
@@ -443,6 +494,8 @@ void convergence_wait(struct convergence *c, struct convergence_wait *w)
         env_defer(c->opt.env, &w->answer);
         return;
     }
+    if (notice_silence(c))
+        merge_all(c);
     list_push(&c->waits, &w->node);
     c->wait_count++;
     if (is_decided(c, w))
@@ -469,7 +522,7 @@ static void note_settled(struct convergence *c)
 {
     reg_rev lowest = summary_dist_lowest(&c->merged.settled);
     wf_ms now = now_of(c->opt.env);
-    if (!c->merged.total || count_silent(c))
+    if (!c->merged.total || !all_reported(c))
         return;
     pthread_mutex_lock(&c->lock);
     for (size_t i = c->moment_count; i-- > 0;) {
@@ -498,6 +551,7 @@ static void set_metrics(struct convergence *c)
 
 static void on_merged(struct convergence *c)
 {
+    notice_silence(c);
     merge_all(c);
     note_settled(c);
     set_metrics(c);
@@ -522,6 +576,39 @@ static void send_own(struct convergence *c, uint64_t to)
         c->opt.port.send(c->opt.port.ctx, to, buf_slice(&c->sent));
 }
 
+/* Names. */
+
+static void send_roster(struct convergence *c, uint64_t to)
+{
+    struct buf bytes = {0};
+    roster_encode(&c->own_roster, &bytes);
+    if (c->opt.port.send)
+        c->opt.port.send(c->opt.port.ctx, to, buf_slice(&bytes));
+    buf_fini(&bytes);
+}
+
+/* If there is a name more or less; of many that come one after the other once in a while. Names go
+ * after the summary that counts them: who is named here is not counted at the node that it left. */
+static void tell_roster(struct convergence *c)
+{
+    wf_ms now = now_of(c->opt.env), wait = c->roster_sent_at + CONVERGENCE_ROSTER_GAP_MS - now;
+    if (!c->roster_due)
+        return;
+    if (wait > 0) {
+        if (!c->roster_gap.armed)
+            env_timer_start(c->opt.env, &c->roster_gap, wait);
+        return;
+    }
+    c->roster_due = false;
+    c->roster_sent_at = now;
+    send_roster(c, 0);
+}
+
+static void on_roster_gap(struct env_timer *t)
+{
+    tell_roster(container_of(t, struct convergence, roster_gap));
+}
+
 /* Tells the others if anything is new. */
 static void flush(struct convergence *c)
 {
@@ -535,6 +622,7 @@ static void flush(struct convergence *c)
         send_own(c, 0);
         c->sent_at = now_of(c->opt.env);
     }
+    tell_roster(c);
     on_merged(c);
 }
 
@@ -567,15 +655,41 @@ static void on_poke(struct env_post *post)
     on_touched(c);
 }
 
-/* A message that was lost is made good by the next. */
+/* Other nodes. */
+
+static void peer_forget(struct peer *p)
+{
+    arena_fini(&p->arena);
+    roster_fini(&p->roster);
+    *p = (struct peer){0};
+}
+
+static bool forget_silent(struct convergence *c)
+{
+    wf_ms now = now_of(c->opt.env);
+    bool any = false;
+    for (size_t i = 0; i < REG_NODES_MAX; i++) {
+        struct peer *p = &c->peers[i];
+        if (!p->silent || now - p->heard < c->opt.forget_after)
+            continue;
+        LOG_WARN("convergence.forgotten", F_U64("node", p->id), F_U64("proxies", p->summary.total));
+        peer_forget(p);
+        any = true;
+    }
+    return any;
+}
+
+/* A message that was lost is made good by the next; and silence makes no event. */
 static void on_refresh(struct env_timer *t)
 {
     struct convergence *c = container_of(t, struct convergence, refresh);
     send_own(c, 0);
+    send_roster(c, 0);
+    bool changed = notice_silence(c), forgot = forget_silent(c);
+    if (changed || forgot)
+        on_merged(c);
     env_timer_start(c->opt.env, &c->refresh, CONVERGENCE_REFRESH_MS);
 }
-
-/* Other nodes. */
 
 static struct peer *peer_of(struct convergence *c, uint64_t id, bool *ret_new)
 {
@@ -590,36 +704,58 @@ static struct peer *peer_of(struct convergence *c, uint64_t id, bool *ret_new)
     return empty;
 }
 
+static bool take_summary(struct peer *p, struct slice bytes, struct err *err)
+{
+    struct arena arena = {0};
+    struct summary s;
+    if (!summary_decode(arena_dup(&arena, bytes), &arena, &s, err)) {
+        arena_fini(&arena);
+        return false;
+    }
+    arena_fini(&p->arena);
+    p->arena = arena;
+    p->summary = s;
+    p->reported = true;
+    return true;
+}
+
+static bool take_roster(struct peer *p, struct slice bytes, struct err *err)
+{
+    struct roster r;
+    if (!roster_decode(bytes, &r, err))
+        return false;
+    roster_fini(&p->roster);
+    p->roster = r;
+    return true;
+}
+
 void convergence_receive(struct convergence *c, uint64_t from, struct slice bytes)
 {
     bool is_new = false;
     struct err err;
-    struct arena arena = {0};
-    struct summary s;
     struct peer *p = from ? peer_of(c, from, &is_new) : NULL;
-    if (!p || !summary_decode(arena_dup(&arena, bytes), &arena, &s, &err)) {
-        if (p)
-            LOG_WARN("convergence.malformed", F_U64("node", from), F_ERR(&err));
-        arena_fini(&arena);
+    if (!p)
+        return;
+    if (!(roster_is(bytes) ? take_roster : take_summary)(p, bytes, &err)) {
+        LOG_WARN("convergence.malformed", F_U64("node", from), F_ERR(&err));
         return;
     }
-    arena_fini(&p->arena);
     p->id = from;
-    p->arena = arena;
-    p->summary = s;
-    if (is_new)
+    p->heard = now_of(c->opt.env);
+    if (is_new) {
         send_own(c, from);
-    on_merged(c);
+        send_roster(c, from);
+    }
+    if (notice_silence(c) || !roster_is(bytes) || c->unknown)
+        on_merged(c);
 }
 
 void convergence_peer_down(struct convergence *c, uint64_t id)
 {
     bool is_new = false;
     struct peer *p = id ? peer_of(c, id, &is_new) : NULL;
-    if (p && !is_new) {
-        arena_fini(&p->arena);
-        *p = (struct peer){0};
-    }
+    if (p && !is_new)
+        peer_forget(p);
     on_merged(c); /* also for one that never reported: nobody waits for its report any more */
 }
 
@@ -629,6 +765,7 @@ void convergence_set_port(struct convergence *c, const struct convergence_port *
 {
     c->opt.port = *port;
     send_own(c, 0);
+    send_roster(c, 0);
 }
 
 static void make_metrics(struct convergence *c)
@@ -664,6 +801,10 @@ struct convergence *convergence_new(const struct convergence_options *opt)
     list_init(&c->waits);
     c->gap.fn = on_gap;
     c->refresh.fn = on_refresh;
+    c->roster_gap.fn = on_roster_gap;
+    c->roster_sent_at = -CONVERGENCE_ROSTER_GAP_MS;
+    if (!c->opt.forget_after)
+        c->opt.forget_after = CONVERGENCE_FORGET_MS;
     c->change.fn = on_change_task;
     c->poke = MEM_NEW(struct poke);
     c->poke->post.fn = on_poke;
@@ -692,13 +833,16 @@ void convergence_free(struct convergence *c)
     cancel_waits(c);
     env_timer_stop(c->opt.env, &c->gap);
     env_timer_stop(c->opt.env, &c->refresh);
+    env_timer_stop(c->opt.env, &c->roster_gap);
     env_defer_cancel(&c->change);
     if (c->poked)
         c->poke->owner = NULL;
     else
         mem_free(c->poke);
     for (size_t i = 0; i < REG_NODES_MAX; i++)
-        arena_fini(&c->peers[i].arena);
+        peer_forget(&c->peers[i]);
+    roster_fini(&c->roster);
+    roster_fini(&c->own_roster);
     summary_dist_fini(&c->local.converged);
     summary_dist_fini(&c->local.settled);
     map_fini(&c->refusals);

@@ -10,7 +10,17 @@
  *
  * Nothing here is in the log: it belongs to connections. A node whose connection is lost is
  * forgotten; its proxies come back on other nodes.
- */
+ *
+ * A node that hangs keeps its connections, and its proxies notice only when their PINGs stay
+ * without answer. It is silent once the registry takes it for not connected (registry/node.h).
+ * Then each node counts of its last report
+ *
+ *   nothing         for a proxy that has come to a node that lives: it counts there
+ *   what it was     for one that is nowhere else: behind, for whatever came since. Which of the
+ *                   reported ones are left is not known: those that were least far
+ *
+ * and forgets the report when it heard nothing for CONVERGENCE_FORGET_MS: whoever has not come back
+ * by then is not connected, and is counted nowhere like every other that is not. */
 #ifndef WEFT_PILOT_CONVERGENCE_H
 #define WEFT_PILOT_CONVERGENCE_H
 
@@ -36,6 +46,7 @@ struct convergence_options {
      * convergence_summary. May be NULL. */
     void (*on_change)(void *ctx);
     void *ctx;
+    wf_ms forget_after; /* default CONVERGENCE_FORGET_MS */
 };
 
 struct convergence *convergence_new(const struct convergence_options *opt);
@@ -54,8 +65,10 @@ struct convergence_reject {
     size_t source_count;
 };
 
-/* A proxy connected; counts as at revision 0. name is copied. */
-struct convergence_proxy *convergence_join(struct convergence *c, struct slice name);
+/* A proxy connected; counts as at revision 0. name is copied. identity: the same wherever this
+ * proxy connects, and of no other (the hash of its node id). */
+struct convergence_proxy *convergence_join(struct convergence *c, struct slice name,
+                                           uint64_t identity);
 /* now: monotonic milliseconds. rejects: all that it rejects now (at most CONVERGENCE_PER_PROXY_MAX
  * are kept). Returns the time from the commit of the oldest revision that it has newly
  * acknowledged, in ms; -1 when there is none or its time is not known. */
@@ -69,7 +82,7 @@ void convergence_committed(struct convergence *c, reg_rev revision, wf_ms now);
 
 /* Messages from other nodes. */
 
-/* bytes that are no summary are dropped. */
+/* bytes that are neither summary nor roster are dropped. */
 void convergence_receive(struct convergence *c, uint64_t from, struct slice bytes);
 void convergence_peer_down(struct convergence *c, uint64_t peer);
 
@@ -87,9 +100,12 @@ void convergence_unlink(struct convergence_link *l);
 
 struct convergence_result {
     reg_rev revision;
-    uint32_t live, total;  /* proxies that have it, proxies connected */
-    uint32_t nodes_silent; /* connected nodes that have not reported yet */
-    wf_ms ms;              /* from the commit until the last had it; -1: not yet, or not known */
+    uint32_t live, total; /* proxies that have it, proxies connected */
+    uint32_t unknown;     /* of total: last seen on a silent node, and on no other since */
+    /* Ids of nodes that are connected and have not reported yet, or are silent. */
+    uint64_t silent[REG_NODES_MAX];
+    size_t silent_count;
+    wf_ms ms; /* from the commit until the last had it; -1: not yet, or not known */
     const struct summary_rejection *rejections; /* at the time; borrowed until fn returns */
     size_t rejection_count;
 };
@@ -119,6 +135,8 @@ void convergence_wait_cancel(struct convergence_wait *w);
 
 /* The sum over all nodes that are known, borrowed until the next turn. */
 const struct summary *convergence_summary(struct convergence *c);
+/* Of its total: last seen on a silent node, and on no other since. */
+uint32_t convergence_unknown(const struct convergence *c);
 /* Every connected node has reported, and nothing that a session said is missing in the sum. */
 bool convergence_is_whole(struct convergence *c);
 /* Lowest revision that every proxy has; UINT64_MAX: there is no proxy. Any thread: this node's. */

@@ -10,6 +10,7 @@
 #include <cmocka.h>
 
 #include "base/core/assert.h"
+#include "base/core/hash.h"
 #include "base/env/env_uv.h"
 #include "pilot/pilot_limits.h"
 
@@ -23,12 +24,13 @@ struct node {
     struct cluster *cluster;
     uint64_t id;
     struct convergence *c;
-    bool up;
+    bool up, hangs; /* hangs: connected, and neither speaks nor hears */
     int changes;
 };
 
 struct cluster {
     struct env *env;
+    wf_ms forget_after;
     struct node nodes[NODES];
 };
 
@@ -44,7 +46,7 @@ static void on_mail(struct env_task *t)
 {
     struct mail *m = container_of(t, struct mail, task);
     struct node *to = &m->cluster->nodes[m->to - 1], *from = &m->cluster->nodes[m->from - 1];
-    if (to->up && from->up)
+    if (to->up && from->up && !to->hangs && !from->hangs)
         convergence_receive(to->c, m->from, buf_slice(&m->bytes));
     buf_fini(&m->bytes);
     mem_free(m);
@@ -69,7 +71,7 @@ static size_t port_peers(void *ctx, uint64_t ids[REG_NODES_MAX])
     struct node *n = ctx;
     size_t count = 0;
     for (uint64_t id = 1; id <= NODES; id++)
-        if (id != n->id && n->cluster->nodes[id - 1].up)
+        if (id != n->id && n->cluster->nodes[id - 1].up && !n->cluster->nodes[id - 1].hangs)
             ids[count++] = id;
     return count;
 }
@@ -85,8 +87,11 @@ static void node_start(struct cluster *cl, size_t i)
     n->cluster = cl;
     n->id = i + 1;
     n->up = true;
-    n->c = convergence_new(&(struct convergence_options){
-        .env = cl->env, .port = {n, port_send, port_peers}, .on_change = on_change, .ctx = n});
+    n->c = convergence_new(&(struct convergence_options){.env = cl->env,
+                                                         .port = {n, port_send, port_peers},
+                                                         .on_change = on_change,
+                                                         .ctx = n,
+                                                         .forget_after = cl->forget_after});
 }
 
 static void node_stop(struct cluster *cl, size_t i)
@@ -102,16 +107,21 @@ static void node_stop(struct cluster *cl, size_t i)
             convergence_peer_down(cl->nodes[p].c, n->id);
 }
 
-static int setup(void **state)
+static int begin(struct cluster *cl)
 {
-    struct cluster *cl = MEM_NEW(struct cluster);
     struct err err;
     cl->env = env_uv_new(&err);
     wf_assert(cl->env);
     for (size_t i = 0; i < NODES; i++)
         node_start(cl, i);
-    *state = cl;
     return 0;
+}
+
+static int setup(void **state)
+{
+    struct cluster *cl = MEM_NEW(struct cluster);
+    *state = cl;
+    return begin(cl);
 }
 
 static int teardown(void **state)
@@ -158,6 +168,16 @@ static void wait_end(struct cluster *cl, struct waiter *w)
     assert_int_equal(w->calls, 1);
 }
 
+static struct convergence_proxy *join(struct cluster *cl, size_t node, const char *name)
+{
+    return convergence_join(cl->nodes[node].c, slice_of(name), hash_bytes(slice_of(name)));
+}
+
+static void leave(struct cluster *cl, size_t node, struct convergence_proxy *p)
+{
+    convergence_leave(cl->nodes[node].c, p);
+}
+
 static void update(struct cluster *cl, size_t node, struct convergence_proxy *p, reg_rev rev)
 {
     convergence_update(cl->nodes[node].c, p, 0, rev, rev, NULL, 0);
@@ -181,15 +201,15 @@ static void no_proxy(void **state)
     wait_end(cl, &w);
     assert_int_equal(w.wait.err.code, ERR_NONE);
     assert_int_equal(w.wait.result.total, 0);
-    assert_int_equal(w.wait.result.nodes_silent, 0);
+    assert_int_equal(w.wait.result.silent_count, 0);
 }
 
 static void all_nodes_count(void **state)
 {
     struct cluster *cl = *state;
-    struct convergence_proxy *a = convergence_join(cl->nodes[0].c, S("a"));
-    struct convergence_proxy *b = convergence_join(cl->nodes[1].c, S("b"));
-    struct convergence_proxy *c = convergence_join(cl->nodes[2].c, S("c"));
+    struct convergence_proxy *a = join(cl, 0, "a");
+    struct convergence_proxy *b = join(cl, 1, "b");
+    struct convergence_proxy *c = join(cl, 2, "c");
     struct waiter w, early;
     update(cl, 0, a, 6);
     update(cl, 1, b, 5);
@@ -214,8 +234,8 @@ static void all_nodes_count(void **state)
 static void deadline_tells_who_lacks_it(void **state)
 {
     struct cluster *cl = *state;
-    struct convergence_proxy *a = convergence_join(cl->nodes[0].c, S("a"));
-    struct convergence_proxy *b = convergence_join(cl->nodes[1].c, S("b"));
+    struct convergence_proxy *a = join(cl, 0, "a");
+    struct convergence_proxy *b = join(cl, 1, "b");
     struct waiter w;
     update(cl, 0, a, 7);
     know(cl, 2, 2);
@@ -232,8 +252,8 @@ static void deadline_tells_who_lacks_it(void **state)
 static void a_rejection_decides(void **state)
 {
     struct cluster *cl = *state;
-    struct convergence_proxy *a = convergence_join(cl->nodes[0].c, S("a"));
-    struct convergence_proxy *b = convergence_join(cl->nodes[1].c, S("b"));
+    struct convergence_proxy *a = join(cl, 0, "a");
+    struct convergence_proxy *b = join(cl, 1, "b");
     struct slice source = S("virtualservices.networking.istio.io/default/x");
     struct convergence_reject r = {.type = "rds",
                                    .resource = S("80"),
@@ -267,8 +287,8 @@ static void a_rejection_decides(void **state)
 static void a_lost_node_is_forgotten(void **state)
 {
     struct cluster *cl = *state;
-    struct convergence_proxy *a = convergence_join(cl->nodes[0].c, S("a"));
-    struct convergence_proxy *b = convergence_join(cl->nodes[1].c, S("b"));
+    struct convergence_proxy *a = join(cl, 0, "a");
+    struct convergence_proxy *b = join(cl, 1, "b");
     struct waiter w;
     update(cl, 0, a, 3);
     know(cl, 0, 2);
@@ -282,22 +302,147 @@ static void a_lost_node_is_forgotten(void **state)
 
     /* A node that comes is told everything, and nothing is decided before it has spoken. */
     node_start(cl, 1);
-    b = convergence_join(cl->nodes[1].c, S("b"));
+    b = join(cl, 1, "b");
     update(cl, 1, b, 3);
     wait_start(cl, 1, &w, 3, 10000);
     assert_int_equal(w.calls, 0);
     wait_end(cl, &w);
     assert_int_equal(w.wait.result.total, 2);
-    assert_int_equal(w.wait.result.nodes_silent, 0);
+    assert_int_equal(w.wait.result.silent_count, 0);
     convergence_leave(cl->nodes[0].c, a);
     convergence_leave(cl->nodes[1].c, b);
+}
+
+/* Until the node takes so many of the total for unknown. */
+static void unknown(struct cluster *cl, size_t node, uint32_t count, uint32_t total)
+{
+    while (convergence_unknown(cl->nodes[node].c) != count)
+        env_uv_turn(cl->env, 100);
+    assert_int_equal(convergence_summary(cl->nodes[node].c)->total, total);
+}
+
+static void a_proxy_that_moved_counts_where_it_is(void **state)
+{
+    struct cluster *cl = *state;
+    struct convergence_proxy *a = join(cl, 0, "a"), *b = join(cl, 1, "b"), *c = join(cl, 1, "c");
+    struct waiter w;
+    update(cl, 0, a, 5);
+    update(cl, 1, b, 5);
+    update(cl, 1, c, 5);
+    know(cl, 0, 3);
+    know(cl, 2, 3);
+    wait_start(cl, 2, &w, 5, 10000);
+    wait_end(cl, &w);
+    cl->nodes[1].hangs = true;
+    unknown(cl, 0, 2, 3);
+    unknown(cl, 2, 2, 3);
+    wait_start(cl, 2, &w, 5, 0); /* what it said before stays true */
+    wait_end(cl, &w);
+    assert_int_equal(w.wait.result.live, 3);
+
+    /* Wrong: live on all, while two run what is older. */
+    update(cl, 0, a, 6);
+    wait_start(cl, 0, &w, 6, 30);
+    wait_end(cl, &w);
+    assert_int_equal(w.wait.err.code, ERR_TIMEOUT);
+    assert_int_equal(w.wait.result.live, 1);
+    assert_int_equal(w.wait.result.total, 3);
+    assert_int_equal(w.wait.result.unknown, 2);
+    assert_int_equal(w.wait.result.silent_count, 1);
+    assert_int_equal(w.wait.result.silent[0], 2);
+
+    /* One comes, here, then the other, elsewhere. Wrong: 5 proxies, of which two are behind. */
+    struct convergence_proxy *b2 = join(cl, 0, "b");
+    unknown(cl, 0, 1, 3);
+    unknown(cl, 2, 1, 3);
+    struct convergence_proxy *c2 = join(cl, 2, "c");
+    unknown(cl, 0, 0, 3);
+    wait_start(cl, 0, &w, 6, 10000);
+    update(cl, 0, b2, 6);
+    update(cl, 2, c2, 6);
+    wait_end(cl, &w);
+    assert_int_equal(w.wait.err.code, ERR_NONE);
+    assert_int_equal(w.wait.result.live, 3);
+    assert_int_equal(w.wait.result.total, 3);
+    assert_int_equal(w.wait.result.silent[0], 2);
+
+    /* It wakes, and finds that they have left. */
+    cl->nodes[1].hangs = false;
+    leave(cl, 1, b);
+    leave(cl, 1, c);
+    struct convergence_proxy *d = join(cl, 1, "d");
+    know(cl, 0, 4);
+    know(cl, 1, 4);
+    leave(cl, 0, a);
+    leave(cl, 0, b2);
+    leave(cl, 2, c2);
+    leave(cl, 1, d);
+}
+
+/* Which two of three are left is not told by numbers: those that were least far. */
+static void who_is_left_was_least_far(void **state)
+{
+    struct cluster *cl = *state;
+    struct convergence_proxy *a = join(cl, 1, "a"), *b = join(cl, 1, "b"), *c = join(cl, 1, "c");
+    update(cl, 1, a, 9);
+    update(cl, 1, b, 7);
+    update(cl, 1, c, 8);
+    know(cl, 0, 3);
+    while (summary_dist_lowest(&convergence_summary(cl->nodes[0].c)->converged) != 7)
+        env_uv_turn(cl->env, 100);
+    cl->nodes[1].hangs = true;
+    unknown(cl, 0, 3, 3);
+    struct convergence_proxy *b2 = join(cl, 0, "b");
+    update(cl, 0, b2, 9);
+    unknown(cl, 0, 2, 3);
+    const struct summary *s = convergence_summary(cl->nodes[0].c);
+    /* Wrong: c has 9. */
+    assert_int_equal(summary_dist_at_least(&s->converged, 9), 1);
+    assert_int_equal(summary_dist_at_least(&s->converged, 8), 2);
+    assert_int_equal(summary_dist_at_least(&s->settled, 7), 3);
+    leave(cl, 0, b2);
+    leave(cl, 1, a);
+    leave(cl, 1, b);
+    leave(cl, 1, c);
+}
+
+static int setup_forgetful(void **state)
+{
+    struct cluster *cl = MEM_NEW(struct cluster);
+    cl->forget_after = 3000; /* some refreshes later than it is silent */
+    *state = cl;
+    return begin(cl);
+}
+
+static void what_a_silent_node_said_is_forgotten(void **state)
+{
+    struct cluster *cl = *state;
+    struct convergence_proxy *a = join(cl, 0, "a"), *b = join(cl, 1, "b");
+    struct waiter w;
+    know(cl, 0, 2);
+    cl->nodes[1].hangs = true;
+    update(cl, 0, a, 6);
+    wait_start(cl, 0, &w, 6, 20000);
+    unknown(cl, 0, 1, 2);
+    assert_int_equal(w.calls, 0); /* Wrong: live on 1/1, while b may run what is older */
+    wait_end(cl, &w);             /* Wrong: for ever */
+    assert_int_equal(w.wait.err.code, ERR_NONE);
+    assert_int_equal(w.wait.result.live, 1);
+    assert_int_equal(w.wait.result.total, 1);
+    assert_int_equal(w.wait.result.unknown, 0);
+    assert_int_equal(w.wait.result.silent_count, 0);
+
+    cl->nodes[1].hangs = false; /* with its proxy, that has noticed nothing */
+    know(cl, 0, 2);
+    leave(cl, 0, a);
+    leave(cl, 1, b);
 }
 
 static void times_from_the_commit(void **state)
 {
     struct cluster *cl = *state;
     struct convergence *c = cl->nodes[0].c;
-    struct convergence_proxy *a = convergence_join(c, S("a"));
+    struct convergence_proxy *a = join(cl, 0, "a");
     wf_ms now = (wf_ms)(env_now_ns(cl->env) / 1000000);
     struct waiter w;
     convergence_committed(c, 10, now);
@@ -326,7 +471,7 @@ static void garbage_is_dropped(void **state)
 static void cancelled(void **state)
 {
     struct cluster *cl = *state;
-    struct convergence_proxy *a = convergence_join(cl->nodes[0].c, S("a"));
+    struct convergence_proxy *a = join(cl, 0, "a");
     struct waiter w, gone;
     wait_start(cl, 0, &gone, 9, 10000);
     convergence_wait_cancel(&gone.wait);
@@ -413,6 +558,10 @@ int main(void)
         cmocka_unit_test_setup_teardown(deadline_tells_who_lacks_it, setup, teardown),
         cmocka_unit_test_setup_teardown(a_rejection_decides, setup, teardown),
         cmocka_unit_test_setup_teardown(a_lost_node_is_forgotten, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_proxy_that_moved_counts_where_it_is, setup, teardown),
+        cmocka_unit_test_setup_teardown(who_is_left_was_least_far, setup, teardown),
+        cmocka_unit_test_setup_teardown(what_a_silent_node_said_is_forgotten, setup_forgetful,
+                                        teardown),
         cmocka_unit_test_setup_teardown(times_from_the_commit, setup, teardown),
         cmocka_unit_test_setup_teardown(garbage_is_dropped, setup, teardown),
         cmocka_unit_test_setup_teardown(cancelled, setup, teardown),

@@ -4,7 +4,6 @@
 
 #include "base/core/assert.h"
 #include "base/core/reader.h"
-#include "pilot/pilot_limits.h"
 
 /* Distributions. */
 
@@ -207,4 +206,64 @@ struct summary summary_copy(const struct summary *s, struct arena *arena)
     bool ok = summary_decode(kept, arena, &out, &err);
     wf_assert(ok);
     return out;
+}
+
+/* Sums. */
+
+int summary_cmp_rejection(const void *a, const void *b)
+{
+    const struct summary_rejection *x = a, *y = b;
+    int c = slice_cmp(x->type, y->type);
+    c = c ? c : slice_cmp(x->resource, y->resource);
+    c = c ? c : slice_cmp(x->version, y->version);
+    return c ? c : slice_cmp(x->message, y->message);
+}
+
+static void sum_dist(struct summary_dist *into, const struct summary_dist *d, uint32_t count)
+{
+    for (size_t i = 0; i < d->n && count; i++) {
+        uint32_t n = d->p[i].count < count ? d->p[i].count : count;
+        summary_dist_add(into, d->p[i].revision, n);
+        count -= n;
+    }
+}
+
+static void sum_rejection(struct summary_sum *m, const struct summary_rejection *r,
+                          uint32_t proxies)
+{
+    size_t at = 0;
+    while (at < m->out.rejection_count && summary_cmp_rejection(&m->r[at], r) != 0)
+        at++;
+    if (at < m->out.rejection_count) {
+        m->r[at].proxies += proxies;
+    } else if (at < ARRAY_LEN(m->r)) {
+        m->r[m->out.rejection_count++] = *r;
+        m->r[at].proxies = proxies;
+    } else {
+        m->out.rejections_left_out++;
+    }
+}
+
+void summary_sum_add(struct summary_sum *m, const struct summary *s, uint32_t count)
+{
+    wf_assert(count <= s->total);
+    if (!count)
+        return;
+    m->out.total += count;
+    sum_dist(&m->out.converged, &s->converged, count);
+    sum_dist(&m->out.settled, &s->settled, count);
+    for (size_t i = 0; i < s->rejection_count; i++) {
+        uint32_t n = s->rejections[i].proxies;
+        sum_rejection(m, &s->rejections[i], n < count ? n : count);
+    }
+    m->out.rejections_left_out += s->rejections_left_out;
+}
+
+struct summary summary_sum_end(struct summary_sum *m, struct arena *arena)
+{
+    m->out.rejections = m->r;
+    struct summary s = summary_copy(&m->out, arena);
+    summary_dist_fini(&m->out.converged);
+    summary_dist_fini(&m->out.settled);
+    return s;
 }

@@ -9,6 +9,7 @@
 
 #include "base/core/err.h"
 #include "base/core/mem.h"
+#include "pilot/pilot_limits.h"
 #include "registry/store.h"
 
 /* How many at which revision: sorted, no bucket is empty. Zeroed is empty. */
@@ -54,6 +55,19 @@ void summary_encode(const struct summary *s, struct buf *out);
  * ERR_INVALID, bytes of no summary. */
 bool summary_decode(struct slice bytes, struct arena *arena, struct summary *ret_summary,
                     struct err *err);
+/* By what is refused: qsort. */
+int summary_cmp_rejection(const void *a, const void *b);
+
+/* A sum: zeroed, add, end. */
+struct summary_sum {
+    struct summary out;
+    struct summary_rejection r[SUMMARY_REJECTIONS_MAX];
+};
+/* s is borrowed until the end. count: only so many of its proxies, those that are least far
+ * (s->total: all). */
+void summary_sum_add(struct summary_sum *m, const struct summary *s, uint32_t count);
+struct summary summary_sum_end(struct summary_sum *m, struct arena *arena);
+
 /* A copy that borrows nothing, in the arena. */
 struct summary summary_copy(const struct summary *s, struct arena *arena);
 

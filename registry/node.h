@@ -95,7 +95,11 @@ enum reg_role { REG_FOLLOWER, REG_CANDIDATE, REG_LEADER, REG_UNAVAILABLE };
 
 struct reg_member_status {
     struct reg_member member;
-    bool self, connected;
+    bool self;
+    /* What we send reaches it, and something came from it within ten election time-outs
+     * (NODE_SILENT_ELECTIONS; each says something once in every one). A process that is stopped and
+     * not dead keeps its connections open: this is how it is told from one that lives. */
+    bool connected;
     reg_rev match_index; /* leader's view; 0 = unknown */
     wf_ms last_contact;  /* ms since the last message; -1 = never */
 };

@@ -154,6 +154,7 @@ struct reg_node {
     unsigned short seen_state;
     raft_term seen_term;
     wf_ms leaderless_since, majority_since;
+    wf_ms greeted; /* when the others were last told that this node lives */
     bool had_majority;
     uint64_t leader_changes;
     bool status_due, watch_due;

@@ -67,6 +67,30 @@ void node_watch_fini(struct reg_node *n)
 
 /* Who answers. */
 
+/* A connection alone is no sign of life: the kernel keeps that of a process that hangs. */
+static bool member_connected(const struct reg_node *n, uint64_t id)
+{
+    if (id == n->opt.id)
+        return true;
+    return n->io.peers && peers_connected(n->io.peers, id) &&
+           peers_last_contact(n->io.peers, id) < NODE_SILENT_ELECTIONS * n->opt.election_timeout;
+}
+
+/* Two followers have nothing to say to each other, and would look dead to each other. A pong of no
+ * round is read by nobody. */
+static void greet(struct reg_node *n)
+{
+    uint64_t no_round = 0;
+    wf_ms now = env_now(n->env);
+    if (now - n->greeted < n->opt.election_timeout)
+        return;
+    n->greeted = now;
+    for (size_t i = 0; i < n->opt.member_count; i++)
+        if (n->opt.members[i].id != n->opt.id)
+            raftio_send(&n->io, n->opt.members[i].id, FRAME_READ_PONG, n->raft.current_term,
+                        &(struct iovec){&no_round, sizeof(no_round)}, 1);
+}
+
 static const char *member_name(const struct reg_node *n, uint64_t id)
 {
     for (size_t i = 0; i < n->opt.member_count; i++)
@@ -92,7 +116,7 @@ void node_no_quorum(struct reg_node *n, struct err *err)
     struct names here = {0}, missing = {0};
     for (unsigned i = 0; i < n->raft.configuration.n; i++) {
         const struct raft_server *s = &n->raft.configuration.servers[i];
-        bool up = s->id == n->opt.id || (n->io.peers && peers_connected(n->io.peers, s->id));
+        bool up = member_connected(n, s->id);
         if (s->role == RAFT_VOTER)
             names_add(up ? &here : &missing, member_name(n, s->id));
     }
@@ -112,8 +136,7 @@ static bool majority_connected(const struct reg_node *n)
     unsigned up = 0;
     for (unsigned i = 0; i < n->raft.configuration.n; i++) {
         const struct raft_server *s = &n->raft.configuration.servers[i];
-        up += s->role == RAFT_VOTER &&
-              (s->id == n->opt.id || (n->io.peers && peers_connected(n->io.peers, s->id)));
+        up += s->role == RAFT_VOTER && member_connected(n, s->id);
     }
     return up > node_voters(n) / 2;
 }
@@ -167,7 +190,7 @@ static void status_members(const struct reg_node *n, struct reg_status *s)
         struct reg_member_status *m = &s->members[i];
         m->member = n->opt.members[i];
         m->self = m->member.id == n->opt.id;
-        m->connected = m->self || (n->io.peers && peers_connected(n->io.peers, m->member.id));
+        m->connected = member_connected(n, m->member.id);
         m->match_index = m->self ? n->raft.last_stored : match_of(n, m->member.id);
         m->last_contact = m->self       ? 0
                           : n->io.peers ? peers_last_contact(n->io.peers, m->member.id)
@@ -279,6 +302,7 @@ static void on_tick(struct env_timer *t)
     node_write_tick(n);
     node_read_tick(n);
     node_join_ask(n);
+    greet(n);
     n->status_due = true;
     node_turn(n);
 }

@@ -688,6 +688,70 @@ static void messages_reach_the_others_and_a_loss_is_told(void **state)
         pthread_mutex_destroy(&in[i].lock);
 }
 
+/* A node whose raft thread does nothing: its connections stay open, as of a stopped process. */
+struct freeze {
+    struct env_post post;
+    pthread_mutex_t lock;
+    pthread_cond_t cond;
+    bool frozen;
+};
+
+static void on_freeze(struct env_post *post)
+{
+    struct freeze *f = container_of(post, struct freeze, post);
+    pthread_mutex_lock(&f->lock);
+    while (f->frozen)
+        pthread_cond_wait(&f->cond, &f->lock);
+    pthread_mutex_unlock(&f->lock);
+}
+
+static void thaw(struct freeze *f)
+{
+    pthread_mutex_lock(&f->lock);
+    f->frozen = false;
+    pthread_cond_signal(&f->cond);
+    pthread_mutex_unlock(&f->lock);
+}
+
+static bool is_connected(struct cluster *c, size_t at, size_t member)
+{
+    struct reg_status s;
+    reg_node_status(c->node[at], &s);
+    return s.members[member].connected;
+}
+
+static bool all_see(struct cluster *c, size_t member, bool connected)
+{
+    for (size_t i = 0; i < c->n; i++)
+        if (i != member && is_connected(c, i, member) != connected)
+            return false;
+    return true;
+}
+
+static void a_node_that_hangs_is_not_connected(void **state)
+{
+    (void)state;
+    struct cluster c;
+    struct freeze f = {.post.fn = on_freeze,
+                       .lock = PTHREAD_MUTEX_INITIALIZER,
+                       .cond = PTHREAD_COND_INITIALIZER,
+                       .frozen = true};
+    cluster_init(&c, 4);
+    cluster_up(&c);
+    size_t hung = (wait_leader(&c) + 1) % 4;
+    for (size_t i = 0; i < 4; i++)
+        WAIT_FOR(all_see(&c, i, true));
+    env_post(c.node[hung]->env, &f.post);
+    WAIT_FOR(all_see(&c, hung, false)); /* Wrong: connected for ever, as its sockets are */
+    for (size_t i = 0; i < 4; i++)
+        for (size_t k = 0; k < 4; k++) /* Wrong: two followers that live take each other for dead */
+            if (i != hung && k != hung && !is_connected(&c, i, k))
+                fail_msg("node %zu takes node %zu for silent", i + 1, k + 1);
+    thaw(&f);
+    WAIT_FOR(all_see(&c, hung, true));
+    cluster_fini(&c);
+}
+
 struct watch_arg {
     struct reg_leader_watch *w;
 };
@@ -751,6 +815,7 @@ int main(void)
         cmocka_unit_test(a_node_that_dies_while_it_fetches_gets_it_again),
         cmocka_unit_test(a_wiped_node_is_no_voter_until_all_have_spoken),
         cmocka_unit_test(messages_reach_the_others_and_a_loss_is_told),
+        cmocka_unit_test(a_node_that_hangs_is_not_connected),
         cmocka_unit_test(a_watch_tells_of_new_leaders),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

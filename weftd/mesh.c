@@ -6,6 +6,7 @@
 
 struct wait {
     struct convergence_wait wait;
+    struct weftd *weftd;
     void (*fn)(void *arg, int status, struct slice json);
     void *arg;
 };
@@ -33,6 +34,24 @@ static json_t *rejections_json(const struct summary_rejection *list, size_t n)
     return a;
 }
 
+/* Names of the nodes that are not heard: not connected, as weft members and weft proxy-status say
+ * it, or connected and without a report yet. */
+static json_t *silent_json(const struct weftd *d, const struct convergence_result *r)
+{
+    struct reg_status st;
+    json_t *a = json_array();
+    reg_node_status(d->node, &st);
+    for (size_t i = 0; i < st.member_count; i++) {
+        const struct reg_member_status *m = &st.members[i];
+        bool silent = !m->self && !m->connected;
+        for (size_t k = 0; k < r->silent_count; k++)
+            silent |= r->silent[k] == m->member.id;
+        if (silent)
+            json_array_append_new(a, json_string(m->member.name));
+    }
+    return a;
+}
+
 static void on_wait(struct convergence_wait *cw)
 {
     struct wait *w = container_of(cw, struct wait, wait);
@@ -40,8 +59,9 @@ static void on_wait(struct convergence_wait *cw)
     struct buf out = {0};
     struct err err = {0};
     bool live = !cw->err.code && r->live == r->total;
-    json_t *o = json_pack("{s:I,s:i,s:i,s:I,s:o}", "revision", (json_int_t)r->revision, "live",
-                          (int)r->live, "total", (int)r->total, "ms", (json_int_t)r->ms, "rejected",
+    json_t *o = json_pack("{s:I,s:i,s:i,s:i,s:I,s:o,s:o}", "revision", (json_int_t)r->revision,
+                          "live", (int)r->live, "total", (int)r->total, "unknown", (int)r->unknown,
+                          "ms", (json_int_t)r->ms, "silent", silent_json(w->weftd, r), "rejected",
                           rejections_json(r->rejections, r->rejection_count));
     if (cw->err.code)
         json_object_set_new(o, "message", json_string(cw->err.msg));
@@ -58,8 +78,10 @@ static void *mesh_wait(void *ctx, reg_rev revision, wf_ms timeout,
 {
     struct weftd *d = ctx;
     struct wait *w = MEM_NEW(struct wait);
-    *w = (struct wait){
-        .wait = {.revision = revision, .timeout = timeout, .fn = on_wait}, .fn = fn, .arg = arg};
+    *w = (struct wait){.wait = {.revision = revision, .timeout = timeout, .fn = on_wait},
+                       .weftd = d,
+                       .fn = fn,
+                       .arg = arg};
     convergence_wait(d->convergence, &w->wait);
     return w;
 }
@@ -96,9 +118,10 @@ static void mesh_summary(void *ctx, struct buf *out)
     }
     reg_rev lowest = summary_dist_lowest(&s->converged);
     json_t *o = json_pack(
-        "{s:i,s:i,s:I,s:i,s:o}", "live", (int)summary_dist_at_least(&s->converged, head), "total",
-        (int)s->total, "revision", (json_int_t)(lowest < head ? lowest : head), "rejected",
-        (int)s->rejection_count, "rejections", rejections_json(s->rejections, s->rejection_count));
+        "{s:i,s:i,s:i,s:I,s:i,s:o}", "live", (int)summary_dist_at_least(&s->converged, head),
+        "total", (int)s->total, "unknown", (int)convergence_unknown(d->convergence), "revision",
+        (json_int_t)(lowest < head ? lowest : head), "rejected", (int)s->rejection_count,
+        "rejections", rejections_json(s->rejections, s->rejection_count));
     json_write(out, o, &err);
     json_decref(o);
 }

@@ -162,6 +162,8 @@ static void test_every_floor_answers(void **state)
     assert_int_equal(api(f, "GET", "/weft/v1/proxies/nobody/config", ""), 404);
     assert_int_equal(api(f, "GET", "/weft/v1/wait?revision=1&timeout=5s", ""), 200);
     assert_true(body_has(f, "\"total\":0"));
+    assert_true(body_has(f, "\"unknown\":0"));
+    assert_true(body_has(f, "\"silent\":[]"));
     assert_int_equal(metrics(f, "/metrics"), 200);
     static const char *const series[] = {"weft_raft_is_leader 1", "weft_raft_peers 1",
                                          "weft_proxies{", "weft_api_watches 0", "weft_store_"};
