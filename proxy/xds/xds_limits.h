@@ -12,7 +12,7 @@
 #define XDS_BACKOFF_MIN_MS 20
 #define XDS_BACKOFF_MAX_MS 5000
 #define XDS_STABLE_MS 1000 /* a stream that lasted so long makes the next loss a first one */
-#define XDS_WARM_MS 15000 /* for what a listener needs: Envoy's initial_fetch_timeout */
+#define XDS_WARM_MS 15000  /* for what a listener needs: Envoy's initial_fetch_timeout */
 /* A response with so many bytes of virtual hosts may be the first of several: weftd cuts at 1 MiB,
  * which delta xDS has no mark for. The next one, or this time, says that all are here. */
 #define XDS_PART_BYTES (1024 * 1024)
