@@ -99,8 +99,11 @@ static bool add_object(struct manifest *m, struct manifest_item item, struct err
         return fail_at(&item, S("kind"), err);
     item.name = json_str(item.object, "metadata.name");
     if (!item.name.n) {
-        err_set(err, ERR_INVALID, "%s: metadata.name is required", item.kind->kind);
-        return fail_at(&item, S("metadata"), err);
+        bool there = json_at(item.object, "metadata.name") != NULL;
+        err_set(err, ERR_INVALID, "%s: metadata.name %s", item.kind->kind,
+                there ? "must be a string: YAML takes no, on, 1 for others, unless they are quoted"
+                      : "is required");
+        return fail_at(&item, there ? S("metadata.name") : S("metadata"), err);
     }
     if (m->items.n == CLI_OBJECTS_MAX)
         return err_set(err, ERR_LIMIT, "more than %d objects in one call: make the change in parts",

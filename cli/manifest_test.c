@@ -59,6 +59,8 @@ static const struct {
      "did you mean \"VirtualService\"?"},
     {"apiVersion: v1\nkind: Service\nmetadata: {}\n",
      "f.yaml:3: Service: metadata.name is required"},
+    {"apiVersion: v1\nkind: Service\nmetadata: {name: no}\n",
+     "f.yaml:3: Service: metadata.name must be a string"},
     {"apiVersion: v1\nkind: Service\nmetadata: {name: UPPER}\n", "f.yaml:3: "},
     {VS("a") "---\n" VS("b") "---\n" VS("a"),
      "f.yaml:11: VirtualService a is in the set twice, first at f.yaml:3"},

@@ -363,7 +363,8 @@ static bool load_document(struct loader *l, docs_vec *docs)
     }
     *vec_push(docs) = (struct yaml_doc){v.json, v.node};
     return docs->n <= YAML_DOCS_MAX ||
-           refuse(l, ERR_LIMIT, v.node->line, "too many documents", (struct slice){0});
+           refuse(l, ERR_LIMIT, v.node->line, "more documents than one file may have: split it",
+                  (struct slice){0});
 }
 
 static bool load_stream(struct loader *l, docs_vec *docs)
@@ -389,6 +390,8 @@ static void free_docs(const struct yaml_doc *docs, size_t count)
 
 static bool parse(struct loader *l, struct slice text, struct yaml_stream *ret)
 {
+    if (slice_starts(text, S("\xEF\xBB\xBF"))) /* a byte order mark: editors of Windows leave one */
+        text = slice_skip(text, 3);
     yaml_parser_set_encoding(&l->parser, YAML_UTF8_ENCODING);
     yaml_parser_set_input_string(&l->parser, (const unsigned char *)(text.p ? text.p : ""), text.n);
     docs_vec docs = {0};

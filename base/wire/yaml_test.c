@@ -47,6 +47,7 @@ static void resolves_scalars_as_kubectl(void **state)
         {"a: &x {b: 1, c: 2}\nd: {<<: *x, c: 3}",
          "{\"a\":{\"b\":1,\"c\":2},\"d\":{\"b\":1,\"c\":3}}"},
         {"{\"a\": [1, \"x\"]}", "{\"a\":[1,\"x\"]}"},
+        {"\xEF\xBB\xBF---\na: 1", "{\"a\":1}"},
     };
     (void)state;
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
