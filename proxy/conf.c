@@ -1,6 +1,7 @@
 #include "proxy/conf.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/core/assert.h"
 
@@ -22,6 +23,13 @@ struct conf_part *conf_part_ref(struct conf_part *p)
     unsigned before = atomic_fetch_add_explicit(&p->refs, 1, memory_order_relaxed);
     wf_assert(before > 0);
     return p;
+}
+
+void conf_part_copy(struct conf_part *to, struct conf_part *from, size_t size)
+{
+    wf_assert(!to->shares && size >= sizeof(*to));
+    to->shares = conf_part_ref(from);
+    memcpy(to + 1, from + 1, size - sizeof(*to));
 }
 
 void conf_part_unref(struct conf_part *p)

@@ -362,6 +362,10 @@ struct conf *conf_ref(struct conf *c);
 void conf_unref(struct conf *c); /* NULL is fine */
 struct conf_part *conf_part_ref(struct conf_part *p);
 void conf_part_unref(struct conf_part *p); /* NULL is fine */
+/* Fills a struct, whose first member `to` is, with the values of another of its type, and lets it
+ * share that one's memory. size: of the struct. Workers may count references of `from` at the same
+ * time. */
+void conf_part_copy(struct conf_part *to, struct conf_part *from, size_t size);
 /* After `clusters` is complete: fills clusters_by_name. */
 void conf_index(struct conf *c);
 struct cluster *conf_cluster(const struct conf *c, struct slice name);

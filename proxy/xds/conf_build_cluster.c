@@ -385,10 +385,7 @@ struct cluster *conf_build_cluster(struct slice name, struct xds_stamp version, 
 struct cluster *conf_bind_cluster(struct cluster *spec, struct endpoint_set *endpoints)
 {
     struct cluster *c = cluster_new();
-    struct conf_part own = c->part;
-    *c = *spec;
-    c->part = own;
-    c->part.shares = conf_part_ref(&spec->part);
+    conf_part_copy(&c->part, &spec->part, sizeof(*c));
     c->endpoints = endpoints;
     if (endpoints)
         conf_part_ref(&endpoints->part);

@@ -344,10 +344,7 @@ bool conf_bind_listener(struct listener *spec,
         if (spec->chains[i].route_name.n && !find(ctx, spec->chains[i].route_name))
             return false;
     struct listener *l = listener_new();
-    struct conf_part own = l->part;
-    *l = *spec;
-    l->part = own;
-    l->part.shares = conf_part_ref(&spec->part);
+    conf_part_copy(&l->part, &spec->part, sizeof(*l));
     l->chains = ARENA_ARRAY(&l->part.arena, struct filter_chain, spec->chain_count + 1);
     for (size_t i = 0; i < spec->chain_count; i++) {
         l->chains[i] = spec->chains[i];
