@@ -353,7 +353,7 @@ static bool has_peer(struct cluster *c, size_t i)
 }
 
 /* Wrong: a data directory of another cluster of the same members joins, and the nodes differ for
- * ever: by a shorter history, by a longer one, and when both begin at the same time. */
+ * ever: a shorter history, or a longer one. */
 static void another_history_stays_out(void **state)
 {
     (void)state;

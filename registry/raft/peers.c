@@ -163,7 +163,7 @@ static void on_greeting(struct peer *p, const struct frame *f)
         out_fail(p, &err);
         return;
     }
-    p->genesis = h.genesis ? h.genesis : p->genesis;
+    p->genesis = h.genesis;
     env_timer_stop(p->peers->env, &p->retry);
     out_move(p, OUT_UP);
     p->backoff = PEER_BACKOFF_MIN_MS;
@@ -311,7 +311,7 @@ static void on_guest_frame(void *ctx, const struct frame *f)
         return;
     }
     struct peer *peer = find(p, from);
-    peer->genesis = h.genesis ? h.genesis : peer->genesis;
+    peer->genesis = h.genesis;
     admit_control(p, peer, s);
 }
 

@@ -27,6 +27,7 @@ struct side {
 struct fixture {
     struct env *env;
     struct side side[2];
+    uint64_t genesis[2]; /* that the sides begin with */
     struct peer_member members[2];
 };
 
@@ -97,6 +98,7 @@ static void open_side(struct fixture *f, size_t i)
                                                           .self = i + 1,
                                                           .cluster = CLUSTER,
                                                           .incarnation = 5,
+                                                          .genesis = f->genesis[i],
                                                           .members = f->members,
                                                           .member_count = 2,
                                                           .events = &events,
@@ -180,6 +182,26 @@ static void a_dead_peer_is_told_once_and_comes_back(void **state)
     assert_int_equal(f.side[0].gone, 1);
     open_side(&f, 1);
     TURN_UNTIL(&f, f.side[0].up == 2 && f.side[1].up == 1);
+    teardown(&f);
+}
+
+/* Wrong: who was let in before our first write, with a history of its own, stays. */
+static void another_history_is_cut_off(void **state)
+{
+    (void)state;
+    struct fixture f;
+    setup(&f);
+    f.genesis[1] = 2;
+    open_side(&f, 0);
+    open_side(&f, 1);
+    TURN_UNTIL(&f, f.side[0].up && f.side[1].up);
+    peers_set_genesis(f.side[0].peers, 2); /* the same: nothing happens */
+    assert_true(peers_connected(f.side[0].peers, 2));
+    peers_set_genesis(f.side[0].peers, 1);
+    TURN_UNTIL(&f, f.side[0].down && f.side[1].down);
+    for (int i = 0; i < 20; i++)
+        env_uv_turn(f.env, 20);
+    assert_int_equal(f.side[0].up + f.side[1].up, 2); /* nor does it come back */
     teardown(&f);
 }
 
@@ -374,6 +396,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(frames_arrive_in_order),
         cmocka_unit_test(a_dead_peer_is_told_once_and_comes_back),
+        cmocka_unit_test(another_history_is_cut_off),
         cmocka_unit_test(strangers_are_refused_with_a_reason),
         cmocka_unit_test(junk_ends_its_own_connection_only),
         cmocka_unit_test(silent_guests_have_a_limit_and_a_time),
