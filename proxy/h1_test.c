@@ -727,6 +727,13 @@ static void test_named_endpoint(void **state)
 
 /* Change. */
 
+static void swap(struct world *w, void (*tune)(struct parts *p))
+{
+    struct conf *next = world_conf(w, tune);
+    assert_true(worker_apply(w->worker, next, NULL));
+    conf_unref(next);
+}
+
 struct loader {
     struct client *c;
     int sent, answered;
@@ -877,13 +884,6 @@ static void tune_other_cluster(struct parts *p)
     p->route->clusters[0].cluster = p->cluster->name;
 }
 
-static void swap(struct world *w, void (*tune)(struct parts *p))
-{
-    struct conf *next = world_conf(w, tune);
-    assert_true(worker_apply(w->worker, next, NULL));
-    conf_unref(next);
-}
-
 /* Wrong: a request that was routed and waits, for a fault's delay or for its retry, finds its
  * cluster gone although the endpoints live. */
 static void test_cluster_goes_while_waiting(void **state)
@@ -935,6 +935,16 @@ static void test_cluster_comes_back_without_endpoints(void **state)
     swap(&w, tune_other_cluster);
     swap(&w, tune_warming);
     UNTIL(&w, client_has(delayed, "HTTP/1.1 200 "));
+    /* The same for one that was there already, and waits for its retry. */
+    swap(&w, tune_eds);
+    w.fakes[0].fail_first = 1;
+    int before = w.fakes[0].requests;
+    struct client *again = client_open(&w);
+    client_send(again, REQUEST("GET /ok") "\r\n");
+    UNTIL(&w, w.fakes[0].requests == before + 1);
+    swap(&w, tune_other_cluster);
+    swap(&w, tune_warming);
+    UNTIL(&w, client_has(again, "HTTP/1.1 200 "));
     world_end(&w);
 }
 
@@ -963,6 +973,14 @@ static void test_listener_returns(void **state)
     struct env_addr first = w.proxy;
     world_listen_addr(&w);
     assert_true(env_addr_equal(&first, &w.proxy));
+    /* One that listens no more cannot go on: it is bound anew. */
+    swap(&w, tune_renamed);
+    struct wlistener *old =
+        container_of(list_first(&w.worker->listeners_draining), struct wlistener, node);
+    UNTIL(&w, !old->socket);
+    swap(&w, tune_drain);
+    world_listen_addr(&w);
+    assert_int_equal(get(&w, "/ok"), 200);
     world_end(&w);
 }
 

@@ -488,30 +488,125 @@ static void break_pages(const char *path)
     close(fd);
 }
 
+/* fn, in a process of its own, must end it by a signal. */
+static void expect_end(void (*fn)(struct fixture *f), struct fixture *f)
+{
+    int status;
+    pid_t pid = fork();
+    if (pid == 0) {
+        signal(SIGBUS, SIG_DFL); /* cmocka would go on with the next test */
+        signal(SIGSEGV, SIG_DFL);
+        signal(SIGABRT, SIG_DFL);
+        fn(f);
+        _exit(0);
+    }
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    assert_true(WIFSIGNALED(status));
+}
+
+static void open_it(struct fixture *f)
+{
+    struct err err = {0};
+    reg_store_open(&(struct reg_store_options){.dir = f->dir, .map_bytes = 1 << 20, .verify = true},
+                   &err);
+}
+
 /* Wrong: damage that ends the process while it opens the file does so at every start. */
 static void test_end_while_opening_is_remembered(void **state)
 {
     struct fixture *f = *state;
-    struct err err = {0};
     char path[128];
-    int status;
     put(f, "a", "1");
     reg_store_close(f->store);
     f->store = NULL;
     snprintf(path, sizeof(path), "%s/data.mdb", f->dir);
     break_pages(path);
-    pid_t pid = fork();
-    if (pid == 0) {
-        signal(SIGBUS, SIG_DFL); /* cmocka would go on with the next test */
-        signal(SIGSEGV, SIG_DFL);
-        reg_store_open(
-            &(struct reg_store_options){.dir = f->dir, .map_bytes = 1 << 20, .verify = true}, &err);
-        _exit(0);
-    }
-    assert_int_equal(waitpid(pid, &status, 0), pid);
-    assert_true(WIFSIGNALED(status));
+    expect_end(open_it, f);
     expect_refused(f);
     begin_anew(f);
+}
+
+static bool any_change(void *ctx, const struct reg_event *e)
+{
+    (void)ctx, (void)e;
+    return true;
+}
+
+static void read_history(struct fixture *f)
+{
+    struct reg_txn t;
+    struct err err = {0};
+    open_store(f, 1000);
+    reg_txn_begin(f->store, &t, &err);
+    reg_changes(&t, 0, any_change, NULL);
+}
+
+/* Writes bytes where the history has the key of revision 1: its size, then 1 << 20. The opening does
+ * not look there. at: from there, or from the head of its page. */
+static void damage_history(const char *path, struct slice bytes, bool of_page, off_t at)
+{
+    enum { PAGE = 4096 };
+    static const char node[] = "\x08\x00\x00\x00\x10\x00\x00\x00\x00\x00";
+    char image[1 << 16];
+    size_t hits = 0;
+    int fd = open(path, O_RDWR);
+    ssize_t n = pread(fd, image, sizeof(image), 0);
+    for (ssize_t i = 0; i + 10 <= n; i++)
+        if (memcmp(image + i, node, 10) == 0)
+            hits += pwrite(fd, bytes.p, bytes.n, (of_page ? i / PAGE * PAGE : i) + at) > 0;
+    close(fd);
+    assert_true(hits > 0);
+}
+
+static void write_more(struct fixture *f)
+{
+    open_store(f, 1000);
+    put(f, "b", "2");
+}
+
+/* Wrong: damage that is met after the opening, by a reader or by the writer, ends the node at every
+ * start. */
+static void test_damage_that_is_met_later_is_remembered(void **state)
+{
+    struct fixture *f = *state;
+    char path[128];
+    snprintf(path, sizeof(path), "%s/data.mdb", f->dir);
+    put(f, "a", "1");
+    reg_store_close(f->store);
+    f->store = NULL;
+    damage_history(path, S("\x04"), false, 0);
+    expect_end(read_history, f);
+    expect_refused(f);
+    begin_anew(f);
+    put(f, "a", "1");
+    reg_store_close(f->store);
+    f->store = NULL;
+    damage_history(path, S("\0\0"), true, 10); /* the page says no more what it is */
+    expect_end(write_more, f);
+    expect_refused(f);
+    begin_anew(f);
+}
+
+/* Wrong: an opening that fails for another reason throws a good file away. */
+static void test_failed_opening_keeps_the_file(void **state)
+{
+    struct fixture *f = *state;
+    struct err err = {0};
+    char path[128], aside[128];
+    snprintf(path, sizeof(path), "%s/data.mdb", f->dir);
+    snprintf(aside, sizeof(aside), "%s/aside", f->dir);
+    put(f, "a", "1");
+    reg_store_close(f->store);
+    f->store = NULL;
+    assert_int_equal(rename(path, aside), 0);
+    assert_int_equal(mkdir(path, 0700), 0);
+    assert_null(reg_store_open(
+        &(struct reg_store_options){.dir = f->dir, .map_bytes = 1 << 20, .verify = true}, &err));
+    assert_int_equal(err.code, ERR_IO);
+    assert_int_equal(rmdir(path), 0);
+    assert_int_equal(rename(aside, path), 0);
+    open_store(f, 1000);
+    assert_string_equal(value_of(f, "a", NULL), "1");
 }
 
 static void on_notify(void *ctx, reg_rev revision)
@@ -592,6 +687,9 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_cut_file_is_found, setup, teardown),
         cmocka_unit_test_setup_teardown(test_short_image_is_filled, setup, teardown),
         cmocka_unit_test_setup_teardown(test_end_while_opening_is_remembered, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_damage_that_is_met_later_is_remembered, setup,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(test_failed_opening_keeps_the_file, setup, teardown),
         cmocka_unit_test_setup_teardown(test_notify_is_coalesced, setup, teardown),
         cmocka_unit_test_setup_teardown(test_property_model, setup, teardown),
     };

@@ -55,18 +55,27 @@ static bool is_namespace_deletion(const struct item *it)
     return it->verb == ITEM_DELETE && it->kind->id == KIND_NAMESPACE;
 }
 
+static bool deletes_a_namespace(const struct write *w)
+{
+    for (size_t i = 0; i < w->given; i++)
+        if (is_namespace_deletion(&w->items.p[i]))
+            return true;
+    return false;
+}
+
 static bool expand_batch(struct write *w, struct reg_txn *txn, struct err *err)
 {
     struct map given = {0};
     struct slice key;
-    bool any = false, ok = true;
+    bool ok = true;
+    if (!deletes_a_namespace(w))
+        return true;
     for (size_t i = 0; i < w->given; i++) {
         struct item *it = &w->items.p[i];
-        any = any || is_namespace_deletion(it);
         if (it->verb == ITEM_DELETE && kind_key(it->kind, it->ns, it->name, &w->arena, &key, NULL))
             map_put(&given, key, w);
     }
-    for (size_t i = 0; i < w->given && any && ok; i++) {
+    for (size_t i = 0; i < w->given && ok; i++) {
         struct slice ns = w->items.p[i].name;
         if (!is_namespace_deletion(&w->items.p[i]))
             continue;
