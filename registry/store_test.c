@@ -541,8 +541,8 @@ static void read_history(struct fixture *f)
     reg_changes(&t, 0, any_change, NULL);
 }
 
-/* Writes bytes where the history has the key of revision 1: its size, then 1 << 20. The opening does
- * not look there. at: from there, or from the head of its page. */
+/* Writes bytes where the history has the key of revision 1: its size, then 1 << 20. The opening
+ * does not look there. at: from there, or from the head of its page. */
 static void damage_history(const char *path, struct slice bytes, bool of_page, off_t at)
 {
     enum { PAGE = 4096 };

@@ -11,7 +11,7 @@
 
 #include "base/env/env_uv.h"
 #include "base/net/grpc_client.h"
-#include "base/net/http_client.h"
+#include "base/net/http_testing.h"
 #include "base/wire/json.h"
 #include "weftd/weftd.h"
 
@@ -20,10 +20,7 @@ struct fixture {
     char dir[64];
     struct weftd_options opt;
     struct weftd *d;
-    struct http_client *client;
-    bool answered;
-    int status;
-    struct buf body;
+    struct http_probe http;
 };
 
 static void parse_addr(struct env_addr *at, const char *text)
@@ -41,7 +38,7 @@ static int setup(void **state)
     f->d = MEM_NEW(struct weftd);
     strcpy(f->dir, "/tmp/weftd-test-XXXXXX");
     assert_non_null(mkdtemp(f->dir));
-    f->client = http_client_new(f->env, &(struct http_client_options){0});
+    http_probe_init(&f->http, f->env);
     f->opt = (struct weftd_options){.name = "n1",
                                     .node = {.dir = f->dir,
                                              .id = 1,
@@ -62,10 +59,9 @@ static int teardown(void **state)
 {
     struct fixture *f = *state;
     char command[128];
-    http_client_free(f->client);
+    http_probe_fini(&f->http);
     env_uv_free(f->env);
     mem_free(f->d);
-    buf_fini(&f->body);
     snprintf(command, sizeof(command), "rm -rf %s", f->dir);
     assert_int_equal(system(command), 0);
     mem_free(f);
@@ -81,48 +77,27 @@ static void start(struct fixture *f)
 
 /* Requests. */
 
-static void on_done(void *ctx, const struct http_response *r)
+static struct http_call_options request(const struct env_addr *at, const char *method,
+                                        const char *path, const char *body)
 {
-    struct fixture *f = ctx;
-    f->answered = true;
-    f->status = r->status;
-    buf_clear(&f->body);
-    buf_append(&f->body, r->body);
-    buf_append_byte(&f->body, 0);
+    return (struct http_call_options){.method = slice_of(method),
+                                      .addrs = at,
+                                      .path = slice_of(path),
+                                      .content_type = S("application/json"),
+                                      .body = slice_of(body)};
 }
 
-static void on_fail(void *ctx, const struct err *err)
+static void begin(struct fixture *f, const char *method, const char *path, const char *body)
 {
-    struct fixture *f = ctx;
-    (void)err;
-    f->answered = true;
-    f->status = 0;
-}
-
-static void begin(struct fixture *f, const struct env_addr *at, const char *method,
-                  const char *path, const char *body)
-{
-    f->answered = false;
-    http_call_start(f->client, &(struct http_call_options){.method = slice_of(method),
-                                                           .addrs = at,
-                                                           .addr_n = 1,
-                                                           .authority = S("weft"),
-                                                           .path = slice_of(path),
-                                                           .content_type = S("application/json"),
-                                                           .body = slice_of(body),
-                                                           .timeout = 10000,
-                                                           .on_done = on_done,
-                                                           .on_fail = on_fail,
-                                                           .ctx = f});
+    struct http_call_options o = request(apiserver_addr(f->d->api), method, path, body);
+    http_probe_begin(&f->http, &o);
 }
 
 static int call(struct fixture *f, const struct env_addr *at, const char *method, const char *path,
                 const char *body)
 {
-    begin(f, at, method, path, body);
-    while (!f->answered)
-        env_uv_turn(f->env, 1000);
-    return f->status;
+    struct http_call_options o = request(at, method, path, body);
+    return http_probe_call(&f->http, &o);
 }
 
 static int api(struct fixture *f, const char *method, const char *path, const char *body)
@@ -144,7 +119,7 @@ static void until_ready(struct fixture *f)
 
 static bool body_has(const struct fixture *f, const char *part)
 {
-    return strstr(f->body.p + f->body.at, part) != NULL;
+    return strstr(http_probe_text(&f->http), part) != NULL;
 }
 
 /* Cases. */
@@ -237,10 +212,10 @@ static void test_stops_while_busy(void **state)
     assert_true(grpc_stream_send_copy(
         stream, S("\x0a\x22\x0a\x20sidecar~127.1.0.1~a.default~x.yz"
                   "\x12\x33type.googleapis.com/envoy.config.cluster.v3.Cluster")));
-    begin(f, apiserver_addr(f->d->api), "GET", "/api/v1/namespaces?watch=1", "");
-    begin(f, apiserver_addr(f->d->api), "GET", "/weft/v1/wait?revision=999999&timeout=60s", "");
-    begin(f, apiserver_addr(f->d->api), "GET", "/weft/v1/proxies", "");
-    begin(f, apiserver_addr(f->d->api), "POST", "/api/v1/namespaces",
+    begin(f, "GET", "/api/v1/namespaces?watch=1", "");
+    begin(f, "GET", "/weft/v1/wait?revision=999999&timeout=60s", "");
+    begin(f, "GET", "/weft/v1/proxies", "");
+    begin(f, "POST", "/api/v1/namespaces",
           "{\"apiVersion\":\"v1\",\"kind\":\"Namespace\",\"metadata\":{\"name\":\"x\"}}");
     while (convergence_summary(f->d->convergence)->total == 0)
         env_uv_turn(f->env, 100);

@@ -14,7 +14,7 @@
 
 #include "base/env/env_uv.h"
 #include "base/net/grpc_server.h"
-#include "base/net/http_client.h"
+#include "base/net/http_testing.h"
 #include "base/wire/json.h"
 #include "proxy/app/proxy.h"
 #include "proxy/xds/xds_testing.h"
@@ -34,10 +34,7 @@ struct fixture {
     struct http_server *backend;
     unsigned served;
     unsigned port; /* of the proxy's listener */
-    struct http_client *client;
-    bool answered;
-    int status;
-    struct buf body;
+    struct http_probe http;
 };
 
 #define UNTIL(cond)                                                                                \
@@ -129,44 +126,12 @@ static void configure(struct fixture *f)
 
 /* Requests. */
 
-static void on_done(void *ctx, const struct http_response *r)
-{
-    struct fixture *f = ctx;
-    f->answered = true;
-    f->status = r->status;
-    buf_clear(&f->body);
-    buf_append(&f->body, r->body);
-    buf_append_byte(&f->body, 0);
-}
-
-static void on_fail(void *ctx, const struct err *err)
-{
-    struct fixture *f = ctx;
-    (void)err;
-    f->answered = true;
-    f->status = 0;
-}
-
-static void begin(struct fixture *f, const struct env_addr *at, const char *method,
-                  const char *path)
-{
-    f->answered = false;
-    http_call_start(f->client, &(struct http_call_options){.method = slice_of(method),
-                                                           .addrs = at,
-                                                           .addr_n = 1,
-                                                           .authority = S("svc"),
-                                                           .path = slice_of(path),
-                                                           .timeout = 10000,
-                                                           .on_done = on_done,
-                                                           .on_fail = on_fail,
-                                                           .ctx = f});
-}
-
 static int call(struct fixture *f, const struct env_addr *at, const char *method, const char *path)
 {
-    begin(f, at, method, path);
-    UNTIL(f->answered);
-    return f->status;
+    return http_probe_call(&f->http, &(struct http_call_options){.method = slice_of(method),
+                                                                 .addrs = at,
+                                                                 .authority = S("svc"),
+                                                                 .path = slice_of(path)});
 }
 
 static int admin(struct fixture *f, const char *method, const char *path)
@@ -186,7 +151,7 @@ static int through(struct fixture *f)
 
 static const char *text(const struct fixture *f)
 {
-    return f->body.p + f->body.at;
+    return http_probe_text(&f->http);
 }
 
 static void has(struct fixture *f, const char *part)
@@ -236,7 +201,7 @@ static int setup(void **state)
     assert_true(grpc_server_listen(f->srv, &any, &err));
     f->backend = http_server_new(f->env, &(struct http_server_options){0}, on_backend, f);
     assert_true(http_server_listen(f->backend, &any, NULL, &err));
-    f->client = http_client_new(f->env, &(struct http_client_options){0});
+    http_probe_init(&f->http, f->env);
     f->opt = (struct proxy_options){.type = S("sidecar"),
                                     .name = S("a-v1"),
                                     .ns = S("default"),
@@ -261,14 +226,13 @@ static int teardown(void **state)
     char command[128];
     if (f->started)
         stop(f);
-    http_client_free(f->client);
+    http_probe_fini(&f->http);
     grpc_server_free(f->srv);
     http_server_free(f->backend);
     env_uv_free(f->env);
     mem_free(f->proxy);
     vec_fini(&f->requests);
     arena_fini(&f->arena);
-    buf_fini(&f->body);
     snprintf(command, sizeof(command), "rm -rf %s", f->dir);
     assert_int_equal(system(command), 0);
     mem_free(f);
@@ -512,11 +476,14 @@ static void test_stops_while_busy(void **state)
     for (int i = 0; i < 3; i++) {
         struct res r = {"c1", "x", body_endpoints(a, "c1", (unsigned)(1000 + i))};
         assert_true(grpc_stream_send_copy(f->stream, response(a, XDS_EDS, "x", &r, 1, NULL)));
-        begin(f, http_server_addr(f->proxy->admin, 0), "GET", "/clusters");
+        http_probe_begin(&f->http,
+                         &(struct http_call_options){.method = S("GET"),
+                                                     .addrs = http_server_addr(f->proxy->admin, 0),
+                                                     .path = S("/clusters")});
     }
     UNTIL(f->proxy->applying);
     stop(f);
-    UNTIL(f->answered);
+    UNTIL(f->http.answered);
 }
 
 static void test_admin_is_for_this_machine(void **state)

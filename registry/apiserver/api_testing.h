@@ -15,7 +15,7 @@
 #include <string.h>
 
 #include "base/env/env_uv.h"
-#include "base/net/http_client.h"
+#include "base/net/http_testing.h"
 #include "base/wire/json.h"
 #include "registry/apiserver/apiserver.h"
 
@@ -24,59 +24,25 @@ struct fixture {
     struct env *env;
     struct reg_node *node;
     struct apiserver *api;
-    struct http_client *client;
-    bool answered;
-    int status;
-    struct buf body, warnings;
+    struct http_probe http;
 };
 
 /* One request. */
 
-static inline void on_done(void *ctx, const struct http_response *r)
-{
-    struct fixture *f = ctx;
-    f->answered = true;
-    f->status = r->status;
-    buf_clear(&f->body);
-    buf_append(&f->body, r->body);
-    buf_append_byte(&f->body, 0);
-    buf_clear(&f->warnings);
-    for (uint32_t i = 0; i < r->headers->n; i++)
-        if (slice_eq(r->headers->p[i].name, S("warning")))
-            buf_printf(&f->warnings, "%.*s\n", SLICE(r->headers->p[i].value));
-    buf_append_byte(&f->warnings, 0);
-}
-
-static inline void on_fail(void *ctx, const struct err *err)
-{
-    (void)ctx;
-    fail_msg("%s", err->msg);
-}
-
 static inline int call(struct fixture *f, const char *method, const char *path, const char *type,
                        const char *body)
 {
-    f->answered = false;
-    http_call_start(f->client, &(struct http_call_options){.method = slice_of(method),
-                                                           .addrs = apiserver_addr(f->api),
-                                                           .addr_n = 1,
-                                                           .authority = S("weft"),
-                                                           .path = slice_of(path),
-                                                           .content_type = slice_of(type),
-                                                           .body = slice_of(body),
-                                                           .timeout = 10000,
-                                                           .response_bytes_max = 64u << 20,
-                                                           .on_done = on_done,
-                                                           .on_fail = on_fail,
-                                                           .ctx = f});
-    while (!f->answered)
-        env_uv_turn(f->env, 1000);
-    return f->status;
+    return http_probe_call(&f->http, &(struct http_call_options){.method = slice_of(method),
+                                                                 .addrs = apiserver_addr(f->api),
+                                                                 .path = slice_of(path),
+                                                                 .content_type = slice_of(type),
+                                                                 .body = slice_of(body),
+                                                                 .response_bytes_max = 64u << 20});
 }
 
 static inline const char *text(const struct fixture *f)
 {
-    return f->body.p + f->body.at;
+    return http_probe_text(&f->http);
 }
 
 #define JSON "application/json"
@@ -128,7 +94,7 @@ static inline struct fixture *fixture_new(size_t members)
     f->api = apiserver_new(&api, &err);
     if (!f->api)
         fail_msg("%s", err.msg);
-    f->client = http_client_new(f->env, &(struct http_client_options){0});
+    http_probe_init(&f->http, f->env);
     return f;
 }
 
@@ -148,12 +114,10 @@ static inline int teardown(void **state)
 {
     struct fixture *f = *state;
     char command[128];
-    http_client_free(f->client);
+    http_probe_fini(&f->http);
     apiserver_free(f->api);
     reg_node_stop(f->node);
     env_uv_free(f->env);
-    buf_fini(&f->body);
-    buf_fini(&f->warnings);
     snprintf(command, sizeof(command), "rm -rf %s", f->dir);
     assert_int_equal(system(command), 0);
     mem_free(f);
@@ -191,16 +155,17 @@ static inline void watch_head(void *ctx, const struct http_response *r)
 
 static inline struct http_call *watch(struct fixture *f, struct watcher *w, const char *path)
 {
-    return http_call_start(f->client, &(struct http_call_options){.method = S("GET"),
-                                                                  .addrs = apiserver_addr(f->api),
-                                                                  .addr_n = 1,
-                                                                  .authority = S("weft"),
-                                                                  .path = slice_of(path),
-                                                                  .on_head = watch_head,
-                                                                  .on_data = watch_data,
-                                                                  .on_end = watch_end,
-                                                                  .on_fail = watch_fail,
-                                                                  .ctx = w});
+    return http_call_start(f->http.client,
+                           &(struct http_call_options){.method = S("GET"),
+                                                       .addrs = apiserver_addr(f->api),
+                                                       .addr_n = 1,
+                                                       .authority = S("weft"),
+                                                       .path = slice_of(path),
+                                                       .on_head = watch_head,
+                                                       .on_data = watch_data,
+                                                       .on_end = watch_end,
+                                                       .on_fail = watch_fail,
+                                                       .ctx = w});
 }
 
 static inline size_t lines(const struct watcher *w)

@@ -74,8 +74,8 @@ static void test_warnings_travel_back(void **state)
            "\"spec\":{\"hosts\":[\"a\"],\"htp\":[],\"http\":[{\"route\":[{\"destination\":{"
            "\"host\":\"gone\"}}]}]}}",
            NULL);
-    assert_non_null(strstr(f->warnings.p, "htp"));
-    assert_non_null(strstr(f->warnings.p, "WFT0101"));
+    assert_non_null(strstr(f->http.warnings.p, "htp"));
+    assert_non_null(strstr(f->http.warnings.p, "WFT0101"));
 }
 
 static void test_dry_run_changes_nothing(void **state)
@@ -322,6 +322,12 @@ static void never(void *ctx, const struct http_response *r)
     fail_msg("an answer for who has left");
 }
 
+static void never_fails(void *ctx, const struct err *err)
+{
+    (void)ctx;
+    fail_msg("%s", err->msg);
+}
+
 /* Wrong: a client that leaves between two entries takes the server with it. */
 static void test_client_leaves_a_large_deletion(void **state)
 {
@@ -330,16 +336,16 @@ static void test_client_leaves_a_large_deletion(void **state)
     fill_namespace(f, "default", COUNT);
     reg_rev before = revision_of(f);
     struct http_call *c =
-        http_call_start(f->client, &(struct http_call_options){.method = S("DELETE"),
-                                                               .addrs = apiserver_addr(f->api),
-                                                               .addr_n = 1,
-                                                               .authority = S("weft"),
-                                                               .path = S("/api/v1/services"),
-                                                               .timeout = 10000,
-                                                               .response_bytes_max = 1 << 20,
-                                                               .on_done = never,
-                                                               .on_fail = on_fail,
-                                                               .ctx = f});
+        http_call_start(f->http.client, &(struct http_call_options){.method = S("DELETE"),
+                                                                    .addrs = apiserver_addr(f->api),
+                                                                    .addr_n = 1,
+                                                                    .authority = S("weft"),
+                                                                    .path = S("/api/v1/services"),
+                                                                    .timeout = 10000,
+                                                                    .response_bytes_max = 1 << 20,
+                                                                    .on_done = never,
+                                                                    .on_fail = never_fails,
+                                                                    .ctx = f});
     while (revision_of(f) == before)
         env_uv_turn(f->env, 1);
     http_call_cancel(c);

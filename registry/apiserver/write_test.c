@@ -30,17 +30,17 @@ static struct http_call *begin(struct fixture *f, struct outcome *o, const char 
                                const char *path, const char *type, const char *body)
 {
     struct http_call *call_ =
-        http_call_start(f->client, &(struct http_call_options){.method = slice_of(method),
-                                                               .addrs = apiserver_addr(f->api),
-                                                               .addr_n = 1,
-                                                               .authority = S("weft"),
-                                                               .path = slice_of(path),
-                                                               .content_type = slice_of(type),
-                                                               .body = slice_of(body),
-                                                               .timeout = 10000,
-                                                               .on_done = count_answer,
-                                                               .on_fail = count_failure,
-                                                               .ctx = o});
+        http_call_start(f->http.client, &(struct http_call_options){.method = slice_of(method),
+                                                                    .addrs = apiserver_addr(f->api),
+                                                                    .addr_n = 1,
+                                                                    .authority = S("weft"),
+                                                                    .path = slice_of(path),
+                                                                    .content_type = slice_of(type),
+                                                                    .body = slice_of(body),
+                                                                    .timeout = 10000,
+                                                                    .on_done = count_answer,
+                                                                    .on_fail = count_failure,
+                                                                    .ctx = o});
     size_t before = f->api->write_count;
     while (f->api->write_count == before)
         env_uv_turn(f->env, 1000);
