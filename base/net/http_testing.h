@@ -1,4 +1,5 @@
-/* A client for tests that turn the loop themselves: one call at a time, its answer kept. Tests only.
+/* A client for tests that turn the loop themselves: one call at a time, its answer kept. Tests
+ * only.
  *
  *   http_probe_init(&f->http, f->env);
  *   assert_int_equal(http_probe_call(&f->http, &(struct http_call_options){
