@@ -116,13 +116,13 @@ static int setup_history(void **state, uint64_t history)
     struct err err = {0};
     strcpy(f->dir, "/tmp/weft-compiler-XXXXXX");
     assert_non_null(mkdtemp(f->dir));
-    f->store = reg_store_open(&(struct reg_store_options){.dir = f->dir,
-                                                          .map_bytes = 1 << 20,
-                                                          .history_revisions = history},
-                              &err);
-    assert_non_null(f->store);
     f->env = env_uv_new(&err);
     assert_non_null(f->env);
+    f->store = reg_store_open(
+        &(struct reg_store_options){
+            .env = f->env, .dir = f->dir, .map_bytes = 1 << 20, .history_revisions = history},
+        &err);
+    assert_non_null(f->store);
     *state = f;
     return 0;
 }
@@ -153,9 +153,9 @@ static int teardown(void **state)
     struct fixture *f = *state;
     struct err err = {0};
     stop(f);
-    env_uv_free(f->env);
     reg_store_close(f->store);
-    reg_store_discard(f->dir, &err);
+    reg_store_discard(f->env, f->dir, &err);
+    env_uv_free(f->env);
     rmdir(f->dir);
     mem_free(f);
     return 0;

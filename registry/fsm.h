@@ -13,6 +13,7 @@
 #include "registry/command.h"
 
 struct reg_store_options {
+    struct env *env;    /* whose files hold the marks */
     const char *dir;    /* made if absent; holds data.mdb */
     uint64_t map_bytes; /* to begin with; grows by itself when half of what is left is used */
     uint64_t history_revisions; /* window of changes that are kept */
@@ -22,7 +23,7 @@ struct reg_store_options {
 /* ERR_CORRUPT: the caller restores a checkpoint (reg_store_restore) or starts from an empty store
  * and replays the log; reg_store_discard makes it empty. */
 struct reg_store *reg_store_open(const struct reg_store_options *opt, struct err *err);
-bool reg_store_discard(const char *dir, struct err *err);
+bool reg_store_discard(struct env *env, const char *dir, struct err *err);
 /* Marks the store clean and syncs it. */
 void reg_store_close(struct reg_store *store);
 

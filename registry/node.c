@@ -1,13 +1,9 @@
 #include "registry/node.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/file.h>
-#include <unistd.h>
 
 #include "base/core/assert.h"
 #include "base/core/hash.h"
@@ -362,14 +358,11 @@ static bool lock_dir(struct reg_node *n, struct err *err)
 {
     char path[PATH_BYTES];
     snprintf(path, sizeof(path), "%s/lock", n->dir);
-    n->lock_fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-    if (n->lock_fd < 0)
-        return err_errno(err, errno, "open %s", path);
-    if (flock(n->lock_fd, LOCK_EX | LOCK_NB) == 0)
-        return true;
-    if (errno == EWOULDBLOCK)
+    struct err e = {0};
+    n->dir_lock = env_lock_take(n->env, path, &e);
+    if (!n->dir_lock && e.code == ERR_UNAVAILABLE)
         return err_set(err, ERR_UNAVAILABLE, "%s is in use by another process", n->dir);
-    return err_errno(err, errno, "lock %s", path);
+    return n->dir_lock || err_set(err, e.code, "%s", e.msg);
 }
 
 /* LMDB is a cache of checkpoint and log: what is damaged is made anew from them. */
@@ -377,7 +370,8 @@ static bool store_open(struct reg_node *n, struct err *err)
 {
     char path[PATH_BYTES];
     snprintf(path, sizeof(path), "%s/store", n->dir);
-    struct reg_store_options opt = {.dir = path,
+    struct reg_store_options opt = {.env = n->env,
+                                    .dir = path,
                                     .map_bytes = n->opt.store_bytes,
                                     .history_revisions = n->opt.history_revisions,
                                     .verify = true};
@@ -385,7 +379,7 @@ static bool store_open(struct reg_node *n, struct err *err)
     n->store = reg_store_open(&opt, &e);
     if (!n->store && e.code == ERR_CORRUPT) {
         LOG_WARN("registry.store.rebuild", F_CSTR("dir", path), F_ERR(&e));
-        n->store = reg_store_discard(path, err) ? reg_store_open(&opt, err) : NULL;
+        n->store = reg_store_discard(n->env, path, err) ? reg_store_open(&opt, err) : NULL;
         return n->store != NULL;
     }
     if (!n->store)
@@ -512,11 +506,9 @@ static void on_stop_timer(struct env_timer *t)
     stop_advance(container_of(t, struct reg_node, stop_timer));
 }
 
-/* On the raft thread, or on an env that the caller turns. */
-bool node_open(struct reg_node *n, struct env *env, struct err *err)
+static bool node_begin(struct reg_node *n, struct env *env, struct err *err)
 {
     n->env = env;
-    n->lock_fd = -1;
     n->turn.fn = on_turn;
     n->stop_timer.fn = on_stop_timer;
     node_write_init(n);
@@ -551,12 +543,11 @@ static void node_shut(struct reg_node *n)
     raftio_fini(&n->io);
     reg_store_close(n->store);
     n->store = NULL;
-    if (n->lock_fd >= 0)
-        close(n->lock_fd);
-    n->lock_fd = -1;
+    env_lock_release(n->dir_lock);
+    n->dir_lock = NULL;
 }
 
-static void node_free(struct reg_node *n)
+void node_free(struct reg_node *n)
 {
     node_watch_fini(n);
     node_channel_fini(n);
@@ -564,6 +555,14 @@ static void node_free(struct reg_node *n)
     pthread_cond_destroy(&n->changed);
     mem_free(n->dir);
     mem_free(n);
+}
+
+bool node_open(struct reg_node *n, struct env *env, struct err *err)
+{
+    if (node_begin(n, env, err))
+        return true;
+    node_shut(n);
+    return false;
 }
 
 static void say(struct reg_node *n, bool *flag)
@@ -585,12 +584,11 @@ static void hear(struct reg_node *n, const bool *flag)
 static void thread_start(void *ctx, struct env *env)
 {
     struct reg_node *n = ctx;
-    if (!node_open(n, env, &n->start_err))
-        node_shut(n);
+    node_open(n, env, &n->start_err);
     say(n, &n->started);
 }
 
-struct reg_node *reg_node_start(const struct reg_node_options *opt, struct err *err)
+struct reg_node *node_new(const struct reg_node_options *opt, struct err *err)
 {
     struct reg_node_options o = *opt;
     options_default(&o);
@@ -605,6 +603,14 @@ struct reg_node *reg_node_start(const struct reg_node_options *opt, struct err *
     pthread_mutex_init(&n->lock, NULL);
     pthread_cond_init(&n->changed, NULL);
     list_init(&n->watches);
+    return n;
+}
+
+struct reg_node *reg_node_start(const struct reg_node_options *opt, struct err *err)
+{
+    struct reg_node *n = node_new(opt, err);
+    if (!n)
+        return NULL;
     n->thread = env_thread_start("raft", thread_start, n, err);
     if (!n->thread) {
         node_free(n);
@@ -684,11 +690,16 @@ static void on_stop(struct env_post *post)
     stop_advance(n);
 }
 
-static void stop(struct reg_node *n, bool abrupt)
+void node_stop_begin(struct reg_node *n, bool abrupt)
 {
     n->abrupt = abrupt;
     n->stop_post.fn = on_stop;
     env_post(n->env, &n->stop_post);
+}
+
+static void stop(struct reg_node *n, bool abrupt)
+{
+    node_stop_begin(n, abrupt);
     hear(n, &n->stopped);
     env_thread_join(n->thread);
     node_free(n);

@@ -111,7 +111,7 @@ enum node_stop { NODE_RUNS, NODE_TRANSFERS, NODE_DRAINS, NODE_CLOSES, NODE_STOPP
 struct reg_node {
     struct reg_node_options opt;
     char *dir;
-    int lock_fd;
+    struct env_lock *dir_lock;
     struct env_thread *thread; /* NULL: runs on an env of the caller (simulation) */
     struct env *env;
     struct err start_err;
@@ -179,8 +179,13 @@ struct reg_node {
     bool started, stopped;
 };
 
-/* node.c */
+/* node.c: reg_node_start and reg_node_stop in steps, for those who turn the node's env themselves.
+ * NULL and err: the options do not fit together. */
+struct reg_node *node_new(const struct reg_node_options *opt, struct err *err);
 bool node_open(struct reg_node *n, struct env *env, struct err *err);
+/* n->stopped says when it is done; then node_free. After a node_open that failed: node_free. */
+void node_stop_begin(struct reg_node *n, bool abrupt);
+void node_free(struct reg_node *n);
 /* Stops as a killed process would look to the others: no transfer, connections cut. For tests. */
 void reg_node_kill(struct reg_node *node);
 /* Wakes the end-of-turn work: commit, answers, new entries. */

@@ -1,7 +1,6 @@
 #include "registry/store.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -10,6 +9,7 @@
 #include <unistd.h>
 
 #include "base/core/assert.h"
+#include "base/env/env.h"
 #include "registry/store_internal.h"
 
 /* Records. */
@@ -56,52 +56,36 @@ struct store_record store_record_read(const struct reg_store *s, struct slice ke
 
 /* The file and its marks. */
 
+#define MARK_BYTES_MAX 128
+
 static void store_path(const struct reg_store *s, const char *name, char *dst, size_t n)
 {
     int len = snprintf(dst, n, "%s/%s", s->dir, name);
     wf_assert(len > 0 && (size_t)len < n);
 }
 
-static void boot_id(char dst[64])
-{
-    memset(dst, 0, 64);
-    int fd = open("/proc/sys/kernel/random/boot_id", O_RDONLY | O_CLOEXEC);
-    if (fd < 0)
-        return;
-    ssize_t n = read(fd, dst, 36);
-    if (n != 36)
-        memset(dst, 0, 64);
-    close(fd);
-}
-
 /* "open <boot id>" while a process has the store, "clean" after a proper close; set aside while it
- * is being opened. */
+ * is being opened. In the directory for good before the file changes: an old mark that came back
+ * with a power cut would vouch for a file that is torn. */
 static bool mark_write(const struct reg_store *s, bool clean, struct err *err)
 {
-    char path[4096], tmp[4096], text[80], boot[64];
+    char path[4096], text[80], boot[ENV_BOOT_ID_BYTES];
     store_path(s, "mark", path, sizeof(path));
-    store_path(s, "mark.new", tmp, sizeof(tmp));
-    boot_id(boot);
-    int n = snprintf(text, sizeof(text), clean ? "clean\n" : "open %s\n", boot);
-    int fd = open(tmp, O_CREAT | O_TRUNC | O_WRONLY | O_CLOEXEC, 0600);
-    if (fd < 0)
-        return err_errno(err, errno, "store %s: mark", s->dir);
-    bool ok = write(fd, text, (size_t)n) == n && fdatasync(fd) == 0;
-    close(fd);
-    if (!ok || rename(tmp, path) != 0)
-        return err_errno(err, errno, "store %s: mark", s->dir);
-    return true;
+    env_boot_id(s->opt.env, boot);
+    snprintf(text, sizeof(text), clean ? "clean\n" : "open %s\n", boot);
+    return env_file_store(s->opt.env, path, slice_of(text), err) || err_wrap(err, "store's mark");
 }
 
 static bool mark_rename(const struct reg_store *s, const char *from, const char *to,
                         struct err *err)
 {
     char old[4096], new[4096];
+    struct err e = {0};
     store_path(s, from, old, sizeof(old));
     store_path(s, to, new, sizeof(new));
-    if (rename(old, new) != 0 && errno != ENOENT)
-        return err_errno(err, errno, "store %s: mark", s->dir);
-    return true;
+    if (!env_file_rename(s->opt.env, old, new, &e))
+        return e.code == ERR_NOT_FOUND || err_set(err, e.code, "store's mark: %s", e.msg);
+    return env_dir_sync(s->opt.env, s->dir, err);
 }
 
 /* Damage may end the process while it opens and verifies the file. Without a mark meanwhile, the
@@ -118,31 +102,37 @@ static void mark_put_back(const struct reg_store *s)
     mark_rename(s, "mark.opening", "mark", &err);
 }
 
+/* Is it there? What cannot be read counts as there. */
+static bool mark_read(const struct reg_store *s, const char *name, struct buf *text)
+{
+    char path[4096];
+    struct err err = {0};
+    store_path(s, name, path, sizeof(path));
+    return env_file_load(s->opt.env, path, MARK_BYTES_MAX, text, &err) || err.code != ERR_NOT_FOUND;
+}
+
 static bool mark_trusted(const struct reg_store *s)
 {
-    char path[4096], text[80] = {0}, boot[64];
-    store_path(s, "doubt", path, sizeof(path));
-    if (access(path, F_OK) == 0)
-        return false;
-    store_path(s, "mark", path, sizeof(path));
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0)
-        return false;
-    ssize_t n = read(fd, text, sizeof(text) - 1);
-    close(fd);
-    boot_id(boot);
-    if (n > 0 && strncmp(text, "clean", 5) == 0)
-        return true;
-    return n > 41 && boot[0] && strncmp(text, "open ", 5) == 0 && strncmp(text + 5, boot, 36) == 0;
+    struct buf doubt = {0}, mark = {0};
+    char open[80], boot[ENV_BOOT_ID_BYTES];
+    bool doubted = mark_read(s, "doubt", &doubt);
+    mark_read(s, "mark", &mark);
+    env_boot_id(s->opt.env, boot);
+    snprintf(open, sizeof(open), "open %s\n", boot);
+    struct slice text = buf_slice(&mark);
+    bool trusted = slice_eq(text, S("clean\n")) || (boot[0] && slice_eq(text, slice_of(open)));
+    buf_fini(&doubt);
+    buf_fini(&mark);
+    return trusted && !doubted;
 }
 
 void store_doubt(const struct reg_store *s, const char *what)
 {
     char path[4096];
+    struct err err = {0};
     store_path(s, "doubt", path, sizeof(path));
-    int fd = open(path, O_CREAT | O_WRONLY | O_CLOEXEC, 0600);
-    if (fd >= 0)
-        close(fd);
+    env_file_store(s->opt.env, path, S("doubt\n"),
+                   &err); /* the process ends, whatever becomes of it */
     wf_die("store %s: %s; start again: it is rebuilt from checkpoint and log", s->dir, what);
 }
 
@@ -164,15 +154,16 @@ void store_die(const struct reg_store *s, const char *what, int rc)
     wf_die("store %s: %s: %s%s: this node stops", s->dir, what, mdb_strerror(rc), room);
 }
 
-bool reg_store_discard(const char *dir, struct err *err)
+bool reg_store_discard(struct env *env, const char *dir, struct err *err)
 {
     static const char *const names[] = {"data.mdb", "data.mdb-lock", "mark", "mark.opening",
                                         "doubt"};
     char path[4096];
     for (size_t i = 0; i < ARRAY_LEN(names); i++) {
+        struct err e = {0};
         snprintf(path, sizeof(path), "%s/%s", dir, names[i]);
-        if (unlink(path) != 0 && errno != ENOENT)
-            return err_errno(err, errno, "store: remove %s", path);
+        if (!env_file_remove(env, path, &e) && e.code != ERR_NOT_FOUND)
+            return err_set(err, e.code, "store: %s", e.msg);
     }
     return true;
 }
@@ -371,11 +362,7 @@ struct reg_store *reg_store_open(const struct reg_store_options *opt, struct err
         err_set(err, ERR_INVALID, "store: directory name is too long");
         goto fail;
     }
-    if (mkdir(s->dir, 0700) != 0 && errno != EEXIST) {
-        err_errno(err, errno, "store: make %s", s->dir);
-        goto fail;
-    }
-    if (!file_trusted(s, err) || !mark_set_aside(s, err))
+    if (!env_dir_make(s->opt.env, s->dir, err) || !file_trusted(s, err) || !mark_set_aside(s, err))
         goto fail;
     if (store_map_open(s, STORE_FOUND, err) && (!opt->verify || verify_all(s, err)) &&
         store_clients_load(s, err) && mark_write(s, false, err))

@@ -20,6 +20,7 @@
 
 struct fixture {
     char dir[64];
+    struct env *env;
     struct reg_store *store;
     reg_rev index;
     uint64_t sequence;
@@ -29,10 +30,12 @@ struct fixture {
 static void open_store(struct fixture *f, uint64_t history)
 {
     struct err err = {0};
-    f->store = reg_store_open(
-        &(struct reg_store_options){
-            .dir = f->dir, .map_bytes = 1 << 20, .history_revisions = history, .verify = true},
-        &err);
+    f->store = reg_store_open(&(struct reg_store_options){.env = f->env,
+                                                          .dir = f->dir,
+                                                          .map_bytes = 1 << 20,
+                                                          .history_revisions = history,
+                                                          .verify = true},
+                              &err);
     if (!f->store)
         fail_msg("%s", err.msg);
 }
@@ -41,6 +44,9 @@ static int setup(void **state)
 {
     struct fixture *f = MEM_NEW(struct fixture);
     strcpy(f->dir, "/tmp/weft-store-XXXXXX");
+    struct err err = {0};
+    f->env = env_uv_new(&err);
+    assert_non_null(f->env);
     assert_non_null(mkdtemp(f->dir));
     open_store(f, 1000);
     *state = f;
@@ -53,10 +59,11 @@ static int teardown(void **state)
     struct err err = {0};
     char path[128];
     reg_store_close(f->store);
-    reg_store_discard(f->dir, &err);
+    reg_store_discard(f->env, f->dir, &err);
     snprintf(path, sizeof(path), "%s/ckpt", f->dir);
     unlink(path);
     rmdir(f->dir);
+    env_uv_free(f->env);
     mem_free(f);
     return 0;
 }
@@ -355,7 +362,9 @@ static void expect_refused(struct fixture *f)
 {
     struct err err = {0};
     assert_null(reg_store_open(
-        &(struct reg_store_options){.dir = f->dir, .map_bytes = 1 << 20, .verify = true}, &err));
+        &(struct reg_store_options){
+            .env = f->env, .dir = f->dir, .map_bytes = 1 << 20, .verify = true},
+        &err));
     assert_int_equal(err.code, ERR_CORRUPT);
 }
 
@@ -372,7 +381,7 @@ static void mark_clean(const struct fixture *f)
 static void begin_anew(struct fixture *f)
 {
     struct err err = {0};
-    assert_true(reg_store_discard(f->dir, &err));
+    assert_true(reg_store_discard(f->env, f->dir, &err));
     open_store(f, 1000);
     f->index = 0;
 }
@@ -507,8 +516,10 @@ static void expect_end(void (*fn)(struct fixture *f), struct fixture *f)
 static void open_it(struct fixture *f)
 {
     struct err err = {0};
-    reg_store_open(&(struct reg_store_options){.dir = f->dir, .map_bytes = 1 << 20, .verify = true},
-                   &err);
+    reg_store_open(
+        &(struct reg_store_options){
+            .env = f->env, .dir = f->dir, .map_bytes = 1 << 20, .verify = true},
+        &err);
 }
 
 /* Wrong: damage that ends the process while it opens the file does so at every start. */
@@ -601,7 +612,9 @@ static void test_failed_opening_keeps_the_file(void **state)
     assert_int_equal(rename(path, aside), 0);
     assert_int_equal(mkdir(path, 0700), 0);
     assert_null(reg_store_open(
-        &(struct reg_store_options){.dir = f->dir, .map_bytes = 1 << 20, .verify = true}, &err));
+        &(struct reg_store_options){
+            .env = f->env, .dir = f->dir, .map_bytes = 1 << 20, .verify = true},
+        &err));
     assert_int_equal(err.code, ERR_IO);
     assert_int_equal(rmdir(path), 0);
     assert_int_equal(rename(aside, path), 0);

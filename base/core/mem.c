@@ -8,33 +8,12 @@
 #include "base/core/assert.h"
 #include "base/core/core_limits.h"
 
-void *mem_new(size_t n)
-{
-    void *p = calloc(1, n ? n : 1);
-    if (!p)
-        wf_die("out of memory for %zu bytes", n);
-    return p;
-}
-
 void *mem_array(size_t count, size_t size)
 {
     size_t n;
     if (__builtin_mul_overflow(count, size, &n))
         wf_die("out of memory for %zu times %zu bytes", count, size);
     return mem_new(n);
-}
-
-void *mem_resize(void *p, size_t n)
-{
-    p = realloc(p, n ? n : 1);
-    if (!p)
-        wf_die("out of memory for %zu bytes", n);
-    return p;
-}
-
-void mem_free(void *p)
-{
-    free(p);
 }
 
 struct slice slice_dup(struct slice s)
@@ -107,7 +86,7 @@ static bool add_block(struct arena *a, size_t n)
     size_t size = block_size(a, n);
     if (!size)
         return false;
-    struct arena_block *b = malloc(size);
+    struct arena_block *b = mem_try(size);
     if (!b)
         return false;
     *b = (struct arena_block){.next = a->head, .size = size};
@@ -191,7 +170,7 @@ static void free_blocks(struct arena_block *b)
 {
     while (b) {
         struct arena_block *next = b->next;
-        free(b);
+        mem_free(b);
         b = next;
     }
 }

@@ -16,6 +16,8 @@
 
 /* Zeroed; never NULL: running out of memory for our own structures ends the process. */
 void *mem_new(size_t n);
+/* Not zeroed; NULL when there is none. */
+void *mem_try(size_t n);
 void *mem_array(size_t count, size_t size);
 void *mem_resize(void *p, size_t n);
 void mem_free(void *p);

@@ -112,6 +112,11 @@ void env_random(struct env *env, void *p, size_t n)
     env->ops->random(env, p, n);
 }
 
+void env_boot_id(struct env *env, char dst[ENV_BOOT_ID_BYTES])
+{
+    env->ops->boot_id(env, dst);
+}
+
 void env_post(struct env *target, struct env_post *p)
 {
     target->ops->post(target, p);
@@ -288,4 +293,15 @@ bool env_dir_list(struct env *env, const char *path, void (*fn)(void *ctx, const
                   void *ctx, struct err *err)
 {
     return env->ops->dir_list(env, path, fn, ctx, err);
+}
+
+struct env_lock *env_lock_take(struct env *env, const char *path, struct err *err)
+{
+    return env->ops->lock_take(env, path, err);
+}
+
+void env_lock_release(struct env_lock *l)
+{
+    if (l)
+        ops_of(l)->lock_release(l);
 }

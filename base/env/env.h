@@ -38,6 +38,10 @@ uint64_t env_now_ns(struct env *env);
 /* Wall clock, ms since 1970. For people and certificates, never for decisions of a core. */
 int64_t env_wall_ms(struct env *env);
 void env_random(struct env *env, void *p, size_t n);
+/* Names this start of the machine; "" where none is known. Other after a power cut: what was not
+ * synced before may be gone. NUL-terminated in dst. From any thread. */
+#define ENV_BOOT_ID_BYTES 64
+void env_boot_id(struct env *env, char dst[ENV_BOOT_ID_BYTES]);
 /* Uniform in [0, below), below > 0. Fast and not for secrets. */
 uint64_t env_random_below(struct env *env, uint64_t below);
 
@@ -215,7 +219,7 @@ struct env_file_write {
 };
 void env_file_write_sync(struct env_file *f, struct env_file_write *w);
 
-/* Whole small files. Load appends to ret_bytes; a file above bytes_max is ERR_LIMIT. Store is
+/* Whole small files; from any thread, as all below. Load appends to ret_bytes; a file above bytes_max is ERR_LIMIT. Store is
  * atomic: temporary file, sync, rename, directory sync. */
 bool env_file_load(struct env *env, const char *path, size_t bytes_max, struct buf *ret_bytes,
                    struct err *err);
@@ -227,6 +231,12 @@ bool env_dir_sync(struct env *env, const char *path, struct err *err);
 /* Calls fn with each entry's name, sorted, without "." and "..". */
 bool env_dir_list(struct env *env, const char *path, void (*fn)(void *ctx, const char *name),
                   void *ctx, struct err *err);
+
+/* Holds `path` (made if absent) against other processes, until it is released or the process ends,
+ * however it ends. NULL and err: ERR_UNAVAILABLE when another has it. */
+struct env_lock;
+struct env_lock *env_lock_take(struct env *env, const char *path, struct err *err);
+void env_lock_release(struct env_lock *l); /* NULL is fine */
 
 /* Work aside. */
 

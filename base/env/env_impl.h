@@ -5,7 +5,7 @@
  *   env_impl_init(&my->base, &my_ops);
  *   each turn:  my->base.now = …; deliver I/O; env_impl_run_timers(); env_impl_run_deferred();
  *
- * Listeners and files of an implementation begin with their struct env pointer (struct env_handle),
+ * Listeners, files and locks of an implementation begin with their struct env pointer (struct env_handle),
  * by which env.c finds the operations; streams with struct env_stream_handle.
  */
 #ifndef WEFT_BASE_ENV_ENV_IMPL_H
@@ -35,6 +35,7 @@ struct env_ops {
     uint64_t (*now_ns)(struct env *env);
     int64_t (*wall_ms)(struct env *env);
     void (*random)(struct env *env, void *p, size_t n);
+    void (*boot_id)(struct env *env, char *dst);
     void (*post)(struct env *env, struct env_post *p);
     void (*work)(struct env *env, struct env_work *w);
 
@@ -65,6 +66,8 @@ struct env_ops {
     bool (*dir_sync)(struct env *env, const char *path, struct err *err);
     bool (*dir_list)(struct env *env, const char *path, void (*fn)(void *ctx, const char *name),
                      void *ctx, struct err *err);
+    struct env_lock *(*lock_take)(struct env *env, const char *path, struct err *err);
+    void (*lock_release)(struct env_lock *l);
 };
 
 struct env {
@@ -75,7 +78,7 @@ struct env {
     uint64_t prng; /* state of env_random_below; a simulation may set it */
 };
 
-/* First member of every struct env_listener and env_file. */
+/* First member of every struct env_listener, env_file and env_lock. */
 struct env_handle {
     struct env *env;
 };

@@ -81,4 +81,9 @@ bool uv_dir_sync(struct env *env, const char *path, struct err *err);
 bool uv_dir_list(struct env *env, const char *path, void (*fn)(void *ctx, const char *name),
                  void *ctx, struct err *err);
 
+/* env_uv_lock.c: what belongs to the machine */
+void uv_env_boot_id(struct env *env, char *dst);
+struct env_lock *uv_lock_take(struct env *env, const char *path, struct err *err);
+void uv_lock_release(struct env_lock *l);
+
 #endif

@@ -203,6 +203,7 @@ static const struct env_ops ops = {
     .now_ns = uv_env_now_ns,
     .wall_ms = uv_env_wall_ms,
     .random = uv_env_random,
+    .boot_id = uv_env_boot_id,
     .post = uv_env_post,
     .work = uv_env_work,
     .connect = uv_stream_connect,
@@ -223,6 +224,8 @@ static const struct env_ops ops = {
     .dir_make = uv_dir_make,
     .dir_sync = uv_dir_sync,
     .dir_list = uv_dir_list,
+    .lock_take = uv_lock_take,
+    .lock_release = uv_lock_release,
 };
 
 static void init_lists(struct uv_env *env)
