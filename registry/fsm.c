@@ -282,6 +282,7 @@ static void batch_open(struct reg_store *s)
         return;
     must(s, mdb_txn_begin(s->env, NULL, 0, &s->batch), "begin");
     s->batch_changed = false;
+    s->batch_bytes = 0;
 }
 
 void reg_fsm_apply(struct reg_store *s, reg_rev index, uint64_t term, struct slice entry,
@@ -294,7 +295,10 @@ void reg_fsm_apply(struct reg_store *s, reg_rev index, uint64_t term, struct sli
     struct reg_entry_head head;
     struct arena arena = {0};
     uint32_t sub = 0;
+    if (s->batch && s->batch_bytes >= STORE_BATCH_BYTES_MAX)
+        reg_fsm_commit(s, s->meta.applied_index, s->meta.applied_term);
     batch_open(s);
+    s->batch_bytes += entry.n;
     if (!reg_entry_open(&r, &head, &err))
         wf_die("entry %llu: %s", (unsigned long long)index, err.msg);
     for (uint32_t i = 0; i < head.count; i++) {
@@ -311,24 +315,21 @@ void reg_fsm_apply(struct reg_store *s, reg_rev index, uint64_t term, struct sli
     arena_fini(&arena);
 }
 
-/* Address space only: the file grows with its use. Readers must be out while it is remapped, so it
- * is tried early (half full) and waited for only when it is nearly full. */
+/* Readers must be out while the map moves, so it is tried early and waited for only when the next
+ * batch might not fit. */
 static void map_grow_when_needed(struct reg_store *s)
 {
-    MDB_envinfo info;
-    mdb_env_info(s->env, &info);
-    uint64_t used = store_used_bytes(s);
-    if (used * 2 < info.me_mapsize)
+    uint64_t left = s->opt.map_bytes - store_used_bytes(s);
+    if (left * 2 > s->opt.map_bytes && left > 2 * STORE_MAP_ROOM_BYTES)
         return;
     if (pthread_rwlock_trywrlock(&s->map_lock) != 0) {
-        if (used * 10 < info.me_mapsize * 9)
+        if (left > STORE_MAP_ROOM_BYTES)
             return;
         pthread_rwlock_wrlock(&s->map_lock);
     }
-    int rc = mdb_env_set_mapsize(s->env, info.me_mapsize * 2);
+    int rc = store_map_grow(s);
     pthread_rwlock_unlock(&s->map_lock);
     must(s, rc, "grow");
-    s->opt.map_bytes = info.me_mapsize * 2;
 }
 
 void reg_fsm_commit(struct reg_store *s, reg_rev index, uint64_t term)

@@ -54,11 +54,18 @@ static int fsm_apply(struct raft_fsm *fsm, const struct raft_buffer *buf, void *
     return 0;
 }
 
+/* A leader applies what the others have on their disks, before its own has it. The store must not
+ * get ahead of the log: after a crash the node would look as if it had lost entries. */
+static bool applied_is_durable(const struct reg_node *n)
+{
+    return raftio_begun(&n->io) && n->raft.last_stored >= n->raft.last_applied;
+}
+
 static void store_commit(struct reg_node *n)
 {
     raft_index applied = n->raft.last_applied;
     raft_term term = guard_term_of(&n->raft, applied);
-    if (applied <= n->committed || term == 0)
+    if (applied <= n->committed || term == 0 || !applied_is_durable(n))
         return;
     reg_fsm_commit(n->store, applied, term);
     raftio_set_genesis(&n->io, reg_store_genesis(n->store));
@@ -69,6 +76,8 @@ static void store_commit(struct reg_node *n)
 static int fsm_snapshot(struct raft_fsm *fsm, struct raft_buffer *bufs[], unsigned *n_bufs)
 {
     struct reg_node *n = fsm->data;
+    if (!applied_is_durable(n))
+        return RAFT_BUSY; /* libraft tries again after the next entry */
     struct raft_buffer *b = raft_malloc(sizeof(*b));
     if (!b)
         wf_die("out of memory");

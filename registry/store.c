@@ -296,7 +296,20 @@ bool store_map_open(struct reg_store *s, enum store_image image, struct err *err
     MDB_envinfo info;
     mdb_env_info(s->env, &info);
     s->opt.map_bytes = info.me_mapsize;
-    return true;
+    rc = store_map_grow(s);
+    return !rc || lmdb_err(err, s, "grow", rc);
+}
+
+/* Address space only: the file grows with its use. */
+int store_map_grow(struct reg_store *s)
+{
+    uint64_t used = store_used_bytes(s), want = s->opt.map_bytes;
+    while (want < used * 2 || want - used < 2 * STORE_MAP_ROOM_BYTES)
+        want *= 2;
+    int rc = mdb_env_set_mapsize(s->env, want);
+    if (!rc)
+        s->opt.map_bytes = want;
+    return rc;
 }
 
 void store_map_close(struct reg_store *s)

@@ -12,6 +12,11 @@
 #define STORE_READERS_MAX 512
 #define STORE_MAP_BYTES_DEFAULT (1ull << 30)
 #define STORE_HISTORY_DEFAULT 100000
+/* A batch that has taken so much is committed before the next entry: a start replays the whole log in
+ * one turn. Together with the largest entry, three times over (object, history, its value before),
+ * it must fit into the room that the map always has. */
+#define STORE_BATCH_BYTES_MAX (4u << 20)
+#define STORE_MAP_ROOM_BYTES (3 * (uint64_t)(STORE_BATCH_BYTES_MAX + REG_ENTRY_BYTES_MAX))
 /* Rows of history that one commit deletes at most: keeps the raft thread's turn short. */
 #define STORE_COMPACT_ROWS_MAX 256
 
@@ -47,6 +52,7 @@ struct reg_store {
     uint64_t file_bytes;    /* data.mdb is at least so long; 0 = not looked at */
     MDB_txn *batch;
     bool batch_changed;
+    size_t batch_bytes; /* of entries */
     size_t client_count;
     struct store_client clients[REG_CLIENTS_MAX];
     /* Readers hold it shared for the life of a transaction; growing and replacing the map take it
@@ -81,6 +87,8 @@ static inline struct slice store_slice(MDB_val v)
 /* Where data.mdb comes from: it was found, and may be cut; or its hash was right, and then it may
  * be short of pages that nothing refers to. */
 enum store_image { STORE_FOUND, STORE_PROVED };
+/* Grows the map until it has room, and is at most half full. Readers must be out. */
+int store_map_grow(struct reg_store *s);
 bool store_map_open(struct reg_store *s, enum store_image image, struct err *err);
 uint64_t store_used_bytes(const struct reg_store *s); /* all pages up to the last */
 /* Makes the file as long as its pages say. After each commit. */

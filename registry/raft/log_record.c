@@ -170,9 +170,10 @@ static bool later_group_exists(struct slice bytes, uint64_t segment, size_t bad,
 static bool damage(struct slice bytes, uint64_t segment, size_t at, bool last, struct err *err)
 {
     uint64_t later;
+    size_t group = at ? at : LOG_SEGMENT_HEAD_BYTES; /* the head is of the first group */
     if (!last)
         return err_set(err, ERR_CORRUPT, "byte %zu is damaged and newer segments exist", at);
-    if (later_group_exists(bytes, segment, at, &later))
+    if (later_group_exists(bytes, segment, group, &later))
         return err_set(err, ERR_CORRUPT, "byte %zu is damaged and byte %llu was written after it",
                        at, (unsigned long long)later);
     return true;

@@ -746,7 +746,13 @@ bool raftio_serving_checkpoint(const struct raftio *io)
 uint64_t raftio_recovered_index(const struct raftio *io)
 {
     uint64_t last = io->next_index - 1;
-    return io->has_manifest && io->manifest.index > last ? io->manifest.index : last;
+    /* The file of a checkpoint is newer than its snapshot, by what was applied while it was made. */
+    return io->has_manifest && io->manifest.file.index > last ? io->manifest.file.index : last;
+}
+
+bool raftio_begun(const struct raftio *io)
+{
+    return !io->fresh || io->meta.started;
 }
 
 void raftio_set_genesis(struct raftio *io, uint64_t genesis)

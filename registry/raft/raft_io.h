@@ -100,9 +100,12 @@ struct raftio {
 bool raftio_open(struct raftio *io, const struct raftio_options *opt, struct err *err);
 void raftio_fini(struct raftio *io);
 
-/* Index of the last entry that is on disk or in a checkpoint: what this node has acknowledged at
- * most. Before raft_start. */
+/* Index of the last entry that is on disk or in a checkpoint: what can be applied at most. Before
+ * raft_start. */
 uint64_t raftio_recovered_index(const struct raftio *io);
+/* The first entry of a new cluster is on this node's disk: before that nothing may be told to have
+ * been applied, here or to the store. */
+bool raftio_begun(const struct raftio *io);
 /* What tells this history from another of the same members (peers.h); 0 = nothing was written. */
 void raftio_set_genesis(struct raftio *io, uint64_t genesis);
 /* Bytes of log since the last checkpoint. */

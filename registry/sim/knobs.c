@@ -1,0 +1,47 @@
+#include "base/core/assert.h"
+#include "registry/sim/nemesis.h"
+#include "registry/sim/run.h"
+
+static uint64_t pick(struct sim *sim, const uint64_t *of, size_t n)
+{
+    return of[sim_below(sim, n)];
+}
+#define PICK(sim, ...)                                                                             \
+    pick(sim, (const uint64_t[]){__VA_ARGS__},                                                     \
+         sizeof((const uint64_t[]){__VA_ARGS__}) / sizeof(uint64_t))
+
+void knobs_draw(struct sim *sim, struct run_knobs *k)
+{
+    *k = (struct run_knobs){
+        .nodes = PICK(sim, 3, 3, 3, 5),
+        .clients = 1 + sim_below(sim, 8),
+        .watchers = 1 + sim_below(sim, RUN_WATCHERS_MAX),
+        .keys = PICK(sim, 2, 8, 40),
+        .election = (wf_ms)PICK(sim, 150, 300, 300, 1000),
+        .segment_bytes = PICK(sim, 64 << 10, 64 << 10, 256 << 10),
+        .snapshot_log_bytes = PICK(sim, 8 << 10, 32 << 10, 128 << 10, 64 << 20),
+        .history = PICK(sim, 5, 50, 1000, 100000),
+        .store_bytes = PICK(sim, 2 << 20, 16 << 20),
+        .think_max = (sim_ns)PICK(sim, 20, 100, 400) * SIM_MS,
+        .chaos = (sim_ns)PICK(sim, 8, 15, 25) * SIM_S,
+        .pause_between_faults = (sim_ns)PICK(sim, 200, 600, 2000) * SIM_MS,
+        .value_max = PICK(sim, 32, 300, 4000),
+        .write_timeout = (wf_ms)PICK(sim, 300, 1000, 5000),
+    };
+    k->heartbeat = k->election / (wf_ms)PICK(sim, 3, 6, 10);
+    for (size_t i = 0; i < FAULT_COUNT; i++)
+        k->fault_weight[i] = (unsigned)PICK(sim, 0, 0, 1, 3);
+}
+
+void knobs_trace(struct sim *sim, const struct run_knobs *k)
+{
+    sim_trace(sim,
+              "nodes %zu clients %zu watchers %zu keys %zu election %lld heartbeat %lld snapshot "
+              "%llu history %llu think %lld value %zu",
+              k->nodes, k->clients, k->watchers, k->keys, (long long)k->election,
+              (long long)k->heartbeat, (unsigned long long)k->snapshot_log_bytes,
+              (unsigned long long)k->history, (long long)(k->think_max / SIM_MS), k->value_max);
+    for (size_t i = 0; i < FAULT_COUNT; i++)
+        if (k->fault_weight[i])
+            sim_trace(sim, "fault %s: %u", fault_name((enum fault)i), k->fault_weight[i]);
+}

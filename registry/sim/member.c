@@ -1,0 +1,349 @@
+#include <errno.h>
+#include <fcntl.h>
+#include <ftw.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/core/assert.h"
+#include "registry/sim/run.h"
+#include "registry/store_internal.h"
+
+#define PAGE 4096
+
+static const char *name_of(const struct member *m)
+{
+    return sim_host_name(m->host);
+}
+
+/* What it applies, for the oracle: between libraft and the node's own state machine. */
+
+static struct member *member_of(struct raft_fsm *fsm)
+{
+    return container_of(fsm, struct member, fsm);
+}
+
+static int on_apply(struct raft_fsm *fsm, const struct raft_buffer *buf, void **result)
+{
+    struct member *m = member_of(fsm);
+    struct reg_node *n = m->node;
+    struct oracle *o = &m->run->oracle;
+    raft_index index = n->raft.last_applied + 1;
+    struct slice entry = slice_mem(buf->base, buf->len);
+    struct sim_zone *was = sim_world_enter();
+    oracle_applied(o, name_of(m), m->last_applied, index, guard_term_of(&n->raft, index), entry);
+    sim_world_leave(was);
+    m->last_applied = index;
+    int rc = n->fsm.apply(&n->fsm, buf, result);
+    was = sim_world_enter();
+    if (n->store->meta.applied_index == index)
+        oracle_hash(o, name_of(m), index, n->store->meta.state_hash);
+    sim_world_leave(was);
+    return rc;
+}
+
+static int on_restore(struct raft_fsm *fsm, struct raft_buffer *buf)
+{
+    struct member *m = member_of(fsm);
+    struct reg_node *n = m->node;
+    int rc = n->fsm.restore(&n->fsm, buf);
+    struct sim_zone *was = sim_world_enter();
+    m->last_applied = 0;
+    oracle_hash(&m->run->oracle, name_of(m), n->store->meta.applied_index,
+                n->store->meta.state_hash);
+    sim_world_leave(was);
+    return rc;
+}
+
+static int on_snapshot(struct raft_fsm *fsm, struct raft_buffer *bufs[], unsigned *n_bufs)
+{
+    struct member *m = member_of(fsm);
+    m->run->result->checkpoints++;
+    return m->node->fsm.snapshot(&m->node->fsm, bufs, n_bufs);
+}
+
+static int on_snapshot_async(struct raft_fsm *fsm, struct raft_buffer *bufs[], unsigned *n_bufs)
+{
+    struct member *m = member_of(fsm);
+    return m->node->fsm.snapshot_async(&m->node->fsm, bufs, n_bufs);
+}
+
+static int on_snapshot_finalize(struct raft_fsm *fsm, struct raft_buffer *bufs[], unsigned *n_bufs)
+{
+    struct member *m = member_of(fsm);
+    return m->node->fsm.snapshot_finalize(&m->node->fsm, bufs, n_bufs);
+}
+
+static void watch_applies(struct member *m)
+{
+    m->fsm = (struct raft_fsm){.version = 3,
+                               .data = m,
+                               .apply = on_apply,
+                               .snapshot = on_snapshot,
+                               .restore = on_restore,
+                               .snapshot_finalize = on_snapshot_finalize,
+                               .snapshot_async = on_snapshot_async};
+    m->node->raft.fsm = &m->fsm;
+}
+
+/* Life of the process. */
+
+static struct reg_node_options options_of(const struct member *m)
+{
+    const struct run_knobs *k = &m->run->knobs;
+    struct reg_node_options o = {.dir = name_of(m),
+                                 .id = m->index + 1,
+                                 .member_count = k->nodes,
+                                 .election_timeout = k->election,
+                                 .heartbeat_timeout = k->heartbeat,
+                                 .segment_bytes = k->segment_bytes,
+                                 .snapshot_log_bytes = k->snapshot_log_bytes,
+                                 .history_revisions = k->history,
+                                 .store_bytes = k->store_bytes};
+    for (size_t i = 0; i < k->nodes; i++) {
+        struct err err = {0};
+        char text[64];
+        o.members[i].id = i + 1;
+        snprintf(o.members[i].name, sizeof(o.members[i].name), "n%zu", i + 1);
+        snprintf(text, sizeof(text), "127.0.0.%zu:7444", i + 1);
+        wf_assert(env_addr_parse(&o.members[i].addr, slice_of(text), &err));
+    }
+    return o;
+}
+
+static void process_main(void *ctx, struct env *env)
+{
+    struct member *m = ctx;
+    struct reg_node_options o = options_of(m);
+    struct err err = {0};
+    m->node = node_new(&o, &err);
+    wf_assert(m->node);
+    if (!node_open(m->node, env, &err))
+        wf_die("cannot start: %s", err.msg);
+    watch_applies(m);
+    m->node->guard.off = m->run->opt.guards_off;
+    struct sim_zone *was = sim_world_enter();
+    oracle_hash(&m->run->oracle, name_of(m), m->node->store->meta.applied_index,
+                m->node->store->meta.state_hash);
+    sim_world_leave(was);
+}
+
+void member_start(struct member *m)
+{
+    sim_event_stop(&m->restart);
+    m->last_applied = 0;
+    m->led_term = 0;
+    m->stopping = false;
+    sim_host_start(m->host, process_main, m);
+}
+
+static void on_restart(struct sim_event *e)
+{
+    member_start(container_of(e, struct member, restart));
+}
+
+void member_restart_later(struct member *m, sim_ns delay)
+{
+    if (!m->restart.armed && !sim_host_runs(m->host))
+        sim_event_start(m->run->sim, &m->restart, delay);
+}
+
+/* What its disk holds for sure, for acknowledgements that count on it while it is away. */
+static void remember_log(struct member *m)
+{
+    const struct raft *r = &m->node->raft;
+    m->dead_terms.n = 0;
+    m->dead_unseen = m->node->raft_closed;
+    if (!m->node->raft_started || m->node->raft_closed)
+        return;
+    m->dead_snapshot = r->log.snapshot.last_index;
+    m->dead_last = r->last_stored;
+    m->dead_first = r->last_stored + 1;
+    while (m->dead_first > 1 && guard_term_of(r, m->dead_first - 1))
+        m->dead_first--;
+    for (raft_index i = m->dead_first; i <= m->dead_last; i++)
+        *vec_push(&m->dead_terms) = guard_term_of(r, i);
+}
+
+static void abandon_store(struct reg_store *s)
+{
+    if (!s || !s->env)
+        return;
+    if (s->batch)
+        mdb_txn_abort(s->batch);
+    mdb_env_close(s->env);
+}
+
+static void on_crash(void *ctx, struct sim_host *h, const char *why)
+{
+    struct member *m = ctx;
+    struct run *run = m->run;
+    run->result->deaths++;
+    sim_event_stop(&m->stopped);
+    if (m->node) {
+        remember_log(m);
+        abandon_store(m->node->store);
+    }
+    m->node = NULL;
+    clients_host_down(run, h);
+    if (why[0] && !m->disk_failed)
+        oracle_fail(&run->oracle, "%s ended itself: %s", name_of(m), why);
+    if (why[0] && m->disk_failed) /* it was mended meanwhile */
+        sim_disk(h)->error_per_mille = m->disk_failed = 0;
+    if (why[0])
+        member_restart_later(m, sim_between(run->sim, SIM_MS, 2 * SIM_S));
+}
+
+void member_kill(struct member *m)
+{
+    sim_host_kill(m->host);
+}
+
+/* LMDB writes without sync: after a power cut its file is any mixture. */
+static void store_tear(struct member *m)
+{
+    char path[128], page[PAGE];
+    struct stat st;
+    struct sim *sim = m->run->sim;
+    snprintf(path, sizeof(path), "%s/store/data.mdb", name_of(m));
+    int fd = open(path, O_RDWR | O_CLOEXEC);
+    if (fd < 0)
+        return;
+    wf_assert(fstat(fd, &st) == 0);
+    uint64_t pages = (uint64_t)st.st_size / PAGE, kept = sim_below(sim, 1001);
+    for (uint64_t i = 0; i < pages; i++) {
+        if (sim_chance(sim, (unsigned)kept))
+            continue;
+        memset(page, sim_chance(sim, 500) ? 0 : 0x5a, sizeof(page));
+        wf_assert(pwrite(fd, page, sizeof(page), (off_t)(i * PAGE)) == PAGE);
+    }
+    if (sim_chance(sim, 200))
+        wf_assert(ftruncate(fd, (off_t)(sim_below(sim, pages + 1) * PAGE)) == 0);
+    close(fd);
+}
+
+void member_power_off(struct member *m)
+{
+    bool open = m->node != NULL;
+    sim_host_power_off(m->host);
+    if (open)
+        store_tear(m);
+}
+
+static int remove_one(const char *path, const struct stat *st, int flag, struct FTW *ftw)
+{
+    (void)st;
+    (void)flag;
+    return ftw->level == 0 ? 0 : remove(path);
+}
+
+void member_wipe(struct member *m)
+{
+    member_power_off(m);
+    sim_event_stop(&m->restart);
+    nftw(name_of(m), remove_one, 16, FTW_DEPTH | FTW_PHYS);
+    m->dead_terms.n = 0;
+    m->dead_snapshot = 0;
+    m->wiped = true;
+    sim_trace(m->run->sim, "%s has a new disk", name_of(m));
+}
+
+/* An end in order. */
+
+static void free_turn(void *ctx)
+{
+    struct member *m = ctx;
+    remember_log(m);
+    node_free(m->node);
+    m->node = NULL;
+}
+
+static void on_stopped(struct sim_event *e)
+{
+    struct member *m = container_of(e, struct member, stopped);
+    if (sim_host_paused(m->host) || !m->node->stopped) {
+        sim_event_start(m->run->sim, e, SIM_MS);
+        return;
+    }
+    if (!sim_host_call(m->host, free_turn, m))
+        return;
+    clients_host_down(m->run, m->host);
+    size_t left = sim_host_exit(m->host);
+    if (left > 0)
+        oracle_fail(&m->run->oracle, "%s ended in order and left %zu bytes on the heap", name_of(m),
+                    left);
+    if (m->down >= 0)
+        member_restart_later(m, m->down);
+}
+
+static void stop_turn(void *ctx)
+{
+    struct member *m = ctx;
+    node_stop_begin(m->node, false);
+}
+
+void member_stop(struct member *m, sim_ns down)
+{
+    if (!member_ready(m))
+        return;
+    sim_trace(m->run->sim, "%s is told to stop", name_of(m));
+    m->stopping = true;
+    m->down = down;
+    if (sim_host_call(m->host, stop_turn, m))
+        sim_event_start(m->run->sim, &m->stopped, SIM_MS);
+}
+
+/* Questions. */
+
+bool member_ready(const struct member *m)
+{
+    return m->node && m->node->raft_started && !m->stopping && !sim_host_paused(m->host);
+}
+
+bool member_leads(const struct member *m)
+{
+    return m->node && m->node->raft_started && m->node->raft.state == RAFT_LEADER;
+}
+
+bool member_has(const struct member *m, raft_index index, raft_term term)
+{
+    if (m->node && m->node->raft_started && !m->node->raft_closed) {
+        const struct raft *r = &m->node->raft;
+        return r->log.snapshot.last_index >= index ||
+               (r->last_stored >= index && guard_term_of(r, index) == term);
+    }
+    if (m->dead_snapshot >= index || m->dead_unseen)
+        return true;
+    return index >= m->dead_first && index - m->dead_first < m->dead_terms.n &&
+           m->dead_terms.p[index - m->dead_first] == term;
+}
+
+void member_look(struct member *m)
+{
+    if (m->wiped && m->node && m->node->raft_started && m->node->guard.standing == GUARD_MEMBER)
+        m->wiped = false;
+    if (!member_leads(m) || m->led_term == m->node->raft.current_term)
+        return;
+    m->led_term = m->node->raft.current_term;
+    m->run->result->leaders++;
+    oracle_leads(&m->run->oracle, m->index + 1, m->led_term);
+}
+
+void member_init(struct run *run, size_t i)
+{
+    struct member *m = &run->member[i];
+    char name[8], address[16];
+    snprintf(name, sizeof(name), "n%zu", i + 1);
+    snprintf(address, sizeof(address), "127.0.0.%zu", i + 1);
+    *m = (struct member){
+        .run = run, .index = i, .wiped = true, .restart.fn = on_restart, .stopped.fn = on_stopped};
+    m->host = sim_host_add(run->sim, name, address,
+                           &(struct sim_host_events){.on_crash = on_crash, .ctx = m});
+}
+
+void member_fini(struct member *m)
+{
+    vec_fini(&m->dead_terms);
+}

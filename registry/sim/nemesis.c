@@ -1,0 +1,311 @@
+#include "registry/sim/nemesis.h"
+
+#include "base/core/assert.h"
+#include "registry/sim/run.h"
+
+static const char *const names[FAULT_COUNT] = {"kill",      "power",    "power_all",   "pause",
+                                               "stop",      "wipe",     "cut_one_way", "cut_pair",
+                                               "isolate",   "halves",   "reset",       "slow_net",
+                                               "slow_disk", "bad_disk", "clock",       "heal"};
+
+const char *fault_name(enum fault f)
+{
+    return names[f];
+}
+
+static struct member *any(struct run *run)
+{
+    return &run->member[sim_below(run->sim, run->knobs.nodes)];
+}
+
+static struct member *leader_or_any(struct run *run)
+{
+    if (sim_chance(run->sim, 500))
+        for (size_t i = 0; i < run->knobs.nodes; i++)
+            if (member_leads(&run->member[i]))
+                return &run->member[i];
+    return any(run);
+}
+
+static void cut(struct run *run, size_t from, size_t to, bool on)
+{
+    if (from != to)
+        sim_link(run->sim, run->member[from].host, run->member[to].host)->cut = on;
+}
+
+static void cut_both(struct run *run, size_t a, size_t b, bool on)
+{
+    cut(run, a, b, on);
+    cut(run, b, a, on);
+}
+
+static sim_ns some_time(struct run *run)
+{
+    return sim_between(run->sim, SIM_MS, 3 * SIM_S);
+}
+
+/* Faults. */
+
+static void kill_one(struct run *run)
+{
+    struct member *m = leader_or_any(run);
+    member_kill(m);
+    member_restart_later(m, some_time(run));
+}
+
+static void power_off(struct run *run, struct member *m)
+{
+    member_power_off(m);
+    member_restart_later(m, some_time(run));
+}
+
+static void power_all(struct run *run)
+{
+    for (size_t i = 0; i < run->knobs.nodes; i++)
+        power_off(run, &run->member[i]);
+}
+
+static void on_resume(struct sim_event *e)
+{
+    struct member *m = container_of(e, struct member, resume);
+    sim_trace(m->run->sim, "%s goes on", sim_host_name(m->host));
+    sim_host_resume(m->host);
+}
+
+static void pause_one(struct run *run)
+{
+    struct member *m = leader_or_any(run);
+    if (!sim_host_runs(m->host) || m->resume.armed)
+        return;
+    sim_host_pause(m->host);
+    m->resume.fn = on_resume;
+    sim_event_start(run->sim, &m->resume, some_time(run));
+}
+
+/* Only while everybody else has all that it ever acknowledged: two lost disks of three are more
+ * than Raft survives. */
+static void wipe_one(struct run *run)
+{
+    struct member *m = any(run);
+    for (size_t i = 0; i < run->knobs.nodes; i++) {
+        struct member *k = &run->member[i];
+        if (k != m && (k->wiped || !k->node || !k->node->raft_started ||
+                       k->node->guard.standing != GUARD_MEMBER))
+            return;
+    }
+    member_wipe(m);
+    member_restart_later(m, some_time(run));
+}
+
+static void isolate(struct run *run)
+{
+    size_t i = leader_or_any(run)->index;
+    unsigned ways = 1 + (unsigned)sim_below(run->sim, 3);
+    for (size_t k = 0; k < run->knobs.nodes; k++) {
+        if (ways & 1)
+            cut(run, i, k, true);
+        if (ways & 2)
+            cut(run, k, i, true);
+    }
+}
+
+static void halves(struct run *run)
+{
+    uint64_t side = sim_below(run->sim, 1u << run->knobs.nodes);
+    for (size_t a = 0; a < run->knobs.nodes; a++)
+        for (size_t b = 0; b < run->knobs.nodes; b++)
+            cut(run, a, b, (side >> a & 1) != (side >> b & 1));
+}
+
+static void slow_net(struct run *run)
+{
+    sim_ns max = sim_between(run->sim, SIM_MS, 150 * SIM_MS);
+    for (size_t a = 0; a < run->knobs.nodes; a++)
+        for (size_t b = 0; b < run->knobs.nodes; b++)
+            if (a != b && sim_chance(run->sim, 500))
+                sim_link(run->sim, run->member[a].host, run->member[b].host)->latency_max = max;
+}
+
+static void slow_disk(struct run *run)
+{
+    struct sim_disk *d = sim_disk(any(run)->host);
+    d->sync_max = sim_between(run->sim, d->sync_min, 80 * SIM_MS);
+    d->stall_per_mille = (unsigned)sim_below(run->sim, 50);
+    d->stall_max = sim_between(run->sim, SIM_MS, 2 * SIM_S);
+}
+
+static void bad_disk(struct run *run)
+{
+    struct member *m = any(run);
+    if (!sim_host_runs(m->host))
+        return;
+    m->disk_failed = true;
+    sim_disk(m->host)->error_per_mille = 300;
+}
+
+static void clock_odd(struct run *run)
+{
+    struct member *m = any(run);
+    sim_host_drift(m->host, (int)sim_below(run->sim, 100001) - 50000);
+    sim_host_wall_jump(m->host, (int64_t)sim_below(run->sim, 7200000) - 3600000);
+}
+
+static void links_default(struct run *run, size_t a, size_t b)
+{
+    struct sim_link *l = sim_link(run->sim, run->member[a].host, run->member[b].host);
+    *l = (struct sim_link){.latency_min = 50 * SIM_US, .latency_max = 300 * SIM_US};
+}
+
+static void heal_network(struct run *run)
+{
+    for (size_t a = 0; a < run->knobs.nodes; a++)
+        for (size_t b = 0; b < run->knobs.nodes; b++)
+            links_default(run, a, b);
+    sim_links_changed(run->sim);
+}
+
+static void heal_member(struct member *m)
+{
+    struct sim_disk *d = sim_disk(m->host);
+    d->sync_min = 50 * SIM_US;
+    d->sync_max = 500 * SIM_US;
+    d->stall_per_mille = d->error_per_mille = 0;
+    d->full = m->disk_failed = false;
+    sim_event_stop(&m->resume);
+    sim_host_resume(m->host);
+    sim_host_drift(m->host, 0);
+    if (!sim_host_runs(m->host)) {
+        sim_event_stop(&m->restart);
+        member_restart_later(m, sim_between(m->run->sim, 0, 200 * SIM_MS));
+    }
+}
+
+void nemesis_heal(struct run *run)
+{
+    sim_trace(run->sim, "healed");
+    heal_network(run);
+    for (size_t i = 0; i < run->knobs.nodes; i++)
+        heal_member(&run->member[i]);
+}
+
+void nemesis_core(struct run *run, bool core[RUN_NODES_MAX])
+{
+    size_t n = run->knobs.nodes, left = n / 2 + 1, from = 0;
+    /* Who has lost its disk votes again when all have answered it, not before. */
+    for (size_t i = 0; i < n; i++)
+        from += !run->member[i].wiped;
+    if (from < left) /* the cluster has not begun */
+        left = n;
+    for (size_t i = 0; i < n; i++) {
+        core[i] = left == n || (!run->member[i].wiped && sim_below(run->sim, from) < left);
+        from -= !run->member[i].wiped;
+        left -= left < n && core[i];
+    }
+    heal_network(run);
+    for (size_t a = 0; a < n; a++) {
+        if (core[a])
+            heal_member(&run->member[a]);
+        for (size_t b = 0; b < n; b++)
+            if (core[a] != core[b])
+                cut_both(run, a, b, true);
+        sim_trace(run->sim, "n%zu %s the core", a + 1, core[a] ? "is of" : "is cut off from");
+    }
+}
+
+static void reset_pair(struct run *run)
+{
+    struct member *a = any(run), *b = any(run);
+    if (a != b)
+        sim_reset_between(run->sim, a->host, b->host);
+}
+
+static void run_fault(struct run *run, enum fault f)
+{
+    size_t a = any(run)->index, b = any(run)->index;
+    sim_trace(run->sim, "fault %s", fault_name(f));
+    switch (f) {
+    case FAULT_KILL:
+        kill_one(run);
+        break;
+    case FAULT_POWER:
+        power_off(run, leader_or_any(run));
+        break;
+    case FAULT_POWER_ALL:
+        power_all(run);
+        break;
+    case FAULT_PAUSE:
+        pause_one(run);
+        break;
+    case FAULT_STOP:
+        member_stop(leader_or_any(run), some_time(run));
+        break;
+    case FAULT_WIPE:
+        wipe_one(run);
+        break;
+    case FAULT_CUT_ONE_WAY:
+        cut(run, a, b, true);
+        break;
+    case FAULT_CUT_PAIR:
+        cut_both(run, a, b, true);
+        break;
+    case FAULT_ISOLATE:
+        isolate(run);
+        break;
+    case FAULT_HALVES:
+        halves(run);
+        sim_links_changed(run->sim);
+        break;
+    case FAULT_RESET:
+        reset_pair(run);
+        break;
+    case FAULT_SLOW_NET:
+        slow_net(run);
+        break;
+    case FAULT_SLOW_DISK:
+        slow_disk(run);
+        break;
+    case FAULT_BAD_DISK:
+        bad_disk(run);
+        break;
+    case FAULT_CLOCK:
+        clock_odd(run);
+        break;
+    case FAULT_HEAL:
+    case FAULT_COUNT:
+        heal_network(run);
+        break;
+    }
+}
+
+/* Healing is always among them: else a run ends in the first partition. */
+static enum fault draw(struct run *run)
+{
+    unsigned total = 2;
+    for (size_t i = 0; i < FAULT_COUNT; i++)
+        total += run->knobs.fault_weight[i];
+    uint64_t dice = sim_below(run->sim, total);
+    for (size_t i = 0; i < FAULT_COUNT; i++) {
+        if (dice < run->knobs.fault_weight[i])
+            return (enum fault)i;
+        dice -= run->knobs.fault_weight[i];
+    }
+    return FAULT_HEAL;
+}
+
+static void on_fault(struct sim_event *e)
+{
+    struct run *run = container_of(e, struct run, fault);
+    run_fault(run, draw(run));
+    sim_event_start(run->sim, e, sim_between(run->sim, 0, run->knobs.pause_between_faults));
+}
+
+void nemesis_start(struct run *run)
+{
+    run->fault.fn = on_fault;
+    sim_event_start(run->sim, &run->fault, SIM_S + sim_between(run->sim, 0, SIM_S));
+}
+
+void nemesis_stop(struct run *run)
+{
+    sim_event_stop(&run->fault);
+}

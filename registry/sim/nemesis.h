@@ -1,0 +1,27 @@
+/* What may go wrong in a run. Each run draws a weight for each; 0 = not in this run. */
+#ifndef WEFT_REGISTRY_SIM_NEMESIS_H
+#define WEFT_REGISTRY_SIM_NEMESIS_H
+
+enum fault {
+    FAULT_KILL,        /* a process, restarted later */
+    FAULT_POWER,       /* a machine: unsynced writes are lost or torn */
+    FAULT_POWER_ALL,   /* all machines at once */
+    FAULT_PAUSE,       /* SIGSTOP for a while */
+    FAULT_STOP,        /* an end in order: a leader hands over */
+    FAULT_WIPE,        /* a new disk */
+    FAULT_CUT_ONE_WAY, /* from one node to another */
+    FAULT_CUT_PAIR,    /* both ways: non-transitive */
+    FAULT_ISOLATE,     /* one node, or the leader */
+    FAULT_HALVES,      /* two groups */
+    FAULT_RESET,       /* connections break */
+    FAULT_SLOW_NET,    /* latency of some links */
+    FAULT_SLOW_DISK,   /* of one node */
+    FAULT_BAD_DISK,    /* a sync fails */
+    FAULT_CLOCK,       /* drift, wall clock jumps */
+    FAULT_HEAL,        /* everything that is cut or slow */
+    FAULT_COUNT,
+};
+
+const char *fault_name(enum fault f);
+
+#endif

@@ -1,0 +1,92 @@
+/* What must be true of a registry cluster, judged from outside: a slow and obvious model that is fed
+ * with what the nodes apply, and asked about everything that they answer.
+ *
+ *   oracle_applied(o, node, index, term, entry)     every entry, on every node
+ *   oracle_acked / oracle_refused(o, op, …)         every answer to a client
+ *   oracle_watch(o, cursor, event)                  every event of a watch
+ *
+ * The first violation is kept as text; the run ends with it. All memory is the world's.
+ */
+#ifndef WEFT_REGISTRY_SIM_ORACLE_H
+#define WEFT_REGISTRY_SIM_ORACLE_H
+
+#include "base/core/map.h"
+#include "registry/command.h"
+
+/* A key after one of its changes. */
+struct oracle_version {
+    reg_rev rev, create_rev;
+    uint64_t version;
+    bool deleted;
+    struct slice value; /* of a deletion: the last one */
+};
+
+struct oracle_key {
+    struct slice key;
+    VEC(struct oracle_version) versions;
+};
+
+struct oracle_event {
+    reg_rev rev;
+    struct oracle_key *key;
+    size_t version; /* index in key->versions */
+};
+
+struct oracle_entry {
+    bool applied, hashed;
+    uint64_t term, bytes_hash, state_hash;
+};
+
+/* A write of a client; its number stands at the start of each of its values: "v17.…". */
+struct oracle_op {
+    reg_rev rev;  /* where it had an effect; 0 = nowhere so far */
+    bool refused; /* the client was told that nothing was done */
+    bool acked;
+};
+
+struct oracle_term {
+    uint64_t leader;
+};
+
+struct oracle {
+    VEC(struct oracle_entry) entries; /* by index */
+    VEC(struct oracle_event) events;
+    VEC(struct oracle_op) ops;
+    VEC(struct oracle_term) terms;
+    VEC(struct oracle_key *) keys;
+    struct map by_key, executed, settled;
+    reg_rev last; /* highest index applied by anybody */
+    reg_rev revision;
+    char violation[512]; /* "" = none */
+};
+
+void oracle_init(struct oracle *o);
+void oracle_fini(struct oracle *o);
+/* Keeps the first. */
+void oracle_fail(struct oracle *o, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+
+/* A node applies an entry; `before` is what it had applied until then (0: not known). */
+void oracle_applied(struct oracle *o, const char *node, reg_rev before, reg_rev index,
+                    uint64_t term, struct slice entry);
+/* … and has this state hash then. */
+void oracle_hash(struct oracle *o, const char *node, reg_rev index, uint64_t state_hash);
+void oracle_leads(struct oracle *o, uint64_t id, uint64_t term);
+
+/* A new write; its number. */
+uint64_t oracle_op_new(struct oracle *o);
+/* `op` was answered with a revision, or told that nothing was done. */
+void oracle_acked(struct oracle *o, uint64_t op, reg_rev rev);
+void oracle_refused(struct oracle *o, uint64_t op, const char *why);
+
+/* The key at a revision; NULL = it does not exist then. */
+const struct oracle_version *oracle_at(struct oracle *o, struct slice key, reg_rev rev);
+/* What a read gave (found NULL: nothing) at a revision. */
+void oracle_read(struct oracle *o, const char *node, struct slice key, reg_rev rev,
+                 const struct reg_object *found);
+/* Objects that exist at a revision. */
+size_t oracle_count(struct oracle *o, reg_rev rev);
+/* Position of the first event after a revision; events are compared one by one from there. */
+size_t oracle_after(const struct oracle *o, reg_rev rev);
+void oracle_event_is(struct oracle *o, const char *node, size_t at, const struct reg_event *e);
+
+#endif

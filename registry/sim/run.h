@@ -1,0 +1,149 @@
+/* One run: a cluster of registry nodes in a simulated world, clients, a nemesis, and the oracle that
+ * judges them. All of a run follows from its seed: how many nodes, how fast the network, which
+ * faults, every knob is drawn (swarm testing: a run with few kinds of faults goes deeper into them).
+ *
+ *   struct run_result r;
+ *   run_seed(&(struct run_options){.seed = 7, .dir = "/dev/shm/weft-sim-1"}, &r);
+ *
+ * Phases: faults and load (safety); a random core of a majority is healed, and must make progress
+ * (liveness); everything is healed, and all nodes must come to the same state; stop, and nothing may
+ * be left on the heap.
+ */
+#ifndef WEFT_REGISTRY_SIM_RUN_H
+#define WEFT_REGISTRY_SIM_RUN_H
+
+#include "base/sim/sim.h"
+#include "registry/node_impl.h"
+#include "registry/sim/nemesis.h"
+#include "registry/sim/oracle.h"
+#include "registry/store_internal.h"
+
+#define RUN_NODES_MAX 5
+#define RUN_CLIENTS_MAX 16
+#define RUN_WATCHERS_MAX 4
+
+struct run_options {
+    uint64_t seed;
+    const char *dir;
+    bool verbose;
+    unsigned guards_off; /* enum guard_rule: to show that the faults are hard enough */
+};
+
+struct run_result {
+    char violation[512]; /* "" = none */
+    uint64_t trace;      /* hash of everything that happened */
+    uint64_t events, writes, acked, reads, watched, deaths, leaders, checkpoints;
+    sim_ns virtual_ns;
+};
+
+void run_seed(const struct run_options *opt, struct run_result *ret);
+
+/* Inside: what the files of this folder share. */
+
+/* Drawn from the seed (knobs.c). */
+struct run_knobs {
+    size_t nodes, clients, watchers, keys;
+    wf_ms election, heartbeat;
+    uint64_t segment_bytes, snapshot_log_bytes, history, store_bytes;
+    sim_ns think_max, chaos, pause_between_faults;
+    size_t value_max;
+    wf_ms write_timeout;
+    unsigned fault_weight[FAULT_COUNT];
+};
+
+struct run;
+
+/* A node: machine, process, and what is remembered of it over its deaths. */
+struct member {
+    struct run *run;
+    struct sim_host *host;
+    struct reg_node *node; /* NULL while its process does not run, or is being opened */
+    size_t index;
+    struct raft_fsm fsm; /* in front of the node's */
+    struct sim_event restart, stopped, resume;
+    sim_ns down;             /* after an end in order; < 0: for good */
+    raft_index last_applied; /* of this process; 0 = nothing yet */
+    uint64_t led_term;
+    bool disk_failed; /* an error was injected: it may end itself */
+    bool stopping;
+    bool wiped; /* its disk is new, and it does not vote yet */
+    /* What was durable when its process ended: terms of entries from `first`. */
+    raft_index dead_first, dead_last, dead_snapshot;
+    VEC(raft_term) dead_terms;
+    bool dead_unseen; /* it ended in order: libraft was closed before one could look */
+};
+
+struct client {
+    struct run *run;
+    size_t index, home;
+    struct sim_event tick;
+    struct op *op; /* under way */
+};
+
+struct watcher {
+    struct run *run;
+    size_t at;
+    struct sim_event tick;
+    reg_rev cursor;
+    bool listed;
+};
+
+struct run {
+    struct run_options opt;
+    struct run_result *result;
+    struct run_knobs knobs;
+    struct sim *sim;
+    struct oracle oracle;
+    struct member member[RUN_NODES_MAX];
+    struct client client[RUN_CLIENTS_MAX];
+    struct watcher watcher[RUN_WATCHERS_MAX];
+    struct sim_event fault;
+    bool quiet;        /* no new operations */
+    struct op *probe;  /* for progress */
+    reg_rev acked_max; /* no linearizable read may show less */
+};
+
+void knobs_draw(struct sim *sim, struct run_knobs *k);
+void knobs_trace(struct sim *sim, const struct run_knobs *k);
+
+/* member.c */
+void member_init(struct run *run, size_t i);
+void member_fini(struct member *m);
+void member_start(struct member *m);
+void member_restart_later(struct member *m, sim_ns delay);
+void member_kill(struct member *m);
+void member_power_off(struct member *m);
+void member_wipe(struct member *m); /* the machine is off: its disk is new */
+/* In order; restarts after `down`, never when negative. */
+void member_stop(struct member *m, sim_ns down);
+bool member_ready(const struct member *m); /* its process can be called */
+bool member_leads(const struct member *m);
+/* Entry `index` of `term` is on its disk. */
+bool member_has(const struct member *m, raft_index index, raft_term term);
+/* After each event. */
+void member_look(struct member *m);
+
+/* client.c */
+void clients_start(struct run *run);
+void clients_host_down(struct run *run, const struct sim_host *h);
+void clients_fini(struct run *run);
+bool clients_idle(const struct run *run);
+/* A write that must succeed: progress. NULL when m cannot be called. */
+struct op *client_probe(struct run *run, struct member *m);
+bool op_done(const struct op *op);
+bool op_succeeded(const struct op *op);
+void op_free(struct op *op);
+
+/* watcher.c */
+void watchers_start(struct run *run);
+void watcher_look(struct watcher *w, struct member *m);
+void watchers_fini(struct run *run);
+
+/* nemesis.c */
+void nemesis_start(struct run *run);
+void nemesis_stop(struct run *run);
+/* Cuts what does not belong to a random majority, heals the rest. core[i]: node i belongs. */
+void nemesis_core(struct run *run, bool core[RUN_NODES_MAX]);
+void nemesis_heal(struct run *run);
+
+#endif

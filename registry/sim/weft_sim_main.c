@@ -1,0 +1,280 @@
+/* weft-sim: registry clusters in virtual time.
+ *
+ *   weft-sim --seed 7 --verbose          one run, with its trace
+ *   weft-sim --seeds 1000 --twice        seeds 1…1000, each twice: the traces must be equal
+ */
+#include <getopt.h>
+#include <inttypes.h>
+#include <raft.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/core/args.h"
+#include "base/core/assert.h"
+#include "registry/sim/run.h"
+
+#define JOBS_MAX 64
+
+struct options {
+    uint64_t first, count;
+    unsigned jobs, guards_off;
+    bool verbose, twice;
+};
+
+/* libraft's heap is the process's too. */
+
+static void *heap_malloc(void *data, size_t n)
+{
+    (void)data;
+    return mem_try(n);
+}
+
+static void heap_free(void *data, void *p)
+{
+    (void)data;
+    mem_free(p);
+}
+
+static void *heap_calloc(void *data, size_t n, size_t size)
+{
+    (void)data;
+    return mem_array(n, size);
+}
+
+static void *heap_realloc(void *data, void *p, size_t n)
+{
+    (void)data;
+    return mem_resize(p, n);
+}
+
+static void *heap_aligned_alloc(void *data, size_t alignment, size_t n)
+{
+    (void)data;
+    wf_assert(alignment <= 16);
+    return mem_try(n);
+}
+
+static void heap_aligned_free(void *data, size_t alignment, void *p)
+{
+    (void)data;
+    (void)alignment;
+    mem_free(p);
+}
+
+static struct raft_heap heap = {.malloc = heap_malloc,
+                                .free = heap_free,
+                                .calloc = heap_calloc,
+                                .realloc = heap_realloc,
+                                .aligned_alloc = heap_aligned_alloc,
+                                .aligned_free = heap_aligned_free};
+
+static double now_s(clockid_t clock)
+{
+    struct timespec t;
+    clock_gettime(clock, &t);
+    return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
+}
+
+/* One job takes every jobs-th seed. It tells each before it begins, so that a death is known. */
+
+struct report {
+    uint64_t seed;
+    bool begins;
+    double cpu_s;
+    struct run_result result;
+};
+
+static void report_write(int fd, const struct report *r)
+{
+    if (write(fd, r, sizeof(*r)) != (ssize_t)sizeof(*r))
+        _exit(3);
+}
+
+static void run_one(const struct options *opt, uint64_t seed, int fd)
+{
+    char dir[64];
+    struct report r = {.seed = seed, .begins = true};
+    struct run_result again;
+    struct run_options run = {
+        .seed = seed, .dir = dir, .verbose = opt->verbose, .guards_off = opt->guards_off};
+    snprintf(dir, sizeof(dir), "/dev/shm/weft-sim-%d", (int)getpid());
+    report_write(fd, &r);
+    double start = now_s(CLOCK_PROCESS_CPUTIME_ID);
+    run_seed(&run, &r.result);
+    r.cpu_s = now_s(CLOCK_PROCESS_CPUTIME_ID) - start;
+    if (opt->twice) {
+        run_seed(&run, &again);
+        if (again.trace != r.result.trace && !r.result.violation[0])
+            snprintf(r.result.violation, sizeof(r.result.violation),
+                     "two runs differ: trace %016" PRIx64 " and %016" PRIx64, r.result.trace,
+                     again.trace);
+    }
+    r.begins = false;
+    report_write(fd, &r);
+}
+
+struct job {
+    pid_t pid;
+    int fd;
+    unsigned number;
+    uint64_t at; /* the seed that it is at */
+};
+
+static void job_start(struct job *j, const struct options *opt, uint64_t from)
+{
+    int fds[2];
+    fflush(NULL);
+    wf_assert(pipe(fds) == 0);
+    j->pid = fork();
+    wf_assert(j->pid >= 0);
+    if (j->pid == 0) {
+        close(fds[0]);
+        raft_heap_set(&heap);
+        for (uint64_t s = from; s < opt->first + opt->count; s += opt->jobs)
+            run_one(opt, s, fds[1]);
+        _exit(0);
+    }
+    close(fds[1]);
+    j->fd = fds[0];
+}
+
+struct totals {
+    uint64_t runs, bad, deaths, writes, acked, reads, watched, leaders, checkpoints, events;
+    double cpu_s, virtual_s;
+};
+
+static void print_violation(const struct options *opt, uint64_t seed, const char *text)
+{
+    printf("seed %" PRIu64 ": %s\n  again: weft-sim --seed %" PRIu64 "%s --verbose\n", seed, text,
+           seed, opt->guards_off ? " --guards-off" : "");
+    fflush(stdout);
+}
+
+static void take(const struct options *opt, struct totals *t, const struct report *r)
+{
+    const struct run_result *x = &r->result;
+    t->runs++;
+    t->deaths += x->deaths;
+    t->writes += x->writes;
+    t->acked += x->acked;
+    t->reads += x->reads;
+    t->watched += x->watched;
+    t->leaders += x->leaders;
+    t->checkpoints += x->checkpoints;
+    t->events += x->events;
+    t->cpu_s += r->cpu_s;
+    t->virtual_s += (double)x->virtual_ns / (double)SIM_S;
+    if (x->violation[0]) {
+        t->bad++;
+        print_violation(opt, r->seed, x->violation);
+    }
+}
+
+/* Reads one job to its end; a death is a violation of its seed, and the job goes on behind it. */
+static void job_drain(struct job *j, const struct options *opt, struct totals *t)
+{
+    struct report r;
+    for (;;) {
+        ssize_t n = read(j->fd, &r, sizeof(r));
+        if (n == (ssize_t)sizeof(r)) {
+            j->at = r.seed;
+            if (!r.begins)
+                take(opt, t, &r);
+            continue;
+        }
+        int status;
+        char text[64], dir[64];
+        close(j->fd);
+        waitpid(j->pid, &status, 0);
+        snprintf(dir, sizeof(dir), "/dev/shm/weft-sim-%d", (int)j->pid);
+        if (WIFEXITED(status) && WEXITSTATUS(status) == 0)
+            return;
+        snprintf(text, sizeof(text), "the simulation died: status %d, signal %d",
+                 WIFEXITED(status) ? WEXITSTATUS(status) : 0,
+                 WIFSIGNALED(status) ? WTERMSIG(status) : 0);
+        t->runs++;
+        t->bad++;
+        print_violation(opt, j->at, text);
+        sim_dir_remove(dir);
+        if (j->at + opt->jobs >= opt->first + opt->count)
+            return;
+        job_start(j, opt, j->at + opt->jobs);
+    }
+}
+
+static int run_many(const struct options *opt)
+{
+    struct totals t = {0};
+    struct job jobs[JOBS_MAX] = {0};
+    double start = now_s(CLOCK_MONOTONIC);
+    for (unsigned i = 0; i < opt->jobs; i++) {
+        jobs[i].number = i;
+        job_start(&jobs[i], opt, opt->first + i);
+    }
+    for (unsigned i = 0; i < opt->jobs; i++)
+        job_drain(&jobs[i], opt, &t);
+    printf("%" PRIu64 " runs, %" PRIu64 " with a violation%s; %.0f s of virtual time, %.0f × real "
+           "time on one core, %.1f s\n"
+           "%" PRIu64 " writes (%" PRIu64 " acknowledged), %" PRIu64 " linearizable reads, %" PRIu64
+           " watch events, %" PRIu64 " deaths, %" PRIu64 " leaders, %" PRIu64
+           " checkpoints, %" PRIu64 " events\n",
+           t.runs, t.bad, opt->twice ? ", each run twice" : "", t.virtual_s,
+           t.cpu_s > 0 ? t.virtual_s / t.cpu_s : 0, now_s(CLOCK_MONOTONIC) - start, t.writes,
+           t.acked, t.reads, t.watched, t.deaths, t.leaders, t.checkpoints, t.events);
+    return t.bad ? 1 : 0;
+}
+
+enum { OPT_SEED, OPT_SEEDS, OPT_JOBS, OPT_TWICE, OPT_VERBOSE, OPT_GUARDS_OFF };
+
+static const struct option flags[] = {{"seed", required_argument, NULL, OPT_SEED},
+                                      {"seeds", required_argument, NULL, OPT_SEEDS},
+                                      {"jobs", required_argument, NULL, OPT_JOBS},
+                                      {"twice", no_argument, NULL, OPT_TWICE},
+                                      {"verbose", no_argument, NULL, OPT_VERBOSE},
+                                      {"guards-off", no_argument, NULL, OPT_GUARDS_OFF},
+                                      {0}};
+
+static _Noreturn void usage(void)
+{
+    fputs("usage: weft-sim [--seed N] [--seeds COUNT] [--jobs N] [--twice] [--verbose] "
+          "[--guards-off]\n",
+          stderr);
+    exit(64);
+}
+
+int main(int argc, char **argv)
+{
+    struct options opt = {.first = 1, .count = 1, .jobs = 1};
+    int c;
+    while ((c = getopt_long(argc, argv, "", flags, NULL)) >= 0) {
+        switch (c) {
+        case OPT_SEED:
+            opt.first = args_number("--seed", optarg, 1, UINT64_MAX / 2);
+            break;
+        case OPT_SEEDS:
+            opt.count = args_number("--seeds", optarg, 1, UINT64_MAX / 2);
+            break;
+        case OPT_JOBS:
+            opt.jobs = (unsigned)args_number("--jobs", optarg, 1, JOBS_MAX);
+            break;
+        case OPT_TWICE:
+            opt.twice = true;
+            break;
+        case OPT_VERBOSE:
+            opt.verbose = true;
+            break;
+        case OPT_GUARDS_OFF:
+            opt.guards_off = ~0u;
+            break;
+        default:
+            usage();
+        }
+    }
+    if (optind < argc)
+        usage();
+    return run_many(&opt);
+}
