@@ -73,8 +73,8 @@ static void keep_result(void *ctx, const struct reg_result *r)
     ((struct fixture *)ctx)->last = *r;
 }
 
-static void apply_as(struct fixture *f, uint64_t client, uint64_t sequence, uint64_t settled,
-                     const struct reg_op *ops, size_t n)
+static void apply_only(struct fixture *f, uint64_t client, uint64_t sequence, uint64_t settled,
+                       const struct reg_op *ops, size_t n)
 {
     struct reg_entry_builder b = {0};
     reg_entry_begin(&b, 1700000000000);
@@ -87,8 +87,14 @@ static void apply_as(struct fixture *f, uint64_t client, uint64_t sequence, uint
     assert_int_equal(entry.n % 8, 0);
     f->last = (struct reg_result){0};
     reg_fsm_apply(f->store, ++f->index, 1, entry, keep_result, f);
-    reg_fsm_commit(f->store, f->index, 1);
     reg_entry_fini(&b);
+}
+
+static void apply_as(struct fixture *f, uint64_t client, uint64_t sequence, uint64_t settled,
+                     const struct reg_op *ops, size_t n)
+{
+    apply_only(f, client, sequence, settled, ops, n);
+    reg_fsm_commit(f->store, f->index, 1);
 }
 
 static struct reg_result apply(struct fixture *f, const struct reg_op *ops, size_t n)
@@ -355,6 +361,32 @@ static void test_replay_is_skipped(void **state)
     assert_int_equal(f->last.client, 0); /* no result: not applied */
     assert_string_equal(value_of(f, "a", NULL), "2");
     f->index = 2;
+}
+
+/* Wrong: a node whose log is longer than what one transaction holds dies at each start. */
+static void test_a_long_log_is_replayed(void **state)
+{
+    struct fixture *f = *state;
+    const size_t bytes = 256 << 10, entries = 256; /* 64 MiB into a map of 1 MiB */
+    char *value = mem_new(bytes), key[32];
+    for (size_t i = 0; i < entries; i++) {
+        snprintf(key, sizeof(key), "services/ns/k%zu", i % 4);
+        memset(value, 'a' + (int)(i % 26), bytes);
+        struct reg_op op = {.key = slice_of(key), .value = {value, bytes}};
+        apply_only(f, 7, i + 1, i + 1, &op, 1);
+        assert_int_equal(f->last.code, ERR_NONE);
+    }
+    reg_fsm_commit(f->store, f->index, 1);
+    struct reg_txn t;
+    struct reg_object o;
+    struct err err = {0};
+    assert_true(reg_txn_begin(f->store, &t, &err));
+    assert_true(reg_get(&t, S("services/ns/k3"), &o));
+    assert_int_equal(o.mod_rev, entries);
+    assert_int_equal(o.version, entries / 4);
+    assert_int_equal(o.value.p[0], value[0]);
+    reg_txn_end(&t);
+    mem_free(value);
 }
 
 /* The file is damaged, and opening it says so. */
@@ -704,6 +736,7 @@ int main(void)
                                         teardown),
         cmocka_unit_test_setup_teardown(test_failed_opening_keeps_the_file, setup, teardown),
         cmocka_unit_test_setup_teardown(test_notify_is_coalesced, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_a_long_log_is_replayed, setup, teardown),
         cmocka_unit_test_setup_teardown(test_property_model, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

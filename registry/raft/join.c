@@ -28,7 +28,7 @@ void join_answer(struct join *j, uint64_t id, uint64_t term, uint64_t last_index
 
 enum join_verdict join_decide(const struct join *j, bool self_virgin, uint64_t *ret_term)
 {
-    size_t answered = 0, virgins = self_virgin ? 1 : 0;
+    size_t answered = 0, virgins = 0;
     uint64_t term = 1;
     for (size_t i = 0; i < j->count; i++) {
         const struct join_peer *p = &j->peer[i];
@@ -37,11 +37,10 @@ enum join_verdict join_decide(const struct join *j, bool self_virgin, uint64_t *
         if (p->term > term)
             term = p->term;
     }
-    bool only_virgins = virgins == answered + (self_virgin ? 1 : 0);
-    if (self_virgin && only_virgins && virgins > (j->count + 1) / 2)
-        return JOIN_NEW_CLUSTER;
     if (answered < j->count)
         return JOIN_WAIT;
+    if (self_virgin && virgins == j->count)
+        return JOIN_NEW_CLUSTER;
     *ret_term = term;
     return JOIN_CATCH_UP;
 }

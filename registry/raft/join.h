@@ -6,18 +6,21 @@
  * if it simply started, a second leader of one term, or a majority without a committed entry, were
  * possible. So it asks all the others first:
  *
- *   ASKING ──a majority, with us, is as new as we are──────────────▶ MEMBER      (a new cluster)
+ *   ASKING ──all others have answered, and are as new as we are────▶ MEMBER      (a new cluster)
  *     │
  *     └─all others have answered, and some are not new─▶ CATCHING ──▶ MEMBER
  *                                                        up to an entry of a term not below theirs
+ *
+ * All, and not a majority: of three members A may hold nothing because it was away from the start,
+ * and B because it lost its disk. To each other they look like a new cluster; only C knows better.
  *
  * ASKING: votes for nobody, stands for nothing, takes no entries. CATCHING: takes entries of
  * leaders whose term is not below the highest that it was told (whatever it voted in is not above
  * that: whoever it voted for was asked), and still does not vote. It votes again when it holds all
  * that a leader of such a term knew to be committed.
  *
- * Two of three wiped at the same time look like a new cluster to each other: that is beyond what
- * three nodes can bear. The third then keeps its history to itself (peers.h, genesis).
+ * So a new cluster begins when all its members have been up at once, and a lost disk is replaced
+ * while all the others are there.
  *
  * A pure decision; guard.h holds the node back, raft_io.h remembers across restarts.
  */

@@ -21,10 +21,9 @@ static const struct {
     uint64_t term;
 } cases[] = {
     {"alone yet", 2, true, {{0}}, JOIN_WAIT, 0},
-    {"two of three are new", 2, true, {{2, 1, 1}}, JOIN_NEW_CLUSTER, 0},
+    {"two of three are new: the third may have a past", 2, true, {{2, 1, 1}}, JOIN_WAIT, 0},
     {"all three are new", 2, true, {{2, 1, 1}, {3, 1, 1}}, JOIN_NEW_CLUSTER, 0},
-    {"two of five are no majority", 4, true, {{2, 1, 1}}, JOIN_WAIT, 0},
-    {"three of five are", 4, true, {{2, 1, 1}, {3, 1, 1}}, JOIN_NEW_CLUSTER, 0},
+    {"four of five are new", 4, true, {{2, 1, 1}, {3, 1, 1}, {4, 1, 1}}, JOIN_WAIT, 0},
     {"one has a past: the other must speak too", 2, true, {{2, 7, 90}}, JOIN_WAIT, 0},
     {"a past and a new one", 2, true, {{2, 7, 90}, {3, 1, 1}}, JOIN_CATCH_UP, 7},
     {"both have a past", 2, true, {{2, 7, 90}, {3, 9, 80}}, JOIN_CATCH_UP, 9},

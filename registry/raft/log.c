@@ -95,7 +95,8 @@ struct scan {
     struct log *log;
     struct log_contents *contents;
     struct segment *segment;
-    bool any; /* the start of the log is known */
+    bool any;   /* the start of the log is known */
+    bool reset; /* by a checkpoint that was installed: nothing before it comes again */
 };
 
 static void drop_from(struct log_contents *c, size_t n)
@@ -113,10 +114,13 @@ static bool on_record(void *ctx, const struct log_record *r, struct err *err)
     if (r->type == LOG_RESET) {
         drop_from(c, 0);
         c->first = r->index + 1;
-        s->any = true;
+        s->any = s->reset = true;
         return true;
     }
-    if (!s->any) {
+    /* The first segment that is left may begin with entries of which even earlier ones were replaced
+     * later. */
+    if (!s->any || (!s->reset && r->index < c->first)) {
+        drop_from(c, 0);
         c->first = r->index;
         s->any = true;
     }
@@ -169,21 +173,21 @@ static bool zero_tail(struct log *log, const struct segment *s, uint64_t from, s
     return ok;
 }
 
-static bool scan_segment(struct log *log, size_t i, struct log_contents *c, bool *any,
-                         struct buf *bytes, struct err *err)
+static bool scan_segment(struct log *log, size_t i, struct scan *scan, struct buf *bytes,
+                         struct err *err)
 {
     struct segment *s = &log->segments.p[i];
-    struct scan scan = {.log = log, .contents = c, .segment = s, .any = *any};
+    struct log_contents *c = scan->contents;
     struct log_scan_end end;
+    scan->segment = s;
     bool last = i + 1 == log->segments.n;
     if (i > 0 && s->number != s[-1].number + 1)
         return err_set(err, ERR_CORRUPT, "segment %016llx is missing",
                        (unsigned long long)s[-1].number + 1);
     if (!read_segment(log, s, bytes, err) ||
         !log_segment_scan(buf_slice(bytes), s->number, last, log->cluster, log->node,
-                          i > 0 ? &log->chain : NULL, on_record, &scan, &end, err))
+                          i > 0 ? &log->chain : NULL, on_record, scan, &end, err))
         return err_wrap(err, "%s/%016llx.log", log->dir, (unsigned long long)s->number);
-    *any = scan.any;
     log->chain = end.chain;
     log->offset = end.offset;
     if (end.torn) {
@@ -198,10 +202,11 @@ static bool scan_segment(struct log *log, size_t i, struct log_contents *c, bool
 static bool scan_all(struct log *log, struct log_contents *c, struct err *err)
 {
     struct buf bytes = {0};
-    bool any = false, ok = true;
+    struct scan scan = {.log = log, .contents = c};
+    bool ok = true;
     c->first = 1;
     for (size_t i = 0; ok && i < log->segments.n; i++)
-        ok = scan_segment(log, i, c, &any, &bytes, err);
+        ok = scan_segment(log, i, &scan, &bytes, err);
     buf_fini(&bytes);
     if (!ok)
         return false;

@@ -25,15 +25,13 @@ struct image {
     size_t count;
 };
 
-/* Groups of 1, 3 and 2 records. */
-static void build(struct image *im)
+static void build_groups(struct image *im, const int *groups, size_t group_count)
 {
-    static const int groups[] = {1, 3, 2};
     struct buf b = {0};
     uint64_t chain = 99, index = 1;
     memset(im, 0, sizeof(*im));
     log_segment_head_encode(&b, &(struct log_segment_head){SEGMENT, CLUSTER, NODE, chain});
-    for (size_t g = 0; g < ARRAY_LEN(groups); g++) {
+    for (size_t g = 0; g < group_count; g++) {
         size_t batch = b.n;
         for (int i = 0; i < groups[g]; i++, index++) {
             char payload[64];
@@ -53,6 +51,11 @@ static void build(struct image *im)
     im->end = b.n;
     memcpy(im->bytes, buf_slice(&b).p, b.n);
     buf_fini(&b);
+}
+
+static void build(struct image *im)
+{
+    build_groups(im, (const int[]){1, 3, 2}, 3);
 }
 
 static bool count_record(void *ctx, const struct log_record *r, struct err *err)
@@ -143,6 +146,26 @@ static void a_torn_last_group_is_cut_off(void **state)
     }
 }
 
+/* The head goes out with the first group, and may be what a power cut kept back. */
+static void a_torn_first_group_is_cut_off(void **state)
+{
+    (void)state;
+    struct image im;
+    struct log_scan_end end = {0};
+    struct err err = {0};
+    size_t n;
+    build_groups(&im, (const int[]){3}, 1);
+    memset(im.bytes, 0, LOG_SEGMENT_HEAD_BYTES);
+    assert_true(scan(&im, true, &n, &end, &err));
+    assert_true(end.torn);
+    assert_int_equal(end.offset, 0);
+    assert_int_equal(n, 0);
+    build(&im); /* but not when a second one was written */
+    memset(im.bytes, 0, LOG_SEGMENT_HEAD_BYTES);
+    assert_false(scan(&im, true, &n, &end, &err));
+    assert_int_equal(err.code, ERR_CORRUPT);
+}
+
 static void a_missing_record_breaks_the_chain(void **state)
 {
     (void)state;
@@ -196,6 +219,7 @@ int main(void)
         cmocka_unit_test(all_records_come_back),
         cmocka_unit_test(a_flipped_bit_is_never_believed),
         cmocka_unit_test(a_torn_last_group_is_cut_off),
+        cmocka_unit_test(a_torn_first_group_is_cut_off),
         cmocka_unit_test(a_missing_record_breaks_the_chain),
         cmocka_unit_test(another_segments_bytes_are_refused),
         cmocka_unit_test(an_untouched_segment_is_empty),

@@ -173,6 +173,33 @@ static void a_replaced_suffix_stays_replaced(void **state)
     teardown(&f);
 }
 
+/* Entries 1 … 40 of one leader, 30 … 60 of the next, and then all segments go that hold nothing
+ * from 35 on: what is left begins with old entries, and goes back before them. */
+static void what_is_left_may_begin_with_replaced_entries(void **state)
+{
+    (void)state;
+    for (uint64_t keep = 31; keep <= 40; keep++) {
+        struct fixture f;
+        setup(&f);
+        must_open(&f);
+        for (int k = 0; k < 40; k++) {
+            append(&f, 1, 1, 4000);
+            drain(&f);
+        }
+        f.next = 30;
+        for (int k = 0; k < 30; k++) {
+            append(&f, 1, 2, 4000);
+            drain(&f);
+        }
+        log_trim(f.log, keep);
+        close_log(&f);
+        must_open(&f);
+        assert_true(f.c.first <= keep);
+        check_model(&f);
+        teardown(&f);
+    }
+}
+
 static void trimming_drops_whole_segments_only(void **state)
 {
     (void)state;
@@ -340,6 +367,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(what_was_appended_is_there_after_reopening),
         cmocka_unit_test(a_replaced_suffix_stays_replaced),
+        cmocka_unit_test(what_is_left_may_begin_with_replaced_entries),
         cmocka_unit_test(trimming_drops_whole_segments_only),
         cmocka_unit_test(a_checkpoint_replaces_the_whole_log),
         cmocka_unit_test(a_bit_flipped_in_the_middle_stops_the_node),

@@ -174,7 +174,7 @@ static void read_answered(struct op *op)
     struct reg_object o;
     struct err err = {0};
     const char *name = sim_host_name(op->member->host);
-    if (op->w.err.code != ERR_NONE)
+    if (op->w.err.code != ERR_NONE || !op->member->node->store) /* it has stopped meanwhile */
         return;
     run->result->reads++;
     if (!reg_txn_begin(op->member->node->store, &t, &err)) {
