@@ -17,6 +17,8 @@
 static bool file_digest(const char *path, bool sync, struct reg_checkpoint *ret, struct err *err)
 {
     int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0 && errno == ENOENT)
+        return err_set(err, ERR_CORRUPT, "checkpoint %s is gone", path);
     if (fd < 0)
         return err_errno(err, errno, "checkpoint %s", path);
     EVP_MD_CTX *md = EVP_MD_CTX_new();

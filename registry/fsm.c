@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/core/assert.h"
+#include "base/core/mutant.h"
 #include "registry/store_internal.h"
 
 static void must(const struct reg_store *s, int rc, const char *what)
@@ -150,7 +151,9 @@ static enum err_code expect_check(const struct reg_op *op, bool found,
     case REG_EXPECT_REV:
         if (!found)
             return ERR_NOT_FOUND;
-        return old->mod_rev == op->expected ? ERR_NONE : ERR_CONFLICT;
+        return old->mod_rev == op->expected || (MUTANT(CAS_LOOSE) && old->mod_rev > op->expected)
+                   ? ERR_NONE
+                   : ERR_CONFLICT;
     case REG_EXPECT_ANY:
         break;
     }
@@ -208,7 +211,8 @@ static reg_rev op_apply(struct reg_store *s, const struct reg_op *op, reg_rev in
     struct store_record now = {
         .create_rev = found ? old.create_rev : index,
         .mod_rev = index,
-        .version = old.version + 1,
+        .version = old.version + 1 +
+                   (MUTANT(CLOCK_IN_STATE) && env_wall_ms(s->opt.env) % 1000 == 0 ? 1 : 0),
         .value = op->value,
     };
     e.object.create_rev = now.create_rev;
@@ -251,7 +255,7 @@ static struct reg_result request_apply(struct reg_store *s, const struct reg_req
     if (!c)
         c = client_add(s, q->client);
     const struct store_answer *seen = client_answer(c, q->sequence);
-    if (seen || q->sequence < c->settled) {
+    if ((seen || q->sequence < c->settled) && !MUTANT(NO_DEDUP)) {
         res.repeated = true;
         res.code = seen ? (enum err_code)seen->code : ERR_CANCELLED;
         res.revision = seen ? seen->revision : 0;
@@ -288,7 +292,7 @@ static void batch_open(struct reg_store *s)
 void reg_fsm_apply(struct reg_store *s, reg_rev index, uint64_t term, struct slice entry,
                    void (*fn)(void *ctx, const struct reg_result *r), void *ctx)
 {
-    if (index <= s->meta.applied_index)
+    if (index <= s->meta.applied_index && !MUTANT(APPLY_TWICE))
         return;
     struct err err = {0};
     struct reader r = reader_of(entry);

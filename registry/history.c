@@ -2,6 +2,7 @@
 #include <string.h>
 
 #include "base/core/assert.h"
+#include "base/core/mutant.h"
 #include "base/env/env.h"
 #include "registry/store_internal.h"
 
@@ -82,7 +83,7 @@ enum reg_history reg_changes(struct reg_txn *txn, reg_rev from,
 {
     struct reg_store *s = txn->store;
     MDB_cursor *cur;
-    if (from < txn->compacted)
+    if (from < txn->compacted && !MUTANT(DROP_EVENT))
         return REG_HISTORY_COMPACTED;
     if (from >= txn->revision)
         return REG_HISTORY_OK;

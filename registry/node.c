@@ -8,6 +8,7 @@
 #include "base/core/assert.h"
 #include "base/core/hash.h"
 #include "base/core/log.h"
+#include "base/core/mutant.h"
 #include "registry/node_impl.h"
 
 #define ELECTION_TIMEOUT_DEFAULT_MS 300
@@ -58,7 +59,8 @@ static int fsm_apply(struct raft_fsm *fsm, const struct raft_buffer *buf, void *
  * get ahead of the log: after a crash the node would look as if it had lost entries. */
 static bool applied_is_durable(const struct reg_node *n)
 {
-    return raftio_begun(&n->io) && n->raft.last_stored >= n->raft.last_applied;
+    return MUTANT(STORE_AHEAD) ||
+           (raftio_begun(&n->io) && n->raft.last_stored >= n->raft.last_applied);
 }
 
 static void store_commit(struct reg_node *n)
@@ -92,6 +94,13 @@ static int fsm_snapshot(struct raft_fsm *fsm, struct raft_buffer *bufs[], unsign
     return 0;
 }
 
+static struct snapshot_file snapshot_file_of(const struct reg_checkpoint *c)
+{
+    struct snapshot_file f = {.index = c->index, .term = c->term, .bytes = c->bytes};
+    memcpy(f.sha256, c->sha256, sizeof(f.sha256));
+    return f;
+}
+
 /* On a helper thread. */
 static int fsm_snapshot_async(struct raft_fsm *fsm, struct raft_buffer *bufs[], unsigned *n_bufs)
 {
@@ -104,8 +113,7 @@ static int fsm_snapshot_async(struct raft_fsm *fsm, struct raft_buffer *bufs[], 
         LOG_ERROR("registry.checkpoint.failed", F_U64("node", n->opt.id), F_ERR(&err));
         return RAFT_IOERR;
     }
-    struct snapshot_file f = {.index = c.index, .term = c.term, .bytes = c.bytes};
-    memcpy(f.sha256, c.sha256, sizeof(f.sha256));
+    struct snapshot_file f = snapshot_file_of(&c);
     snapshot_file_encode((*bufs)[0].base, &f);
     return 0;
 }
@@ -128,37 +136,36 @@ static struct reg_checkpoint checkpoint_of(const struct snapshot_file *f)
     return c;
 }
 
-static _Noreturn void restore_failed(const struct reg_node *n, const struct err *err)
+/* Into the store, unless it is newer: entries that it has are skipped when they come again. */
+static bool checkpoint_restore(struct reg_node *n, const struct snapshot_file *f, struct err *err)
 {
-    wf_die("registry %s: %s%s", n->dir, err->msg,
-           n->opt.member_count > 1 ? ": move the directory away and start again with an empty one: "
-                                     "the node catches up before it votes"
-                                   : "");
+    char path[SNAPSHOT_PATH_BYTES];
+    struct reg_checkpoint c = checkpoint_of(f);
+    uint64_t applied, term;
+    reg_store_applied(n->store, &applied, &term);
+    if (applied >= f->index)
+        return true;
+    snapshot_file_path(n->dir, f->index, snapshot_file_tag(f), path);
+    if (!reg_store_restore(n->store, path, &c, err))
+        return false;
+    LOG_INFO("registry.restored", F_U64("node", n->opt.id), F_U64("index", f->index));
+    return true;
 }
 
-/* At start with the newest snapshot, and when a leader sent one. The store may be newer: entries
- * that it has are skipped when they come again. */
+/* At start, when nothing is left to do (node_begin), and when a leader sent a checkpoint. */
 static int fsm_restore(struct raft_fsm *fsm, struct raft_buffer *buf)
 {
     struct reg_node *n = fsm->data;
     struct snapshot_file f;
     struct err err = {0};
-    char path[SNAPSHOT_PATH_BYTES];
     uint64_t applied, term;
-    if (!snapshot_file_decode(slice_mem(buf->base, buf->len), &f, &err))
-        restore_failed(n, &err);
+    if (!snapshot_file_decode(slice_mem(buf->base, buf->len), &f, &err) ||
+        !checkpoint_restore(n, &f, &err))
+        wf_die("registry %s: %s: the node stops, the others go on", n->dir, err.msg);
     reg_store_applied(n->store, &applied, &term);
-    if (applied < f.index) {
-        struct reg_checkpoint c = checkpoint_of(&f);
-        snapshot_file_path(n->dir, f.index, snapshot_file_tag(&f), path);
-        if (!reg_store_restore(n->store, path, &c, &err))
-            restore_failed(n, &err);
-        LOG_INFO("registry.restored", F_U64("node", n->opt.id), F_U64("index", f.index));
-        applied = f.index;
-        /* Writes of ours may be in what was skipped: sent again, they are answered from memory. */
-        if (n->raft_started)
-            node_write_recall(n);
-    }
+    /* Writes of ours may be in what was skipped: sent again, they are answered from memory. */
+    if (n->raft_started && applied > n->committed)
+        node_write_recall(n);
     raftio_set_genesis(&n->io, reg_store_genesis(n->store));
     n->committed = applied;
     raft_free(buf->base);
@@ -290,8 +297,47 @@ static void on_gone(void *ctx, uint64_t id)
     node_status_on_gone(ctx, id);
 }
 
-static const struct raftio_events raftio_events = {
-    .on_frame = on_frame, .on_up = on_up, .on_down = on_down, .on_gone = on_gone, .verify = verify};
+/* A checkpoint file that is not what it was: the store holds all that it held. */
+
+static void remake_work(struct env_work *w)
+{
+    struct reg_node *n = container_of(w, struct reg_node, remake);
+    char path[SNAPSHOT_PATH_BYTES];
+    err_clear(&n->remake_err);
+    reg_store_checkpoint(n->store, snapshot_remade_path(n->dir, path), &n->remade, &n->remake_err);
+}
+
+static void remake_done(struct env_work *w)
+{
+    struct reg_node *n = container_of(w, struct reg_node, remake);
+    struct snapshot_file f = snapshot_file_of(&n->remade);
+    n->io.works--;
+    n->remaking = false;
+    if (n->remake_err.code == ERR_NONE)
+        raftio_replace_checkpoint(&n->io, &f, &n->remake_err);
+    if (n->remake_err.code)
+        LOG_ERROR("registry.checkpoint.failed", F_U64("node", n->opt.id), F_ERR(&n->remake_err));
+    else
+        LOG_INFO("registry.checkpoint.remade", F_U64("node", n->opt.id), F_U64("index", f.index));
+}
+
+static void on_damaged(void *ctx)
+{
+    struct reg_node *n = ctx;
+    if (n->remaking)
+        return;
+    n->remaking = true;
+    n->remake = (struct env_work){.work = remake_work, .done = remake_done};
+    n->io.works++;
+    env_work(n->env, &n->remake);
+}
+
+static const struct raftio_events raftio_events = {.on_frame = on_frame,
+                                                   .on_up = on_up,
+                                                   .on_down = on_down,
+                                                   .on_gone = on_gone,
+                                                   .on_damaged = on_damaged,
+                                                   .verify = verify};
 
 /* Start. */
 
@@ -404,7 +450,7 @@ static bool log_covers_store(struct reg_node *n, struct err *err)
     reg_store_applied(n->store, &applied, &term);
     n->committed = applied;
     raftio_set_genesis(&n->io, reg_store_genesis(n->store));
-    if (last >= applied)
+    if (last >= applied || MUTANT(LOG_MAY_BE_SHORT))
         return true;
     return err_set(err, ERR_CORRUPT,
                    "%s: the log ends at %llu, but %llu was applied: acknowledged entries are lost; "
@@ -501,7 +547,7 @@ static bool raft_begin(struct reg_node *n, struct err *err)
     raft_set_install_snapshot_timeout(&n->raft, INSTALL_TIMEOUT_MS);
     raft_set_snapshot_threshold(&n->raft, UINT_MAX);
     raft_set_pre_vote(&n->raft, true);
-    if (n->io.meta.joining)
+    if (n->io.meta.joining && !MUTANT(WIPED_VOTES))
         node_join_begin(n);
     if ((n->io.fresh && !bootstrap(n, err)) || !raft_ok(n, raft_start(&n->raft), "start", err) ||
         !members_fit(n, err))
@@ -524,7 +570,9 @@ static bool node_begin(struct reg_node *n, struct env *env, struct err *err)
     node_read_init(n);
     node_channel_init(n);
     if (!env_dir_make(env, n->dir, err) || !lock_dir(n, err) || !io_open(n, err) ||
-        !store_open(n, err) || !log_covers_store(n, err) || !raft_begin(n, err))
+        !store_open(n, err) ||
+        (n->io.has_manifest && !checkpoint_restore(n, &n->io.manifest.file, err)) ||
+        !log_covers_store(n, err) || !raft_begin(n, err))
         return false;
     node_status_init(n);
     guard_step(&n->guard);
@@ -566,12 +614,29 @@ void node_free(struct reg_node *n)
     mem_free(n);
 }
 
+/* As if it had never been opened. */
+static void node_reset(struct reg_node *n)
+{
+    node_shut(n);
+    n->raft_inited = n->raft_closed = false;
+    n->committed = 0;
+    n->join = (struct join){0};
+}
+
 bool node_open(struct reg_node *n, struct env *env, struct err *err)
 {
-    if (node_begin(n, env, err))
+    struct err why = {0};
+    if (node_begin(n, env, &why))
         return true;
+    if (why.code == ERR_CORRUPT && n->opt.member_count > 1) {
+        struct err failed = {0};
+        node_reset(n);
+        if (node_quarantine(n, &why, &failed) && node_begin(n, env, &failed))
+            return true;
+        why = failed;
+    }
     node_shut(n);
-    return false;
+    return err_set(err, why.code, "%s", why.msg);
 }
 
 static void say(struct reg_node *n, bool *flag)

@@ -8,6 +8,7 @@
 #ifndef WEFT_REGISTRY_NODE_IMPL_H
 #define WEFT_REGISTRY_NODE_IMPL_H
 
+#include <limits.h>
 #include <pthread.h>
 #include <raft.h>
 
@@ -122,8 +123,12 @@ struct reg_node {
     struct guard guard;
     bool raft_inited, raft_started, raft_closed;
     struct reg_store *store;
-    reg_rev committed; /* what the store was last told */
-    struct join join;  /* while guard.standing is GUARD_ASKING */
+    reg_rev committed;      /* what the store was last told */
+    struct env_work remake; /* of a damaged checkpoint file */
+    struct reg_checkpoint remade;
+    struct err remake_err;
+    bool remaking;
+    struct join join; /* while guard.standing is GUARD_ASKING */
 
     /* node_write.c */
     uint64_t client, next_sequence, oldest_sequence;
@@ -194,6 +199,10 @@ bool node_leads(const struct reg_node *n);
 /* Whom to ask; 0 = nobody known. */
 uint64_t node_leader(const struct reg_node *n);
 unsigned node_voters(const struct reg_node *n);
+
+/* node_quarantine.c: puts all that the directory holds aside. false and err: it cannot, or has too
+ * often. */
+bool node_quarantine(struct reg_node *n, const struct err *why, struct err *err);
 
 /* node_write.c */
 void node_write_init(struct reg_node *n);

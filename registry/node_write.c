@@ -2,6 +2,7 @@
 
 #include "base/core/assert.h"
 #include "base/core/log.h"
+#include "base/core/mutant.h"
 #include "registry/node_impl.h"
 
 #define TIMEOUT_DEFAULT_MS 5000
@@ -575,7 +576,7 @@ static void expire_list(struct reg_node *n, struct list *l, bool no_quorum)
 {
     LIST_EACH (l, node) {
         struct pending *p = container_of(node, struct pending, node);
-        if (no_quorum && !p->handed)
+        if (no_quorum && (!p->handed || MUTANT(REFUSED_BUT_SENT)))
             node_no_quorum(n, &p->w->err);
         else if (!node_expired(n, p))
             continue;

@@ -237,6 +237,11 @@ bool env_file_read(struct env_file *f, uint64_t offset, void *p, size_t n, size_
     return ops_of(f)->file_read(f, offset, p, n, ret_n, err);
 }
 
+bool env_file_write(struct env_file *f, uint64_t offset, const void *p, size_t n, struct err *err)
+{
+    return ops_of(f)->file_write(f, offset, p, n, err);
+}
+
 bool env_file_size(struct env_file *f, uint64_t *ret_size, struct err *err)
 {
     return ops_of(f)->file_size(f, ret_size, err);

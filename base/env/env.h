@@ -201,6 +201,8 @@ void env_file_close(struct env_file *f);
 /* Reads until n bytes or the end of the file: *ret_n says how many. */
 bool env_file_read(struct env_file *f, uint64_t offset, void *p, size_t n, size_t *ret_n,
                    struct err *err);
+/* Into the system's memory: outlives the process, not a power cut. Blocks; for a few bytes. */
+bool env_file_write(struct env_file *f, uint64_t offset, const void *p, size_t n, struct err *err);
 bool env_file_size(struct env_file *f, uint64_t *ret_size, struct err *err);
 bool env_file_truncate(struct env_file *f, uint64_t size, struct err *err);
 /* Reserves and zeroes, so that later syncs write no metadata. */

@@ -53,6 +53,8 @@ struct env_ops {
     void (*file_close)(struct env_file *f);
     bool (*file_read)(struct env_file *f, uint64_t offset, void *p, size_t n, size_t *ret_n,
                       struct err *err);
+    bool (*file_write)(struct env_file *f, uint64_t offset, const void *p, size_t n,
+                       struct err *err);
     bool (*file_size)(struct env_file *f, uint64_t *ret_size, struct err *err);
     bool (*file_truncate)(struct env_file *f, uint64_t size, struct err *err);
     bool (*file_preallocate)(struct env_file *f, uint64_t size, struct err *err);

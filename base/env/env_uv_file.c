@@ -120,6 +120,11 @@ static bool write_all(int fd, const char *p, size_t n, uint64_t offset)
     return true;
 }
 
+bool uv_file_write(struct env_file *f, uint64_t offset, const void *p, size_t n, struct err *err)
+{
+    return write_all(f->fd, p, n, offset) || file_err(f, err, "write");
+}
+
 /* Zeroes are written, not only reserved: an extent that posix_fallocate made is "unwritten", and
  * its first real write would change metadata, which is what the caller pays this for not to happen.
  */

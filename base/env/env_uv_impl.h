@@ -62,6 +62,7 @@ struct env_file *uv_file_open(struct env *env, const char *path, int flags, stru
 void uv_file_close(struct env_file *f);
 bool uv_file_read(struct env_file *f, uint64_t offset, void *p, size_t n, size_t *ret_n,
                   struct err *err);
+bool uv_file_write(struct env_file *f, uint64_t offset, const void *p, size_t n, struct err *err);
 bool uv_file_size(struct env_file *f, uint64_t *ret_size, struct err *err);
 bool uv_file_truncate(struct env_file *f, uint64_t size, struct err *err);
 bool uv_file_preallocate(struct env_file *f, uint64_t size, struct err *err);

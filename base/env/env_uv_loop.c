@@ -213,6 +213,7 @@ static const struct env_ops ops = {
     .file_open = uv_file_open,
     .file_close = uv_file_close,
     .file_read = uv_file_read,
+    .file_write = uv_file_write,
     .file_size = uv_file_size,
     .file_truncate = uv_file_truncate,
     .file_preallocate = uv_file_preallocate,

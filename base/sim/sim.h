@@ -103,6 +103,10 @@ void sim_world_leave(struct sim_zone *was);
 /* Bytes that the process has from the heap. */
 size_t sim_host_heap(const struct sim_host *h);
 
+/* Its files are damaged: what reads a mapped one may end by SIGSEGV or SIGBUS, which is then a death
+ * like another (why = "signal …") and not the end of the run. */
+void sim_host_may_fault(struct sim_host *h, bool may);
+
 /* Clocks: rate in parts per million off; the wall clock may be set. */
 void sim_host_drift(struct sim_host *h, int ppm);
 void sim_host_wall_jump(struct sim_host *h, int64_t ms);

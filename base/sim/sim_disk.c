@@ -37,9 +37,10 @@ struct flush {
 struct env_file {
     struct env_handle handle;
     struct list_node node, dirty;
-    struct list writes;  /* of this turn */
-    struct list flushes; /* on their way */
-    bool *gone;          /* set to true when a write's fn closes the file */
+    struct list writes;   /* of this turn */
+    struct list flushes;  /* on their way */
+    struct list unsynced; /* small writes, newest first */
+    bool *gone;           /* set to true when a write's fn closes the file */
     int fd;
     char path[SIM_PATH_BYTES];
 };
@@ -157,6 +158,7 @@ static struct env_file *file_open(struct env *env, const char *path, int flags, 
     copy_path(f->path, path);
     list_init(&f->writes);
     list_init(&f->flushes);
+    list_init(&f->unsynced);
     list_push(&h->files, &f->node);
     return f;
 }
@@ -169,6 +171,49 @@ static void write_bytes(const struct env_file *f, const struct env_file_write *w
         wf_assert(pwrite(f->fd, w->iov[i].iov_base, part, (off_t)at) == (ssize_t)part);
         at += part;
         n -= part;
+    }
+}
+
+/* What lies under a write that was not synced; one is kept for each place. */
+struct unsynced {
+    struct list_node node;
+    uint64_t offset;
+    size_t n;
+    char before[];
+};
+
+static bool file_write(struct env_file *f, uint64_t offset, const void *p, size_t n,
+                       struct err *err)
+{
+    struct unsynced *u = NULL;
+    LIST_EACH (&f->unsynced, node) {
+        struct unsynced *old = container_of(node, struct unsynced, node);
+        if (old->offset == offset && old->n == n)
+            u = old;
+    }
+    if (!u) {
+        u = sim_new_bytes(sizeof(*u) + n);
+        u->offset = offset;
+        u->n = n;
+        list_push_front(&f->unsynced, &u->node);
+    }
+    /* What a power cut brings back is now the write before, now one long ago. */
+    if (sim_chance(sim_host_of(f->handle.env)->sim, 500) &&
+        pread(f->fd, u->before, n, (off_t)offset) < 0)
+        return err_errno(err, errno, "read %s", f->path);
+    return pwrite(f->fd, p, n, (off_t)offset) == (ssize_t)n ||
+           err_errno(err, errno, "write %s", f->path);
+}
+
+static void unsynced_end(struct env_file *f, bool power)
+{
+    struct list_node *n;
+    struct sim *sim = sim_host_of(f->handle.env)->sim;
+    while ((n = list_pop(&f->unsynced))) {
+        struct unsynced *u = container_of(n, struct unsynced, node);
+        if (power && sim_chance(sim, 500))
+            wf_assert(pwrite(f->fd, u->before, u->n, (off_t)u->offset) == (ssize_t)u->n);
+        mem_free(u);
     }
 }
 
@@ -228,6 +273,7 @@ static void file_drop(struct env_file *f, bool power)
         flush_free(fl);
     }
     forget(f, &f->writes, power);
+    unsynced_end(f, power);
     list_remove(&f->dirty);
     list_remove(&f->node);
     close(f->fd);
@@ -500,6 +546,7 @@ const struct env_ops sim_disk_ops = {
     .file_open = file_open,
     .file_close = file_close,
     .file_read = file_read,
+    .file_write = file_write,
     .file_size = file_size,
     .file_truncate = file_truncate,
     .file_preallocate = file_preallocate,

@@ -30,7 +30,7 @@ struct sim_host {
     char name[32];
     struct env_addr addr; /* port 0 */
     struct sim_host_events events;
-    bool on, runs, paused, in_turn, died;
+    bool on, runs, paused, died, may_fault;
     uint64_t boots;
     char why[SIM_DIE_BYTES];
     jmp_buf die;

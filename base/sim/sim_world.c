@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -269,6 +270,29 @@ _Noreturn void sim_process_died(const char *why)
     snprintf(h->why, sizeof(h->why), "%s", why);
     h->died = true;
     longjmp(h->die, 1);
+}
+
+static void on_signal(int signum)
+{
+    char why[32];
+    if (!current || !current->may_fault) {
+        signal(signum, SIG_DFL);
+        raise(signum);
+        return;
+    }
+    snprintf(why, sizeof(why), "signal %d", signum);
+    sim_process_died(why);
+}
+
+void sim_host_may_fault(struct sim_host *h, bool may)
+{
+    struct sigaction act = {.sa_handler = on_signal, .sa_flags = SA_NODEFER};
+    h->may_fault = may;
+    if (may) {
+        sigaction(SIGSEGV, &act, NULL);
+        sigaction(SIGBUS, &act, NULL);
+        sigaction(SIGFPE, &act, NULL);
+    }
 }
 
 /* Work aside. */

@@ -5,6 +5,7 @@
 #include "base/core/assert.h"
 #include "base/core/log.h"
 #include "base/core/mem.h"
+#include "base/core/mutant.h"
 #include "registry/raft/message.h"
 #include "registry/raft/raft_limits.h"
 
@@ -642,7 +643,8 @@ void guard_step(struct guard *g)
 
 bool guard_ready(const struct guard *g)
 {
-    return g->raft->state == RAFT_LEADER && g->ready_term == g->raft->current_term;
+    return g->raft->state == RAFT_LEADER &&
+           (g->ready_term == g->raft->current_term || MUTANT(READ_BEFORE_BARRIER));
 }
 
 bool guard_idle(const struct guard *g)

@@ -6,6 +6,8 @@
 
 #include "base/core/assert.h"
 #include "base/core/log.h"
+#include "base/core/mutant.h"
+#include "registry/raft/log_end.h"
 #include "registry/raft/raft_limits.h"
 
 #define PATH_BYTES 4096
@@ -34,6 +36,8 @@ struct log {
     struct env_file_write write;
     struct env_task flush;
     bool in_flight;
+
+    struct env_file *end_file; /* log_end.h */
 
     /* The next segment, zeroed in pieces while this one fills: a roll-over must not stop the loop.
      */
@@ -95,8 +99,10 @@ struct scan {
     struct log *log;
     struct log_contents *contents;
     struct segment *segment;
-    bool any;   /* the start of the log is known */
-    bool reset; /* by a checkpoint that was installed: nothing before it comes again */
+    bool any;           /* the start of the log is known */
+    bool reset;         /* by a checkpoint that was installed: nothing before it comes again */
+    struct log_end end; /* what must be met; segment 0 = not known */
+    bool end_seen;
 };
 
 static void drop_from(struct log_contents *c, size_t n)
@@ -109,6 +115,8 @@ static bool on_record(void *ctx, const struct log_record *r, struct err *err)
 {
     struct scan *s = ctx;
     struct log_contents *c = s->contents;
+    if (s->segment->number == s->end.segment && r->chain == s->end.chain)
+        s->end_seen = true;
     if (r->index > s->segment->max_index)
         s->segment->max_index = r->index;
     if (r->type == LOG_RESET) {
@@ -190,6 +198,8 @@ static bool scan_segment(struct log *log, size_t i, struct scan *scan, struct bu
         return err_wrap(err, "%s/%016llx.log", log->dir, (unsigned long long)s->number);
     log->chain = end.chain;
     log->offset = end.offset;
+    if (s->number == scan->end.segment && end.chain == scan->end.chain)
+        scan->end_seen = true;
     if (end.torn) {
         c->torn_bytes = s->bytes - end.offset;
         LOG_WARN("registry.log.torn_tail", F_CSTR("dir", log->dir), F_U64("segment", s->number),
@@ -202,12 +212,18 @@ static bool scan_segment(struct log *log, size_t i, struct scan *scan, struct bu
 static bool scan_all(struct log *log, struct log_contents *c, struct err *err)
 {
     struct buf bytes = {0};
-    struct scan scan = {.log = log, .contents = c};
+    struct scan scan = {.log = log, .contents = c, .end = log_end_load(log->env, log->dir)};
     bool ok = true;
     c->first = 1;
+    c->no_segments = log->segments.n == 0;
     for (size_t i = 0; ok && i < log->segments.n; i++)
         ok = scan_segment(log, i, &scan, &bytes, err);
     buf_fini(&bytes);
+    if (ok && !scan.end_seen && !MUTANT(LOG_MAY_BE_SHORT) &&
+        (c->no_segments ? scan.end.segment > 0 : scan.end.segment >= log->segments.p[0].number))
+        ok = err_set(err, ERR_CORRUPT,
+                     "%s: it was acknowledged up to a record of segment %016llx that is not there",
+                     log->dir, (unsigned long long)scan.end.segment);
     if (!ok)
         return false;
     log->last_index = c->first + c->entries.n - 1;
@@ -244,7 +260,7 @@ static bool segment_begin(struct log *log, uint64_t need, struct err *err)
         return false;
     spare_drop(log);
     if (!env_file_rename(log->env, spare_path(log, from), segment_path(log, number, to), err) ||
-        !env_dir_sync(log->env, log->dir, err))
+        (!MUTANT(NAME_NOT_SYNCED) && !env_dir_sync(log->env, log->dir, err)))
         return false;
     struct env_file *f = env_file_open(log->env, to, O_RDWR, err);
     if (!f)
@@ -292,7 +308,7 @@ struct log *log_open(const struct log_options *opt, struct log_contents *ret, st
               (env_file_remove(log->env, spare_path(log, path), &gone) ||
                gone.code == ERR_NOT_FOUND || err_set(err, gone.code, "%s", gone.msg)) &&
               env_dir_list(log->env, log->dir, on_name, log, err) && scan_all(log, &c, err) &&
-              open_last(log, err);
+              open_last(log, err) && (log->end_file = log_end_open(log->env, log->dir, err));
     if (!ok) {
         log_contents_fini(&c);
         log_close(log);
@@ -326,6 +342,7 @@ void log_close(struct log *log)
     append_drop(&log->waiting);
     append_drop(&log->writing);
     spare_drop(log);
+    env_file_close(log->end_file);
     if (log->file)
         env_file_close(log->file);
     vec_fini(&log->segments);
@@ -374,6 +391,8 @@ static void on_written(struct env_file_write *w, const struct err *err)
     if (err->code)
         die(log, err);
     log->in_flight = false;
+    log_end_store(log->end_file,
+                  &(struct log_end){.segment = last_segment(log)->number, .chain = log->chain});
     list_init(&done);
     while ((n = list_pop(&log->writing)))
         list_push(&done, n);
@@ -494,6 +513,8 @@ void log_reset(struct log *log, uint64_t index, uint64_t term, struct log_append
 void log_trim(struct log *log, uint64_t keep)
 {
     size_t drop = 0;
+    if (MUTANT(TRIM_TOO_MUCH))
+        keep = log->last_index + 1;
     char path[PATH_BYTES];
     struct err err = {0};
     while (drop + 1 < log->segments.n && log->segments.p[drop].max_index < keep)

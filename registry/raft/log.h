@@ -32,6 +32,7 @@ struct log_entry {
 struct log_contents {
     uint64_t first;
     VEC(struct log_entry) entries;
+    bool no_segments;    /* no file of the log was there */
     uint64_t torn_bytes; /* of writes that nobody was told of; zeroed */
 };
 void log_contents_fini(struct log_contents *c);

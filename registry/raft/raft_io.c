@@ -5,6 +5,7 @@
 
 #include "base/core/assert.h"
 #include "base/core/log.h"
+#include "base/core/mutant.h"
 #include "registry/raft/guard.h"
 #include "registry/raft/message.h"
 
@@ -39,6 +40,7 @@ struct completion {
         struct raft_io_send *send;
         struct raft_io_snapshot_put *put;
         struct raft_io_snapshot_get *get;
+        struct raft_io_append *append;
     };
     int status;
 };
@@ -98,7 +100,7 @@ static int io_set_vote(struct raft_io *rio, raft_id id)
 {
     struct raftio *io = self_of(rio);
     io->meta.vote = id;
-    return store_meta(io);
+    return MUTANT(FORGET_VOTE) ? 0 : store_meta(io);
 }
 
 static void on_bootstrapped(struct log_append *a)
@@ -246,7 +248,14 @@ static void on_appended(struct log_append *la)
     struct append *a = container_of(la, struct append, a);
     struct raft_io_append *req = a->req;
     mem_free(a);
-    req->cb(req, 0);
+    if (req)
+        req->cb(req, 0);
+}
+
+static void complete_append(struct raftio *io, struct completion *c)
+{
+    (void)io;
+    c->append->cb(c->append, c->status);
 }
 
 static int io_append(struct raft_io *rio, struct raft_io_append *req,
@@ -260,7 +269,9 @@ static int io_append(struct raft_io *rio, struct raft_io_append *req,
                                    .payload = slice_mem(entries[i].buf.base, entries[i].buf.len)};
     struct append *a = MEM_NEW(struct append);
     req->cb = cb;
-    a->req = req;
+    a->req = MUTANT(ACK_BEFORE_SYNC) ? NULL : req;
+    if (!a->req)
+        complete_later(io, complete_append, 0)->append = req;
     a->a = (struct log_append){.first = io->next_index, .entries = es, .n = n, .fn = on_appended};
     io->next_index += n;
     log_append(io->log, &a->a);
@@ -278,6 +289,11 @@ static int io_truncate(struct raft_io *rio, raft_index index)
 }
 
 /* Snapshots. */
+
+static bool same_file(const struct snapshot_file *a, const struct snapshot_file *b)
+{
+    return a->index == b->index && memcmp(a->sha256, b->sha256, sizeof(a->sha256)) == 0;
+}
 
 static bool manifest_replace(struct raftio *io, const struct raft_snapshot *s, struct err *err)
 {
@@ -371,16 +387,81 @@ static int io_snapshot_put(struct raft_io *rio, unsigned trailing, struct raft_i
 
 static void complete_get(struct raftio *io, struct completion *c)
 {
-    c->get->cb(c->get, io->has_manifest ? make_snapshot(&io->manifest) : NULL,
-               io->has_manifest ? 0 : RAFT_NOTFOUND);
+    (void)io;
+    c->get->cb(c->get, NULL, c->status);
+}
+
+/* libraft wants to send it: is the file what it was? A follower would fetch a damaged one again and
+ * again. */
+struct get {
+    struct env_work w;
+    struct raftio *io;
+    struct raft_io_snapshot_get *req;
+    struct snapshot_file file;
+    struct err err;
+};
+
+static void get_work(struct env_work *w)
+{
+    struct get *g = container_of(w, struct get, w);
+    char path[PATH_BYTES];
+    snapshot_file_path(g->io->dir, g->file.index, snapshot_file_tag(&g->file), path);
+    g->io->events->verify(g->io->ctx, path, &g->file, &g->err);
+}
+
+static void get_done(struct env_work *w)
+{
+    struct get *g = container_of(w, struct get, w);
+    struct raftio *io = g->io;
+    struct raft_io_snapshot_get *req = g->req;
+    struct err err = g->err;
+    bool newest = same_file(&g->file, &io->manifest.file);
+    mem_free(g);
+    io->works--;
+    if (err.code == ERR_NONE && newest) {
+        req->cb(req, make_snapshot(&io->manifest), 0);
+        return;
+    }
+    if (newest) {
+        LOG_ERROR("registry.checkpoint.damaged", F_U64("index", io->manifest.index), F_ERR(&err));
+        io->events->on_damaged(io->ctx);
+    }
+    req->cb(req, NULL, RAFT_CORRUPT); /* libraft asks again */
 }
 
 static int io_snapshot_get(struct raft_io *rio, struct raft_io_snapshot_get *req,
                            raft_io_snapshot_get_cb cb)
 {
+    struct raftio *io = self_of(rio);
     req->cb = cb;
-    complete_later(self_of(rio), complete_get, 0)->get = req;
+    if (!io->has_manifest) {
+        complete_later(io, complete_get, RAFT_NOTFOUND)->get = req;
+        return 0;
+    }
+    struct get *g = MEM_NEW(struct get);
+    *g = (struct get){
+        .w = {.work = get_work, .done = get_done}, .io = io, .req = req, .file = io->manifest.file};
+    io->works++;
+    env_work(io->env, &g->w);
     return 0;
+}
+
+bool raftio_replace_checkpoint(struct raftio *io, const struct snapshot_file *f, struct err *err)
+{
+    char from[PATH_BYTES], to[PATH_BYTES];
+    struct snapshot_file was = io->manifest.file;
+    wf_assert(io->has_manifest);
+    if (f->index < io->manifest.index)
+        return err_set(err, ERR_CORRUPT, "the store is older than the checkpoint");
+    if (!env_file_rename(io->env, snapshot_remade_path(io->dir, from),
+                         snapshot_file_path(io->dir, f->index, snapshot_file_tag(f), to), err) ||
+        !env_dir_sync(io->env, io->dir, err))
+        return false;
+    io->manifest.file = *f;
+    if (snapshot_manifest_store(io->env, io->dir, &io->manifest, err))
+        return true;
+    io->manifest.file = was;
+    return false;
 }
 
 /* Network. */
@@ -506,11 +587,6 @@ static void on_fetched(void *ctx, const struct err *err)
     in->work = (struct env_work){.work = verify_work, .done = verify_done};
     io->works++;
     env_work(io->env, &in->work);
-}
-
-static bool same_file(const struct snapshot_file *a, const struct snapshot_file *b)
-{
-    return a->index == b->index && memcmp(a->sha256, b->sha256, sizeof(a->sha256)) == 0;
 }
 
 /* What libraft will answer without the file. */
@@ -803,7 +879,7 @@ static bool contents_fit(struct raftio *io, struct err *err)
         return err_set(err, ERR_CORRUPT,
                        "%s holds a log, but term and vote are missing: the node must not vote",
                        io->dir);
-    if (!io->fresh && empty && io->meta.started)
+    if (!io->fresh && (empty || c->no_segments) && io->meta.started)
         return err_set(err, ERR_CORRUPT, "%s: the log is gone: the node must not vote", io->dir);
     if (empty)
         io->fresh = true;

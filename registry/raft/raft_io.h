@@ -27,6 +27,8 @@ struct raftio_events {
     void (*on_up)(void *ctx, uint64_t id);
     void (*on_down)(void *ctx, uint64_t id);
     void (*on_gone)(void *ctx, uint64_t id); /* peers.h */
+    /* The file of our newest checkpoint is damaged: make another (raftio_replace_checkpoint). */
+    void (*on_damaged)(void *ctx);
     /* Does the file have the hash of its description? On a helper thread. */
     bool (*verify)(void *ctx, const char *path, const struct snapshot_file *f, struct err *err);
 };
@@ -114,6 +116,8 @@ uint64_t raftio_log_bytes(const struct raftio *io);
 bool raftio_idle(const struct raftio *io);
 /* Cuts all connections now, as a death of the process would. */
 void raftio_disconnect(struct raftio *io);
+/* The file at snapshot_remade_path takes the place of that of the newest checkpoint. */
+bool raftio_replace_checkpoint(struct raftio *io, const struct snapshot_file *f, struct err *err);
 bool raftio_serving_checkpoint(const struct raftio *io);
 
 bool raftio_send(struct raftio *io, uint64_t to, enum frame_type type, uint64_t term,

@@ -63,6 +63,12 @@ const char *snapshot_temp_path(const char *dir, char path[SNAPSHOT_PATH_BYTES])
     return path;
 }
 
+const char *snapshot_remade_path(const char *dir, char path[SNAPSHOT_PATH_BYTES])
+{
+    snprintf(path, SNAPSHOT_PATH_BYTES, "%s/ckpt-remade.tmp", dir);
+    return path;
+}
+
 const char *snapshot_part_path(const char *dir, char path[SNAPSHOT_PATH_BYTES])
 {
     snprintf(path, SNAPSHOT_PATH_BYTES, "%s/ckpt-incoming.part", dir);

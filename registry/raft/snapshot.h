@@ -28,6 +28,8 @@ const char *snapshot_file_path(const char *dir, uint64_t index, uint64_t tag,
                                char path[SNAPSHOT_PATH_BYTES]);
 /* Where the file is copied to before it has its name. */
 const char *snapshot_temp_path(const char *dir, char path[SNAPSHOT_PATH_BYTES]);
+/* The same for one that replaces a damaged file. */
+const char *snapshot_remade_path(const char *dir, char path[SNAPSHOT_PATH_BYTES]);
 const char *snapshot_part_path(const char *dir, char path[SNAPSHOT_PATH_BYTES]);
 
 struct snapshot_manifest {

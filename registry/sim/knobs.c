@@ -14,18 +14,18 @@ void knobs_draw(struct sim *sim, struct run_knobs *k)
 {
     *k = (struct run_knobs){
         .nodes = PICK(sim, 3, 3, 3, 5),
-        .clients = 1 + sim_below(sim, 8),
+        .clients = 1 + sim_below(sim, 6),
         .watchers = 1 + sim_below(sim, RUN_WATCHERS_MAX),
         .keys = PICK(sim, 2, 8, 40),
         .election = (wf_ms)PICK(sim, 150, 300, 300, 1000),
         .segment_bytes = PICK(sim, 64 << 10, 64 << 10, 256 << 10),
-        .snapshot_log_bytes = PICK(sim, 8 << 10, 32 << 10, 128 << 10, 64 << 20),
+        .snapshot_log_bytes = PICK(sim, 16 << 10, 64 << 10, 256 << 10, 64 << 20),
         .history = PICK(sim, 5, 50, 1000, 100000),
         .store_bytes = PICK(sim, 2 << 20, 16 << 20),
-        .think_max = (sim_ns)PICK(sim, 20, 100, 400) * SIM_MS,
+        .think_max = (sim_ns)PICK(sim, 50, 200, 800) * SIM_MS,
         .chaos = (sim_ns)PICK(sim, 8, 15, 25) * SIM_S,
         .pause_between_faults = (sim_ns)PICK(sim, 200, 600, 2000) * SIM_MS,
-        .value_max = PICK(sim, 32, 300, 4000),
+        .value_max = PICK(sim, 32, 300, 2000),
         .write_timeout = (wf_ms)PICK(sim, 300, 1000, 5000),
     };
     k->heartbeat = k->election / (wf_ms)PICK(sim, 3, 6, 10);

@@ -12,6 +12,9 @@
 #include "registry/store_internal.h"
 
 #define PAGE 4096
+#define FILES_MAX 64
+/* A start meets the damage, the next one does without what is damaged; twice that is allowed. */
+#define ROT_DEATHS_MAX 5
 
 static const char *name_of(const struct member *m)
 {
@@ -123,6 +126,8 @@ static void process_main(void *ctx, struct env *env)
     if (!node_open(m->node, env, &err))
         wf_die("cannot start: %s", err.msg);
     watch_applies(m);
+    if (m->node->io.meta.joining && !m->wiped)
+        oracle_fail(&m->run->oracle, "%s put its data aside, and nothing was damaged", name_of(m));
     m->node->guard.off = m->run->opt.guards_off;
     struct sim_zone *was = sim_world_enter();
     oracle_hash(&m->run->oracle, name_of(m), m->node->store->meta.applied_index,
@@ -176,6 +181,33 @@ static void abandon_store(struct reg_store *s)
     mdb_env_close(s->env);
 }
 
+static int remove_one(const char *path, const struct stat *st, int flag, struct FTW *ftw)
+{
+    (void)st;
+    (void)flag;
+    return ftw->level == 0 ? 0 : remove(path);
+}
+
+static void wipe_files(struct member *m)
+{
+    nftw(name_of(m), remove_one, 16, FTW_DEPTH | FTW_PHYS);
+    m->dead_terms.n = 0;
+    m->dead_snapshot = 0;
+    m->wiped = true;
+    sim_trace(m->run->sim, "%s has a new disk", name_of(m));
+}
+
+/* It may end itself, not go on doing so. What it cannot mend itself its operator does: a new disk. */
+static void rot_met(struct member *m, const char *why)
+{
+    if (!why[0])
+        return;
+    if (strstr(why, "must not vote"))
+        wipe_files(m);
+    else if (++m->rot_deaths > ROT_DEATHS_MAX)
+        oracle_fail(&m->run->oracle, "%s ends itself again and again: %s", name_of(m), why);
+}
+
 static void on_crash(void *ctx, struct sim_host *h, const char *why)
 {
     struct member *m = ctx;
@@ -184,11 +216,14 @@ static void on_crash(void *ctx, struct sim_host *h, const char *why)
     sim_event_stop(&m->stopped);
     if (m->node) {
         remember_log(m);
-        abandon_store(m->node->store);
+        if (strncmp(why, "signal", 6) != 0)
+            abandon_store(m->node->store);
     }
     m->node = NULL;
     clients_host_down(run, h);
-    if (why[0] && !m->disk_failed)
+    if (m->rot_deaths && !m->disk_failed)
+        rot_met(m, why);
+    else if (why[0] && !m->disk_failed)
         oracle_fail(&run->oracle, "%s ended itself: %s", name_of(m), why);
     if (why[0] && m->disk_failed) /* it was mended meanwhile */
         sim_disk(h)->error_per_mille = m->disk_failed = 0;
@@ -232,22 +267,106 @@ void member_power_off(struct member *m)
         store_tear(m);
 }
 
-static int remove_one(const char *path, const struct stat *st, int flag, struct FTW *ftw)
-{
-    (void)st;
-    (void)flag;
-    return ftw->level == 0 ? 0 : remove(path);
-}
-
 void member_wipe(struct member *m)
 {
     member_power_off(m);
     sim_event_stop(&m->restart);
-    nftw(name_of(m), remove_one, 16, FTW_DEPTH | FTW_PHYS);
-    m->dead_terms.n = 0;
-    m->dead_snapshot = 0;
-    m->wiped = true;
-    sim_trace(m->run->sim, "%s has a new disk", name_of(m));
+    wipe_files(m);
+}
+
+/* Damage. */
+
+static struct {
+    char path[FILES_MAX][128];
+    size_t n;
+} files; /* nftw has no context */
+
+static int collect_file(const char *path, const struct stat *st, int flag, struct FTW *ftw)
+{
+    (void)ftw;
+    if (flag == FTW_F && st->st_size > 0 && !strstr(path, "quarantine") && !strstr(path, "lock") &&
+        files.n < FILES_MAX)
+        snprintf(files.path[files.n++], sizeof(files.path[0]), "%s", path);
+    return 0;
+}
+
+static int path_order(const void *a, const void *b)
+{
+    return strcmp(a, b);
+}
+
+static void flip_bit(struct sim *sim, int fd, off_t size)
+{
+    off_t at = 0;
+    char c = 0;
+    /* Much of a file is zeros that nothing looks at: rather where something is. */
+    for (int tries = 0; tries < 20 && !c; tries++) {
+        at = (off_t)sim_below(sim, (uint64_t)size);
+        wf_assert(pread(fd, &c, 1, at) == 1);
+    }
+    c = (char)(c ^ 1 << sim_below(sim, 8));
+    wf_assert(pwrite(fd, &c, 1, at) == 1);
+    sim_trace(sim, "byte %lld of %lld", (long long)at, (long long)size);
+}
+
+/* The end of the log: acknowledged a moment ago, and nothing behind it that would tell. */
+static bool cut_log(struct sim *sim, const struct member *m)
+{
+    char path[128], zeros[PAGE] = {0}, *bytes;
+    struct stat st;
+    const char *last = NULL;
+    snprintf(path, sizeof(path), "%s/log/0", name_of(m));
+    for (size_t i = 0; i < files.n; i++)
+        if (strncmp(files.path[i], path, strlen(path)) == 0)
+            last = files.path[i];
+    int fd = last ? open(last, O_RDWR | O_CLOEXEC) : -1;
+    if (fd < 0)
+        return false;
+    wf_assert(fstat(fd, &st) == 0);
+    bytes = mem_new((size_t)st.st_size);
+    wf_assert(pread(fd, bytes, (size_t)st.st_size, 0) == st.st_size);
+    size_t end = (size_t)st.st_size, cut = 1 + sim_below(sim, sizeof(zeros));
+    while (end > 0 && !bytes[end - 1])
+        end--;
+    mem_free(bytes);
+    cut = cut < end ? cut : end;
+    wf_assert(pwrite(fd, zeros, cut, (off_t)(end - cut)) == (ssize_t)cut);
+    close(fd);
+    sim_trace(sim, "%s: the last %zu bytes are gone", last, cut);
+    return true;
+}
+
+static void damage_one(struct sim *sim, const char *path)
+{
+    struct stat st;
+    uint64_t dice = sim_below(sim, 100);
+    int fd = open(path, O_RDWR | O_CLOEXEC);
+    wf_assert(fd >= 0 && fstat(fd, &st) == 0);
+    sim_trace(sim, "%s is damaged", path);
+    if (dice < 80)
+        flip_bit(sim, fd, st.st_size);
+    else if (dice < 90)
+        wf_assert(ftruncate(fd, (off_t)sim_below(sim, (uint64_t)st.st_size)) == 0);
+    else
+        wf_assert(unlink(path) == 0);
+    close(fd);
+}
+
+void member_rot(struct member *m)
+{
+    struct sim *sim = m->run->sim;
+    member_kill(m);
+    files.n = 0;
+    nftw(name_of(m), collect_file, 16, FTW_PHYS);
+    if (files.n == 0)
+        return;
+    qsort(files.path, files.n, sizeof(files.path[0]), path_order);
+    if (!sim_chance(sim, 250) || !cut_log(sim, m))
+        damage_one(sim, files.path[sim_below(sim, files.n)]);
+    m->rot_deaths = 1;
+    m->wiped = true; /* or as good as */
+    m->run->result->rots++;
+    sim_host_may_fault(m->host, true);
 }
 
 /* An end in order. */
@@ -324,7 +443,8 @@ bool member_has(const struct member *m, raft_index index, raft_term term)
 
 void member_look(struct member *m)
 {
-    if (m->wiped && m->node && m->node->raft_started && m->node->guard.standing == GUARD_MEMBER)
+    if (m->wiped && m->node && !sim_host_paused(m->host) && m->node->raft_started &&
+        m->node->guard.standing == GUARD_MEMBER)
         m->wiped = false;
     if (!member_leads(m) || m->led_term == m->node->raft.current_term)
         return;

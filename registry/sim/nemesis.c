@@ -3,10 +3,10 @@
 #include "base/core/assert.h"
 #include "registry/sim/run.h"
 
-static const char *const names[FAULT_COUNT] = {"kill",      "power",    "power_all",   "pause",
-                                               "stop",      "wipe",     "cut_one_way", "cut_pair",
-                                               "isolate",   "halves",   "reset",       "slow_net",
-                                               "slow_disk", "bad_disk", "clock",       "heal"};
+static const char *const names[FAULT_COUNT] = {
+    "kill",     "power",       "power_all", "pause",   "stop",   "wipe",
+    "rot",      "cut_one_way", "cut_pair",  "isolate", "halves", "reset",
+    "slow_net", "slow_disk",   "bad_disk",  "clock",   "heal"};
 
 const char *fault_name(enum fault f)
 {
@@ -84,16 +84,33 @@ static void pause_one(struct run *run)
 
 /* Only while everybody else has all that it ever acknowledged: two lost disks of three are more
  * than Raft survives. */
-static void wipe_one(struct run *run)
+static struct member *may_lose_disk(struct run *run)
 {
     struct member *m = any(run);
     for (size_t i = 0; i < run->knobs.nodes; i++) {
         struct member *k = &run->member[i];
         if (k != m && (k->wiped || !k->node || !k->node->raft_started ||
                        k->node->guard.standing != GUARD_MEMBER))
-            return;
+            return NULL;
     }
+    return m;
+}
+
+static void wipe_one(struct run *run)
+{
+    struct member *m = may_lose_disk(run);
+    if (!m)
+        return;
     member_wipe(m);
+    member_restart_later(m, some_time(run));
+}
+
+static void rot_one(struct run *run)
+{
+    struct member *m = may_lose_disk(run);
+    if (!m)
+        return;
+    member_rot(m);
     member_restart_later(m, some_time(run));
 }
 
@@ -241,6 +258,9 @@ static void run_fault(struct run *run, enum fault f)
         break;
     case FAULT_WIPE:
         wipe_one(run);
+        break;
+    case FAULT_ROT:
+        rot_one(run);
         break;
     case FAULT_CUT_ONE_WAY:
         cut(run, a, b, true);

@@ -9,6 +9,7 @@ enum fault {
     FAULT_PAUSE,       /* SIGSTOP for a while */
     FAULT_STOP,        /* an end in order: a leader hands over */
     FAULT_WIPE,        /* a new disk */
+    FAULT_ROT,         /* a bit of a file is flipped, or a file is cut or gone */
     FAULT_CUT_ONE_WAY, /* from one node to another */
     FAULT_CUT_PAIR,    /* both ways: non-transitive */
     FAULT_ISOLATE,     /* one node, or the leader */

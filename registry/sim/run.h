@@ -32,7 +32,7 @@ struct run_options {
 struct run_result {
     char violation[512]; /* "" = none */
     uint64_t trace;      /* hash of everything that happened */
-    uint64_t events, writes, acked, reads, watched, deaths, leaders, checkpoints;
+    uint64_t events, writes, acked, reads, watched, deaths, leaders, checkpoints, rots, quarantines;
     sim_ns virtual_ns;
 };
 
@@ -66,7 +66,8 @@ struct member {
     uint64_t led_term;
     bool disk_failed; /* an error was injected: it may end itself */
     bool stopping;
-    bool wiped; /* its disk is new, and it does not vote yet */
+    unsigned rot_deaths; /* since its files were damaged; 0 = they were not */
+    bool wiped;          /* its disk is new, and it does not vote yet */
     /* What was durable when its process ended: terms of entries from `first`. */
     raft_index dead_first, dead_last, dead_snapshot;
     VEC(raft_term) dead_terms;
@@ -114,6 +115,7 @@ void member_restart_later(struct member *m, sim_ns delay);
 void member_kill(struct member *m);
 void member_power_off(struct member *m);
 void member_wipe(struct member *m); /* the machine is off: its disk is new */
+void member_rot(struct member *m);  /* killed; then one of its files is damaged */
 /* In order; restarts after `down`, never when negative. */
 void member_stop(struct member *m, sim_ns down);
 bool member_ready(const struct member *m); /* its process can be called */

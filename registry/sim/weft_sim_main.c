@@ -5,7 +5,9 @@
  */
 #include <getopt.h>
 #include <inttypes.h>
+#include <poll.h>
 #include <raft.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -15,6 +17,7 @@
 
 #include "base/core/args.h"
 #include "base/core/assert.h"
+#include "base/core/mutant.h"
 #include "registry/sim/run.h"
 
 #define JOBS_MAX 64
@@ -22,7 +25,8 @@
 struct options {
     uint64_t first, count;
     unsigned jobs, guards_off;
-    bool verbose, twice;
+    const char *guards; /* as they were given */
+    bool verbose, twice, until_found;
 };
 
 /* libraft's heap is the process's too. */
@@ -120,7 +124,6 @@ static void run_one(const struct options *opt, uint64_t seed, int fd)
 struct job {
     pid_t pid;
     int fd;
-    unsigned number;
     uint64_t at; /* the seed that it is at */
 };
 
@@ -143,14 +146,14 @@ static void job_start(struct job *j, const struct options *opt, uint64_t from)
 }
 
 struct totals {
-    uint64_t runs, bad, deaths, writes, acked, reads, watched, leaders, checkpoints, events;
+    uint64_t runs, bad, deaths, writes, acked, reads, watched, leaders, checkpoints, events, rots;
     double cpu_s, virtual_s;
 };
 
 static void print_violation(const struct options *opt, uint64_t seed, const char *text)
 {
-    printf("seed %" PRIu64 ": %s\n  again: weft-sim --seed %" PRIu64 "%s --verbose\n", seed, text,
-           seed, opt->guards_off ? " --guards-off" : "");
+    printf("seed %" PRIu64 ": %s\n  again: weft-sim --seed %" PRIu64 "%s%s --verbose\n", seed, text,
+           seed, opt->guards ? " --guards-off " : "", opt->guards ? opt->guards : "");
     fflush(stdout);
 }
 
@@ -166,6 +169,7 @@ static void take(const struct options *opt, struct totals *t, const struct repor
     t->leaders += x->leaders;
     t->checkpoints += x->checkpoints;
     t->events += x->events;
+    t->rots += x->rots;
     t->cpu_s += r->cpu_s;
     t->virtual_s += (double)x->virtual_ns / (double)SIM_S;
     if (x->violation[0]) {
@@ -174,36 +178,67 @@ static void take(const struct options *opt, struct totals *t, const struct repor
     }
 }
 
-/* Reads one job to its end; a death is a violation of its seed, and the job goes on behind it. */
-static void job_drain(struct job *j, const struct options *opt, struct totals *t)
+static void job_end(struct job *j)
+{
+    char dir[64];
+    close(j->fd);
+    j->fd = -1;
+    snprintf(dir, sizeof(dir), "/dev/shm/weft-sim-%d", (int)j->pid);
+    sim_dir_remove(dir);
+}
+
+/* It ended: at its last seed, or of a seed; then that is a violation, and another goes on. */
+static void job_ended(struct job *j, const struct options *opt, struct totals *t)
+{
+    int status;
+    char text[64];
+    waitpid(j->pid, &status, 0);
+    job_end(j);
+    if (WIFEXITED(status) && WEXITSTATUS(status) == 0)
+        return;
+    snprintf(text, sizeof(text), "the simulation died: status %d, signal %d",
+             WIFEXITED(status) ? WEXITSTATUS(status) : 0,
+             WIFSIGNALED(status) ? WTERMSIG(status) : 0);
+    t->runs++;
+    t->bad++;
+    print_violation(opt, j->at, text);
+    if (j->at + opt->jobs < opt->first + opt->count)
+        job_start(j, opt, j->at + opt->jobs);
+}
+
+static void job_read(struct job *j, const struct options *opt, struct totals *t)
 {
     struct report r;
-    for (;;) {
-        ssize_t n = read(j->fd, &r, sizeof(r));
-        if (n == (ssize_t)sizeof(r)) {
-            j->at = r.seed;
-            if (!r.begins)
-                take(opt, t, &r);
-            continue;
-        }
-        int status;
-        char text[64], dir[64];
-        close(j->fd);
-        waitpid(j->pid, &status, 0);
-        snprintf(dir, sizeof(dir), "/dev/shm/weft-sim-%d", (int)j->pid);
-        if (WIFEXITED(status) && WEXITSTATUS(status) == 0)
-            return;
-        snprintf(text, sizeof(text), "the simulation died: status %d, signal %d",
-                 WIFEXITED(status) ? WEXITSTATUS(status) : 0,
-                 WIFSIGNALED(status) ? WTERMSIG(status) : 0);
-        t->runs++;
-        t->bad++;
-        print_violation(opt, j->at, text);
-        sim_dir_remove(dir);
-        if (j->at + opt->jobs >= opt->first + opt->count)
-            return;
-        job_start(j, opt, j->at + opt->jobs);
+    if (read(j->fd, &r, sizeof(r)) != (ssize_t)sizeof(r)) {
+        job_ended(j, opt, t);
+        return;
     }
+    j->at = r.seed;
+    if (!r.begins)
+        take(opt, t, &r);
+}
+
+static void jobs_run(struct job *jobs, const struct options *opt, struct totals *t)
+{
+    struct pollfd fds[JOBS_MAX];
+    unsigned open = opt->jobs;
+    while (open > 0 && !(opt->until_found && t->bad)) {
+        for (unsigned i = 0; i < opt->jobs; i++)
+            fds[i] = (struct pollfd){.fd = jobs[i].fd, .events = POLLIN};
+        wf_assert(poll(fds, opt->jobs, -1) > 0);
+        for (unsigned i = 0; i < opt->jobs; i++)
+            if (fds[i].revents)
+                job_read(&jobs[i], opt, t);
+        open = 0;
+        for (unsigned i = 0; i < opt->jobs; i++)
+            open += jobs[i].fd >= 0;
+    }
+    for (unsigned i = 0; i < opt->jobs; i++)
+        if (jobs[i].fd >= 0) {
+            kill(jobs[i].pid, SIGKILL);
+            waitpid(jobs[i].pid, NULL, 0);
+            job_end(&jobs[i]);
+        }
 }
 
 static int run_many(const struct options *opt)
@@ -211,37 +246,76 @@ static int run_many(const struct options *opt)
     struct totals t = {0};
     struct job jobs[JOBS_MAX] = {0};
     double start = now_s(CLOCK_MONOTONIC);
-    for (unsigned i = 0; i < opt->jobs; i++) {
-        jobs[i].number = i;
-        job_start(&jobs[i], opt, opt->first + i);
-    }
     for (unsigned i = 0; i < opt->jobs; i++)
-        job_drain(&jobs[i], opt, &t);
+        job_start(&jobs[i], opt, opt->first + i);
+    jobs_run(jobs, opt, &t);
     printf("%" PRIu64 " runs, %" PRIu64 " with a violation%s; %.0f s of virtual time, %.0f × real "
            "time on one core, %.1f s\n"
            "%" PRIu64 " writes (%" PRIu64 " acknowledged), %" PRIu64 " linearizable reads, %" PRIu64
            " watch events, %" PRIu64 " deaths, %" PRIu64 " leaders, %" PRIu64
-           " checkpoints, %" PRIu64 " events\n",
+           " checkpoints, %" PRIu64 " files damaged, %" PRIu64 " events\n",
            t.runs, t.bad, opt->twice ? ", each run twice" : "", t.virtual_s,
            t.cpu_s > 0 ? t.virtual_s / t.cpu_s : 0, now_s(CLOCK_MONOTONIC) - start, t.writes,
-           t.acked, t.reads, t.watched, t.deaths, t.leaders, t.checkpoints, t.events);
+           t.acked, t.reads, t.watched, t.deaths, t.leaders, t.checkpoints, t.rots, t.events);
     return t.bad ? 1 : 0;
 }
 
-enum { OPT_SEED, OPT_SEEDS, OPT_JOBS, OPT_TWICE, OPT_VERBOSE, OPT_GUARDS_OFF };
+enum {
+    OPT_SEED,
+    OPT_SEEDS,
+    OPT_JOBS,
+    OPT_TWICE,
+    OPT_VERBOSE,
+    OPT_GUARDS_OFF,
+    OPT_FIRST,
+    OPT_MUTANT
+};
 
 static const struct option flags[] = {{"seed", required_argument, NULL, OPT_SEED},
                                       {"seeds", required_argument, NULL, OPT_SEEDS},
                                       {"jobs", required_argument, NULL, OPT_JOBS},
                                       {"twice", no_argument, NULL, OPT_TWICE},
                                       {"verbose", no_argument, NULL, OPT_VERBOSE},
-                                      {"guards-off", no_argument, NULL, OPT_GUARDS_OFF},
+                                      {"guards-off", required_argument, NULL, OPT_GUARDS_OFF},
+                                      {"until-found", no_argument, NULL, OPT_FIRST},
+                                      {"mutant", required_argument, NULL, OPT_MUTANT},
                                       {0}};
+
+/* "1,2,3" or "all": the guard's rules by number (registry/raft/guard.h). Joining stays as it is: a
+ * node that may vote before it has asked is no rule of libraft's. */
+#define GUARDS_JOIN ((unsigned)GUARD_G13_JOIN)
+
+static unsigned guards_parse(const char *list)
+{
+    unsigned off = 0;
+    if (strcmp(list, "all") == 0)
+        return ~GUARDS_JOIN;
+    while (*list) {
+        char *end;
+        unsigned long n = strtoul(list, &end, 10);
+        if (end == list || n < 1 || n > 31 || (*end && *end != ','))
+            args_refuse("--guards-off", "wants numbers with commas between them, or all");
+        off |= 1u << (n - 1);
+        list = *end ? end + 1 : end;
+    }
+    return off;
+}
+
+static void mutant_parse(const char *name)
+{
+#ifdef WEFT_MUTANTS
+    if (!mutant_switch_on(name))
+        args_refuse("--mutant", "no planted bug of this name (base/core/mutant.h)");
+#else
+    (void)name;
+    args_refuse("--mutant", "this build has none: scripts/mutants makes one");
+#endif
+}
 
 static _Noreturn void usage(void)
 {
     fputs("usage: weft-sim [--seed N] [--seeds COUNT] [--jobs N] [--twice] [--verbose] "
-          "[--guards-off]\n",
+          "[--guards-off LIST] [--until-found] [--mutant NAME]\n",
           stderr);
     exit(64);
 }
@@ -268,7 +342,14 @@ int main(int argc, char **argv)
             opt.verbose = true;
             break;
         case OPT_GUARDS_OFF:
-            opt.guards_off = ~0u;
+            opt.guards_off = guards_parse(optarg);
+            opt.guards = optarg;
+            break;
+        case OPT_FIRST:
+            opt.until_found = true;
+            break;
+        case OPT_MUTANT:
+            mutant_parse(optarg);
             break;
         default:
             usage();

@@ -50,6 +50,11 @@ endif()
 set(CMAKE_C_FLAGS_RELWITHDEBINFO "-O2 -g")
 set(CMAKE_CXX_FLAGS_RELWITHDEBINFO "-O2 -g")
 
+option(WEFT_MUTANTS "build the planted bugs in (base/core/mutant.h)" OFF)
+if(WEFT_MUTANTS)
+    target_compile_definitions(weft_flags INTERFACE WEFT_MUTANTS)
+endif()
+
 add_custom_target(fuzz_all)
 
 function(weft_sources out)

@@ -1,0 +1,48 @@
+/* Planted bugs, to show that the tests find them (scripts/mutants). In a build with WEFT_MUTANTS=ON
+ * one of them is switched on by name; in every other build MUTANT() is the constant false.
+ *
+ *   if (MUTANT(NO_DEDUP) || !seen) …
+ */
+#ifndef WEFT_BASE_CORE_MUTANT_H
+#define WEFT_BASE_CORE_MUTANT_H
+
+#include <stdbool.h>
+
+/* name, what a user would suffer */
+#define MUTANT_LIST(X)                                                                             \
+    X(ACK_BEFORE_SYNC, "a log entry is acknowledged before it is on the disk")                     \
+    X(FORGET_VOTE, "a vote is not stored before it is given")                                      \
+    X(WIPED_VOTES, "a node with a new disk votes without asking")                                  \
+    X(READ_WITHOUT_ROUND, "a linearizable read does not ask whether somebody else leads")          \
+    X(READ_BEFORE_BARRIER, "a new leader serves reads before its own first entry commits")         \
+    X(APPLY_TWICE, "entries that a checkpoint holds are applied again after it")                   \
+    X(NO_DEDUP, "a write that is sent again has its effect again")                                 \
+    X(REFUSED_BUT_SENT, "a client hears that nothing was done after its write was handed over")    \
+    X(CAS_LOOSE, "a write that expects a revision overwrites a newer one")                         \
+    X(CLOCK_IN_STATE, "what is applied depends on the clock of the node")                          \
+    X(DROP_EVENT, "a watch that resumes behind a compaction misses a change")                      \
+    X(TRUST_TORN_STORE, "the LMDB file is believed after a power cut")                             \
+    X(LOG_MAY_BE_SHORT, "a log that lost its end is taken for whole")                              \
+    X(IGNORE_CRC, "the checksum of a log record is not looked at")                                 \
+    X(STORE_AHEAD, "the store is committed before the node's own log is durable")                  \
+    X(TRIM_TOO_MUCH, "segments are dropped before a checkpoint holds their entries")               \
+    X(NAME_NOT_SYNCED, "a new segment's name is not synced")                                       \
+    X(LEAK_A_READ, "each linearizable read leaks a few bytes")
+
+enum mutant {
+    MUTANT_NONE,
+#define MUTANT_ENUM(name, what) MUTANT_##name,
+    MUTANT_LIST(MUTANT_ENUM)
+#undef MUTANT_ENUM
+};
+
+#ifdef WEFT_MUTANTS
+extern enum mutant mutant_on;
+#define MUTANT(name) (mutant_on == MUTANT_##name)
+/* false: no such name. */
+bool mutant_switch_on(const char *name);
+#else
+#define MUTANT(name) false
+#endif
+
+#endif
