@@ -86,7 +86,8 @@ struct reg_write {
 void reg_write(struct reg_node *node, struct reg_write *w);
 
 /* Completes (same fields) when everything committed before the call is applied here: the start of a
- * linearizable read. Costs a round of heartbeats, no log write. */
+ * linearizable read. Costs a round of heartbeats, no log write. UNAVAILABLE: no leader. TIMEOUT: the
+ * leader did not get a majority to confirm it in time. */
 void reg_read_index(struct reg_node *node, struct reg_write *w);
 
 /* Status. */
@@ -110,6 +111,11 @@ struct reg_status {
     reg_rev last_index, commit_index, applied_index;
     bool quorum; /* a leader is known and was heard of within an election timeout */
     uint64_t leader_changes;
+    /* Loop time (monotonic, of this machine) until which everything that was committed anywhere is
+     * applied here; a leader confirmed it, so a leader that was deposed unknowingly cannot make it
+     * younger. Renewed by each read index, twice a second where there is none. 0 = never. */
+    wf_ms fresh_at;
+    uint64_t read_repeats; /* rounds of a read index asked again, because this process had paused */
     uint64_t log_bytes, store_bytes_used, store_bytes_map;
     uint64_t state_hash;
     size_t member_count;

@@ -132,7 +132,10 @@ bool node_expired(struct reg_node *n, struct pending *p)
     struct err *err = &p->w->err;
     if (env_now(n->env) < p->deadline)
         return false;
-    if (p->handed)
+    if (p->read && node_leader(n))
+        err_set(err, ERR_TIMEOUT,
+                "the leader was not confirmed by a majority in time; nothing was read");
+    else if (p->handed)
         err_set(err, ERR_UNKNOWN_OUTCOME,
                 "no answer in time: the write may have been done or may still be");
     else if (!node_leader(n))
