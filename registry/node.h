@@ -86,8 +86,8 @@ struct reg_write {
 void reg_write(struct reg_node *node, struct reg_write *w);
 
 /* Completes (same fields) when everything committed before the call is applied here: the start of a
- * linearizable read. Costs a round of heartbeats, no log write. UNAVAILABLE: no leader. TIMEOUT: the
- * leader did not get a majority to confirm it in time. */
+ * linearizable read. Costs a round of heartbeats, no log write. UNAVAILABLE: no leader. TIMEOUT:
+ * the leader did not get a majority to confirm it in time. */
 void reg_read_index(struct reg_node *node, struct reg_write *w);
 
 /* Status. */

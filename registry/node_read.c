@@ -329,8 +329,8 @@ static void probe(struct reg_node *n)
 {
     wf_ms now = env_now(n->env);
     uint64_t leader = node_leader(n);
-    if (now - n->read_probed < NODE_READ_PROBE_MS || n->read_busy ||
-        !list_empty(&n->reads_asked) || !list_empty(&n->reads_next))
+    if (now - n->read_probed < NODE_READ_PROBE_MS || n->read_busy || !list_empty(&n->reads_asked) ||
+        !list_empty(&n->reads_next))
         return;
     n->read_probed = now;
     if (guard_ready(&n->guard))

@@ -10,8 +10,14 @@
  * What it serves: discovery, OpenAPI v3, get, list, watch, create, update,
  * merge, JSON and strategic merge patch, delete, status subresource, Table, dry run, field
  * validation, Warning headers, Status errors; resourceVersion is the revision. Beside it, /weft/v1:
- * status, wait, batch, proxies' configuration. Reads are answered from this node's state and say at
- * which revision; a write goes to the leader and is answered when it is applied here.
+ * status, wait, batch, proxies' configuration. A write goes to the leader and is answered when it
+ * is applied here.
+ *
+ * Reads are answered from this node's state, at once; `consistency=linearizable` first makes sure
+ * with the leader that it has everything that was committed before the question (no log write), and
+ * `consistency=bounded&maxStalenessMs=N` does so when it may be older than that. Each answer says
+ * in headers what it shows: weft-revision, weft-leader ("none": there is none known),
+ * weft-staleness-ms (how long ago this node last knew that it had everything, or "unknown").
  */
 #ifndef WEFT_REGISTRY_APISERVER_APISERVER_H
 #define WEFT_REGISTRY_APISERVER_APISERVER_H

@@ -41,7 +41,9 @@ void api_read_get(struct api_call *c)
     }
     if (reg_get(&txn, key, &o))
         object = api_object(c, &o);
+    reg_rev revision = txn.revision;
     reg_txn_end(&txn);
+    api_say_freshness(c->srv, c->req, revision);
     if (!object) {
         api_not_found(c, &err);
         api_respond_err(c->req, c, &err);
@@ -116,6 +118,7 @@ static void list_respond(struct listing *l, reg_rev revision)
     struct api_call *c = l->call;
     char rv[32], kind[160], version[160];
     json_t *meta = list_meta(l, revision), *body;
+    api_say_freshness(c->srv, c->req, revision);
     if (c->table) {
         snprintf(rv, sizeof(rv), "%llu", (unsigned long long)revision);
         body = table_of(c->kind, l->items, slice_of(rv), env_wall_ms(c->srv->env));
