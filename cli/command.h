@@ -50,6 +50,8 @@ enum flag_id {
     FLAG_DIRECTION,
     FLAG_SUBSET,
     FLAG_NAME,
+    FLAG_CONSISTENCY,
+    FLAG_MAX_STALENESS,
     FLAG_ID_COUNT,
 };
 #define FLAG_BIT(id) (UINT64_C(1) << (id))

@@ -10,6 +10,7 @@ static const char *const colours[] = {"auto", "always", "never", NULL};
 static const char *const dry_runs[] = {"none", "server", "client", NULL};
 static const char *const validations[] = {"strict", "warn", "ignore", NULL};
 static const char *const thresholds[] = {"error", "warning", NULL};
+static const char *const consistencies[] = {"local", "bounded", "linearizable", NULL};
 static const char *const directions[] = {"inbound", "outbound", NULL};
 
 const struct flag flags_known[FLAG_ID_COUNT] = {
@@ -60,6 +61,11 @@ const struct flag flags_known[FLAG_ID_COUNT] = {
     [FLAG_DIRECTION] = {0, "direction", FLAG_TEXT, "WAY", directions, "Only inbound or outbound."},
     [FLAG_SUBSET] = {0, "subset", FLAG_TEXT, "NAME", NULL, "Only of this subset."},
     [FLAG_NAME] = {0, "name", FLAG_TEXT, "NAME", NULL, "Only the resource of this name."},
+    [FLAG_CONSISTENCY] = {0, "consistency", FLAG_TEXT, "LEVEL", consistencies,
+                          "How new it must be: what the asked node has (local, the default), no "
+                          "older than --max-staleness, or everything committed so far."},
+    [FLAG_MAX_STALENESS] = {0, "max-staleness", FLAG_TEXT, "TIME", NULL,
+                            "With --consistency=bounded: the age that is allowed, 500ms or 5s."},
 };
 
 const uint64_t flags_global = FLAG_BIT(FLAG_HELP) | FLAG_BIT(FLAG_SERVER) |
@@ -182,19 +188,22 @@ static const struct command root_subs[] = {
      .run = cmd_members},
     {.name = "get",
      .group = SEE,
-     .args = "KIND [NAME…] | KIND/NAME…",
+     .args = "KIND [NAME…] [@REVISION] | KIND/NAME… [@REVISION]",
      .about = "Show objects, one line each",
      .text = "KIND is a plural, a singular or a short name, several joined by commas, or all. "
-             "Beside the objects of the registry there are proxies and members.",
+             "Beside the objects of the registry there are proxies and members. With @REVISION "
+             "objects are shown as they were at it.",
      .examples = {{"weft get virtualservices", "all of the namespace"},
                   {"weft get vs reviews -o yaml", "one, as YAML"},
                   {"weft get vs,dr -A", "two kinds, all namespaces"},
                   {"weft get vs -w", "and what changes from now on"},
+                  {"weft get vs reviews @41 -o yaml", "as it was at revision 41"},
                   {"weft get vs reviews -o jsonpath='{.metadata.resourceVersion}'", NULL}},
      .flags = LISTING | FLAG_BIT(FLAG_ALL_NAMESPACES) | FLAG_BIT(FLAG_SELECTOR) |
               FLAG_BIT(FLAG_WATCH) | FLAG_BIT(FLAG_WATCH_EVENTS) | FLAG_BIT(FLAG_SHOW_LABELS) |
               FLAG_BIT(FLAG_LABEL_COLUMNS) | FLAG_BIT(FLAG_SORT_BY) |
-              FLAG_BIT(FLAG_IGNORE_NOT_FOUND) | FILES,
+              FLAG_BIT(FLAG_IGNORE_NOT_FOUND) | FLAG_BIT(FLAG_CONSISTENCY) |
+              FLAG_BIT(FLAG_MAX_STALENESS) | FILES,
      .words_max = COMMAND_WORDS_ANY,
      .words = WORDS_OBJECTS,
      .run = cmd_get},

@@ -24,8 +24,9 @@ struct cli {
     FILE *out, *err;
     struct arena arena; /* dies with the run */
     struct flags flags;
-    struct client *client; /* see cli_client() */
-    wf_ms timeout;         /* --timeout; 0 = not given */
+    struct client *client;   /* see cli_client() */
+    wf_ms timeout;           /* --timeout; 0 = not given */
+    struct slice read_query; /* "&consistency=…": of every read of objects; may be empty */
     bool colour;
     bool finding; /* a warning was one of the analysis; set back by who asks */
 };
