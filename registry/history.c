@@ -7,17 +7,20 @@
 
 /* Row: key u64 = revision << 20 | number within the entry. Value: flags u8, key u16, value u32,
  * previous value u32 lengths, create, version, previous mod revision u64, crc32c u32, then the
- * three. */
+ * three; with HIST_TOLD the leader's time i64 and, to the end, the origin. */
 #define HIST_SUB_BITS 20
 #define HIST_HEAD 39
 #define HIST_DELETED 1u
+#define HIST_TOLD 2u
+#define HIST_TIME 8 /* bytes */
 static_assert((1u << HIST_SUB_BITS) >= REG_ENTRY_REQUESTS_MAX * REG_REQUEST_OPS_MAX,
               "every operation of an entry has a number of its own");
 
 void store_history_put(struct reg_store *s, uint32_t sub, const struct reg_event *e)
 {
     const struct reg_object *o = &e->object;
-    size_t body = o->key.n + o->value.n + e->prev_value.n;
+    size_t three = o->key.n + o->value.n + e->prev_value.n;
+    size_t body = three + HIST_TIME + e->origin.n;
     uint64_t id = e->revision << HIST_SUB_BITS | sub;
     MDB_val k = {sizeof(id), &id}, v = {HIST_HEAD + body, NULL};
     int rc = mdb_put(s->batch, s->dbi_hist, &k, &v, MDB_APPEND | MDB_RESERVE);
@@ -26,7 +29,7 @@ void store_history_put(struct reg_store *s, uint32_t sub, const struct reg_event
     char *p = v.mv_data;
     uint16_t key_n = (uint16_t)o->key.n;
     uint32_t value_n = (uint32_t)o->value.n, prev_n = (uint32_t)e->prev_value.n;
-    p[0] = e->deleted ? HIST_DELETED : 0;
+    p[0] = (char)(HIST_TOLD | (e->deleted ? HIST_DELETED : 0u));
     memcpy(p + 1, &key_n, 2);
     memcpy(p + 3, &value_n, 4);
     memcpy(p + 7, &prev_n, 4);
@@ -38,8 +41,17 @@ void store_history_put(struct reg_store *s, uint32_t sub, const struct reg_event
         memcpy(p + HIST_HEAD + o->key.n, o->value.p, o->value.n);
     if (e->prev_value.n)
         memcpy(p + HIST_HEAD + o->key.n + o->value.n, e->prev_value.p, e->prev_value.n);
+    memcpy(p + HIST_HEAD + three, &e->wall_ms, HIST_TIME);
+    if (e->origin.n)
+        memcpy(p + HIST_HEAD + three + HIST_TIME, e->origin.p, e->origin.n);
     uint32_t crc = crc32c(crc32c(0, p, 35), p + HIST_HEAD, body);
     memcpy(p + 35, &crc, 4);
+}
+
+static void history_read_told(struct reg_event *e, const char *p, size_t n)
+{
+    memcpy(&e->wall_ms, p, HIST_TIME);
+    e->origin = slice_mem(p + HIST_TIME, n - HIST_TIME);
 }
 
 static struct reg_event history_read(const struct reg_store *s, uint64_t id, MDB_val v)
@@ -54,7 +66,9 @@ static struct reg_event history_read(const struct reg_store *s, uint64_t id, MDB
         memcpy(&prev_n, p + 7, 4);
         memcpy(&crc, p + 35, 4);
     }
-    if (v.mv_size != (size_t)HIST_HEAD + key_n + value_n + prev_n ||
+    size_t three = (size_t)HIST_HEAD + key_n + value_n + prev_n;
+    bool told = v.mv_size > 0 && (unsigned char)p[0] & HIST_TOLD;
+    if ((told ? v.mv_size < three + HIST_TIME : v.mv_size != three) ||
         crc != crc32c(crc32c(0, p, 35), p + HIST_HEAD, v.mv_size - HIST_HEAD))
         store_doubt(s, "a change's checksum is wrong");
     e.deleted = ((unsigned char)p[0] & HIST_DELETED) != 0;
@@ -65,6 +79,8 @@ static struct reg_event history_read(const struct reg_store *s, uint64_t id, MDB
     e.object.key = slice_mem(p + HIST_HEAD, key_n);
     e.object.value = slice_mem(p + HIST_HEAD + key_n, value_n);
     e.prev_value = slice_mem(p + HIST_HEAD + key_n + value_n, prev_n);
+    if (told)
+        history_read_told(&e, p + three, v.mv_size - three);
     return e;
 }
 

@@ -53,6 +53,7 @@ struct foreign {
     uint64_t from;
     size_t bytes;
     struct reg_request request;
+    struct reg_once once;
     struct reg_op ops[]; /* and behind them their keys and values */
 };
 

@@ -25,6 +25,20 @@ typedef uint64_t reg_rev;
 #define REG_REQUEST_BYTES_MAX (1536u * 1024u)
 #define REG_REQUEST_OPS_MAX 1024
 
+/* What makes a write happen once, however often it is asked for: hashes of the name that a client
+ * gave it and of what it asks for, and what to remember of the answer beside its revision. The last
+ * REG_ONCE_MAX are remembered, for REG_ONCE_ENTRIES log entries at most. */
+#define REG_ONCE_HASH_BYTES 16
+#define REG_MEMO_BYTES_MAX 1536
+#define REG_ONCE_MAX 16384
+#define REG_ONCE_ENTRIES 1000000
+struct reg_once {
+    uint8_t key[REG_ONCE_HASH_BYTES], digest[REG_ONCE_HASH_BYTES];
+    struct slice memo; /* at most REG_MEMO_BYTES_MAX */
+};
+/* Who asks for a write, for the history: at most so many bytes of text. */
+#define REG_ORIGIN_BYTES_MAX 128
+
 struct reg_store;
 
 /* One consistent view, of one thread. Hold it for less than a second: a reader pins freed pages. */
@@ -51,6 +65,16 @@ bool reg_get(struct reg_txn *txn, struct slice key, struct reg_object *ret_objec
 void reg_scan(struct reg_txn *txn, struct slice prefix, struct slice after,
               bool (*fn)(void *ctx, const struct reg_object *o), void *ctx);
 
+/* What was answered to the first write of that key, borrowed from the transaction; false: none is
+ * remembered (here; a node that is behind may not know of one yet). */
+struct reg_once_answer {
+    uint8_t digest[REG_ONCE_HASH_BYTES];
+    reg_rev revision;
+    struct slice memo;
+};
+bool reg_once_get(struct reg_txn *txn, const uint8_t key[REG_ONCE_HASH_BYTES],
+                  struct reg_once_answer *ret);
+
 /* One change. A deletion carries the last value (watchers need it). `prev_mod_rev` is 0 for a
  * creation. */
 struct reg_event {
@@ -58,6 +82,8 @@ struct reg_event {
     bool deleted;
     struct reg_object object; /* mod_rev == revision also for a deletion */
     reg_rev prev_mod_rev;
+    int64_t wall_ms;         /* the leader's clock at the entry; 0 = not known (written by 0.1) */
+    struct slice origin;     /* as the writer gave it; empty = not known */
     struct slice prev_value; /* value before the change: label selectors of a watch need it */
 };
 

@@ -163,7 +163,7 @@ static void entry_run(struct oracle *o, reg_rev index, struct slice entry)
         oracle_fail(o, "entry %llu: %s", ULL(index), err.msg);
     for (uint32_t i = 0; !o->violation[0] && i < head.count; i++) {
         struct reg_request r;
-        if (reg_request_decode(&in, &arena, &r, &err))
+        if (reg_request_decode(&in, head.version, &arena, &r, &err))
             request_run(o, &r, index);
         else
             oracle_fail(o, "entry %llu: %s", ULL(index), err.msg);
