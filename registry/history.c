@@ -93,23 +93,41 @@ static uint64_t row_id(const struct reg_store *s, MDB_val k)
     return id;
 }
 
-enum reg_history reg_changes(struct reg_txn *txn, reg_rev from,
-                             bool (*fn)(void *ctx, const struct reg_event *e), void *ctx)
+/* Without a look at the rest: most rows are not asked for. */
+static bool row_wanted(const struct reg_range *r, MDB_val v)
+{
+    uint16_t n = 0;
+    if (!r->prefix.n || v.mv_size < HIST_HEAD)
+        return true;
+    memcpy(&n, (char *)v.mv_data + 1, sizeof(n));
+    if (v.mv_size - HIST_HEAD < n)
+        return true; /* whoever reads it says what is wrong */
+    struct slice key = slice_mem((char *)v.mv_data + HIST_HEAD, n);
+    return r->whole ? slice_eq(key, r->prefix) : slice_starts(key, r->prefix);
+}
+
+enum reg_history reg_changes_in(struct reg_txn *txn, const struct reg_range *r,
+                                bool (*fn)(void *ctx, const struct reg_event *e), void *ctx)
 {
     struct reg_store *s = txn->store;
     MDB_cursor *cur;
-    if (from < txn->compacted)
+    if (r->from < txn->compacted)
         return REG_HISTORY_COMPACTED;
-    if (from >= txn->revision)
+    if (r->from >= txn->revision || r->from >= r->to)
         return REG_HISTORY_OK;
-    uint64_t id = (from + 1) << HIST_SUB_BITS;
+    uint64_t id = (r->from + 1) << HIST_SUB_BITS;
     MDB_val k = {sizeof(id), &id}, v;
     int rc = mdb_cursor_open(txn->mdb, s->dbi_hist, &cur);
     if (rc)
         store_doubt(s, mdb_strerror(rc));
     for (rc = mdb_cursor_get(cur, &k, &v, MDB_SET_RANGE); !rc;
          rc = mdb_cursor_get(cur, &k, &v, MDB_NEXT)) {
-        struct reg_event e = history_read(s, row_id(s, k), v);
+        uint64_t at = row_id(s, k);
+        if (at >> HIST_SUB_BITS > r->to)
+            break;
+        if (!row_wanted(r, v))
+            continue;
+        struct reg_event e = history_read(s, at, v);
         if (!fn(ctx, &e))
             break;
     }
@@ -117,6 +135,12 @@ enum reg_history reg_changes(struct reg_txn *txn, reg_rev from,
         store_doubt(s, mdb_strerror(rc));
     mdb_cursor_close(cur);
     return REG_HISTORY_OK;
+}
+
+enum reg_history reg_changes(struct reg_txn *txn, reg_rev from,
+                             bool (*fn)(void *ctx, const struct reg_event *e), void *ctx)
+{
+    return reg_changes_in(txn, &(struct reg_range){.from = from, .to = UINT64_MAX}, fn, ctx);
 }
 
 void store_history_compact(struct reg_store *s)

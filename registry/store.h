@@ -94,6 +94,34 @@ enum reg_history { REG_HISTORY_OK, REG_HISTORY_COMPACTED };
 enum reg_history reg_changes(struct reg_txn *txn, reg_rev from,
                              bool (*fn)(void *ctx, const struct reg_event *e), void *ctx);
 
+/* The same of a part: from < revision <= to, keys that start with prefix, or that one key. Looks at
+ * every change between the two, but reads only those. */
+struct reg_range {
+    reg_rev from, to;
+    struct slice prefix; /* empty: all keys */
+    bool whole;          /* prefix is a whole key */
+};
+enum reg_history reg_changes_in(struct reg_txn *txn, const struct reg_range *r,
+                                bool (*fn)(void *ctx, const struct reg_event *e), void *ctx);
+
+/* The state as it was at a revision of the window: what is there now, less what came later.
+ *
+ *   struct reg_past *past;
+ *   if (reg_past_open(&t, 41, S("services/"), &past) == REG_HISTORY_COMPACTED) …410
+ *   if (reg_past_get(past, key, &o)) …
+ *   reg_past_free(past);
+ *
+ * at: txn->compacted <= at; from txn->revision on it is the present. Of keys that start with
+ * prefix. Lives within the transaction. */
+struct reg_past;
+enum reg_history reg_past_open(struct reg_txn *txn, reg_rev at, struct slice prefix,
+                               struct reg_past **ret_past);
+bool reg_past_get(struct reg_past *past, struct slice key, struct reg_object *ret_object);
+/* As reg_scan. */
+void reg_past_scan(struct reg_past *past, struct slice prefix, struct slice after,
+                   bool (*fn)(void *ctx, const struct reg_object *o), void *ctx);
+void reg_past_free(struct reg_past *past);
+
 /* Wake-ups. fn runs on env's thread after each applied batch, coalesced: at most one is pending. */
 struct env;
 struct reg_notify;

@@ -715,6 +715,133 @@ static void test_property_model(void **state)
     }
 }
 
+/* The past. */
+
+#define PAST_KEYS 12
+#define PAST_STEPS 300
+
+struct moment {
+    reg_rev mod[PAST_KEYS], create[PAST_KEYS]; /* 0: not there */
+    unsigned value[PAST_KEYS];
+};
+
+struct past_walk {
+    const struct moment *m;
+    unsigned next; /* key that may come */
+};
+
+static const char *past_key(unsigned k)
+{
+    static char key[16];
+    snprintf(key, sizeof(key), "%s/%02u", k < PAST_KEYS / 2 ? "a" : "b", k);
+    return key;
+}
+
+static void must_be_as_then(const struct moment *m, unsigned k, const struct reg_object *o)
+{
+    char value[16];
+    snprintf(value, sizeof(value), "%u", m->value[k]);
+    assert_true(slice_eq(o->value, slice_of(value)));
+    assert_int_equal(o->mod_rev, m->mod[k]);
+    assert_int_equal(o->create_rev, m->create[k]);
+}
+
+static bool past_walk_one(void *ctx, const struct reg_object *o)
+{
+    struct past_walk *w = ctx;
+    while (w->next < PAST_KEYS && !w->m->mod[w->next])
+        w->next++;
+    assert_true(w->next < PAST_KEYS);
+    assert_true(slice_eq(o->key, slice_of(past_key(w->next))));
+    must_be_as_then(w->m, w->next, o);
+    w->next++;
+    return true;
+}
+
+/* Against a copy of every moment. */
+static void the_past_is_as_it_was(void **state)
+{
+    struct fixture *f = *state;
+    static struct moment moments[PAST_STEPS + 1];
+    unsigned seed = 7;
+    struct reg_txn t;
+    struct err err = {0};
+    for (unsigned i = 1; i <= PAST_STEPS; i++) {
+        unsigned k = (unsigned)rand_r(&seed) % PAST_KEYS;
+        char value[16];
+        struct moment *m = &moments[i];
+        *m = moments[i - 1];
+        bool del = rand_r(&seed) % 3 == 0;
+        snprintf(value, sizeof(value), "%u", i);
+        struct reg_op op = {.del = del, .key = slice_of(past_key(k)), .value = slice_of(value)};
+        apply(f, &op, 1);
+        assert_int_equal(f->index, i);
+        m->create[k] = del ? 0 : m->mod[k] ? m->create[k] : i;
+        m->mod[k] = del ? 0 : i;
+        m->value[k] = i;
+    }
+    assert_true(reg_txn_begin(f->store, &t, &err));
+    for (unsigned i = 0; i <= PAST_STEPS; i++) {
+        struct reg_past *past;
+        assert_int_equal(reg_past_open(&t, i, S(""), &past), REG_HISTORY_OK);
+        for (unsigned k = 0; k < PAST_KEYS; k++) {
+            struct reg_object o;
+            assert_true(reg_past_get(past, slice_of(past_key(k)), &o) == (moments[i].mod[k] > 0));
+            if (moments[i].mod[k])
+                must_be_as_then(&moments[i], k, &o);
+            struct past_walk w = {&moments[i], k + 1};
+            reg_past_scan(past, S(""), slice_of(past_key(k)), past_walk_one, &w);
+            while (w.next < PAST_KEYS && !moments[i].mod[w.next])
+                w.next++;
+            assert_int_equal(w.next, PAST_KEYS);
+        }
+        struct past_walk all = {&moments[i], 0}, some = {&moments[i], PAST_KEYS / 2};
+        reg_past_scan(past, S(""), S(""), past_walk_one, &all);
+        reg_past_scan(past, S("b/"), S(""), past_walk_one, &some);
+        reg_past_free(past);
+    }
+    reg_txn_end(&t);
+}
+
+static bool count_event(void *ctx, const struct reg_event *e)
+{
+    (void)e;
+    ++*(unsigned *)ctx;
+    return true;
+}
+
+static void a_part_of_the_changes(void **state)
+{
+    struct fixture *f = *state;
+    struct reg_txn t;
+    struct err err = {0};
+    static const struct {
+        struct reg_range range;
+        unsigned count;
+    } rows[] = {
+        {{.from = 0, .to = 100}, 6},
+        {{.from = 2, .to = 4}, 2},
+        {{.from = 4, .to = 4}, 0},
+        {{.from = 0, .to = 100, .prefix = S_INIT("a/")}, 4},
+        {{.from = 0, .to = 100, .prefix = S_INIT("a/1"), .whole = true}, 2},
+        {{.from = 0, .to = 100, .prefix = S_INIT("a/"), .whole = true}, 0},
+        {{.from = 3, .to = 6, .prefix = S_INIT("a/1"), .whole = true}, 1},
+    };
+    static const char *const keys[] = {"a/1", "a/10", "b/1", "a/1", "b/2", "a/2"};
+    for (size_t i = 0; i < ARRAY_LEN(keys); i++) {
+        char value[4];
+        snprintf(value, sizeof(value), "%zu", i);
+        put(f, keys[i], value);
+    }
+    assert_true(reg_txn_begin(f->store, &t, &err));
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        unsigned count = 0;
+        assert_int_equal(reg_changes_in(&t, &rows[i].range, count_event, &count), REG_HISTORY_OK);
+        assert_int_equal(count, rows[i].count);
+    }
+    reg_txn_end(&t);
+}
+
 /* Requests with a key. */
 
 static struct reg_result ask_once(struct fixture *f, uint64_t client, const char *key, char digest,
@@ -944,6 +1071,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_notify_is_coalesced, setup, teardown),
         cmocka_unit_test_setup_teardown(test_a_long_log_is_replayed, setup, teardown),
         cmocka_unit_test_setup_teardown(test_property_model, setup, teardown),
+        cmocka_unit_test_setup_teardown(the_past_is_as_it_was, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_part_of_the_changes, setup, teardown),
         cmocka_unit_test_setup_teardown(a_key_is_done_once, setup, teardown),
         cmocka_unit_test_setup_teardown(what_a_key_remembers, setup, teardown),
         cmocka_unit_test_setup_teardown(checks_write_nothing, setup, teardown),
