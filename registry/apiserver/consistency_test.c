@@ -2,12 +2,6 @@
  * for a leader that is not there. */
 #include "registry/apiserver/api_testing.h"
 
-static void expect_head(struct fixture *f, const char *line)
-{
-    if (!strstr(f->http.head.p, line))
-        fail_msg("no \"%s\" in\n%s", line, f->http.head.p);
-}
-
 static void test_levels(void **state)
 {
     struct fixture *f = *state;

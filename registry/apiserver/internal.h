@@ -5,7 +5,8 @@
  *   read.c       get and list          watch.c    watch
  *   write.c      changes               batch.c    many in one request
  *   item.c       what one becomes      expand.c   what deletions take along
- *   consistency.c  how fresh a read is
+ *   once.c       writes with a key
+ *   history.c    changes, differences  consistency.c  how fresh a read is
  *   discovery.c  what there is         mesh.c     /weft/v1, weft.dev
  */
 #ifndef WEFT_REGISTRY_APISERVER_INTERNAL_H
@@ -29,7 +30,12 @@
 #define API_LIST_MAX 5000   /* objects of one answer; more by limit and continue */
 #define API_WRITE_RETRIES 8
 #define API_WARNINGS_MAX 16
-#define API_INDEXES_MAX 4096   /* reads that wait for the leader */
+#define API_KEY_BYTES_MAX 128 /* of Idempotency-Key */
+#define API_INDEXES_MAX 4096  /* reads that wait for the leader */
+#define API_HISTORY_DEFAULT 50
+#define API_HISTORY_MAX 1000                      /* changes of one answer */
+#define API_DIFF_MAX 5000                         /* objects of one answer */
+#define API_HISTORY_BYTES_MAX (16u * 1024 * 1024) /* values of one answer, as they are stored */
 #define API_STALE_WARN_MS 2000 /* without a leader: older than any election takes */
 #define API_STALENESS_MS_MAX (24 * 3600 * 1000)
 
@@ -116,6 +122,9 @@ void api_report_warnings(struct http_request *req, const struct kind_report *rep
 /* Of the keys of the collection: kind, and namespace where one is named. */
 struct slice api_prefix(const struct api_call *c);
 bool api_key(const struct api_call *c, struct slice *ret_key, struct err *err);
+/* The state at a revision; 410 and the oldest revision when it is too old. */
+bool api_past_open(struct reg_txn *txn, reg_rev at, struct slice prefix, struct reg_past **ret_past,
+                   struct err *err);
 /* Fills err with Kubernetes' sentence. */
 void api_not_found(const struct api_call *c, struct err *err);
 
@@ -147,6 +156,8 @@ void api_write_delete(struct api_call *c);
 void api_delete_collection(struct api_call *c);
 /* The server ends: what is under way is told so. */
 void api_writes_leave(struct apiserver *s);
+void api_history(struct apiserver *s, struct http_request *req);
+void api_diff(struct apiserver *s, struct http_request *req);
 void api_batch(struct apiserver *s, struct http_request *req);
 /* true when the path was one of discovery's. */
 bool api_discovery(struct apiserver *s, struct http_request *req);
