@@ -198,6 +198,10 @@ bool api_mesh_request(struct apiserver *s, struct http_request *req)
         mesh_status(s, req);
     else if (slice_eq(path, S("members")))
         mesh_members(s, req);
+    else if (slice_eq(path, S("history")))
+        api_history(s, req);
+    else if (slice_eq(path, S("diff")))
+        api_diff(s, req);
     else if (slice_eq(path, S("wait")))
         mesh_wait(s, req);
     else if (slice_eq(path, S("proxies")))
