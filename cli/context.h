@@ -46,6 +46,9 @@ enum cli_exit cli_exit_of(enum err_code code);
 /* Text from outside, without bytes that a terminal would obey. */
 void cli_print_text(FILE *f, struct slice text);
 
+/* An Idempotency-Key that nobody had before. */
+struct slice cli_new_key(struct cli *c);
+
 /* GET of a path below the API; NULL and err. In the client's words. */
 json_t *cli_fetch(struct cli *c, struct slice path, struct err *err);
 /* A value as -o json or yaml says, on out. */
