@@ -2,6 +2,8 @@
  * for a leader that is not there. */
 #include "registry/apiserver/api_testing.h"
 
+#include "registry/apiserver/internal.h"
+
 static void test_levels(void **state)
 {
     struct fixture *f = *state;
@@ -86,12 +88,24 @@ static void test_leaving_meanwhile(void **state)
     env_uv_turn(f->env, 10);
 }
 
+static void test_too_many(void **state)
+{
+    struct fixture *f = *state;
+    f->api->index_count += API_INDEXES_MAX;
+    expect(f, 429, "GET", VS "?consistency=linearizable", "", "", "TooManyRequests");
+    expect(f, 200, "GET", VS, "", "", NULL);
+    assert_int_equal(metric_value(f->api->cells.reads_refused), 1);
+    f->api->index_count -= API_INDEXES_MAX;
+    expect(f, 200, "GET", VS "?consistency=linearizable", "", "", NULL);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_levels, setup, teardown),
         cmocka_unit_test_setup_teardown(test_bad_questions, setup, teardown),
         cmocka_unit_test_setup_teardown(test_without_a_leader, setup_alone, teardown),
+        cmocka_unit_test_setup_teardown(test_too_many, setup, teardown),
         cmocka_unit_test_setup_teardown(test_leaving_meanwhile, setup_alone, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -31,7 +31,7 @@
 #define API_WRITE_RETRIES 8
 #define API_WARNINGS_MAX 16
 #define API_KEY_BYTES_MAX 128 /* of Idempotency-Key */
-#define API_INDEXES_MAX 4096  /* reads that wait for the leader */
+#define API_INDEXES_MAX 1024  /* reads that wait for the leader */
 #define API_HISTORY_DEFAULT 50
 #define API_HISTORY_MAX 1000                      /* changes of one answer */
 #define API_DIFF_MAX 5000                         /* objects of one answer */
