@@ -481,9 +481,26 @@ static bool named_everywhere(const struct getting *g)
     return false;
 }
 
+/* Proxies and members are what they are now. */
+static const struct target *not_of_the_registry(const struct getting *g)
+{
+    for (size_t i = 0; i < g->targets.n; i++)
+        if (g->targets.p[i].type != TARGET_KIND)
+            return &g->targets.p[i];
+    return NULL;
+}
+
 static int get_run(struct getting *g)
 {
     enum cli_output output = cli_output(g->c);
+    const struct target *other = g->c->read_query.n ? not_of_the_registry(g) : NULL;
+    if (other) {
+        struct err err = {0};
+        err_set(&err, ERR_INVALID,
+                "%s take neither --consistency nor @REVISION: they are no objects",
+                target_word(other));
+        return cli_usage(g->c, &err);
+    }
     g->several_kinds = any_other_kind(&g->targets);
     if (flags_on(&g->c->flags, FLAG_WATCH))
         return get_watch(g);

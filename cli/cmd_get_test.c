@@ -299,6 +299,9 @@ static void test_how_fresh(void **state)
                "See \"weft get --help\".\n");
     fake_check(&f, "get vs @x", CLI_USAGE, "",
                "error: \"@x\": @ and a revision, as @41\nSee \"weft get --help\".\n");
+    fake_check(&f, "get proxies @4", CLI_USAGE, "",
+               "error: proxies take neither --consistency nor @REVISION: they are no objects\n"
+               "See \"weft get --help\".\n");
     fake_check(&f, "get vs b @4 -w", CLI_USAGE, "",
                "error: --watch takes neither --consistency nor @REVISION\n"
                "See \"weft get --help\".\n");
