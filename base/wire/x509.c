@@ -146,7 +146,7 @@ static bool set_name(X509_NAME *dst, struct slice name)
 static bool set_serial(X509 *cert)
 {
     BIGNUM *n = BN_new();
-    /* Random, positive, never zero: the top bit is set, one byte less than 20 (RFC 5280 §4.1.2.2). */
+    /* Random, positive, never zero, shorter than 20 bytes (RFC 5280 §4.1.2.2). */
     bool ok = n && BN_rand(n, SERIAL_BYTES * 8, BN_RAND_TOP_ONE, BN_RAND_BOTTOM_ANY) &&
               BN_to_ASN1_INTEGER(n, X509_get_serialNumber(cert));
     BN_free(n);

@@ -4,7 +4,7 @@
  *   x509_key_new(&key, &err);
  *   x509_self_sign(buf_slice(&key), &(struct x509_subject){.name = S("our CA"), .ca = true, …},
  *                  &cert, &err);
- *   x509_issue(&(struct x509_issuer){cert, key}, public_key, &(struct x509_subject){…}, &out, &err);
+ *   x509_issue(&(struct x509_issuer){cert, key}, public_key, &subject, &out, &err);
  *
  * Keys are EC P-256; signatures ECDSA with SHA-256. Buffers get text appended and are untouched on
  * failure. Wipe those of private keys (x509_wipe). All errors are ERR_INVALID.

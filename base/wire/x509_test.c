@@ -1,5 +1,5 @@
-/* If this fails, a node is given a certificate that says what nobody allowed, or a request is signed
- * for a key that its sender does not have. */
+/* If this fails, a node is given a certificate that says what nobody allowed, or a request is
+ * signed for a key that its sender does not have. */
 #include "base/wire/test.h"
 
 #include <openssl/err.h>
