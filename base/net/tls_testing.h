@@ -21,7 +21,7 @@ static inline void tls_test_ca_init(struct tls_test_ca *ca, int64_t now)
     *ca = (struct tls_test_ca){0};
     const struct x509_subject s = {.name = S("test CA"),
                                    .from = now - TLS_TEST_DAY,
-                                   .until = now + 30 * TLS_TEST_DAY,
+                                   .until = now + 50 * TLS_TEST_DAY,
                                    .ca = 1};
     if (!x509_key_new(&ca->key, &err) || !x509_self_sign(buf_slice(&ca->key), &s, &ca->cert, &err))
         wf_die("%s", err.msg);

@@ -372,3 +372,14 @@ bool x509_read(struct slice pem, struct x509_info *ret, struct err *err)
     X509_free(cert);
     return true;
 }
+
+bool x509_cert_public(struct slice pem, struct buf *ret_public, struct err *err)
+{
+    X509 *cert = cert_of(pem, err);
+    EVP_PKEY *key = cert ? X509_get0_pubkey(cert) : NULL;
+    bool ok = key && public_write(key, ret_public, err);
+    if (cert && !key)
+        refuse(err, "a certificate with a key of an unknown kind");
+    X509_free(cert);
+    return ok;
+}

@@ -60,6 +60,8 @@ bool x509_read(struct slice cert, struct x509_info *ret, struct err *err);
 /* The same of one that OpenSSL holds (X509 *). */
 struct x509_st;
 void x509_read_openssl(struct x509_st *cert, struct x509_info *ret);
+/* The public key that a certificate is for. */
+bool x509_cert_public(struct slice cert, struct buf *ret_public, struct err *err);
 
 /* Overwrites the bytes, frees the memory. */
 void x509_wipe(struct buf *key);
