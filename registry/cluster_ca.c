@@ -47,7 +47,7 @@ bool cluster_ca_issue(const struct cluster_ca *ca, const struct cluster_ca_node 
                       struct buf *ret_cert, struct err *err)
 {
     char uri[IDENTITY_TEXT];
-    struct x509_info self;
+    struct x509_info self = {0};
     const struct x509_issuer issuer = {buf_slice(&ca->cert), buf_slice(&ca->key)};
     if (node->id == 0 || node->days <= 0)
         return err_set(err, ERR_INVALID,
@@ -120,7 +120,7 @@ bool cluster_ca_store(const struct cluster_ca *ca, struct env *env, const char *
 bool cluster_ca_load(struct cluster_ca *ret, struct env *env, const char *dir, struct err *err)
 {
     struct cluster_ca ca = {0};
-    struct x509_info info;
+    struct x509_info info = {0};
     bool ok = file_load(env, dir, NULL, "ca.key", &ca.key, err) &&
               file_load(env, dir, NULL, "ca.crt", &ca.cert, err);
     if (ok && !x509_read(buf_slice(&ca.cert), &info, err))
@@ -181,8 +181,8 @@ struct renewal {
 
 static bool renew_one(struct renewal *r, const char *name, struct slice old)
 {
-    struct x509_info info;
-    struct identity id;
+    struct x509_info info = {0};
+    struct identity id = {0};
     struct buf public = {0}, cert = {0};
     bool ok =
         x509_read(old, &info, r->err) && identity_parse(slice_of(info.uri), &id, r->err) &&

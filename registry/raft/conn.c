@@ -103,7 +103,7 @@ static const struct env_stream_events stream_events = {
 static bool is_peer(void *arg, struct slice uri, struct err *err)
 {
     const struct conn *c = arg;
-    uint64_t id;
+    uint64_t id = 0;
     if (!peer_tls_node(c->opt.tls, uri, &id, err))
         return false;
     return id == c->opt.peer ||

@@ -60,8 +60,8 @@ static uint64_t files_hash(const struct files *f)
 
 static bool files_use(struct peer_tls *t, const struct files *f, struct err *err)
 {
-    struct x509_info info;
-    struct identity self;
+    struct x509_info info = {0};
+    struct identity self = {0};
     if (!x509_read(buf_slice(&f->cert), &info, err) ||
         !identity_parse(slice_of(info.uri), &self, err))
         return err_wrap(err, "%s/node.crt", t->dir);
@@ -159,7 +159,7 @@ struct tls_ctx *peer_tls_ctx(const struct peer_tls *t)
 
 bool peer_tls_node(const struct peer_tls *t, struct slice uri, uint64_t *ret_id, struct err *err)
 {
-    struct identity id;
+    struct identity id = {0};
     if (!identity_parse(uri, &id, err))
         return false;
     if (id.cluster != t->self.cluster)
@@ -171,6 +171,7 @@ bool peer_tls_node(const struct peer_tls *t, struct slice uri, uint64_t *ret_id,
 
 uint64_t peer_tls_stream_node(const struct peer_tls *t, const struct env_stream *s)
 {
-    uint64_t id;
-    return peer_tls_node(t, tls_peer_uri(s), &id, NULL) ? id : 0;
+    uint64_t id = 0;
+    peer_tls_node(t, tls_peer_uri(s), &id, NULL);
+    return id;
 }

@@ -52,6 +52,12 @@ struct guest {
     struct env_timer timer;
 };
 
+/* Connections taken since the beginning of a second. */
+struct accepts {
+    wf_ms since;
+    unsigned count;
+};
+
 struct peers {
     struct env *env;
     uint64_t self, cluster, incarnation, genesis;
@@ -64,6 +70,7 @@ struct peers {
     struct env_listener *listener;
     struct list guests;
     size_t guest_count;
+    struct accepts of_members, of_strangers;
 };
 
 static struct peer *find(const struct peers *p, uint64_t id)
@@ -289,7 +296,7 @@ static void guest_refuse(struct guest *g, const struct err *why)
 static bool is_member(void *arg, struct slice uri, struct err *err)
 {
     struct peers *p = arg;
-    uint64_t id;
+    uint64_t id = 0;
     if (!peer_tls_node(p->tls, uri, &id, err))
         return false;
     return find(p, id) ||
@@ -376,10 +383,38 @@ static void on_guest_timer(struct env_timer *t)
 static const struct conn_events guest_events = {.on_frame = on_guest_frame,
                                                 .on_close = on_guest_close};
 
+static bool same_host(const struct env_addr *a, const struct env_addr *b)
+{
+    struct env_addr x = *a, y = *b;
+    env_addr_set_port(&x, 0);
+    env_addr_set_port(&y, 0);
+    return env_addr_equal(&x, &y);
+}
+
+/* Whoever calls all the time gets nothing but the end, and takes nothing from the members. */
+static bool too_often(struct peers *p, const struct env_addr *from)
+{
+    struct accepts *a = &p->of_strangers;
+    for (size_t i = 0; i < RAFT_MEMBERS_MAX; i++)
+        if (p->peer[i].member.id && same_host(from, &p->peer[i].member.addr))
+            a = &p->of_members;
+    wf_ms now = env_now(p->env);
+    if (a->count == 0 || now - a->since >= 1000)
+        *a = (struct accepts){.since = now};
+    return a->count++ >= PEER_ACCEPTS_PER_SECOND_MAX;
+}
+
 static void on_accept(void *ctx, struct env_stream *s)
 {
     struct peers *p = ctx;
     struct conn_options opt = conn_options(p);
+    if (too_often(p, env_stream_peer(s))) {
+        char from[ENV_ADDR_TEXT];
+        LOG_WARN("registry.peer.too_often",
+                 F_STR("from", env_addr_format(env_stream_peer(s), from)));
+        env_stream_close(s);
+        return;
+    }
     opt.payload_max = PEER_GREETING_BYTES_MAX;
     if (p->guest_count == PEER_HALF_OPEN_MAX) {
         struct guest *oldest = container_of(list_first(&p->guests), struct guest, node);

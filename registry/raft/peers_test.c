@@ -170,6 +170,13 @@ static void teardown(struct fixture *f)
         }                                                                                          \
     } while (0)
 
+static void turn_a_while(struct fixture *f)
+{
+    uint64_t until = env_now_ns(f->env) + 300000000u;
+    while (env_now_ns(f->env) < until)
+        env_uv_turn(f->env, 20);
+}
+
 static struct iovec iov_of(const char *text)
 {
     return (struct iovec){(void *)(uintptr_t)text, strlen(text)};
@@ -375,6 +382,38 @@ static void silent_guests_have_a_limit_and_a_time(void **state)
     teardown(&f);
 }
 
+/* Wrong: whoever can reach the port makes the thread of the heartbeats shake hands all day. Members'
+ * hosts have their own share (here they are one). */
+static void who_calls_too_often_is_cut_off(void **state)
+{
+    struct fixture f;
+    enum { CALLS = PEER_ACCEPTS_PER_SECOND_MAX + 20 };
+    static struct stranger s[CALLS];
+    size_t closed = 0;
+    setup(&f, state);
+    open_side(&f, 0);
+    for (size_t i = 0; i < CALLS; i++)
+        stranger_call(&f, &s[i], S(""));          /* in one turn */
+    while (closed < CALLS - PEER_HALF_OPEN_MAX) { /* those wait for a greeting */
+        env_uv_turn(f.env, 20);
+        closed = 0;
+        for (size_t i = 0; i < CALLS; i++)
+            closed += s[i].closed;
+    }
+    /* The last ones came too late; of those before them the oldest made room. */
+    for (size_t i = PEER_ACCEPTS_PER_SECOND_MAX; i < CALLS; i++)
+        assert_true(s[i].closed);
+    assert_false(s[PEER_ACCEPTS_PER_SECOND_MAX - 1].closed);
+    for (size_t i = 0; i < CALLS; i++)
+        if (!s[i].closed)
+            env_stream_close(s[i].stream);
+    for (int i = 0; i < 4; i++)
+        turn_a_while(&f);
+    open_side(&f, 1);
+    TURN_UNTIL(&f, f.side[0].up && f.side[1].up); /* a second later it is forgotten */
+    teardown(&f);
+}
+
 /* A peer that does not read. */
 
 struct deaf {
@@ -431,13 +470,6 @@ static void what_waits_for_a_deaf_peer_is_bounded(void **state)
 }
 
 /* Certificates. */
-
-static void turn_a_while(struct fixture *f)
-{
-    uint64_t until = env_now_ns(f->env) + 300000000u;
-    while (env_now_ns(f->env) < until)
-        env_uv_turn(f->env, 20);
-}
 
 static char logged[1 << 16];
 
@@ -605,6 +637,7 @@ int main(void)
         BOTH(strangers_are_refused_with_a_reason),
         BOTH(junk_ends_its_own_connection_only),
         BOTH(silent_guests_have_a_limit_and_a_time),
+        BOTH(who_calls_too_often_is_cut_off),
         BOTH(what_waits_for_a_deaf_peer_is_bounded),
         BOTH(who_is_removed_is_cut_at_once),
         cmocka_unit_test_prestate(only_its_own_certificate_opens, &secure),
