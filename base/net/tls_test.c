@@ -241,6 +241,29 @@ static void test_a_paused_reader_gets_nothing_and_loses_nothing(void **state)
     teardown(&p);
 }
 
+/* What is below may hand on what it had already read. */
+static void test_what_comes_in_spite_of_a_pause_is_kept(void **state)
+{
+    (void)state;
+    struct pair p;
+    setup(&p);
+    start_plain(&p);
+    settle(&p);
+    p.server.pause_on_data = true;
+    write_text(&p.client, "one ");
+    write_text(&p.client, "two ");
+    settle(&p);
+    write_text(&p.client, "three ");
+    mem_move(&p.client.mem, &p.server.mem, 5);
+    p.server.pause_on_data = false;
+    env_stream_read_resume(p.server.s);
+    write_text(&p.client, "four");
+    mem_move(&p.client.mem, &p.server.mem, 0); /* before what was kept is read */
+    settle(&p);
+    assert_true(slice_eq(buf_slice(&p.server.got), S("one two three four")));
+    teardown(&p);
+}
+
 static void test_a_pause_does_not_stop_the_handshake(void **state)
 {
     (void)state;
@@ -683,6 +706,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_bytes_arrive_as_they_were),
         cmocka_unit_test(test_a_paused_reader_gets_nothing_and_loses_nothing),
+        cmocka_unit_test(test_what_comes_in_spite_of_a_pause_is_kept),
         cmocka_unit_test(test_a_pause_does_not_stop_the_handshake),
         cmocka_unit_test(test_each_direction_ends_by_itself),
         cmocka_unit_test(test_a_close_is_an_orderly_end),
