@@ -66,6 +66,18 @@ bool cluster_ca_issue(const struct cluster_ca *ca, const struct cluster_ca_node 
                       ret_cert, err);
 }
 
+bool cluster_ca_sign(const struct cluster_ca *ca, struct slice csr,
+                     const struct cluster_ca_node *node, struct buf *ret_cert, struct err *err)
+{
+    struct buf public = {0};
+    struct cluster_ca_node n = *node;
+    bool ok = x509_csr_public(csr, &public, err);
+    n.public_key = buf_slice(&public);
+    ok = ok && cluster_ca_issue(ca, &n, ret_cert, err);
+    buf_fini(&public);
+    return ok;
+}
+
 /* Files. */
 
 static bool path_of(char dst[PATH_BYTES], const char *dir, const char *name, const char *file,

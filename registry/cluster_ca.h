@@ -35,13 +35,17 @@ void cluster_ca_fini(struct cluster_ca *ca);
 struct cluster_ca_node {
     uint64_t id;
     struct slice name;       /* for people */
-    struct slice public_key; /* PEM; of a request: x509_csr_public */
+    struct slice public_key; /* PEM */
     int64_t now;             /* seconds since 1970 */
     int64_t days;            /* to live; not beyond the CA itself */
 };
 /* Appends PEM. ERR_INVALID. */
 bool cluster_ca_issue(const struct cluster_ca *ca, const struct cluster_ca_node *node,
                       struct buf *ret_cert, struct err *err);
+/* The same for a request (PEM): its key, and nothing else that it says; node->public_key is not
+ * looked at. Whether its sender may have that id is the caller's to know. */
+bool cluster_ca_sign(const struct cluster_ca *ca, struct slice csr,
+                     const struct cluster_ca_node *node, struct buf *ret_cert, struct err *err);
 
 /* Files. */
 

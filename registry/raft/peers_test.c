@@ -382,8 +382,8 @@ static void silent_guests_have_a_limit_and_a_time(void **state)
     teardown(&f);
 }
 
-/* Wrong: whoever can reach the port makes the thread of the heartbeats shake hands all day. Members'
- * hosts have their own share (here they are one). */
+/* Wrong: whoever can reach the port makes the thread of the heartbeats shake hands all day. Hosts
+ * of members have a share of their own (here all are one). */
 static void who_calls_too_often_is_cut_off(void **state)
 {
     struct fixture f;
