@@ -115,6 +115,8 @@ struct reg_status {
     uint64_t leader_changes;
     uint64_t log_bytes, store_bytes_used, store_bytes_map;
     uint64_t state_hash;
+    uint64_t peers_refused;         /* connections to the peer port; since the start */
+    int64_t peer_certificate_until; /* seconds since 1970; 0 = peers speak without TLS */
     size_t member_count;
     struct reg_member_status members[REG_NODES_MAX];
 };

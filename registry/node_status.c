@@ -237,6 +237,8 @@ void node_status_publish(struct reg_node *n)
         .quorum = has_quorum(n),
         .leader_changes = n->leader_changes,
         .log_bytes = log_disk_bytes(n->io.log),
+        .peers_refused = n->io.peers ? peers_refused(n->io.peers) : 0,
+        .peer_certificate_until = n->tls ? peer_tls_until(n->tls) : 0,
     };
     status_members(n, &s);
     status_store(n, &s);

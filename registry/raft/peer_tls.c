@@ -152,6 +152,11 @@ const struct identity *peer_tls_self(const struct peer_tls *t)
     return &t->self;
 }
 
+int64_t peer_tls_until(const struct peer_tls *t)
+{
+    return t->until;
+}
+
 struct tls_ctx *peer_tls_ctx(const struct peer_tls *t)
 {
     return t->ctx;

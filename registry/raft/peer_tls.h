@@ -22,6 +22,8 @@ struct peer_tls;
 struct peer_tls *peer_tls_open(struct env *env, const char *dir, struct err *err);
 void peer_tls_close(struct peer_tls *t); /* NULL is fine; connections stay */
 const struct identity *peer_tls_self(const struct peer_tls *t);
+/* When our certificate ends, seconds since 1970. */
+int64_t peer_tls_until(const struct peer_tls *t);
 /* Of the newest files; borrowed until the next turn. */
 struct tls_ctx *peer_tls_ctx(const struct peer_tls *t);
 /* Is it the URI of a node of our cluster? */

@@ -71,6 +71,7 @@ struct peers {
     struct list guests;
     size_t guest_count;
     struct accepts of_members, of_strangers;
+    uint64_t refused;
 };
 
 static struct peer *find(const struct peers *p, uint64_t id)
@@ -286,6 +287,7 @@ static void guest_free(struct guest *g)
 static void guest_refuse(struct guest *g, const struct err *why)
 {
     struct slice text = slice_of(why->msg);
+    g->peers->refused++;
     LOG_WARN("registry.peer.guest_refused", F_ERR(why));
     conn_send(&g->conn, FRAME_REFUSE, 0, &(struct iovec){(void *)(uintptr_t)text.p, text.n}, 1);
     conn_close_after_write(&g->conn);
@@ -369,13 +371,16 @@ static void on_guest_frame(void *ctx, const struct frame *f)
 
 static void on_guest_close(void *ctx, const struct err *why)
 {
+    struct guest *g = ctx;
     LOG_WARN("registry.peer.guest_lost", F_ERR(why));
-    guest_free(ctx);
+    g->peers->refused++;
+    guest_free(g);
 }
 
 static void on_guest_timer(struct env_timer *t)
 {
     struct guest *g = container_of(t, struct guest, timer);
+    g->peers->refused++;
     conn_close(&g->conn);
     guest_free(g);
 }
@@ -410,6 +415,7 @@ static void on_accept(void *ctx, struct env_stream *s)
     struct conn_options opt = conn_options(p);
     if (too_often(p, env_stream_peer(s))) {
         char from[ENV_ADDR_TEXT];
+        p->refused++;
         LOG_WARN("registry.peer.too_often",
                  F_STR("from", env_addr_format(env_stream_peer(s), from)));
         env_stream_close(s);
@@ -418,6 +424,7 @@ static void on_accept(void *ctx, struct env_stream *s)
     opt.payload_max = PEER_GREETING_BYTES_MAX;
     if (p->guest_count == PEER_HALF_OPEN_MAX) {
         struct guest *oldest = container_of(list_first(&p->guests), struct guest, node);
+        p->refused++;
         conn_close(&oldest->conn);
         guest_free(oldest);
     }
@@ -589,6 +596,11 @@ wf_ms peers_last_contact(const struct peers *p, uint64_t id)
 {
     const struct peer *peer = find(p, id);
     return peer && peer->heard ? env_now(p->env) - peer->heard : -1;
+}
+
+uint64_t peers_refused(const struct peers *p)
+{
+    return p->refused;
 }
 
 size_t peers_queued(const struct peers *p, uint64_t id)

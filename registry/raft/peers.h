@@ -66,6 +66,8 @@ bool peers_send(struct peers *p, uint64_t to, enum frame_type type, uint64_t ter
 bool peers_connected(const struct peers *p, uint64_t id);
 /* ms since something came from it; -1 = never. */
 wf_ms peers_last_contact(const struct peers *p, uint64_t id);
+/* Connections that were refused: no handshake, the wrong certificate, no greeting, too often. */
+uint64_t peers_refused(const struct peers *p);
 size_t peers_queued(const struct peers *p, uint64_t id);
 const struct env_addr *peers_member_addr(const struct peers *p, uint64_t id);
 

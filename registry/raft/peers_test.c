@@ -512,6 +512,7 @@ static void only_its_own_certificate_opens(void **state)
         open_side(&f, 1);
         turn_a_while(&f);
         assert_int_equal(f.side[0].up + f.side[1].up, 0);
+        assert_true(peers_refused(f.side[0].peers) > 0);
         expect_log(cases[i].says);
         log_set_sink(NULL, NULL);
         teardown(&f);
