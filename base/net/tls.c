@@ -574,9 +574,8 @@ static struct tls_stream *stream_new(struct env *env, enum tls_role role, uint8_
         .handshake_ms = opt->handshake_timeout ? opt->handshake_timeout : TLS_HANDSHAKE_TIMEOUT_MS,
         .peer = *peer,
     };
-    *t->check = (struct tls_check){.verify = opt->verify, .arg = opt->arg};
     slice_cstr(slice_sub(opt->name, 0, TLS_NAME_BYTES_MAX), t->name, sizeof(t->name));
-    t->ssl = tls_ctx_ssl_new(t->ctx, t->check, t);
+    t->ssl = tls_ctx_ssl_new(t->ctx, opt, t->check, t);
     if (t->client)
         SSL_set_connect_state(t->ssl);
     else

@@ -27,9 +27,14 @@
 
 struct tls_ctx;
 
-/* PEM. cert: own, then its intermediates if any. ca: one or more roots. */
+/* PEM. cert: own, then its intermediates if any. ca: one or more roots.
+ * To enrol somebody who has neither certificate nor CA yet, but knows the CA by its hash:
+ *   he       no cert and no key; no ca, but pin: the CA is taken from what the server sends
+ *   server   with_ca: sends its CA along; tls_options.anonymous for that connection */
 struct tls_ctx_options {
     struct slice cert, key, ca;
+    const uint8_t *pin; /* SHA-256 of the CA's DER form, X509_SHA256_BYTES; copied */
+    bool with_ca;
 };
 /* NULL and err (ERR_INVALID) where one is not what it should be, or key and cert do not fit. */
 struct tls_ctx *tls_ctx_new(const struct tls_ctx_options *opt, struct err *err);
@@ -50,6 +55,8 @@ struct tls_options {
      * NULL: everybody who has a certificate. arg lives as long as the handshake. */
     bool (*verify)(void *arg, struct slice uri, struct err *err);
     void *arg;
+    /* Server: who shows no certificate may come in as well, unasked: tls_peer_uri is then empty. */
+    bool anonymous;
 };
 
 /* As env_connect: never NULL. stream_opt may be NULL. */

@@ -17,6 +17,8 @@ struct tls_ctx {
     unsigned refs; /* atomic */
     SSL_CTX *ssl;
     BIO_METHOD *bio;
+    bool pinned;
+    uint8_t pin[X509_SHA256_BYTES];
 };
 
 static bool refuse(struct err *err, const char *what)
@@ -27,6 +29,36 @@ static bool refuse(struct err *err, const char *what)
 }
 
 /* Judging. */
+
+/* The CA that has the hash is trusted, and it alone, wherever it stands in what the peer sent. */
+static bool trust_pinned(X509_STORE_CTX *store, const uint8_t *pin, STACK_OF(X509) * trusted)
+{
+    STACK_OF(X509) *sent = X509_STORE_CTX_get0_untrusted(store);
+    for (int i = 0; i < sk_X509_num(sent); i++) {
+        X509 *cert = sk_X509_value(sent, i);
+        struct x509_info info;
+        x509_read_openssl(cert, &info);
+        if (info.ca && memcmp(info.sha256, pin, sizeof(info.sha256)) == 0)
+            return sk_X509_push(trusted, cert) > 0;
+    }
+    return false;
+}
+
+static bool chain_ok(X509_STORE_CTX *store, const uint8_t *pin)
+{
+    if (!pin)
+        return X509_verify_cert(store) == 1;
+    STACK_OF(X509) *trusted = sk_X509_new_null();
+    bool ok = false;
+    wf_assert(trusted);
+    X509_STORE_CTX_set_error(store, X509_V_ERR_SELF_SIGNED_CERT_IN_CHAIN);
+    if (trust_pinned(store, pin, trusted)) {
+        X509_STORE_CTX_set0_trusted_stack(store, trusted);
+        ok = X509_verify_cert(store) == 1;
+    }
+    sk_X509_free(trusted);
+    return ok;
+}
 
 /* The chain first, by OpenSSL at the env's time; then the owner is asked about the name. */
 static int judge(X509_STORE_CTX *store, void *arg)
@@ -39,7 +71,7 @@ static int judge(X509_STORE_CTX *store, void *arg)
         check->seen = true;
         x509_read_openssl(leaf, &check->cert);
     }
-    if (X509_verify_cert(store) != 1) {
+    if (!chain_ok(store, check->pin)) {
         check->depth = X509_STORE_CTX_get_error_depth(store);
         return 0;
     }
@@ -189,12 +221,22 @@ static bool use_key(SSL_CTX *ssl, struct slice pem)
     return ok;
 }
 
+static bool add_ca_to_chain(SSL_CTX *ssl, X509 *cert, size_t i)
+{
+    (void)i;
+    return SSL_CTX_add1_chain_cert(ssl, cert) == 1;
+}
+
 static bool load(SSL_CTX *ssl, const struct tls_ctx_options *opt, struct err *err)
 {
+    if (!opt->pin && !each_cert(opt->ca, add_ca, ssl))
+        return refuse(err, "CA: not in PEM, no CA's certificate, or too many");
+    if (opt->pin && opt->cert.n == 0 && opt->key.n == 0)
+        return true;
     if (!each_cert(opt->cert, add_own, ssl))
         return refuse(err, "certificate: not in PEM, or with too long a chain");
-    if (!each_cert(opt->ca, add_ca, ssl))
-        return refuse(err, "CA: not in PEM, no CA's certificate, or too many");
+    if (opt->with_ca && !each_cert(opt->ca, add_ca_to_chain, ssl))
+        return refuse(err, "CA: cannot be sent along");
     if (!use_key(ssl, opt->key))
         return refuse(err, "key: not in PEM without password, or not the certificate's");
     return SSL_CTX_check_private_key(ssl) == 1 ||
@@ -243,7 +285,9 @@ struct tls_ctx *tls_ctx_new(const struct tls_ctx_options *opt, struct err *err)
         return NULL;
     }
     struct tls_ctx *ctx = MEM_NEW(struct tls_ctx);
-    *ctx = (struct tls_ctx){.refs = 1, .ssl = ssl, .bio = bio_method()};
+    *ctx = (struct tls_ctx){.refs = 1, .ssl = ssl, .bio = bio_method(), .pinned = opt->pin != NULL};
+    if (opt->pin)
+        memcpy(ctx->pin, opt->pin, sizeof(ctx->pin));
     return ctx;
 }
 
@@ -262,14 +306,19 @@ void tls_ctx_unref(struct tls_ctx *ctx)
     mem_free(ctx);
 }
 
-SSL *tls_ctx_ssl_new(struct tls_ctx *ctx, struct tls_check *check, void *bio_data)
+SSL *tls_ctx_ssl_new(struct tls_ctx *ctx, const struct tls_options *opt, struct tls_check *check,
+                     void *bio_data)
 {
     SSL *ssl = SSL_new(ctx->ssl);
     BIO *bio = BIO_new(ctx->bio);
     wf_assert(ssl && bio);
+    *check = (struct tls_check){
+        .verify = opt->verify, .arg = opt->arg, .pin = ctx->pinned ? ctx->pin : NULL};
     BIO_set_data(bio, bio_data);
     BIO_set_init(bio, 1);
     SSL_set_bio(ssl, bio, bio);
     SSL_set_app_data(ssl, check);
+    if (opt->anonymous)
+        SSL_set_verify(ssl, SSL_VERIFY_PEER, NULL);
     return ssl;
 }

@@ -582,6 +582,68 @@ static void test_silence_has_a_time(void **state)
     teardown(&p);
 }
 
+/* Enrolment: a client that knows the CA by its hash alone, and has no certificate. */
+
+static void test_a_pinned_ca_and_no_certificate(void **state)
+{
+    (void)state;
+    enum { GOOD, OTHER_PIN, OTHER_SERVER, NO_CA_SENT, NOT_ANONYMOUS, CASES };
+    static const char *const client_says[CASES] = {
+        "", "it is of an unknown CA", "it is of an unknown CA", "it is of an unknown CA",
+        "it wants a certificate of us"};
+    for (int i = 0; i < CASES; i++) {
+        struct pair p;
+        struct x509_info ca;
+        struct err err = {0};
+        struct buf key = {0}, cert = {0};
+        setup(&p);
+        struct x509_subject s = subject(&p, "server", "weft://x/node/2");
+        const struct tls_test_ca *signer = i == OTHER_SERVER ? &p.other : &p.ca;
+        tls_test_issue(signer, &s, &key, &cert);
+        tls_ctx_unref(p.client_ctx);
+        tls_ctx_unref(p.server_ctx);
+        assert_true(x509_read(buf_slice(i == OTHER_PIN ? &p.other.cert : &p.ca.cert), &ca, &err));
+        p.client_ctx = tls_ctx_new(&(struct tls_ctx_options){.pin = ca.sha256}, &err);
+        assert_non_null(p.client_ctx);
+        p.server_ctx = tls_ctx_new(&(struct tls_ctx_options){.cert = buf_slice(&cert),
+                                                             .key = buf_slice(&key),
+                                                             .ca = buf_slice(&signer->cert),
+                                                             .with_ca = i != NO_CA_SENT},
+                                   &err);
+        assert_non_null(p.server_ctx);
+        start(&p, &(struct tls_options){.name = S("server")},
+              &(struct tls_options){.name = S("client"), .anonymous = i != NOT_ANONYMOUS});
+        write_text(&p.client, "a secret");
+        settle(&p);
+        if (i == GOOD) {
+            assert_int_equal(p.client.closes + p.server.closes, 0);
+            assert_true(slice_eq(buf_slice(&p.server.got), S("a secret")));
+            assert_true(slice_eq(tls_peer_uri(p.client.s), S("weft://x/node/2")));
+            assert_int_equal(tls_peer_uri(p.server.s).n, 0);
+        } else {
+            expect_why(&p.client, ERR_UNAUTHENTICATED, client_says[i]);
+            assert_int_equal(p.server.got.n, 0);
+        }
+        x509_wipe(&key);
+        buf_fini(&cert);
+        teardown(&p);
+    }
+}
+
+/* Anonymous or not: who shows a certificate must have a good one. */
+static void test_an_open_door_takes_no_wrong_certificate(void **state)
+{
+    (void)state;
+    struct pair p;
+    struct tls_options c = {.name = S("server")}, s = {.name = S("client"), .anonymous = true};
+    setup(&p);
+    make_wrong(&p, CLIENT_CA, &c, &s);
+    start(&p, &c, &s);
+    settle(&p);
+    expect_why(&p.server, ERR_UNAUTHENTICATED, "it is of an unknown CA");
+    teardown(&p);
+}
+
 /* Contexts. */
 
 static void test_a_context_says_what_it_cannot_use(void **state)
@@ -719,6 +781,8 @@ int main(void)
         cmocka_unit_test(test_garbage_is_no_handshake),
         cmocka_unit_test(test_garbage_after_the_handshake_is_not_delivered),
         cmocka_unit_test(test_silence_has_a_time),
+        cmocka_unit_test(test_a_pinned_ca_and_no_certificate),
+        cmocka_unit_test(test_an_open_door_takes_no_wrong_certificate),
         cmocka_unit_test(test_a_context_says_what_it_cannot_use),
         cmocka_unit_test(test_back_pressure_over_sockets),
     };
