@@ -877,7 +877,7 @@ int main(void)
         cmocka_unit_test(a_damaged_store_is_rebuilt_from_the_checkpoint),
         cmocka_unit_test(a_node_that_forgot_does_not_start),
         cmocka_unit_test(a_port_in_use_is_named),
-        BOTH(a_node_that_dies_while_it_fetches_gets_it_again),
+        cmocka_unit_test_prestate(a_node_that_dies_while_it_fetches_gets_it_again, &with_tls),
         cmocka_unit_test(a_wiped_node_is_no_voter_until_all_have_spoken),
         BOTH(messages_reach_the_others_and_a_loss_is_told),
         cmocka_unit_test(a_node_that_hangs_is_not_connected),
