@@ -12,6 +12,10 @@
 #define DAY_S ((int64_t)24 * 3600)
 #define PATH_BYTES 4096
 
+struct files {
+    struct buf cert, key, ca;
+};
+
 struct peer_tls {
     struct env *env;
     char *dir;
@@ -21,10 +25,11 @@ struct peer_tls {
     uint64_t seen;      /* hash of the files as they were looked at last */
     int64_t warned_day; /* that the end is near: once a day */
     struct env_timer timer;
-};
-
-struct files {
-    struct buf cert, key, ca;
+    /* Reading is a helper thread's: the env's own sends heartbeats, and a disk may be slow. */
+    struct env_work work;
+    struct files read;
+    struct err read_err; /* ERR_NONE: read is there */
+    bool reading, closed;
 };
 
 static void files_fini(struct files *f)
@@ -91,31 +96,59 @@ static void warn_of_the_end(struct peer_tls *t)
              F_I64("days", left > 0 ? left / DAY_S : 0), F_BOOL("ended", left <= 0));
 }
 
-bool peer_tls_reload(struct peer_tls *t)
+/* true: they are new and in use. */
+static bool files_look(struct peer_tls *t, const struct files *f)
 {
-    struct files f = {0};
     struct err err = {0};
-    bool used = false;
-    if (!files_read(t, &f, &err)) {
-        LOG_WARN("registry.peer.certificate_unreadable", F_ERR(&err));
-    } else if (files_hash(&f) != t->seen) {
-        t->seen = files_hash(&f);
-        used = files_use(t, &f, &err);
-        if (used)
-            LOG_INFO("registry.peer.certificate_new", F_CSTR("dir", t->dir));
-        else
-            LOG_WARN("registry.peer.certificate_unusable", F_ERR(&err));
+    if (files_hash(f) == t->seen)
+        return false;
+    t->seen = files_hash(f);
+    if (!files_use(t, f, &err)) {
+        LOG_WARN("registry.peer.certificate_unusable", F_ERR(&err));
+        return false;
     }
-    files_fini(&f);
-    return used;
+    LOG_INFO("registry.peer.certificate_new", F_CSTR("dir", t->dir));
+    return true;
+}
+
+static void peer_tls_free(struct peer_tls *t)
+{
+    tls_ctx_unref(t->ctx);
+    mem_free(t->dir);
+    mem_free(t);
+}
+
+static void read_work(struct env_work *w)
+{
+    struct peer_tls *t = container_of(w, struct peer_tls, work);
+    t->read_err = (struct err){0};
+    files_read(t, &t->read, &t->read_err);
+}
+
+static void read_done(struct env_work *w)
+{
+    struct peer_tls *t = container_of(w, struct peer_tls, work);
+    t->reading = false;
+    if (!t->closed && t->read_err.code)
+        LOG_WARN("registry.peer.certificate_unreadable", F_ERR(&t->read_err));
+    else if (!t->closed)
+        files_look(t, &t->read);
+    files_fini(&t->read);
+    t->read = (struct files){0};
+    if (t->closed) {
+        peer_tls_free(t);
+        return;
+    }
+    warn_of_the_end(t);
+    env_timer_start(t->env, &t->timer, PEER_TLS_POLL_MS);
 }
 
 static void on_timer(struct env_timer *timer)
 {
     struct peer_tls *t = container_of(timer, struct peer_tls, timer);
-    peer_tls_reload(t);
-    warn_of_the_end(t);
-    env_timer_start(t->env, timer, PEER_TLS_POLL_MS);
+    t->work = (struct env_work){.work = read_work, .done = read_done};
+    t->reading = true;
+    env_work(t->env, &t->work);
 }
 
 struct peer_tls *peer_tls_open(struct env *env, const char *dir, struct err *err)
@@ -142,9 +175,9 @@ void peer_tls_close(struct peer_tls *t)
     if (!t)
         return;
     env_timer_stop(t->env, &t->timer);
-    tls_ctx_unref(t->ctx);
-    mem_free(t->dir);
-    mem_free(t);
+    t->closed = true;
+    if (!t->reading)
+        peer_tls_free(t);
 }
 
 const struct identity *peer_tls_self(const struct peer_tls *t)

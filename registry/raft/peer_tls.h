@@ -4,8 +4,9 @@
  *   node.crt   this node's certificate; its URI says cluster and id (identity.h)
  *   node.key   its private key
  *
- * `weftd init` makes them. They are read again every PEER_TLS_POLL_MS; where they changed, new
- * connections get them (a pair that does not fit yet is waited for; the old one stays).
+ * `weftd init` makes them. A helper thread reads them again every PEER_TLS_POLL_MS; where they
+ * changed, new connections get them (a pair that does not fit yet is waited for; the old one
+ * stays).
  *
  *   struct peer_tls *t = peer_tls_open(env, dir, &err);
  *   tls_connect(…, &(struct tls_options){.ctx = peer_tls_ctx(t), .verify = …}, …)
@@ -30,7 +31,4 @@ struct tls_ctx *peer_tls_ctx(const struct peer_tls *t);
 bool peer_tls_node(const struct peer_tls *t, struct slice uri, uint64_t *ret_id, struct err *err);
 /* The id of the node at the other end of an open stream; 0 = none of our cluster. */
 uint64_t peer_tls_stream_node(const struct peer_tls *t, const struct env_stream *s);
-/* Looks for new files now. true: they were new and are in use. */
-bool peer_tls_reload(struct peer_tls *t);
-
 #endif
