@@ -363,10 +363,10 @@ static bool options_ok(const struct reg_node_options *opt, struct err *err)
         if (m->id == 0 || find_member(opt, m->id) != m)
             return err_set(err, ERR_INVALID, "member %s: id %llu is zero or used twice", m->name,
                            (unsigned long long)m->id);
-        if (!env_addr_loopback(&m->addr))
+        if (!opt->peer_tls_dir && !env_addr_loopback(&m->addr))
             return err_set(err, ERR_FORBIDDEN,
-                           "member %s at %.*s: peers speak without TLS yet and are bound to "
-                           "loopback addresses",
+                           "member %s at %.*s: without TLS peers speak on loopback addresses only; "
+                           "make certificates with `weftd init`",
                            m->name, SLICE(env_addr_format(&m->addr, text)));
     }
     if (opt->heartbeat_timeout * 3 > opt->election_timeout)
@@ -503,6 +503,39 @@ static int member_cmp(const void *a, const void *b)
     return x->id < y->id ? -1 : x->id > y->id;
 }
 
+/* With certificates the cluster is the one that they name; without, the one of these addresses. */
+static uint64_t cluster_of(const struct reg_node *n)
+{
+    return n->tls ? peer_tls_self(n->tls)->cluster : cluster_id(&n->opt);
+}
+
+static bool tls_open(struct reg_node *n, struct err *err)
+{
+    if (!n->opt.peer_tls_dir)
+        return true;
+    n->tls = peer_tls_open(n->env, n->opt.peer_tls_dir, err);
+    if (!n->tls)
+        return false;
+    uint64_t id = peer_tls_self(n->tls)->node;
+    return id == n->opt.id ||
+           err_set(err, ERR_INVALID,
+                   "%s has the certificate of node %llu, this is node %llu (ids count the members' "
+                   "names in their order)",
+                   n->opt.peer_tls_dir, (unsigned long long)id, (unsigned long long)n->opt.id);
+}
+
+/* The directory remembers its first cluster. */
+static bool tls_fits(struct reg_node *n, struct err *err)
+{
+    uint64_t cluster = cluster_of(n);
+    return !n->tls || n->io.cluster == cluster ||
+           err_set(err, ERR_INVALID,
+                   "%s is of cluster %016llx, the certificates in %s are of cluster %016llx: they "
+                   "belong to another cluster, or this one began without TLS",
+                   n->dir, (unsigned long long)n->io.cluster, n->opt.peer_tls_dir,
+                   (unsigned long long)cluster);
+}
+
 static bool io_open(struct reg_node *n, struct err *err)
 {
     struct peer_member members[REG_NODES_MAX] = {0};
@@ -515,10 +548,11 @@ static bool io_open(struct reg_node *n, struct err *err)
                        &(struct raftio_options){.env = n->env,
                                                 .dir = n->dir,
                                                 .self = n->opt.id,
-                                                .cluster = cluster_id(&n->opt),
+                                                .cluster = cluster_of(n),
                                                 .members = members,
                                                 .member_count = n->opt.member_count,
                                                 .user_timeout = 2 * n->opt.election_timeout,
+                                                .tls = n->tls,
                                                 .segment_bytes = n->opt.segment_bytes,
                                                 .raft = &n->raft,
                                                 .events = &raftio_events,
@@ -569,8 +603,8 @@ static bool node_begin(struct reg_node *n, struct env *env, struct err *err)
     node_write_init(n);
     node_read_init(n);
     node_channel_init(n);
-    if (!env_dir_make(env, n->dir, err) || !lock_dir(n, err) || !io_open(n, err) ||
-        !store_open(n, err) ||
+    if (!env_dir_make(env, n->dir, err) || !lock_dir(n, err) || !tls_open(n, err) ||
+        !io_open(n, err) || !tls_fits(n, err) || !store_open(n, err) ||
         (n->io.has_manifest && !checkpoint_restore(n, &n->io.manifest.file, err)) ||
         !log_covers_store(n, err) || !raft_begin(n, err))
         return false;
@@ -598,6 +632,8 @@ static void node_shut(struct reg_node *n)
     env_timer_stop(n->env, &n->stop_timer);
     guard_fini(&n->guard);
     raftio_fini(&n->io);
+    peer_tls_close(n->tls);
+    n->tls = NULL;
     reg_store_close(n->store);
     n->store = NULL;
     env_lock_release(n->dir_lock);

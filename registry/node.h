@@ -32,13 +32,16 @@ struct reg_node_options {
     uint64_t snapshot_log_bytes; /* checkpoint after so much log; default 64 MiB */
     uint64_t history_revisions;  /* watch window; default 100,000 */
     uint64_t store_bytes;        /* LMDB map to begin with; default 1 GiB, grows by itself */
+    /* Directory of the certificates for peers (raft/peer_tls.h; made by `weftd init`); NULL: peers
+     * speak without TLS, and only on loopback addresses. */
+    const char *peer_tls_dir;
 };
 
 struct reg_node;
 
 /* Opens or creates the data directory, recovers, starts the raft thread. NULL and err: the
  * directory is another node's, is in use, is damaged beyond what log and checkpoint can rebuild, or
- * an address that is not loopback (peers have no TLS yet). */
+ * an address is not loopback and there are no certificates, or they are another node's. */
 struct reg_node *reg_node_start(const struct reg_node_options *opt, struct err *err);
 /* Hands leadership over when it can, stops the thread, closes. */
 void reg_node_stop(struct reg_node *node);
@@ -126,6 +129,8 @@ struct reg_status {
     uint64_t read_repeats; /* rounds of a read index asked again, because this process had paused */
     uint64_t log_bytes, store_bytes_used, store_bytes_map;
     uint64_t state_hash;
+    uint64_t peers_refused;         /* connections to the peer port; since the start */
+    int64_t peer_certificate_until; /* seconds since 1970; 0 = peers speak without TLS */
     size_t member_count;
     struct reg_member_status members[REG_NODES_MAX];
 };

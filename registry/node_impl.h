@@ -118,6 +118,7 @@ struct reg_node {
     struct env *env;
     struct err start_err;
 
+    struct peer_tls *tls; /* NULL: peers without TLS */
     struct raft raft;
     struct raft_fsm fsm;
     struct raftio io;

@@ -239,6 +239,8 @@ void node_status_publish(struct reg_node *n)
         .fresh_at = n->fresh_at,
         .read_repeats = n->read_repeats,
         .log_bytes = log_disk_bytes(n->io.log),
+        .peers_refused = n->io.peers ? peers_refused(n->io.peers) : 0,
+        .peer_certificate_until = n->tls ? peer_tls_until(n->tls) : 0,
     };
     status_members(n, &s);
     status_store(n, &s);

@@ -8,6 +8,22 @@
 #include <cmocka.h>
 
 #include "registry/node_test_util.h"
+#include "registry/raft/peer_tls_testing.h"
+
+/* The state of a case that is run over TLS too; NULL: without. */
+static bool with_tls = true;
+
+static void cluster_begin(struct cluster *c, size_t n, void **state)
+{
+    struct tls_test_ca ca;
+    cluster_init(c, n);
+    if (!*state)
+        return;
+    tls_test_ca_init(&ca, time(NULL));
+    for (size_t i = 0; i < n; i++)
+        peer_tls_test_dir(&ca, 77, i + 1, time(NULL), c->tls[i]);
+    tls_test_ca_fini(&ca);
+}
 
 static void one_node_writes_and_restarts(void **state)
 {
@@ -171,9 +187,8 @@ static void a_node_knows_how_fresh_it_is(void **state)
 
 static void writes_go_on_after_the_leader_dies(void **state)
 {
-    (void)state;
     struct cluster c;
-    cluster_init(&c, 3);
+    cluster_begin(&c, 3, state);
     cluster_up(&c);
     size_t old = wait_leader(&c);
     must_put_everywhere(&c, old, "services/default/a", "1");
@@ -248,11 +263,10 @@ static void *adder_run(void *arg)
 
 static void a_write_counts_once_while_leaders_change(void **state)
 {
-    (void)state;
     struct cluster c;
     struct adder a[2] = {0};
     bool stop = false;
-    cluster_init(&c, 3);
+    cluster_begin(&c, 3, state);
     cluster_up(&c);
     size_t keep = (wait_leader(&c) + 1) % 3; /* this one stays up and writes */
     must_put_everywhere(&c, keep, "services/default/start", "1");
@@ -288,12 +302,11 @@ static void a_write_counts_once_while_leaders_change(void **state)
 
 static void a_late_node_catches_up_by_checkpoint(void **state)
 {
-    (void)state;
     struct cluster c;
     char *big = malloc(100001);
     memset(big, 'b', 100000);
     big[100000] = 0;
-    cluster_init(&c, 3);
+    cluster_begin(&c, 3, state);
     c.opt.snapshot_log_bytes = 1u << 20;
     c.opt.segment_bytes = 256u << 10;
     cluster_up(&c);
@@ -607,13 +620,12 @@ static void a_port_in_use_is_named(void **state)
 /* The leader believes that a checkpoint is on its way; the receiver has died with it. */
 static void a_node_that_dies_while_it_fetches_gets_it_again(void **state)
 {
-    (void)state;
     struct cluster c;
     struct reg_status s;
     char *big = malloc(400001);
     memset(big, 'b', 400000);
     big[400000] = 0;
-    cluster_init(&c, 3);
+    cluster_begin(&c, 3, state);
     c.opt.snapshot_log_bytes = 4u << 20;
     c.opt.segment_bytes = 1u << 20;
     cluster_up(&c);
@@ -735,11 +747,10 @@ static int inbox_from(struct inbox *in, int from)
 
 static void messages_reach_the_others_and_a_loss_is_told(void **state)
 {
-    (void)state;
     struct cluster c;
     struct inbox in[3] = {0};
     struct reg_status s;
-    cluster_init(&c, 3);
+    cluster_begin(&c, 3, state);
     cluster_up(&c);
     for (size_t i = 0; i < 3; i++) {
         pthread_mutex_init(&in[i].lock, NULL);
@@ -868,8 +879,62 @@ const char *__tsan_default_suppressions(void)
 }
 #endif
 
+/* Wrong: a member that was removed stays connected. */
+static void remove_last(void *ctx)
+{
+    struct reg_node *n = ctx;
+    struct peer_member left[2];
+    memcpy(left, n->io.members, sizeof(left));
+    raftio_set_members(&n->io, left, 2);
+}
+
+static void a_removed_member_is_cut(void **state)
+{
+    struct cluster c;
+    cluster_begin(&c, 3, state);
+    cluster_up(&c);
+    must_put_everywhere(&c, wait_leader(&c), "services/default/a", "1");
+    WAIT_FOR(has_peer(&c, 2));
+    uint64_t t0 = test_now_ms();
+    run_on(c.node[0]->env, remove_last, c.node[0]);
+    run_on(c.node[1]->env, remove_last, c.node[1]);
+    WAIT_FOR(!has_peer(&c, 2));
+    assert_true(test_now_ms() - t0 < 1000);
+    must_put(&c, 0, "services/default/a", "2");
+    assert_true(value_is(&c, 2, "services/default/a", "1"));
+    assert_false(has_peer(&c, 2));
+    cluster_fini(&c);
+}
+
+/* Wrong: peers of other addresses speak without TLS, or with the certificate of another node. */
+static void certificates_decide_where_peers_may_be(void **state)
+{
+    struct cluster c;
+    struct err err = {0};
+    cluster_begin(&c, 1, state);
+    struct reg_node_options opt = c.opt;
+    opt.dir = c.dir[0];
+    opt.id = 1;
+    assert_true(env_addr_parse(&opt.members[0].addr, S("0.0.0.0:0"), &err));
+    assert_null(reg_node_start(&opt, &err));
+    assert_int_equal(err.code, ERR_FORBIDDEN);
+    assert_non_null(strstr(err.msg, "weftd init"));
+    opt.peer_tls_dir = c.tls[0];
+    struct reg_node *n = reg_node_start(&opt, &err);
+    assert_non_null(n);
+    reg_node_stop(n);
+    opt.members[0].id = opt.id = 2;
+    assert_null(reg_node_start(&opt, &err));
+    assert_non_null(strstr(err.msg, "has the certificate of node 1, this is node 2"));
+    opt.peer_tls_dir = c.dir[0];
+    assert_null(reg_node_start(&opt, &err));
+    assert_non_null(strstr(err.msg, "node.crt"));
+    cluster_fini(&c);
+}
+
 int main(void)
 {
+#define BOTH(name) cmocka_unit_test(name), cmocka_unit_test_prestate(name, &with_tls)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(one_node_writes_and_restarts),
         cmocka_unit_test(refusals_say_which_and_why),
@@ -877,10 +942,10 @@ int main(void)
         cmocka_unit_test(read_index_sees_all_that_was_acknowledged),
         cmocka_unit_test(read_index_asks_again_after_a_pause),
         cmocka_unit_test(a_node_knows_how_fresh_it_is),
-        cmocka_unit_test(writes_go_on_after_the_leader_dies),
+        BOTH(writes_go_on_after_the_leader_dies),
         cmocka_unit_test(without_quorum_the_answer_is_quick_and_says_so),
-        cmocka_unit_test(a_write_counts_once_while_leaders_change),
-        cmocka_unit_test(a_late_node_catches_up_by_checkpoint),
+        BOTH(a_write_counts_once_while_leaders_change),
+        BOTH(a_late_node_catches_up_by_checkpoint),
         cmocka_unit_test(a_leader_hands_over_when_it_stops),
         cmocka_unit_test(a_directory_serves_one_node_only),
         cmocka_unit_test(another_history_stays_out),
@@ -889,11 +954,13 @@ int main(void)
         cmocka_unit_test(a_damaged_store_is_rebuilt_from_the_checkpoint),
         cmocka_unit_test(a_node_that_forgot_does_not_start),
         cmocka_unit_test(a_port_in_use_is_named),
-        cmocka_unit_test(a_node_that_dies_while_it_fetches_gets_it_again),
+        cmocka_unit_test_prestate(a_node_that_dies_while_it_fetches_gets_it_again, &with_tls),
         cmocka_unit_test(a_wiped_node_is_no_voter_until_all_have_spoken),
-        cmocka_unit_test(messages_reach_the_others_and_a_loss_is_told),
+        BOTH(messages_reach_the_others_and_a_loss_is_told),
         cmocka_unit_test(a_node_that_hangs_is_not_connected),
         cmocka_unit_test(a_watch_tells_of_new_leaders),
+        BOTH(a_removed_member_is_cut),
+        cmocka_unit_test_prestate(certificates_decide_where_peers_may_be, &with_tls),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -24,6 +24,7 @@ struct cluster {
     struct reg_node_options opt; /* dir and id are set for each */
     struct reg_node *node[REG_NODES_MAX];
     char dir[REG_NODES_MAX][64];
+    char tls[REG_NODES_MAX][64]; /* certificates; "" = peers without TLS */
     size_t n;
     struct env_thread *client; /* where completions run */
 };
@@ -90,6 +91,7 @@ static inline bool node_up(struct cluster *c, size_t i, struct err *err)
     struct reg_node_options opt = c->opt;
     opt.dir = c->dir[i];
     opt.id = i + 1;
+    opt.peer_tls_dir = c->tls[i][0] ? c->tls[i] : NULL;
     c->node[i] = reg_node_start(&opt, err);
     return c->node[i] != NULL;
 }
@@ -136,6 +138,8 @@ static inline void cluster_fini(struct cluster *c)
         if (c->node[i])
             node_down(c, i, false);
         dir_remove(c->dir[i]);
+        if (c->tls[i][0])
+            dir_remove(c->tls[i]);
     }
     env_thread_join(c->client);
 }

@@ -14,6 +14,13 @@ static const struct metric_def def_peers = {"weft_raft_peers", METRIC_GAUGE,
                                             "voters of the cluster, this one included", NULL, 0};
 static const struct metric_def def_changes = {"weft_raft_leader_changes_total", METRIC_COUNTER,
                                               "changes of leader seen by this node", NULL, 0};
+static const struct metric_def def_refused = {
+    "weft_raft_peers_refused_total", METRIC_COUNTER,
+    "connections to the peer port that were refused: handshake, certificate, greeting, too often",
+    NULL, 0};
+static const struct metric_def def_certificate = {
+    "weft_raft_peer_certificate_expiry_seconds", METRIC_GAUGE,
+    "end of this node's certificate for peers, seconds since 1970; 0: peers have no TLS", NULL, 0};
 static const struct metric_def def_used = {"weft_store_used_bytes", METRIC_GAUGE,
                                            "bytes of the store in use", NULL, 0};
 static const struct metric_def def_map = {"weft_store_map_bytes", METRIC_GAUGE,
@@ -22,6 +29,14 @@ static const struct metric_def def_map = {"weft_store_map_bytes", METRIC_GAUGE,
 static void gauge(struct weftd *d, const struct metric_def *def, uint64_t v)
 {
     metric_set_value(metric_get(d->own, def, 0, NULL), (int64_t)v);
+}
+
+/* Up to what the registry counted. */
+static void counter(struct weftd *d, const struct metric_def *def, uint64_t v)
+{
+    struct metric *m = metric_get(d->own, def, 0, NULL);
+    if (v > metric_value(m))
+        metric_add(m, v - metric_value(m));
 }
 
 static void refresh(struct weftd *d)
@@ -33,11 +48,11 @@ static void refresh(struct weftd *d)
     gauge(d, &def_commit, st.commit_index);
     gauge(d, &def_applied, st.applied_index);
     gauge(d, &def_peers, st.member_count);
+    gauge(d, &def_certificate, (uint64_t)st.peer_certificate_until);
     gauge(d, &def_used, st.store_bytes_used);
     gauge(d, &def_map, st.store_bytes_map);
-    struct metric *changes = metric_get(d->own, &def_changes, 0, NULL);
-    if (st.leader_changes > metric_value(changes))
-        metric_add(changes, st.leader_changes - metric_value(changes));
+    counter(d, &def_changes, st.leader_changes);
+    counter(d, &def_refused, st.peers_refused);
 }
 
 static void respond_metrics(struct weftd *d, struct http_request *req)

@@ -1,24 +1,31 @@
 /* weftd: the control plane's program. Flags, signals and nothing else. */
+#include <errno.h>
 #include <getopt.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "base/core/args.h"
 #include "base/core/log.h"
 #include "base/env/env_uv.h"
 #include "pilot/pilot_limits.h"
+#include "weftd/init.h"
 #include "weftd/weftd.h"
 
 static const char usage_text[] =
     "weftd --name NAME --data DIR (--init | --cluster NAME=ADDR,…) [flags]\n"
+    "weftd init --dir DIR --name NAME …    certificates for a new cluster; weftd init --help\n"
     "\n"
     "  --name NAME           of this node, one of the cluster's\n"
     "  --data DIR            log, checkpoints and state of this node\n"
     "  --init                a cluster of this node alone\n"
     "  --cluster N=ADDR,…    all voters and their peer addresses, the same on every node\n"
     "  --peer ADDR           with --init: this node's peer address; default 127.0.0.1:7444\n"
+    "  --peer-cert-dir DIR   ca.crt, node.crt and node.key of this node (weftd init): peers speak\n"
+    "                        TLS. Default: DATA/tls, if it is there. Without, peers are on\n"
+    "                        loopback addresses only\n"
     "  --api ADDR            default 127.0.0.1:7443\n"
     "  --xds ADDR            default 127.0.0.1:15012\n"
     "  --metrics ADDR        default 127.0.0.1:15014; \"none\" for no metrics\n"
@@ -35,15 +42,21 @@ struct flags {
     struct weftd_options o;
     bool init;
     const char *cluster, *peer;
+    char tls_dir[4096]; /* DATA/tls */
 };
 
-static void parse_addr(const char *flag, const char *text, struct env_addr *ret)
+static void parse_any_addr(const char *flag, const char *text, struct env_addr *ret)
 {
     struct err err = {0};
     if (!env_addr_parse(ret, slice_of(text), &err))
         args_refuse(flag, err.msg);
+}
+
+static void parse_addr(const char *flag, const char *text, struct env_addr *ret)
+{
+    parse_any_addr(flag, text, ret);
     if (!env_addr_loopback(ret))
-        args_refuse(flag, "wants a loopback address (127.x.y.z), until weftd has TLS");
+        args_refuse(flag, "wants a loopback address (127.x.y.z), until the API and xDS have TLS");
 }
 
 static void add_member(struct reg_node_options *o, struct slice name, struct slice addr)
@@ -57,7 +70,7 @@ static void add_member(struct reg_node_options *o, struct slice name, struct sli
     slice_cstr(name, m.name, sizeof(m.name));
     if (!slice_cstr(addr, text, sizeof(text)))
         args_refuse("--cluster", "an address is too long");
-    parse_addr("--cluster", text, &m.addr);
+    parse_any_addr("--cluster", text, &m.addr); /* others than loopback: reg_node_start */
     for (size_t i = 0; i < o->member_count; i++)
         if (strcmp(o->members[i].name, m.name) == 0 || env_addr_equal(&o->members[i].addr, &m.addr))
             args_refuse("--cluster", "a name or an address is there twice");
@@ -113,6 +126,9 @@ static void parse_one(struct flags *f, int opt, const char *arg)
     case 'p':
         f->peer = arg;
         break;
+    case 't':
+        f->o.node.peer_tls_dir = arg;
+        break;
     case 'a':
         parse_addr("--api", arg, &f->o.api);
         break;
@@ -161,6 +177,16 @@ static void parse_one(struct flags *f, int opt, const char *arg)
     }
 }
 
+/* What is there is used, or the node does not start: it never falls back to plaintext. */
+static void find_tls(struct flags *f)
+{
+    struct stat st;
+    int n = snprintf(f->tls_dir, sizeof(f->tls_dir), "%s/tls", f->o.node.dir);
+    if (!f->o.node.peer_tls_dir && n > 0 && (size_t)n < sizeof(f->tls_dir) &&
+        (stat(f->tls_dir, &st) == 0 || errno != ENOENT))
+        f->o.node.peer_tls_dir = f->tls_dir;
+}
+
 static void parse(struct flags *f, int argc, char **argv)
 {
     static const struct option longs[] = {
@@ -169,6 +195,7 @@ static void parse(struct flags *f, int argc, char **argv)
         {"init", 0, NULL, 'i'},
         {"cluster", 1, NULL, 'c'},
         {"peer", 1, NULL, 'p'},
+        {"peer-cert-dir", 1, NULL, 't'},
         {"api", 1, NULL, 'a'},
         {"xds", 1, NULL, 'x'},
         {"metrics", 1, NULL, 'm'},
@@ -197,6 +224,7 @@ static void parse(struct flags *f, int argc, char **argv)
         args_refuse("--init, --cluster", "exactly one of them says what the cluster is");
     f->o.node.heartbeat_timeout = f->o.node.election_timeout / 6;
     parse_cluster(f);
+    find_tls(f);
 }
 
 /* What this node kept cannot be trusted; an empty directory can (registry/raft/join.h). */
@@ -205,8 +233,9 @@ static void advise(const struct weftd_options *o)
     if (o->node.member_count > 1)
         fprintf(stderr,
                 "weftd: if the other nodes live, move %s away and start this one again with an "
-                "empty directory, under the same name: it catches up before it votes\n",
-                o->node.dir);
+                "empty directory, under the same name: it catches up before it votes%s\n",
+                o->node.dir,
+                o->node.peer_tls_dir ? "; its certificates must stay where they were" : "");
     else
         fprintf(stderr,
                 "weftd: a cluster of one node has no other copy: restore %s from a backup\n",
@@ -222,6 +251,8 @@ static void on_signal(void *ctx, int signum)
 int main(int argc, char **argv)
 {
     struct err err = {0};
+    if (argc > 1 && strcmp(argv[1], "init") == 0)
+        return weftd_init_run(argc - 1, argv + 1);
     struct flags f = {.o = {.node.election_timeout = 300}};
     parse_addr("--api", "127.0.0.1:7443", &f.o.api);
     parse_addr("--xds", "127.0.0.1:15012", &f.o.xds);

@@ -140,8 +140,13 @@ static void test_every_floor_answers(void **state)
     assert_true(body_has(f, "\"unknown\":0"));
     assert_true(body_has(f, "\"silent\":[]"));
     assert_int_equal(metrics(f, "/metrics"), 200);
-    static const char *const series[] = {"weft_raft_is_leader 1", "weft_raft_peers 1",
-                                         "weft_proxies{", "weft_api_watches 0", "weft_store_"};
+    static const char *const series[] = {"weft_raft_is_leader 1",
+                                         "weft_raft_peers 1",
+                                         "weft_raft_peers_refused_total 0",
+                                         "weft_raft_peer_certificate_expiry_seconds 0",
+                                         "weft_proxies{",
+                                         "weft_api_watches 0",
+                                         "weft_store_"};
     for (size_t i = 0; i < ARRAY_LEN(series); i++)
         if (!body_has(f, series[i]))
             fail_msg("no %s", series[i]);

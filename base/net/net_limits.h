@@ -21,4 +21,13 @@
 #define HTTP_CLIENT_ADDRS_MAX 16u
 #define HTTP_CLIENT_HEADS_MAX 8u /* 1xx heads before the answer */
 
+#define TLS_HANDSHAKE_TIMEOUT_MS 2000
+#define TLS_LINGER_MS 1000            /* for the last alert to arrive */
+#define TLS_PLAIN_BYTES (16u << 10)   /* a record, RFC 8446 §5.1 */
+#define TLS_FLUSH_BYTES (64u << 10)   /* encrypted in one go before the stream below gets it */
+#define TLS_CERT_LIST_BYTES_MAX 16384 /* what a peer may send as its chain */
+#define TLS_CHAIN_DEPTH_MAX 2         /* intermediates between a peer and the root */
+#define TLS_CA_CERTS_MAX 16u          /* roots of one context */
+#define TLS_NAME_BYTES_MAX 64u        /* of a peer, in messages */
+
 #endif

@@ -18,6 +18,7 @@ struct bulk_session {
     struct bulk_server *server;
     struct conn conn;
     struct env_timer timer;
+    uint64_t to;
     struct env_file *file; /* NULL until GET */
     uint64_t offset, bytes;
     char *chunk;
@@ -64,6 +65,15 @@ void bulk_server_free(struct bulk_server *b)
         session_free(container_of(n, struct bulk_session, node));
     mem_free(b->dir);
     mem_free(b);
+}
+
+void bulk_server_cut(struct bulk_server *b, uint64_t to)
+{
+    LIST_EACH (&b->sessions, n) {
+        struct bulk_session *s = container_of(n, struct bulk_session, node);
+        if (s->to == to)
+            session_free(s);
+    }
 }
 
 bool bulk_server_busy(const struct bulk_server *b)
@@ -159,6 +169,7 @@ void bulk_server_adopt(struct bulk_server *b, uint64_t from, struct env_stream *
     }
     struct bulk_session *s = MEM_NEW(struct bulk_session);
     s->server = b;
+    s->to = from;
     s->timer.fn = on_session_timer;
     list_push(&b->sessions, &s->node);
     b->count++;
@@ -292,9 +303,11 @@ static const struct conn_events fetch_events = {
 static void fetch_connect(struct bulk_fetch *f)
 {
     f->greeted = false;
-    conn_connect(&f->conn, f->opt.env, &f->opt.addr,
-                 &(struct conn_options){.self = f->opt.self, .cluster = f->opt.cluster},
-                 &fetch_events, f);
+    conn_connect(
+        &f->conn, f->opt.env, &f->opt.addr,
+        &(struct conn_options){
+            .self = f->opt.self, .cluster = f->opt.cluster, .tls = f->opt.tls, .peer = f->opt.peer},
+        &fetch_events, f);
 }
 
 bool bulk_fetch_start(struct bulk_fetch *f, const struct bulk_fetch_options *opt, struct err *err)

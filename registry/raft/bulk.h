@@ -18,6 +18,8 @@ struct bulk_server *bulk_server_new(struct env *env, uint64_t self, uint64_t clu
 void bulk_server_free(struct bulk_server *b);
 /* Takes an introduced connection (peers.h, on_bulk). */
 void bulk_server_adopt(struct bulk_server *b, uint64_t from, struct env_stream *s);
+/* Cuts what goes to this node: it is no member any more. */
+void bulk_server_cut(struct bulk_server *b, uint64_t to);
 /* A checkpoint is on its way to somebody: making another one now would only slow both. */
 bool bulk_server_busy(const struct bulk_server *b);
 
@@ -28,6 +30,7 @@ struct bulk_fetch_options {
     uint64_t self, cluster, incarnation;
     uint64_t peer;
     struct env_addr addr;
+    struct peer_tls *tls;       /* NULL = without */
     uint64_t index, tag, bytes; /* of the file (snapshot.h) */
     const char *path;           /* where it goes; copied */
     /* err->code ERR_NONE: all bytes are there and synced; the caller checks the hash. NOT_FOUND:

@@ -14,6 +14,7 @@
 #include "base/core/assert.h"
 #include "base/env/env_uv.h"
 #include "registry/raft/bulk.h"
+#include "registry/raft/peer_tls_testing.h"
 #include "registry/raft/peers.h"
 #include "registry/raft/snapshot.h"
 
@@ -26,6 +27,10 @@ struct fixture {
     struct bulk_server *server;
     struct peers *peers; /* introduces the connections */
     struct peer_member members[2];
+    struct peers *receiver; /* its control connections, where a case wants them */
+    char dir[2][PEER_TLS_TEST_DIR];
+    struct peer_tls *tls[2]; /* NULL = without TLS */
+    int up, pings;
     char from[64], to[64], part[SNAPSHOT_PATH_BYTES];
     struct buf file;
     struct bulk_fetch fetch;
@@ -86,11 +91,26 @@ static struct env_addr free_addr(struct env *env)
     return a;
 }
 
-static void setup(struct fixture *f, size_t bytes)
+static void secure(struct fixture *f)
+{
+    struct err err = {0};
+    struct tls_test_ca ca;
+    tls_test_ca_init(&ca, env_wall_ms(f->env) / 1000);
+    for (size_t i = 0; i < 2; i++) {
+        peer_tls_test_dir(&ca, CLUSTER, i + 1, env_wall_ms(f->env) / 1000, f->dir[i]);
+        f->tls[i] = peer_tls_open(f->env, f->dir[i], &err);
+        wf_assert(f->tls[i]);
+    }
+    tls_test_ca_fini(&ca);
+}
+
+static void setup(struct fixture *f, size_t bytes, void **state)
 {
     struct err err = {0};
     char path[SNAPSHOT_PATH_BYTES];
     *f = (struct fixture){.env = env_uv_new(&err)};
+    if (*state)
+        secure(f);
     snprintf(f->from, sizeof(f->from), "/tmp/weft-bulk-test-XXXXXX");
     snprintf(f->to, sizeof(f->to), "/tmp/weft-bulk-test-XXXXXX");
     wf_assert(mkdtemp(f->from) && mkdtemp(f->to));
@@ -108,6 +128,7 @@ static void setup(struct fixture *f, size_t bytes)
                                                   .cluster = CLUSTER,
                                                   .members = f->members,
                                                   .member_count = 2,
+                                                  .tls = f->tls[0],
                                                   .events = &events,
                                                   .ctx = f},
                           &err);
@@ -128,6 +149,12 @@ static void teardown(struct fixture *f)
     bulk_fetch_cancel(&f->fetch);
     bulk_server_free(f->server);
     peers_close(f->peers);
+    peers_close(f->receiver);
+    for (size_t i = 0; i < 2; i++) {
+        peer_tls_close(f->tls[i]);
+        if (f->dir[i][0])
+            peer_tls_test_remove(f->dir[i]);
+    }
     buf_fini(&f->file);
     env_uv_free(f->env);
     nftw(f->from, remove_one, 8, FTW_DEPTH | FTW_PHYS);
@@ -143,6 +170,7 @@ static void begin(struct fixture *f, uint64_t index)
                                                             .cluster = CLUSTER,
                                                             .peer = 1,
                                                             .addr = f->members[0].addr,
+                                                            .tls = f->tls[1],
                                                             .index = index,
                                                             .tag = TAG,
                                                             .bytes = f->file.n,
@@ -163,11 +191,10 @@ static void check_file(struct fixture *f)
 
 static void a_file_arrives_whole(void **state)
 {
-    (void)state;
     static const size_t sizes[] = {1, BULK_CHUNK_BYTES - 1, BULK_CHUNK_BYTES, 5000001};
     for (size_t i = 0; i < ARRAY_LEN(sizes); i++) {
         struct fixture f;
-        setup(&f, sizes[i]);
+        setup(&f, sizes[i], state);
         begin(&f, INDEX);
         while (!f.over)
             env_uv_turn(f.env, 1000);
@@ -180,10 +207,9 @@ static void a_file_arrives_whole(void **state)
 
 static void a_broken_transfer_goes_on_where_it_stopped(void **state)
 {
-    (void)state;
     struct fixture f;
     uint64_t before = 0;
-    setup(&f, 12 * BULK_CHUNK_BYTES + 77);
+    setup(&f, 12 * BULK_CHUNK_BYTES + 77, state);
     begin(&f, INDEX);
     for (int cut = 0; cut < 2; cut++) {
         while (!f.over && f.fetch.offset < before + 3 * BULK_CHUNK_BYTES)
@@ -204,9 +230,8 @@ static void a_broken_transfer_goes_on_where_it_stopped(void **state)
 
 static void what_is_not_there_is_said(void **state)
 {
-    (void)state;
     struct fixture f;
-    setup(&f, 1000);
+    setup(&f, 1000, state);
     begin(&f, INDEX + 1);
     while (!f.over)
         env_uv_turn(f.env, 1000);
@@ -215,12 +240,96 @@ static void what_is_not_there_is_said(void **state)
     teardown(&f);
 }
 
+/* Heartbeats. */
+
+static void on_ping(void *ctx, uint64_t from, const struct frame *f)
+{
+    struct fixture *x = ctx;
+    (void)from;
+    (void)f;
+    x->pings++;
+}
+
+static void on_up(void *ctx, uint64_t id)
+{
+    (void)id;
+    ((struct fixture *)ctx)->up++;
+}
+
+static const struct peers_events receiver_events = {.on_frame = on_ping,
+                                                    .on_up = on_up,
+                                                    .on_down = ignore_id,
+                                                    .on_gone = ignore_id,
+                                                    .on_bulk = on_bulk};
+
+/* Wrong: a follower that gets a checkpoint hears no heartbeat for so long that it stands for
+ * election. The longest wait for one while 96 MiB go by; far below it lies what an election needs,
+ * the rest is for a busy machine. */
+static void heartbeats_do_not_wait_behind_a_checkpoint(void **state)
+{
+    struct fixture f;
+    struct err err = {0};
+    uint64_t worst = 0;
+    int sent = 0;
+    setup(&f, 96u << 20, state);
+    f.receiver = peers_open(&(struct peers_options){.env = f.env,
+                                                    .self = 2,
+                                                    .cluster = CLUSTER,
+                                                    .members = f.members,
+                                                    .member_count = 2,
+                                                    .tls = f.tls[1],
+                                                    .events = &receiver_events,
+                                                    .ctx = &f},
+                            &err);
+    while (!f.up || !peers_connected(f.peers, 2))
+        env_uv_turn(f.env, 10);
+    begin(&f, INDEX);
+    while (!f.over) {
+        uint64_t t0 = env_now_ns(f.env);
+        assert_true(peers_send(f.peers, 2, FRAME_READ_PING, 1, NULL, 0));
+        for (sent++; f.pings < sent;)
+            env_uv_turn(f.env, 10);
+        uint64_t took = env_now_ns(f.env) - t0;
+        worst = took > worst ? took : worst;
+    }
+    assert_int_equal(f.err.code, ERR_NONE);
+    print_message("%d heartbeats beside 96 MiB, the longest took %.1f ms\n", sent,
+                  (double)worst / 1e6);
+    assert_true(sent > 20);
+    assert_true(worst < 1000000000u);
+    teardown(&f);
+}
+
+static void what_goes_to_a_removed_member_is_cut(void **state)
+{
+    struct fixture f;
+    setup(&f, 20 * BULK_CHUNK_BYTES, state);
+    begin(&f, INDEX);
+    while (f.fetch.offset < 2 * BULK_CHUNK_BYTES)
+        env_uv_turn(f.env, 100);
+    bulk_server_cut(f.server, 7);
+    assert_true(bulk_server_busy(f.server));
+    peers_set_members(f.peers, f.members, 1);
+    bulk_server_cut(f.server, 2);
+    assert_false(bulk_server_busy(f.server));
+    int before = f.accepted;
+    for (int i = 0; i < 20; i++)
+        env_uv_turn(f.env, 50);
+    assert_int_equal(f.accepted, before);
+    assert_false(f.over);
+    teardown(&f);
+}
+
 int main(void)
 {
+    static bool with_tls = true;
+#define BOTH(name) cmocka_unit_test(name), cmocka_unit_test_prestate(name, &with_tls)
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(a_file_arrives_whole),
-        cmocka_unit_test(a_broken_transfer_goes_on_where_it_stopped),
-        cmocka_unit_test(what_is_not_there_is_said),
+        BOTH(a_file_arrives_whole),
+        BOTH(a_broken_transfer_goes_on_where_it_stopped),
+        BOTH(what_is_not_there_is_said),
+        BOTH(heartbeats_do_not_wait_behind_a_checkpoint),
+        BOTH(what_goes_to_a_removed_member_is_cut),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -100,16 +100,39 @@ static void on_close(void *ctx, const struct err *why)
 static const struct env_stream_events stream_events = {
     .on_connect = on_connect, .on_data = on_data, .on_drain = on_drain, .on_close = on_close};
 
+static bool is_peer(void *arg, struct slice uri, struct err *err)
+{
+    const struct conn *c = arg;
+    uint64_t id = 0;
+    if (!peer_tls_node(c->opt.tls, uri, &id, err))
+        return false;
+    return id == c->opt.peer ||
+           err_set(err, ERR_UNAUTHENTICATED, "it is node %llu, not %llu: the members differ",
+                   (unsigned long long)id, (unsigned long long)c->opt.peer);
+}
+
+static struct env_stream *dial(struct conn *c, const struct env_addr *to)
+{
+    const struct env_stream_options opt = {.user_timeout = c->opt.user_timeout,
+                                           .connect_timeout = c->opt.connect_timeout,
+                                           .low_water = c->opt.low_water};
+    if (!c->opt.tls)
+        return env_connect(c->env, to, &opt, &stream_events, c);
+    return tls_connect(c->env, to, &opt,
+                       &(struct tls_options){.ctx = peer_tls_ctx(c->opt.tls),
+                                             .name = c->opt.peer_name,
+                                             .handshake_timeout = c->opt.connect_timeout,
+                                             .verify = is_peer,
+                                             .arg = c},
+                       &stream_events, c);
+}
+
 void conn_connect(struct conn *c, struct env *env, const struct env_addr *to,
                   const struct conn_options *opt, const struct conn_events *events, void *ctx)
 {
     wf_assert(!c->stream);
     *c = (struct conn){.env = env, .opt = *opt, .events = events, .ctx = ctx};
-    c->stream = env_connect(env, to,
-                            &(struct env_stream_options){.user_timeout = opt->user_timeout,
-                                                         .connect_timeout = opt->connect_timeout,
-                                                         .low_water = opt->low_water},
-                            &stream_events, c);
+    c->stream = dial(c, to);
 }
 
 void conn_adopt(struct conn *c, struct env *env, struct env_stream *s,

@@ -9,6 +9,7 @@
 
 #include "base/env/env.h"
 #include "registry/raft/frame.h"
+#include "registry/raft/peer_tls.h"
 
 struct conn;
 
@@ -17,12 +18,18 @@ struct conn_events {
     void (*on_frame)(void *ctx, const struct frame *f); /* may close or free the conn */
     void (*on_drain)(void *ctx);
     /* The end, not caused by conn_close. why: ERR_UNAVAILABLE: refused before it was open;
-     * ERR_TIMEOUT; ERR_IO: lost; other codes: the peer sent what is no frame of ours. */
+     * ERR_TIMEOUT; ERR_IO: lost; ERR_UNAUTHENTICATED: a certificate is wrong; other codes: the peer
+     * sent what is no frame of ours. */
     void (*on_close)(void *ctx, const struct err *why);
 };
 
 struct conn_options {
     uint64_t self, cluster;
+    /* Outgoing: NULL = without TLS. Else whoever answers must be node `peer` of our cluster, by its
+     * certificate. */
+    struct peer_tls *tls;
+    uint64_t peer;
+    struct slice peer_name; /* for messages */
     wf_ms user_timeout, connect_timeout;
     size_t low_water;
     size_t payload_max; /* of a frame; default FRAME_PAYLOAD_BYTES_MAX */

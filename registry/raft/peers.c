@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "base/core/assert.h"
+#include "base/core/hash.h"
 #include "base/core/log.h"
 #include "base/core/sm.h"
 
@@ -21,6 +22,7 @@ static const struct sm_state out_states[] = {
     [OUT_UP] = {"up", SM(OUT_WAITING)},
 };
 
+/* member.id 0: a free place. Peers stay where they are: connections point to them. */
 struct peer {
     struct peers *peers;
     struct peer_member member;
@@ -29,6 +31,7 @@ struct peer {
     struct env_timer retry; /* next try, or the end of patience with a greeting */
     wf_ms backoff, heard;   /* heard: 0 = never */
     bool was_up;            /* since we last said that it is gone */
+    uint64_t complained;    /* hash of the failure that we logged last: each once */
     uint64_t genesis;       /* as it told in its last HELLO; 0 = not */
 };
 
@@ -49,23 +52,31 @@ struct guest {
     struct env_timer timer;
 };
 
+/* Connections taken since the beginning of a second. */
+struct accepts {
+    wf_ms since;
+    unsigned count;
+};
+
 struct peers {
     struct env *env;
     uint64_t self, cluster, incarnation, genesis;
     wf_ms user_timeout;
+    struct peer_tls *tls;
     const struct peers_events *events;
     void *ctx;
     struct peer_member me;
     struct peer peer[RAFT_MEMBERS_MAX];
-    size_t count;
     struct env_listener *listener;
     struct list guests;
     size_t guest_count;
+    struct accepts of_members, of_strangers;
+    uint64_t refused;
 };
 
 static struct peer *find(const struct peers *p, uint64_t id)
 {
-    for (size_t i = 0; i < p->count; i++)
+    for (size_t i = 0; id && i < RAFT_MEMBERS_MAX; i++)
         if (p->peer[i].member.id == id)
             return (struct peer *)(uintptr_t)&p->peer[i];
     return NULL;
@@ -114,18 +125,32 @@ static void out_lost(struct peer *p, bool refused)
     struct peers *all = p->peers;
     bool was_up = p->out_sm.now == OUT_UP;
     out_move(p, OUT_WAITING);
-    if (was_up)
-        all->events->on_down(all->ctx, p->member.id);
     /* The first try after a loss is at once: its outcome tells a dead process from a cut. */
     wf_ms delay = was_up ? 0 : p->backoff + (wf_ms)env_random_below(all->env, PEER_BACKOFF_MIN_MS);
     p->backoff =
         was_up ? PEER_BACKOFF_MIN_MS
                : (p->backoff * 2 < PEER_BACKOFF_MAX_MS ? p->backoff * 2 : PEER_BACKOFF_MAX_MS);
     env_timer_start(all->env, &p->retry, delay);
+    uint64_t id = p->member.id;
+    if (was_up)
+        all->events->on_down(all->ctx, id);
+    if (p->member.id != id) /* removed by it */
+        return;
     if (refused && p->was_up && !conn_open(&p->in)) {
         p->was_up = false;
-        all->events->on_gone(all->ctx, p->member.id);
+        all->events->on_gone(all->ctx, id);
     }
+}
+
+/* What keeps us from it is said once, not at every try. A dead process is no news. */
+static void complain(struct peer *p, const struct err *why)
+{
+    uint64_t said = hash_bytes(slice_of(why->msg));
+    bool quiet = why->code == ERR_UNAVAILABLE || why->code == ERR_TIMEOUT;
+    if (quiet || said == p->complained)
+        return;
+    p->complained = said;
+    LOG_WARN("registry.peer.unreachable", F_CSTR("peer", p->member.name), F_ERR(why));
 }
 
 static void out_fail(struct peer *p, const struct err *why)
@@ -168,6 +193,7 @@ static void on_greeting(struct peer *p, const struct frame *f)
     out_move(p, OUT_UP);
     p->backoff = PEER_BACKOFF_MIN_MS;
     p->was_up = true;
+    p->complained = 0;
     p->heard = env_now(p->peers->env);
     LOG_INFO("registry.peer.up", F_CSTR("peer", p->member.name), F_U64("id", p->member.id));
     p->peers->events->on_up(p->peers->ctx, p->member.id);
@@ -191,6 +217,8 @@ static void on_out_close(void *ctx, const struct err *why)
     bool refused = p->out_sm.now == OUT_CONNECTING && why->code == ERR_UNAVAILABLE;
     if (p->out_sm.now == OUT_UP)
         LOG_WARN("registry.peer.down", F_CSTR("peer", p->member.name), F_ERR(why));
+    else
+        complain(p, why);
     out_lost(p, refused);
 }
 
@@ -200,6 +228,9 @@ static const struct conn_events out_events = {
 static void out_start(struct peer *p)
 {
     struct conn_options opt = conn_options(p->peers);
+    opt.tls = p->peers->tls;
+    opt.peer = p->member.id;
+    opt.peer_name = slice_of(p->member.name);
     env_timer_stop(p->peers->env, &p->retry);
     conn_connect(&p->out, p->peers->env, &p->member.addr, &opt, &out_events, p);
     out_move(p, OUT_CONNECTING);
@@ -256,10 +287,33 @@ static void guest_free(struct guest *g)
 static void guest_refuse(struct guest *g, const struct err *why)
 {
     struct slice text = slice_of(why->msg);
+    g->peers->refused++;
     LOG_WARN("registry.peer.guest_refused", F_ERR(why));
     conn_send(&g->conn, FRAME_REFUSE, 0, &(struct iovec){(void *)(uintptr_t)text.p, text.n}, 1);
     conn_close_after_write(&g->conn);
     guest_free(g);
+}
+
+/* A guest's certificate, in the handshake. */
+static bool is_member(void *arg, struct slice uri, struct err *err)
+{
+    struct peers *p = arg;
+    uint64_t id = 0;
+    if (!peer_tls_node(p->tls, uri, &id, err))
+        return false;
+    return find(p, id) ||
+           err_set(err, ERR_UNAUTHENTICATED, "node %llu is no member", (unsigned long long)id);
+}
+
+static bool certificate_fits(struct peers *p, const struct conn *c, uint64_t from, struct err *err)
+{
+    if (!p->tls)
+        return true;
+    uint64_t id = peer_tls_stream_node(p->tls, c->stream);
+    return id == from ||
+           err_set(err, ERR_UNAUTHENTICATED,
+                   "node %llu says that it is node %llu: the certificate is another's",
+                   (unsigned long long)id, (unsigned long long)from);
 }
 
 static bool hello_fits(struct peers *p, const struct frame *f, struct hello *h, struct err *err)
@@ -293,7 +347,7 @@ static void on_guest_frame(void *ctx, const struct frame *f)
     struct peers *p = g->peers;
     struct hello h;
     struct err err = {0};
-    if (!hello_fits(p, f, &h, &err)) {
+    if (!hello_fits(p, f, &h, &err) || !certificate_fits(p, &g->conn, f->from, &err)) {
         guest_refuse(g, &err);
         return;
     }
@@ -317,13 +371,16 @@ static void on_guest_frame(void *ctx, const struct frame *f)
 
 static void on_guest_close(void *ctx, const struct err *why)
 {
+    struct guest *g = ctx;
     LOG_WARN("registry.peer.guest_lost", F_ERR(why));
-    guest_free(ctx);
+    g->peers->refused++;
+    guest_free(g);
 }
 
 static void on_guest_timer(struct env_timer *t)
 {
     struct guest *g = container_of(t, struct guest, timer);
+    g->peers->refused++;
     conn_close(&g->conn);
     guest_free(g);
 }
@@ -331,13 +388,43 @@ static void on_guest_timer(struct env_timer *t)
 static const struct conn_events guest_events = {.on_frame = on_guest_frame,
                                                 .on_close = on_guest_close};
 
+static bool same_host(const struct env_addr *a, const struct env_addr *b)
+{
+    struct env_addr x = *a, y = *b;
+    env_addr_set_port(&x, 0);
+    env_addr_set_port(&y, 0);
+    return env_addr_equal(&x, &y);
+}
+
+/* Whoever calls all the time gets nothing but the end, and takes nothing from the members. */
+static bool too_often(struct peers *p, const struct env_addr *from)
+{
+    struct accepts *a = &p->of_strangers;
+    for (size_t i = 0; i < RAFT_MEMBERS_MAX; i++)
+        if (p->peer[i].member.id && same_host(from, &p->peer[i].member.addr))
+            a = &p->of_members;
+    wf_ms now = env_now(p->env);
+    if (a->count == 0 || now - a->since >= 1000)
+        *a = (struct accepts){.since = now};
+    return a->count++ >= PEER_ACCEPTS_PER_SECOND_MAX;
+}
+
 static void on_accept(void *ctx, struct env_stream *s)
 {
     struct peers *p = ctx;
     struct conn_options opt = conn_options(p);
+    if (too_often(p, env_stream_peer(s))) {
+        char from[ENV_ADDR_TEXT];
+        p->refused++;
+        LOG_WARN("registry.peer.too_often",
+                 F_STR("from", env_addr_format(env_stream_peer(s), from)));
+        env_stream_close(s);
+        return;
+    }
     opt.payload_max = PEER_GREETING_BYTES_MAX;
     if (p->guest_count == PEER_HALF_OPEN_MAX) {
         struct guest *oldest = container_of(list_first(&p->guests), struct guest, node);
+        p->refused++;
         conn_close(&oldest->conn);
         guest_free(oldest);
     }
@@ -346,6 +433,12 @@ static void on_accept(void *ctx, struct env_stream *s)
     g->timer.fn = on_guest_timer;
     list_push(&p->guests, &g->node);
     p->guest_count++;
+    if (p->tls)
+        s = tls_over(p->env, s, TLS_SERVER,
+                     &(struct tls_options){.ctx = peer_tls_ctx(p->tls),
+                                           .handshake_timeout = PEER_HELLO_TIMEOUT_MS,
+                                           .verify = is_member,
+                                           .arg = p});
     conn_adopt(&g->conn, p->env, s, &opt, &guest_events, g);
     env_timer_start(p->env, &g->timer, PEER_HELLO_TIMEOUT_MS);
 }
@@ -353,10 +446,10 @@ static void on_accept(void *ctx, struct env_stream *s)
 void peers_set_genesis(struct peers *p, uint64_t genesis)
 {
     p->genesis = genesis;
-    for (size_t i = 0; i < p->count; i++) {
+    for (size_t i = 0; i < RAFT_MEMBERS_MAX; i++) {
         struct peer *peer = &p->peer[i];
         struct err err = {0};
-        if (same_history(p, peer->genesis, &err))
+        if (!peer->member.id || same_history(p, peer->genesis, &err))
             continue;
         conn_close(&peer->in);
         if (peer->out_sm.now != OUT_WAITING)
@@ -364,26 +457,71 @@ void peers_set_genesis(struct peers *p, uint64_t genesis)
     }
 }
 
+/* Membership. */
+
+static const struct peer_member *listed(const struct peer_member *members, size_t n, uint64_t id)
+{
+    for (size_t i = 0; i < n; i++)
+        if (members[i].id == id)
+            return &members[i];
+    return NULL;
+}
+
+static struct peer *peer_add(struct peers *p, const struct peer_member *m)
+{
+    size_t i = 0;
+    while (i < RAFT_MEMBERS_MAX && p->peer[i].member.id)
+        i++;
+    wf_assert(i < RAFT_MEMBERS_MAX && m->id);
+    p->peer[i] = (struct peer){
+        .peers = p, .member = *m, .backoff = PEER_BACKOFF_MIN_MS, .retry.fn = on_retry};
+    return &p->peer[i];
+}
+
+static void peer_remove(struct peer *peer)
+{
+    struct peers *p = peer->peers;
+    uint64_t id = peer->member.id;
+    bool was_up = peer->out_sm.now == OUT_UP;
+    LOG_INFO("registry.peer.removed", F_CSTR("peer", peer->member.name), F_U64("id", id));
+    env_timer_stop(p->env, &peer->retry);
+    conn_close(&peer->out);
+    conn_close(&peer->in);
+    *peer = (struct peer){0};
+    if (was_up)
+        p->events->on_down(p->ctx, id);
+}
+
+void peers_set_members(struct peers *p, const struct peer_member *members, size_t n)
+{
+    wf_assert(n <= RAFT_MEMBERS_MAX);
+    bool self = listed(members, n, p->self) != NULL;
+    for (size_t i = 0; i < RAFT_MEMBERS_MAX; i++) {
+        struct peer *peer = &p->peer[i];
+        const struct peer_member *m = listed(members, n, peer->member.id);
+        if (peer->member.id && (!self || !m))
+            peer_remove(peer);
+        else if (peer->member.id)
+            peer->member = *m; /* another address holds from the next connection on */
+    }
+    for (size_t i = 0; self && i < n; i++)
+        if (members[i].id != p->self && !find(p, members[i].id))
+            out_start(peer_add(p, &members[i]));
+}
+
 /* Life. */
 
 static bool members_load(struct peers *p, const struct peers_options *opt, struct err *err)
 {
-    bool self = false;
-    for (size_t i = 0; i < opt->member_count; i++) {
-        const struct peer_member *m = &opt->members[i];
-        if (m->id == p->self) {
-            p->me = *m;
-            self = true;
-            continue;
-        }
-        struct peer *peer = &p->peer[p->count++];
-        peer->peers = p;
-        peer->member = *m;
-        peer->backoff = PEER_BACKOFF_MIN_MS;
-        peer->retry.fn = on_retry;
-    }
-    return self || err_set(err, ERR_INVALID, "node %llu is not one of the members",
-                           (unsigned long long)p->self);
+    const struct peer_member *me = listed(opt->members, opt->member_count, p->self);
+    if (!me)
+        return err_set(err, ERR_INVALID, "node %llu is not one of the members",
+                       (unsigned long long)p->self);
+    p->me = *me;
+    for (size_t i = 0; i < opt->member_count; i++)
+        if (opt->members[i].id != p->self)
+            peer_add(p, &opt->members[i]);
+    return true;
 }
 
 struct peers *peers_open(const struct peers_options *opt, struct err *err)
@@ -396,6 +534,7 @@ struct peers *peers_open(const struct peers_options *opt, struct err *err)
     p->incarnation = opt->incarnation;
     p->genesis = opt->genesis;
     p->user_timeout = opt->user_timeout;
+    p->tls = opt->tls;
     p->events = opt->events;
     p->ctx = opt->ctx;
     list_init(&p->guests);
@@ -406,8 +545,9 @@ struct peers *peers_open(const struct peers_options *opt, struct err *err)
         mem_free(p);
         return NULL;
     }
-    for (size_t i = 0; i < p->count; i++)
-        out_start(&p->peer[i]);
+    for (size_t i = 0; i < RAFT_MEMBERS_MAX; i++)
+        if (p->peer[i].member.id)
+            out_start(&p->peer[i]);
     return p;
 }
 
@@ -422,7 +562,7 @@ void peers_close(struct peers *p)
         conn_close(&g->conn);
         guest_free(g);
     }
-    for (size_t i = 0; i < p->count; i++) {
+    for (size_t i = 0; i < RAFT_MEMBERS_MAX; i++) {
         env_timer_stop(p->env, &p->peer[i].retry);
         conn_close(&p->peer[i].out);
         conn_close(&p->peer[i].in);
@@ -456,6 +596,11 @@ wf_ms peers_last_contact(const struct peers *p, uint64_t id)
 {
     const struct peer *peer = find(p, id);
     return peer && peer->heard ? env_now(p->env) - peer->heard : -1;
+}
+
+uint64_t peers_refused(const struct peers *p)
+{
+    return p->refused;
 }
 
 size_t peers_queued(const struct peers *p, uint64_t id)

@@ -6,6 +6,10 @@
  * from the same peer replaces the older. Lost ones are made again with back-off, at once when the
  * peer calls us. Connections for checkpoints are handed on (bulk.h).
  *
+ * With TLS a connection is from whom its certificate says (identity.h): the handshake ends unless
+ * that is a member, and HELLO must name the same. There is no way back to plaintext. What is wrong
+ * with a certificate is logged: registry.peer.guest_lost, registry.peer.unreachable.
+ *
  *   struct peers *p = peers_open(&(struct peers_options){…}, &err);
  *   peers_send(p, id, FRAME_APPEND, term, pieces, n);
  */
@@ -38,6 +42,7 @@ struct peers_options {
     const struct peer_member *members; /* with ourselves; copied */
     size_t member_count;
     wf_ms user_timeout;
+    struct peer_tls *tls; /* NULL = without; must outlive the peers */
     const struct peers_events *events;
     void *ctx;
 };
@@ -50,12 +55,19 @@ void peers_close(struct peers *p);
 /* The first write is there: who told another genesis is disconnected, and refused from now on. */
 void peers_set_genesis(struct peers *p, uint64_t genesis);
 
+/* Who belongs to it from now on. Who does not any more is cut off before this returns (on_down
+ * comes from inside) and cannot come back; new ones are called. Connections for checkpoints are
+ * their owner's (bulk_server_cut). Without ourselves in it, nobody is left. */
+void peers_set_members(struct peers *p, const struct peer_member *members, size_t n);
+
 /* false: not connected, or more than PEER_QUEUED_BYTES_MAX would wait: the frame is lost. */
 bool peers_send(struct peers *p, uint64_t to, enum frame_type type, uint64_t term,
                 const struct iovec *payload, int n);
 bool peers_connected(const struct peers *p, uint64_t id);
 /* ms since something came from it; -1 = never. */
 wf_ms peers_last_contact(const struct peers *p, uint64_t id);
+/* Connections that were refused: no handshake, the wrong certificate, no greeting, too often. */
+uint64_t peers_refused(const struct peers *p);
 size_t peers_queued(const struct peers *p, uint64_t id);
 const struct env_addr *peers_member_addr(const struct peers *p, uint64_t id);
 

@@ -1,5 +1,6 @@
-/* What reaches a node's peer port from strangers must cost it nothing, and a peer that does not
- * read must not make a leader grow. */
+/* What reaches a node's peer port from strangers must cost it nothing, a peer that does not read
+ * must not make a leader grow, and nobody speaks for a node who has not its certificate. All that
+ * holds of frames is run without and with TLS. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -12,7 +13,9 @@
 #include <time.h>
 
 #include "base/core/assert.h"
+#include "base/core/log.h"
 #include "base/env/env_uv.h"
+#include "registry/raft/peer_tls_testing.h"
 #include "registry/raft/peers.h"
 
 #define CLUSTER 77u
@@ -24,11 +27,18 @@ struct side {
     char bytes[256];
 };
 
+#define NODES 3 /* the third is only a member where a test says so */
+
 struct fixture {
     struct env *env;
-    struct side side[2];
-    uint64_t genesis[2]; /* that the sides begin with */
-    struct peer_member members[2];
+    bool secure;
+    struct tls_test_ca ca, other;
+    char dir[NODES][PEER_TLS_TEST_DIR];
+    struct peer_tls *tls[NODES];
+    struct side side[NODES];
+    uint64_t genesis[NODES]; /* that the sides begin with */
+    struct peer_member members[NODES];
+    size_t member_count;
 };
 
 static void on_frame(void *ctx, uint64_t from, const struct frame *f)
@@ -100,7 +110,8 @@ static void open_side(struct fixture *f, size_t i)
                                                           .incarnation = 5,
                                                           .genesis = f->genesis[i],
                                                           .members = f->members,
-                                                          .member_count = 2,
+                                                          .member_count = f->member_count,
+                                                          .tls = f->tls[i],
                                                           .events = &events,
                                                           .ctx = &f->side[i]},
                                   &err);
@@ -108,21 +119,45 @@ static void open_side(struct fixture *f, size_t i)
         wf_die("%s", err.msg);
 }
 
-static void setup(struct fixture *f)
+static void secure_node(struct fixture *f, size_t i, const struct tls_test_ca *ca, uint64_t cluster,
+                        uint64_t id)
 {
     struct err err = {0};
-    *f = (struct fixture){.env = env_uv_new(&err)};
-    for (size_t i = 0; i < 2; i++) {
+    peer_tls_close(f->tls[i]);
+    if (f->dir[i][0])
+        peer_tls_test_remove(f->dir[i]);
+    peer_tls_test_dir(ca, cluster, id, env_wall_ms(f->env) / 1000, f->dir[i]);
+    f->tls[i] = peer_tls_open(f->env, f->dir[i], &err);
+    if (!f->tls[i])
+        wf_die("%s", err.msg);
+}
+
+static void setup(struct fixture *f, void **state)
+{
+    struct err err = {0};
+    *f = (struct fixture){
+        .env = env_uv_new(&err), .secure = *(const bool *)*state, .member_count = 2};
+    tls_test_ca_init(&f->ca, env_wall_ms(f->env) / 1000);
+    tls_test_ca_init(&f->other, env_wall_ms(f->env) / 1000);
+    for (size_t i = 0; i < NODES; i++) {
         f->members[i].id = i + 1;
         snprintf(f->members[i].name, sizeof(f->members[i].name), "n%zu", i + 1);
         f->members[i].addr = free_addr(f->env);
+        if (f->secure)
+            secure_node(f, i, &f->ca, CLUSTER, i + 1);
     }
 }
 
 static void teardown(struct fixture *f)
 {
-    for (size_t i = 0; i < 2; i++)
+    for (size_t i = 0; i < NODES; i++) {
         peers_close(f->side[i].peers);
+        peer_tls_close(f->tls[i]);
+        if (f->dir[i][0])
+            peer_tls_test_remove(f->dir[i]);
+    }
+    tls_test_ca_fini(&f->ca);
+    tls_test_ca_fini(&f->other);
     env_uv_free(f->env);
 }
 
@@ -135,6 +170,13 @@ static void teardown(struct fixture *f)
         }                                                                                          \
     } while (0)
 
+static void turn_a_while(struct fixture *f)
+{
+    uint64_t until = env_now_ns(f->env) + 300000000u;
+    while (env_now_ns(f->env) < until)
+        env_uv_turn(f->env, 20);
+}
+
 static struct iovec iov_of(const char *text)
 {
     return (struct iovec){(void *)(uintptr_t)text, strlen(text)};
@@ -144,9 +186,8 @@ static struct iovec iov_of(const char *text)
 
 static void frames_arrive_in_order(void **state)
 {
-    (void)state;
     struct fixture f;
-    setup(&f);
+    setup(&f, state);
     open_side(&f, 0);
     struct iovec v = iov_of("early");
     assert_false(peers_send(f.side[0].peers, 2, FRAME_CHANNEL, 0, &v, 1)); /* not connected */
@@ -167,9 +208,8 @@ static void frames_arrive_in_order(void **state)
 
 static void a_dead_peer_is_told_once_and_comes_back(void **state)
 {
-    (void)state;
     struct fixture f;
-    setup(&f);
+    setup(&f, state);
     open_side(&f, 0);
     open_side(&f, 1);
     TURN_UNTIL(&f, f.side[0].up && f.side[1].up);
@@ -188,9 +228,8 @@ static void a_dead_peer_is_told_once_and_comes_back(void **state)
 /* Wrong: who was let in before our first write, with a history of its own, stays. */
 static void another_history_is_cut_off(void **state)
 {
-    (void)state;
     struct fixture f;
-    setup(&f);
+    setup(&f, state);
     f.genesis[1] = 2;
     open_side(&f, 0);
     open_side(&f, 1);
@@ -227,11 +266,16 @@ static void stranger_close(void *ctx, const struct err *why)
 static const struct env_stream_events stranger_events = {.on_data = stranger_data,
                                                          .on_close = stranger_close};
 
+/* With TLS it has the certificate of node 2. */
 static void stranger_call(struct fixture *f, struct stranger *s, struct slice bytes)
 {
     *s = (struct stranger){.closed = false};
-    s->stream = env_connect(f->env, &f->members[0].addr, &(struct env_stream_options){0},
-                            &stranger_events, s);
+    if (f->tls[1])
+        s->stream =
+            tls_connect(f->env, &f->members[0].addr, NULL,
+                        &(struct tls_options){.ctx = peer_tls_ctx(f->tls[1])}, &stranger_events, s);
+    else
+        s->stream = env_connect(f->env, &f->members[0].addr, NULL, &stranger_events, s);
     if (bytes.n)
         env_stream_write(s->stream, &(struct iovec){(void *)(uintptr_t)bytes.p, bytes.n}, 1);
 }
@@ -256,7 +300,6 @@ static void put_hello(struct buf *b, uint64_t cluster, uint64_t from, uint64_t t
 
 static void strangers_are_refused_with_a_reason(void **state)
 {
-    (void)state;
     struct fixture f;
     static const struct {
         uint64_t cluster, from, to;
@@ -266,7 +309,7 @@ static void strangers_are_refused_with_a_reason(void **state)
         {CLUSTER, 9, 1, "node 9 is no member"},
         {CLUSTER, 2, 7, "this is node 1, not 7: the members differ"},
     };
-    setup(&f);
+    setup(&f, state);
     open_side(&f, 0);
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
         struct stranger s;
@@ -290,11 +333,10 @@ static void strangers_are_refused_with_a_reason(void **state)
 
 static void junk_ends_its_own_connection_only(void **state)
 {
-    (void)state;
     struct fixture f;
     struct stranger s;
     struct buf b = {0}, big = {0};
-    setup(&f);
+    setup(&f, state);
     open_side(&f, 0);
     open_side(&f, 1);
     TURN_UNTIL(&f, f.side[0].up && f.side[1].up);
@@ -322,10 +364,9 @@ static void junk_ends_its_own_connection_only(void **state)
 
 static void silent_guests_have_a_limit_and_a_time(void **state)
 {
-    (void)state;
     struct fixture f;
     struct stranger s[PEER_HALF_OPEN_MAX + 1];
-    setup(&f);
+    setup(&f, state);
     open_side(&f, 0);
     for (size_t i = 0; i < PEER_HALF_OPEN_MAX; i++)
         stranger_call(&f, &s[i], (struct slice){0});
@@ -341,9 +382,43 @@ static void silent_guests_have_a_limit_and_a_time(void **state)
     teardown(&f);
 }
 
+/* Wrong: whoever can reach the port makes the thread of the heartbeats shake hands all day. Hosts
+ * of members have a share of their own (here all are one). */
+static void who_calls_too_often_is_cut_off(void **state)
+{
+    struct fixture f;
+    enum { CALLS = PEER_ACCEPTS_PER_SECOND_MAX + 20 };
+    static struct stranger s[CALLS];
+    size_t closed = 0;
+    setup(&f, state);
+    open_side(&f, 0);
+    for (size_t i = 0; i < CALLS; i++)
+        stranger_call(&f, &s[i], S(""));          /* in one turn */
+    while (closed < CALLS - PEER_HALF_OPEN_MAX) { /* those wait for a greeting */
+        env_uv_turn(f.env, 20);
+        closed = 0;
+        for (size_t i = 0; i < CALLS; i++)
+            closed += s[i].closed;
+    }
+    /* The last ones came too late; of those before them the oldest made room. */
+    for (size_t i = PEER_ACCEPTS_PER_SECOND_MAX; i < CALLS; i++)
+        assert_true(s[i].closed);
+    assert_false(s[PEER_ACCEPTS_PER_SECOND_MAX - 1].closed);
+    for (size_t i = 0; i < CALLS; i++)
+        if (!s[i].closed)
+            env_stream_close(s[i].stream);
+    for (int i = 0; i < 4; i++)
+        turn_a_while(&f);
+    open_side(&f, 1);
+    TURN_UNTIL(&f, f.side[0].up && f.side[1].up); /* a second later it is forgotten */
+    teardown(&f);
+}
+
 /* A peer that does not read. */
 
 struct deaf {
+    struct env *env;
+    struct tls_ctx *ctx; /* NULL = without TLS */
     struct env_stream *stream;
 };
 
@@ -354,6 +429,8 @@ static void on_deaf_accept(void *ctx, struct env_stream *s)
     struct deaf *d = ctx;
     static struct stranger sink;
     struct buf b = {0};
+    if (d->ctx)
+        s = tls_over(d->env, s, TLS_SERVER, &(struct tls_options){.ctx = d->ctx});
     d->stream = s;
     env_stream_set_events(s, &deaf_events, &sink);
     env_stream_read_pause(s);
@@ -365,11 +442,12 @@ static void on_deaf_accept(void *ctx, struct env_stream *s)
 
 static void what_waits_for_a_deaf_peer_is_bounded(void **state)
 {
-    (void)state;
     struct fixture f;
     struct deaf d = {0};
     struct err err = {0};
-    setup(&f);
+    setup(&f, state);
+    d.env = f.env;
+    d.ctx = f.tls[1] ? peer_tls_ctx(f.tls[1]) : NULL;
     struct env_listener *l = env_listen(f.env, &f.members[1].addr, &(struct env_listen_options){0},
                                         on_deaf_accept, &d, &err);
     open_side(&f, 0);
@@ -391,16 +469,183 @@ static void what_waits_for_a_deaf_peer_is_bounded(void **state)
     teardown(&f);
 }
 
+/* Certificates. */
+
+static char logged[1 << 16];
+
+static void keep_log(void *ctx, enum log_level level, struct slice line)
+{
+    size_t n = strlen(logged);
+    (void)ctx;
+    (void)level;
+    snprintf(logged + n, sizeof(logged) - n, "%.*s\n", SLICE(line));
+}
+
+static void expect_log(const char *part)
+{
+    if (!strstr(logged, part))
+        fail_msg("nothing says \"%s\":\n%s", part, logged);
+}
+
+/* Wrong: another cluster's node, another node of ours, or a node that was removed gets in, or is
+ * kept out and nobody learns why. n1 is right, the other is not. */
+static void only_its_own_certificate_opens(void **state)
+{
+    static const struct {
+        bool other_ca;
+        uint64_t cluster, id;
+        const char *says; /* n1's log */
+    } cases[] = {
+        {true, CLUSTER, 2, "weft://000000000000004d/node/2): it is of an unknown CA"},
+        {false, CLUSTER + 1, 2, "cluster 000000000000004e, ours is 000000000000004d"},
+        {false, CLUSTER, 1, "node 1 is no member"}, /* ours is not another's */
+        {false, CLUSTER, 3, "node 3 is no member"},
+        {false, CLUSTER, 3, "it is node 3, not 2: the members differ"},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        struct fixture f;
+        setup(&f, state);
+        logged[0] = 0;
+        log_set_sink(keep_log, NULL);
+        secure_node(&f, 1, cases[i].other_ca ? &f.other : &f.ca, cases[i].cluster, cases[i].id);
+        open_side(&f, 0);
+        open_side(&f, 1);
+        turn_a_while(&f);
+        assert_int_equal(f.side[0].up + f.side[1].up, 0);
+        assert_true(peers_refused(f.side[0].peers) > 0);
+        expect_log(cases[i].says);
+        log_set_sink(NULL, NULL);
+        teardown(&f);
+    }
+}
+
+/* Wrong: a member says that it is another one, and is believed. */
+static void a_member_speaks_for_itself_alone(void **state)
+{
+    struct fixture f;
+    struct stranger s;
+    struct buf b = {0};
+    struct frame fr;
+    struct err err = {0};
+    size_t n;
+    setup(&f, state);
+    f.member_count = 3;
+    open_side(&f, 0);
+    put_hello(&b, CLUSTER, 3, 1);
+    stranger_call(&f, &s, buf_slice(&b)); /* with the certificate of node 2 */
+    TURN_UNTIL(&f, s.closed);
+    assert_int_equal(
+        frame_decode(buf_slice(&s.got), CLUSTER, FRAME_PAYLOAD_BYTES_MAX, &fr, &n, &err), FRAME_OK);
+    assert_true(
+        fr.type == FRAME_REFUSE &&
+        slice_eq(fr.payload, S("node 2 says that it is node 3: the certificate is another's")));
+    buf_fini(&b);
+    buf_fini(&s.got);
+    teardown(&f);
+}
+
+/* Wrong: where TLS is on, somebody without it is spoken to; in either direction. */
+static void there_is_no_way_back_to_plaintext(void **state)
+{
+    for (size_t plain = 0; plain < 2; plain++) {
+        struct fixture f;
+        setup(&f, state);
+        logged[0] = 0;
+        log_set_sink(keep_log, NULL);
+        peer_tls_close(f.tls[plain]);
+        f.tls[plain] = NULL;
+        open_side(&f, 0);
+        open_side(&f, 1);
+        turn_a_while(&f);
+        assert_int_equal(f.side[0].up + f.side[1].up, 0);
+        expect_log("no TLS 1.3 of a peer");
+        log_set_sink(NULL, NULL);
+        teardown(&f);
+    }
+}
+
+static void renewed_certificates_serve_new_connections(void **state)
+{
+    struct fixture f;
+    setup(&f, state);
+    open_side(&f, 0);
+    open_side(&f, 1);
+    TURN_UNTIL(&f, f.side[0].up && f.side[1].up);
+    /* n1 gets another CA's: what is connected stays, n2 does not come back until it has it too. */
+    char fresh[NODES][PEER_TLS_TEST_DIR], command[256];
+    for (size_t i = 0; i < 2; i++) {
+        peer_tls_test_dir(&f.other, CLUSTER, i + 1, env_wall_ms(f.env) / 1000, fresh[i]);
+        snprintf(command, sizeof(command), "cp %s/* %s/", fresh[i], f.dir[i]);
+        if (i == 0) {
+            struct tls_ctx *old = peer_tls_ctx(f.tls[0]);
+            assert_int_equal(system(command), 0);
+            TURN_UNTIL(&f, peer_tls_ctx(f.tls[0]) != old); /* found by itself */
+        }
+    }
+    turn_a_while(&f);
+    assert_int_equal(f.side[0].down + f.side[1].down, 0);
+    peers_close(f.side[1].peers);
+    f.side[1] = (struct side){.peers = NULL};
+    TURN_UNTIL(&f, f.side[0].down);
+    open_side(&f, 1);
+    turn_a_while(&f);
+    assert_int_equal(f.side[1].up, 0);
+    assert_int_equal(system(command), 0);
+    TURN_UNTIL(&f, f.side[0].up == 2 && f.side[1].up == 1); /* found by itself */
+    for (size_t i = 0; i < 2; i++)
+        peer_tls_test_remove(fresh[i]);
+    teardown(&f);
+}
+
+/* Membership. */
+
+static void who_is_removed_is_cut_at_once(void **state)
+{
+    struct fixture f;
+    setup(&f, state);
+    f.member_count = 3;
+    for (size_t i = 0; i < NODES; i++)
+        open_side(&f, i);
+    TURN_UNTIL(&f, f.side[0].up == 2 && f.side[1].up == 2 && f.side[2].up == 2);
+    uint64_t t0 = env_now_ns(f.env);
+    peers_set_members(f.side[0].peers, f.members, 2);
+    assert_int_equal(f.side[0].down, 1);
+    struct iovec v = iov_of("late");
+    assert_false(peers_send(f.side[0].peers, 3, FRAME_CHANNEL, 0, &v, 1));
+    TURN_UNTIL(&f, f.side[2].down == 1);
+    assert_true(env_now_ns(f.env) - t0 < 1000000000u);
+    turn_a_while(&f);
+    assert_int_equal(f.side[2].up, 2); /* it does not come back */
+    assert_true(peers_connected(f.side[0].peers, 2));
+    assert_int_equal(f.side[0].down + f.side[1].down, 1);
+    /* Back, and another place is not needed. */
+    peers_set_members(f.side[0].peers, f.members, 3);
+    TURN_UNTIL(&f, f.side[0].up == 3 && f.side[2].up == 3);
+    /* Without ourselves nobody is left. */
+    peers_set_members(f.side[0].peers, f.members + 1, 2);
+    TURN_UNTIL(&f, f.side[1].down && f.side[2].down == 2);
+    assert_int_equal(f.side[0].down, 3);
+    teardown(&f);
+}
+
 int main(void)
 {
+    static bool plain = false, secure = true;
+#define BOTH(name) cmocka_unit_test_prestate(name, &plain), cmocka_unit_test_prestate(name, &secure)
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(frames_arrive_in_order),
-        cmocka_unit_test(a_dead_peer_is_told_once_and_comes_back),
-        cmocka_unit_test(another_history_is_cut_off),
-        cmocka_unit_test(strangers_are_refused_with_a_reason),
-        cmocka_unit_test(junk_ends_its_own_connection_only),
-        cmocka_unit_test(silent_guests_have_a_limit_and_a_time),
-        cmocka_unit_test(what_waits_for_a_deaf_peer_is_bounded),
+        BOTH(frames_arrive_in_order),
+        BOTH(a_dead_peer_is_told_once_and_comes_back),
+        BOTH(another_history_is_cut_off),
+        BOTH(strangers_are_refused_with_a_reason),
+        BOTH(junk_ends_its_own_connection_only),
+        BOTH(silent_guests_have_a_limit_and_a_time),
+        BOTH(who_calls_too_often_is_cut_off),
+        BOTH(what_waits_for_a_deaf_peer_is_bounded),
+        BOTH(who_is_removed_is_cut_at_once),
+        cmocka_unit_test_prestate(only_its_own_certificate_opens, &secure),
+        cmocka_unit_test_prestate(a_member_speaks_for_itself_alone, &secure),
+        cmocka_unit_test_prestate(there_is_no_way_back_to_plaintext, &secure),
+        cmocka_unit_test_prestate(renewed_certificates_serve_new_connections, &secure),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

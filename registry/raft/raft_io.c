@@ -629,6 +629,7 @@ static void install_begin(struct raftio *io, uint64_t from, struct raft_message 
                                      .incarnation = io->meta.incarnation,
                                      .peer = from,
                                      .addr = *peers_member_addr(io->peers, from),
+                                     .tls = io->tls,
                                      .index = f->index,
                                      .tag = snapshot_file_tag(f),
                                      .bytes = f->bytes,
@@ -800,6 +801,7 @@ static int io_start(struct raft_io *rio, unsigned msecs, raft_io_tick_cb tick, r
                                                    .members = io->members,
                                                    .member_count = io->member_count,
                                                    .user_timeout = io->user_timeout,
+                                                   .tls = io->tls,
                                                    .events = &peers_events,
                                                    .ctx = io},
                            &err);
@@ -944,14 +946,42 @@ static bool open_parts(struct raftio *io, const struct raftio_options *opt, stru
     return true;
 }
 
+static void members_set(struct raftio *io, const struct peer_member *members, size_t n)
+{
+    io->member_count = n;
+    for (size_t i = 0; i < n; i++) {
+        io->members[i] = members[i];
+        env_addr_format(&members[i].addr, io->addresses[i]);
+    }
+}
+
+void raftio_set_members(struct raftio *io, const struct peer_member *members, size_t n)
+{
+    wf_assert(n > 0 && n <= RAFT_MEMBERS_MAX);
+    struct peer_member before[RAFT_MEMBERS_MAX];
+    size_t count = io->member_count;
+    memcpy(before, io->members, sizeof(before));
+    members_set(io, members, n);
+    if (!io->peers)
+        return;
+    peers_set_members(io->peers, members, n);
+    for (size_t i = 0; i < count; i++) {
+        if (peers_member_addr(io->peers, before[i].id))
+            continue;
+        bulk_server_cut(io->bulk, before[i].id);
+        if (io->install.phase == INSTALL_FETCH && io->install.from == before[i].id)
+            install_drop(io);
+    }
+}
+
 bool raftio_open(struct raftio *io, const struct raftio_options *opt, struct err *err)
 {
     wf_assert(opt->member_count > 0 && opt->member_count <= RAFT_MEMBERS_MAX);
     *io = (struct raftio){.env = opt->env,
                           .self = opt->self,
                           .cluster = opt->cluster,
-                          .member_count = opt->member_count,
                           .user_timeout = opt->user_timeout,
+                          .tls = opt->tls,
                           .raft = opt->raft,
                           .events = opt->events,
                           .ctx = opt->ctx,
@@ -979,10 +1009,7 @@ bool raftio_open(struct raftio *io, const struct raftio_options *opt, struct err
     list_init(&io->gets);
     io->dir = mem_new(strlen(opt->dir) + 1);
     memcpy(io->dir, opt->dir, strlen(opt->dir) + 1);
-    for (size_t i = 0; i < opt->member_count; i++) {
-        io->members[i] = opt->members[i];
-        env_addr_format(&opt->members[i].addr, io->addresses[i]);
-    }
+    members_set(io, opt->members, opt->member_count);
     if (open_parts(io, opt, err))
         return true;
     raftio_fini(io);

@@ -40,6 +40,7 @@ struct raftio_options {
     const struct peer_member *members;
     size_t member_count;
     wf_ms user_timeout;
+    struct peer_tls *tls; /* NULL = peers without TLS; must outlive the I/O */
     uint64_t segment_bytes;
     const struct raft *raft; /* to be, of this I/O */
     const struct raftio_events *events;
@@ -69,6 +70,7 @@ struct raftio {
     char addresses[RAFT_MEMBERS_MAX][ENV_ADDR_TEXT];
     size_t member_count;
     wf_ms user_timeout;
+    struct peer_tls *tls;
     const struct raft *raft;
     const struct raftio_events *events;
     void *ctx;
@@ -119,6 +121,9 @@ bool raftio_idle(const struct raftio *io);
 void raftio_disconnect(struct raftio *io);
 /* The file at snapshot_remade_path takes the place of that of the newest checkpoint. */
 bool raftio_replace_checkpoint(struct raftio *io, const struct snapshot_file *f, struct err *err);
+/* The membership from now on (peers.h): whoever is not in it is cut off at once, whatever goes to
+ * it or comes from it. */
+void raftio_set_members(struct raftio *io, const struct peer_member *members, size_t n);
 bool raftio_serving_checkpoint(const struct raftio *io);
 
 bool raftio_send(struct raftio *io, uint64_t to, enum frame_type type, uint64_t term,

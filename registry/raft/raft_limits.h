@@ -19,11 +19,17 @@
 #define MESSAGE_SNAPSHOT_DATA_BYTES_MAX 4096
 #define PEER_QUEUED_BYTES_MAX (8u << 20)
 #define PEER_HALF_OPEN_MAX 16 /* accepted, not yet introduced */
+/* Connections that are taken a second: a handshake costs us some 0.3 ms, and the same thread sends
+ * heartbeats. Members' hosts have a share of their own. */
+#define PEER_ACCEPTS_PER_SECOND_MAX 50
 #define PEER_GREETING_BYTES_MAX 1024
 #define PEER_HELLO_TIMEOUT_MS 2000
 #define PEER_BACKOFF_MIN_MS 20
 #define PEER_BACKOFF_MAX_MS 500
 #define PEER_NAME_BYTES_MAX 64
+#define PEER_TLS_FILE_BYTES_MAX (64u << 10) /* of one file of certificates */
+#define PEER_TLS_POLL_MS 2000               /* new certificates are looked for */
+#define PEER_TLS_EXPIRY_WARN_DAYS 30
 
 /* Checkpoints beside the log. */
 #define BULK_CHUNK_BYTES (1u << 20)

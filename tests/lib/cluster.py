@@ -57,6 +57,7 @@ class Node:
         self.metrics_addr = f"{self.ip}:{METRICS_PORT}"
         self.peer_addr = f"{self.ip}:{PEER_PORT}"
         self.data = cluster.ws.path("data", self.name)
+        self.certs = cluster.ws.path("pki", self.name) if cluster.tls else None
         self.process = None
 
     def argv(self):
@@ -65,7 +66,7 @@ class Node:
                ["--cluster", ",".join(f"{n.name}={n.peer_addr}" for n in c.nodes)])
         return [os.path.join(c.bin_dir, "weftd"), "--name", self.name, *how, "--data", self.data,
                 "--api", self.api_addr, "--xds", self.xds_addr, "--metrics", self.metrics_addr,
-                *c.flags]
+                *(["--peer-cert-dir", self.certs] if self.certs else []), *c.flags]
 
     def start(self):
         os.makedirs(self.data, exist_ok=True)
@@ -116,11 +117,11 @@ class Node:
 
 
 class Cluster:
-    """n nodes of weftd. flags: more of weftd's, for every node."""
+    """n nodes of weftd. flags: more of weftd's, for every node. tls: peers have certificates."""
 
-    def __init__(self, bin_dir=None, base_addr=None, n=3, ws=None, flags=()):
+    def __init__(self, bin_dir=None, base_addr=None, n=3, ws=None, flags=(), tls=False):
         self.bin_dir = os.path.abspath(bin_dir or default_bin_dir())
-        self.n, self.flags = n, list(flags)
+        self.n, self.flags, self.tls = n, list(flags), tls
         self.ws = ws or Workspace("cluster")
         if base_addr is None:
             self.base, lease = lease_subnet()
@@ -143,7 +144,15 @@ class Cluster:
     def host(self, last):
         return f"{self.base}.{last}"
 
+    def make_certs(self, dir_name="pki"):
+        """weftd init, as users call it."""
+        subprocess.run([os.path.join(self.bin_dir, "weftd"), "init", "--dir", self.ws.path(dir_name),
+                        *(a for node in self.nodes for a in ("--name", node.name))],
+                       check=True, stdout=subprocess.DEVNULL)
+
     def start(self, timeout=30):
+        if self.tls:
+            self.make_certs()
         for node in self.nodes:
             node.start()
         self.wait_ready(timeout)
