@@ -28,11 +28,11 @@ struct store_meta {
     uint64_t state_hash;
     uint64_t genesis; /* state hash after the first change; 0 = nothing was ever written */
     uint64_t schema;
+    uint64_t crc; /* of what is before */
 };
-/* 3 has dbis once and once_by, and time and origin in rows of history. A store of 2 is read as it
- * is, and written on as 3. */
-#define STORE_SCHEMA 3
-#define STORE_SCHEMA_OLDEST 2
+#define STORE_SCHEMA 4
+void store_meta_seal(struct store_meta *m);
+bool store_meta_read(MDB_val v, struct store_meta *ret);
 
 struct store_answer {
     uint64_t sequence, revision, failed_rev;
