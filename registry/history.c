@@ -7,8 +7,9 @@
 #include "registry/store_internal.h"
 
 /* Row: key u64 = revision << 20 | number within the entry. Value: flags u8, key u16, value u32,
- * previous value u32 lengths, create, version, previous mod revision u64, crc32c u32 (of key and all
- * the rest), then the three; with HIST_TOLD the leader's time i64 and, to the end, the origin. */
+ * previous value u32 lengths, create, version, previous mod revision u64, crc32c u32 (of key and
+ * all the rest), then the three; with HIST_TOLD the leader's time i64 and, to the end, the
+ * origin. */
 #define HIST_SUB_BITS 20
 #define HIST_HEAD 39
 #define HIST_DELETED 1u

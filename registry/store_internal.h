@@ -12,9 +12,9 @@
 #define STORE_READERS_MAX 512
 #define STORE_MAP_BYTES_DEFAULT (1ull << 30)
 #define STORE_HISTORY_DEFAULT 100000
-/* A batch that has taken so much is committed before the next entry: a start replays the whole log in
- * one turn. Together with the largest entry, three times over (object, history, its value before),
- * it must fit into the room that the map always has. */
+/* A batch that has taken so much is committed before the next entry: a start replays the whole
+ * log in one turn. Together with the largest entry, three times over (object, history, its value
+ * before), it must fit into the room that the map always has. */
 #define STORE_BATCH_BYTES_MAX (4u << 20)
 #define STORE_MAP_ROOM_BYTES (3 * (uint64_t)(STORE_BATCH_BYTES_MAX + REG_ENTRY_BYTES_MAX))
 /* Rows of history that one commit deletes at most: keeps the raft thread's turn short. */

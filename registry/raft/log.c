@@ -125,8 +125,8 @@ static bool on_record(void *ctx, const struct log_record *r, struct err *err)
         s->any = s->reset = true;
         return true;
     }
-    /* The first segment that is left may begin with entries of which even earlier ones were replaced
-     * later. */
+    /* The first segment that is left may begin with entries of which even earlier ones were
+     * replaced later. */
     if (!s->any || (!s->reset && r->index < c->first)) {
         drop_from(c, 0);
         c->first = r->index;

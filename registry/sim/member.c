@@ -199,7 +199,8 @@ static void wipe_files(struct member *m)
     sim_trace(m->run->sim, "%s has a new disk", name_of(m));
 }
 
-/* It may end itself, not go on doing so. What it cannot mend itself its operator does: a new disk. */
+/* It may end itself, not go on doing so. What it cannot mend itself its operator does: a new
+ * disk. */
 static void rot_met(struct member *m, const char *why)
 {
     if (!why[0])
