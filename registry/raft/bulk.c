@@ -106,7 +106,7 @@ static bool session_send(struct bulk_session *s)
 }
 
 /* One chunk a turn, whatever the socket would take: this thread sends the heartbeats too, and a
- * chunk is read, summed and encrypted in some 2 ms. What waits in the stream goes on at on_drain. */
+ * chunk is read, summed and encrypted in some 2 ms. What waits goes on at on_drain. */
 static void session_pump(struct bulk_session *s)
 {
     if (s->offset < s->bytes && conn_queued(&s->conn) < BULK_CHUNK_BYTES && !session_send(s))
