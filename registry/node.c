@@ -573,7 +573,7 @@ static bool io_open(struct reg_node *n, struct err *err)
                                                 .cluster = cluster_of(n),
                                                 .members = members,
                                                 .member_count = n->opt.member_count,
-                                                .newcomer = n->opt.newcomer,
+                                                .birth = n->birth,
                                                 .user_timeout = 2 * n->opt.election_timeout,
                                                 .tls = n->tls,
                                                 .segment_bytes = n->opt.segment_bytes,
@@ -606,7 +606,7 @@ static bool raft_begin(struct reg_node *n, struct err *err)
     raft_set_pre_vote(&n->raft, true);
     if (n->io.meta.joining && !MUTANT(WIPED_VOTES))
         node_join_begin(n);
-    if ((n->io.fresh && !n->opt.newcomer && !bootstrap(n, err)) ||
+    if ((raftio_bootstraps(&n->io) && !bootstrap(n, err)) ||
         !raft_ok(n, raft_start(&n->raft), "start", err) || !members_fit(n, err))
         return false;
     conf_begin(n);
@@ -687,11 +687,13 @@ static void node_reset(struct reg_node *n)
 bool node_open(struct reg_node *n, struct env *env, struct err *err)
 {
     struct err why = {0};
+    n->birth = n->opt.newcomer ? RAFTIO_NEWCOMER : RAFTIO_WITH_CLUSTER;
     if (node_begin(n, env, &why))
         return true;
     if (why.code == ERR_CORRUPT && n->opt.member_count > 1) {
         struct err failed = {0};
         node_reset(n);
+        n->birth = RAFTIO_AGAIN;
         if (node_quarantine(n, &why, &failed) && node_begin(n, env, &failed))
             return true;
         why = failed;

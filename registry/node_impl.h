@@ -136,11 +136,13 @@ struct reg_node {
     uint64_t member_request_id;
     uint64_t members_seen; /* hash of what the list of members was made of */
     raft_index conf_seen, conf_seen_uncommitted;
+    enum raftio_birth birth;
     bool belonged; /* a committed configuration held this node */
     struct raft_change conf_change;
     struct raft_transfer conf_transfer;
     bool conf_transferring;
-    struct join join; /* while guard.standing is GUARD_ASKING */
+    uint64_t join_conf; /* index of the newest configuration that we were told of meanwhile */
+    struct join join;   /* while guard.standing is GUARD_ASKING */
 
     /* node_write.c */
     uint64_t client, next_sequence, oldest_sequence;
@@ -276,6 +278,8 @@ void node_member_fail_all(struct reg_node *n);
 void node_join_begin(struct reg_node *n);
 void node_join_ask(struct reg_node *n);
 void node_join_on_ask(struct reg_node *n, uint64_t from);
+/* node_member.c: the members that a configuration names, besides those that are known. */
+void node_member_learn(struct reg_node *n, const struct raft_configuration *c);
 void node_join_on_state(struct reg_node *n, uint64_t from, const struct frame *f);
 
 /* node_channel.c */

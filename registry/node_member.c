@@ -139,6 +139,21 @@ void node_member_advance(struct reg_node *n)
     list_set(n, list, count);
 }
 
+void node_member_learn(struct reg_node *n, const struct raft_configuration *c)
+{
+    struct reg_member list[RAFT_MEMBERS_MAX];
+    struct peer_member self = {.id = n->opt.id};
+    size_t count = 0;
+    list_add_conf(list, &count, c);
+    for (size_t i = 0; i < n->opt.member_count && count < RAFT_MEMBERS_MAX; i++)
+        if (n->opt.members[i].id == n->opt.id) {
+            self.addr = n->opt.members[i].addr;
+            snprintf(self.name, sizeof(self.name), "%s", n->opt.members[i].name);
+            list_add(list, &count, &self);
+        }
+    list_set(n, list, count);
+}
+
 /* One step, on the leader. */
 
 static void on_changed(struct raft_change *req, int status)
