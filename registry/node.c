@@ -244,6 +244,7 @@ static void on_joined(void *ctx)
     struct reg_node *n = ctx;
     LOG_INFO("registry.joined", F_U64("node", n->opt.id), F_U64("term", n->raft.current_term));
     raftio_set_joined(&n->io);
+    node_member_tell(n, 0);
 }
 
 static const struct guard_events guard_events = {.on_step = on_step, .on_joined = on_joined};
@@ -272,6 +273,7 @@ static void on_frame(void *ctx, uint64_t from, const struct frame *f)
     case FRAME_JOIN_STATE:
         node_join_on_state(n, from, f);
         break;
+    case FRAME_STANDING:
     case FRAME_MEMBER_ASK:
     case FRAME_MEMBER_STATE:
         node_member_on_frame(n, from, f);
@@ -288,6 +290,7 @@ static void on_up(void *ctx, uint64_t id)
 {
     struct reg_node *n = ctx;
     guard_peer_up(&n->guard, id);
+    node_member_tell(n, id);
     node_join_ask(n);
     node_turn(n);
 }
@@ -296,6 +299,7 @@ static void on_down(void *ctx, uint64_t id)
 {
     struct reg_node *n = ctx;
     node_channel_on_down(n, id);
+    node_member_on_down(n, id);
     if (id == node_leader(n)) {
         node_write_recall(n);
         node_read_recall(n);

@@ -137,7 +137,8 @@ struct reg_node {
     uint64_t members_seen; /* hash of what the list of members was made of */
     raft_index conf_seen, conf_seen_uncommitted;
     enum raftio_birth birth;
-    bool belonged; /* a committed configuration held this node */
+    uint64_t votes[RAFT_MEMBERS_MAX]; /* ids of the connected peers that said that they vote */
+    bool belonged;                    /* a committed configuration held this node */
     struct raft_change conf_change;
     struct raft_transfer conf_transfer;
     bool conf_transferring;
@@ -271,6 +272,9 @@ void node_member_init(struct reg_node *n);
 /* The list of members follows the configuration. */
 void node_member_advance(struct reg_node *n);
 void node_member_tick(struct reg_node *n);
+/* Tells `to` (0: all) whether this node votes. */
+void node_member_tell(struct reg_node *n, uint64_t to);
+void node_member_on_down(struct reg_node *n, uint64_t peer);
 void node_member_on_frame(struct reg_node *n, uint64_t from, const struct frame *f);
 void node_member_fail_all(struct reg_node *n);
 

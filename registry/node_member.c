@@ -154,6 +154,47 @@ void node_member_learn(struct reg_node *n, const struct raft_configuration *c)
     list_set(n, list, count);
 }
 
+/* Who votes? A node that lost its data is there, takes entries, and has no vote until it has caught
+ * up: as one of two voters it would be the end. */
+
+void node_member_tell(struct reg_node *n, uint64_t to)
+{
+    uint64_t votes = n->guard.standing == GUARD_MEMBER;
+    for (size_t i = 0; i < n->opt.member_count; i++) {
+        uint64_t id = n->opt.members[i].id;
+        if (id != n->opt.id && (!to || id == to))
+            raftio_send(&n->io, id, FRAME_STANDING, n->raft.current_term,
+                        &(struct iovec){&votes, sizeof(votes)}, 1);
+    }
+}
+
+static bool votes(const struct reg_node *n, uint64_t id)
+{
+    for (size_t i = 0; i < ARRAY_LEN(n->votes); i++)
+        if (n->votes[i] == id)
+            return peers_connected(n->io.peers, id);
+    return id == n->opt.id;
+}
+
+void node_member_on_down(struct reg_node *n, uint64_t peer)
+{
+    for (size_t i = 0; i < ARRAY_LEN(n->votes); i++)
+        if (n->votes[i] == peer)
+            n->votes[i] = 0;
+}
+
+static void on_standing(struct reg_node *n, uint64_t from, const struct frame *f)
+{
+    struct reader r = reader_of(f->payload);
+    uint64_t yes = reader_u64le(&r);
+    node_member_on_down(n, from);
+    for (size_t i = 0; reader_done(&r) && yes && i < ARRAY_LEN(n->votes); i++)
+        if (n->votes[i] == 0) {
+            n->votes[i] = from;
+            return;
+        }
+}
+
 /* One step, on the leader. */
 
 static void on_changed(struct raft_change *req, int status)
@@ -268,8 +309,8 @@ static enum step step_lead(struct reg_node *n, const struct raft_server *s, stru
         return STEP_DONE;
     if (n->conf_transferring || n->raft.transfer || !guard_ready(&n->guard))
         return wait_for(err, "leadership is on its way");
-    if (!peers_connected(n->io.peers, s->id))
-        return refuse(err, ERR_CONFLICT, "it does not answer");
+    if (!votes(n, s->id))
+        return refuse(err, ERR_CONFLICT, "it does not answer, or has lost its data");
     n->conf_transferring = raft_transfer(&n->raft, &n->conf_transfer, s->id, on_transferred) == 0;
     return wait_for(err, "leadership is on its way");
 }
@@ -283,7 +324,7 @@ static bool removal_leaves_quorum(const struct reg_node *n, uint64_t id)
         if (s->role != RAFT_VOTER || s->id == id)
             continue;
         voters++;
-        answer += s->id == n->opt.id || peers_connected(n->io.peers, s->id);
+        answer += votes(n, s->id);
     }
     return answer > voters / 2;
 }
@@ -293,7 +334,7 @@ static enum step hand_over(struct reg_node *n, struct err *err)
 {
     for (unsigned i = 0; i < n->raft.configuration.n; i++) {
         const struct raft_server *s = &n->raft.configuration.servers[i];
-        if (s->id != n->opt.id && s->role == RAFT_VOTER && peers_connected(n->io.peers, s->id))
+        if (s->id != n->opt.id && s->role == RAFT_VOTER && votes(n, s->id))
             return step_lead(n, s, err);
     }
     return refuse(err, ERR_CONFLICT, "it is the last voter that answers");
@@ -468,7 +509,9 @@ static void on_state(struct reg_node *n, const struct frame *f)
 
 void node_member_on_frame(struct reg_node *n, uint64_t from, const struct frame *f)
 {
-    if (f->type == FRAME_MEMBER_ASK)
+    if (f->type == FRAME_STANDING)
+        on_standing(n, from, f);
+    else if (f->type == FRAME_MEMBER_ASK)
         on_ask(n, from, f);
     else
         on_state(n, f);
