@@ -161,17 +161,30 @@ static json_t *write_parameters(void)
     add_parameter(list, "fieldManager", "query", "string", "Name of the client.");
     add_parameter(list, "fieldValidation", "query", "string",
                   "Unknown fields: Ignore, Warn or Strict.");
+    add_parameter(list, "Idempotency-Key", "header", "string",
+                  "Sent again with the same key the request is done once.");
+    return list;
+}
+
+static json_t *read_parameters(void)
+{
+    json_t *list = json_array();
+    add_parameter(list, "consistency", "query", "string",
+                  "local (the default), bounded or linearizable.");
+    add_parameter(list, "maxStalenessMs", "query", "integer", "The age that bounded allows.");
+    add_parameter(list, "resourceVersion", "query", "string",
+                  "At least this revision; with resourceVersionMatch=Exact the state of then.");
+    add_parameter(list, "resourceVersionMatch", "query", "string", "NotOlderThan or Exact.");
     return list;
 }
 
 static json_t *list_parameters(void)
 {
-    json_t *list = json_array();
+    json_t *list = read_parameters();
     add_parameter(list, "labelSelector", "query", "string", "Labels that objects must have.");
     add_parameter(list, "fieldSelector", "query", "string", "Fields that objects must have.");
     add_parameter(list, "limit", "query", "integer", "Objects of one answer.");
     add_parameter(list, "continue", "query", "string", "Where the last answer ended.");
-    add_parameter(list, "resourceVersion", "query", "string", "At least this revision.");
     add_parameter(list, "watch", "query", "boolean", "Go on with changes.");
     return list;
 }
@@ -244,11 +257,12 @@ static json_t *collection_path(struct group *g, const struct kind *k, bool names
 
 static json_t *object_path(struct group *g, const struct kind *k, bool with_delete)
 {
-    json_t *path =
-        json_pack("{s:o,s:o,s:o,s:o}", "parameters", path_parameters(k->namespaced, true), "get",
-                  operation(g, k, "get", ""), "put",
-                  write_operation(g, k, "put", content(json_types, reference(g, k, ""))), "patch",
-                  patch_operation(g, k));
+    json_t *get = operation(g, k, "get", "");
+    json_object_set_new(get, "parameters", read_parameters());
+    json_t *path = json_pack("{s:o,s:o,s:o,s:o}", "parameters",
+                             path_parameters(k->namespaced, true), "get", get, "put",
+                             write_operation(g, k, "put", content(json_types, reference(g, k, ""))),
+                             "patch", patch_operation(g, k));
     if (with_delete)
         json_object_set_new(path, "delete", operation(g, k, "delete", ""));
     return path;
@@ -307,11 +321,16 @@ static bool write_group(const char *group, const char *version, struct buf *out)
     return ok;
 }
 
-/* "api/v1", "apis/networking.istio.io/v1" and what they are of, each once. */
+/* "api/v1", "apis/networking.istio.io/v1" and what they are of, each once; "weft/v1" the last. */
 struct document {
     struct slice name;
-    const char *group, *version;
+    const char *group, *version; /* NULL: weft's own */
 };
+
+static bool write_document(const struct document *d, struct buf *out)
+{
+    return d->group ? write_group(d->group, d->version, out) : openapi_weft_write(out);
+}
 
 static size_t documents(struct arena *arena, struct document docs[DOCUMENTS_MAX])
 {
@@ -328,6 +347,8 @@ static size_t documents(struct arena *arena, struct document docs[DOCUMENTS_MAX]
             if (k == n)
                 docs[n++] = (struct document){name, group, version};
         }
+    wf_assert(n < DOCUMENTS_MAX);
+    docs[n++] = (struct document){.name = S("weft/v1")};
     return n;
 }
 
@@ -336,7 +357,7 @@ static bool write_index(const struct document *docs, size_t n, struct buf *out)
     json_t *paths = json_object();
     for (size_t i = 0; i < n; i++) {
         struct buf text = {0}, url = {0};
-        write_group(docs[i].group, docs[i].version, &text);
+        write_document(&docs[i], &text);
         buf_printf(&url, "/openapi/v3/%.*s?hash=%016llX", SLICE(docs[i].name),
                    (unsigned long long)hash_bytes(buf_slice(&text)));
         json_object_setn_new(
@@ -361,7 +382,7 @@ bool openapi_write(struct slice path, struct buf *out)
         ok = write_index(docs, n, out);
     for (size_t i = 0; i < n && !ok; i++)
         if (slice_starts(path, S("/openapi/v3/")) && slice_eq(slice_skip(path, 12), docs[i].name))
-            ok = write_group(docs[i].group, docs[i].version, out);
+            ok = write_document(&docs[i], out);
     arena_fini(&arena);
     return ok;
 }

@@ -188,10 +188,29 @@ static void the_index_lists_documents_that_exist(void **state)
         arena_fini(&arena);
         n++;
     }
-    assert_int_equal(n, 5);
+    assert_int_equal(n, 6);
     json_decref(index);
     assert_null(documented("/openapi/v3/apis/nope/v1"));
     assert_null(documented("/openapi/v2"));
+}
+
+static void what_is_ours_is_described(void **state)
+{
+    json_t *doc = documented("/openapi/v3/weft/v1");
+    const json_t *post = json_object_get(
+        json_object_get(json_object_get(doc, "paths"), "/weft/v1/transaction"), "post");
+    (void)state;
+    assert_non_null(by_name(json_object_get(post, "parameters"), "name", "Idempotency-Key"));
+    assert_non_null(json_at(post, "requestBody.content"));
+    const json_t *diff =
+        json_object_get(json_object_get(json_object_get(doc, "paths"), "/weft/v1/diff"), "get");
+    assert_non_null(by_name(json_object_get(diff, "parameters"), "name", "maxStalenessMs"));
+    json_decref(doc);
+    doc = documented("/openapi/v3/api/v1");
+    const json_t *get = json_object_get(
+        json_object_get(json_object_get(doc, "paths"), "/api/v1/namespaces/{name}"), "get");
+    assert_non_null(by_name(json_object_get(get, "parameters"), "name", "consistency"));
+    json_decref(doc);
 }
 
 static void schemas_say_what_the_tables_say(void **state)
@@ -226,6 +245,7 @@ int main(void)
         cmocka_unit_test(aggregated_discovery_says_all_at_once),
         cmocka_unit_test(patches_take_field_validation),
         cmocka_unit_test(the_index_lists_documents_that_exist),
+        cmocka_unit_test(what_is_ours_is_described),
         cmocka_unit_test(schemas_say_what_the_tables_say),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

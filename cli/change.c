@@ -204,7 +204,8 @@ static bool send_batch(const struct change *ch, struct manifest_part part, bool 
                                .path = batch_path(c, dry),
                                .body = batch_body(ch, part),
                                .quiet = true,
-                               .repeatable = dry || strcmp(ch->verb, "apply") == 0};
+                               .key = dry ? (struct slice){0} : cli_new_key(c),
+                               .repeatable = true};
     bool ok = client_call(cl, &r, &a, err);
     json_decref((json_t *)(uintptr_t)r.body);
     *ret_answer = a.body;

@@ -2,6 +2,7 @@
 
 #include <string.h>
 
+#include "base/core/hash.h"
 #include "base/net/uri.h"
 #include "base/wire/json.h"
 #include "base/wire/yaml.h"
@@ -104,6 +105,26 @@ static void on_warning(void *ctx, struct slice text)
     fputc('\n', c->err);
 }
 
+/* What the history will show: "weft/0.1.0 rollback @41". */
+static struct slice user_agent(struct cli *c)
+{
+    const struct command *cmd = c->flags.command;
+    struct slice word = c->flags.word_count ? c->flags.words[0] : (struct slice){0};
+    uint64_t revision;
+    bool at = slice_starts(word, S("@")) && slice_u64(slice_skip(word, 1), &revision);
+    return arena_printf(&c->arena, "weft/" WEFT_VERSION " %s%s%.*s", cmd->name, at ? " " : "",
+                        at ? (int)word.n : 0, word.p ? word.p : "");
+}
+
+struct slice cli_new_key(struct cli *c)
+{
+    uint8_t random[16];
+    char text[UUID_BYTES];
+    env_random(c->world->env, random, sizeof(random));
+    uuid_encode(text, random);
+    return arena_dup(&c->arena, slice_mem(text, sizeof(text)));
+}
+
 struct client *cli_client(struct cli *c, struct err *err)
 {
     if (c->client)
@@ -113,6 +134,7 @@ struct client *cli_client(struct cli *c, struct err *err)
         client_new(&(struct client_options){.env = c->world->env,
                                             .addrs = flags_text(&c->flags, FLAG_SERVER, addrs),
                                             .timeout = c->timeout ? c->timeout : CLI_TIMEOUT_MS,
+                                            .agent = user_agent(c),
                                             .on_warning = on_warning,
                                             .ctx = c},
                    err);

@@ -208,7 +208,10 @@ static struct http_call_options call_options(struct client *cl, const struct cli
     struct headers *hs = ARENA_NEW(scratch, struct headers);
     headers_add(hs, scratch, HDR_ACCEPT,
                 r->form == CLIENT_TABLE ? S(ACCEPT_TABLE) : S("application/json"));
-    headers_add(hs, scratch, HDR_USER_AGENT, S("weft/" WEFT_VERSION));
+    headers_add(hs, scratch, HDR_USER_AGENT,
+                cl->opt.agent.n ? cl->opt.agent : S("weft/" WEFT_VERSION));
+    if (r->key.n)
+        headers_add_name(hs, scratch, S("idempotency-key"), r->key);
     return (struct http_call_options){
         .method = r->method,
         .addrs = cl->addrs,
@@ -246,7 +249,7 @@ static bool worth_another_node(const struct exchange *x, const struct client_req
 {
     bool read = slice_eq(r->method, S("GET"));
     if (x->status)
-        return x->status == 503;
+        return x->status == 503 || (x->status == 504 && r->key.n);
     return x->failure.code == ERR_UNAVAILABLE ||
            (x->failure.code == ERR_UNKNOWN_OUTCOME && (read || r->repeatable));
 }

@@ -22,6 +22,7 @@ struct client_options {
     struct env *env;
     struct slice addrs; /* "host:port,…": numbers or names; a missing port is 7443 */
     wf_ms timeout;      /* of one request */
+    struct slice agent; /* User-Agent; borrowed */
     void (*on_warning)(void *ctx, struct slice text); /* a Warning header's text, each once */
     void *ctx;
 };
@@ -42,6 +43,8 @@ struct client_request {
     struct slice content_type; /* of the body; empty = application/json */
     enum client_form form;
     bool repeatable; /* doing it twice is doing it once: sent again when the answer is lost */
+    /* Idempotency-Key: makes it so; also sent again when a node does not know what came of it. */
+    struct slice key;
     bool quiet;      /* Warning headers are repeated in the body: do not report them */
     bool any_status; /* an answer of 504 is an answer too (weft's wait) */
     wf_ms timeout;   /* 0 = the client's */

@@ -152,7 +152,10 @@ static json_t *fetch_target(struct getting *g, const struct target *t, enum clie
     if (!t->name.n)
         return target_list(g->c, t->kind, t->kind->namespaced ? g->ns : (struct slice){0}, form,
                            err);
-    return client_get(cl, cli_path(g->c, t->kind, g->ns, t->name), form, &body, err) ? body : NULL;
+    struct slice path = cli_path(g->c, t->kind, g->ns, t->name), query = g->c->read_query;
+    if (query.n)
+        path = arena_printf(&g->c->arena, "%.*s?%.*s", SLICE(path), SLICE(slice_skip(query, 1)));
+    return client_get(cl, path, form, &body, err) ? body : NULL;
 }
 
 /* Order. */
@@ -413,6 +416,10 @@ static struct slice watch_path(struct getting *g, const struct target *t)
 static int get_watch(struct getting *g)
 {
     struct err err = {0};
+    if (g->c->read_query.n) {
+        err_set(&err, ERR_INVALID, "--watch takes neither --consistency nor @REVISION");
+        return cli_usage(g->c, &err);
+    }
     const struct target *t = &g->targets.p[0];
     struct watching w = {.g = g, .output = cli_output(g->c)};
     if (g->targets.n != 1 || t->type != TARGET_KIND) {
@@ -474,9 +481,26 @@ static bool named_everywhere(const struct getting *g)
     return false;
 }
 
+/* Proxies and members are what they are now. */
+static const struct target *not_of_the_registry(const struct getting *g)
+{
+    for (size_t i = 0; i < g->targets.n; i++)
+        if (g->targets.p[i].type != TARGET_KIND)
+            return &g->targets.p[i];
+    return NULL;
+}
+
 static int get_run(struct getting *g)
 {
     enum cli_output output = cli_output(g->c);
+    const struct target *other = g->c->read_query.n ? not_of_the_registry(g) : NULL;
+    if (other) {
+        struct err err = {0};
+        err_set(&err, ERR_INVALID,
+                "%s take neither --consistency nor @REVISION: they are no objects",
+                target_word(other));
+        return cli_usage(g->c, &err);
+    }
     g->several_kinds = any_other_kind(&g->targets);
     if (flags_on(&g->c->flags, FLAG_WATCH))
         return get_watch(g);
@@ -489,9 +513,13 @@ int cmd_get(struct cli *c)
     struct manifest m = {0};
     struct getting g = {.c = c, .ns = cli_namespace(c)};
     bool files = c->flags.values[FLAG_FILENAME].given;
+    size_t words = c->flags.word_count;
+    struct slice at;
     int code;
-    if (files ? !targets_of_files(&g, &m, &err)
-              : !targets_parse(&g.targets, c, c->flags.words, c->flags.word_count, &err)) {
+    if (!target_revision(c->flags.words, &words, &at, &err) || !target_read_query(c, at, &err)) {
+        code = cli_usage(c, &err);
+    } else if (files ? !targets_of_files(&g, &m, &err)
+                     : !targets_parse(&g.targets, c, c->flags.words, words, &err)) {
         code = files ? cli_fail(c, &err) : cli_usage(c, &err);
     } else if (g.targets.n == 0) {
         err_set(&err, ERR_INVALID, "\"get\" needs %s", c->flags.command->args);

@@ -266,10 +266,53 @@ static void test_explain(void **state)
     fake_stop(&f);
 }
 
+static void test_how_fresh(void **state)
+{
+    (void)state;
+    static const struct canned answers[] = {
+        {"GET " VS_LIST "/b?consistency=linearizable", 200,
+         TABLE("", ROW("b", "default", "90", "5")), NULL},
+        {"GET " VS_LIST "?limit=500&consistency=bounded&maxStalenessMs=1500", 200,
+         TABLE("", ROW("b", "default", "90", "5")), NULL},
+        {"GET " VS_LIST "/b?resourceVersion=4&resourceVersionMatch=Exact", 200,
+         TABLE("", ROW("b", "default", "50", "4")), NULL},
+        {"GET " VS_LIST "?limit=500&resourceVersion=4&resourceVersionMatch=Exact", 200,
+         TABLE("", ROW("b", "default", "50", "4")), NULL},
+        {0},
+    };
+    struct fake f;
+    fake_start(&f, answers);
+    fake_check(&f, "get vs b --consistency linearizable --no-headers", CLI_OK, "b   90   5s\n", "");
+    fake_check(&f, "get vs --consistency=bounded --max-staleness 1500ms --no-headers", CLI_OK,
+               "b   90   5s\n", "");
+    fake_check(&f, "get vs b @4 --no-headers", CLI_OK, "b   50   5s\n", "");
+    fake_check(&f, "get vs/b @4 --no-headers", CLI_OK, "b   50   5s\n", "");
+    fake_check(&f, "get vs @4 --no-headers", CLI_OK, "b   50   5s\n", "");
+    fake_check(&f, "get vs --consistency strong", CLI_USAGE, "",
+               "error: --consistency=strong: must be one of local, bounded, linearizable\n"
+               "See \"weft get --help\".\n");
+    fake_check(&f, "get vs --consistency bounded", CLI_USAGE, "",
+               "error: --consistency=bounded needs --max-staleness=TIME\n"
+               "See \"weft get --help\".\n");
+    fake_check(&f, "get vs --max-staleness 5s", CLI_USAGE, "",
+               "error: --max-staleness=5s goes with --consistency=bounded\n"
+               "See \"weft get --help\".\n");
+    fake_check(&f, "get vs @x", CLI_USAGE, "",
+               "error: \"@x\": @ and a revision, as @41\nSee \"weft get --help\".\n");
+    fake_check(&f, "get proxies @4", CLI_USAGE, "",
+               "error: proxies take neither --consistency nor @REVISION: they are no objects\n"
+               "See \"weft get --help\".\n");
+    fake_check(&f, "get vs b @4 -w", CLI_USAGE, "",
+               "error: --watch takes neither --consistency nor @REVISION\n"
+               "See \"weft get --help\".\n");
+    fake_stop(&f);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_tables),
+        cmocka_unit_test(test_how_fresh),
         cmocka_unit_test(test_data),
         cmocka_unit_test(test_watch_goes_on_where_it_was_cut),
         cmocka_unit_test(test_watch_as_lines),

@@ -50,6 +50,11 @@ enum flag_id {
     FLAG_DIRECTION,
     FLAG_SUBSET,
     FLAG_NAME,
+    FLAG_CONSISTENCY,
+    FLAG_MAX_STALENESS,
+    FLAG_LIMIT,
+    FLAG_SHOW_STATUS,
+    FLAG_YES,
     FLAG_ID_COUNT,
 };
 #define FLAG_BIT(id) (UINT64_C(1) << (id))
@@ -74,7 +79,7 @@ enum command_words {
     WORDS_NONE,
     WORDS_OBJECTS, /* KIND [NAME…], KIND/NAME */
     WORDS_PROXY,
-    WORDS_POSITION, /* @N, or KIND/NAME */
+    WORDS_POSITION, /* @N, then or instead KIND/NAME */
     WORDS_COMMANDS,
     WORDS_FIELD, /* KIND[.FIELD…] */
 };
@@ -129,6 +134,8 @@ int cmd_get(struct cli *c);
 int cmd_describe(struct cli *c);
 int cmd_delete(struct cli *c);
 int cmd_diff(struct cli *c);
+int cmd_history(struct cli *c);
+int cmd_rollback(struct cli *c);
 int cmd_wait(struct cli *c);
 int cmd_status(struct cli *c);
 int cmd_members(struct cli *c);

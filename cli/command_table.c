@@ -10,6 +10,7 @@ static const char *const colours[] = {"auto", "always", "never", NULL};
 static const char *const dry_runs[] = {"none", "server", "client", NULL};
 static const char *const validations[] = {"strict", "warn", "ignore", NULL};
 static const char *const thresholds[] = {"error", "warning", NULL};
+static const char *const consistencies[] = {"local", "bounded", "linearizable", NULL};
 static const char *const directions[] = {"inbound", "outbound", NULL};
 
 const struct flag flags_known[FLAG_ID_COUNT] = {
@@ -60,6 +61,15 @@ const struct flag flags_known[FLAG_ID_COUNT] = {
     [FLAG_DIRECTION] = {0, "direction", FLAG_TEXT, "WAY", directions, "Only inbound or outbound."},
     [FLAG_SUBSET] = {0, "subset", FLAG_TEXT, "NAME", NULL, "Only of this subset."},
     [FLAG_NAME] = {0, "name", FLAG_TEXT, "NAME", NULL, "Only the resource of this name."},
+    [FLAG_CONSISTENCY] = {0, "consistency", FLAG_TEXT, "LEVEL", consistencies,
+                          "How new it must be: what the asked node has (local, the default), no "
+                          "older than --max-staleness, or everything committed so far."},
+    [FLAG_MAX_STALENESS] = {0, "max-staleness", FLAG_TEXT, "TIME", NULL,
+                            "With --consistency=bounded: the age that is allowed, 500ms or 5s."},
+    [FLAG_LIMIT] = {0, "limit", FLAG_TEXT, "N", NULL, "The newest N (20), at most 1000."},
+    [FLAG_SHOW_STATUS] = {0, "show-status", FLAG_SWITCH, NULL, NULL,
+                          "Also what changed nothing but the status."},
+    [FLAG_YES] = {'y', "yes", FLAG_SWITCH, NULL, NULL, "Do not ask."},
 };
 
 const uint64_t flags_global = FLAG_BIT(FLAG_HELP) | FLAG_BIT(FLAG_SERVER) |
@@ -78,7 +88,7 @@ const char *const *command_flag_choices(const struct command *cmd, enum flag_id 
         return flags_known[id].choices;
     if (cmd->run == cmd_get)
         return get_formats;
-    if ((cmd->flags & WRITING) == WRITING)
+    if (cmd->flags & FLAG_BIT(FLAG_DRY_RUN))
         return write_formats;
     return cmd->flags & FLAG_BIT(FLAG_NO_HEADERS) ? list_formats : data_formats;
 }
@@ -182,19 +192,22 @@ static const struct command root_subs[] = {
      .run = cmd_members},
     {.name = "get",
      .group = SEE,
-     .args = "KIND [NAME…] | KIND/NAME…",
+     .args = "KIND [NAME…] [@REVISION] | KIND/NAME… [@REVISION]",
      .about = "Show objects, one line each",
      .text = "KIND is a plural, a singular or a short name, several joined by commas, or all. "
-             "Beside the objects of the registry there are proxies and members.",
+             "Beside the objects of the registry there are proxies and members. With @REVISION "
+             "objects are shown as they were at it.",
      .examples = {{"weft get virtualservices", "all of the namespace"},
                   {"weft get vs reviews -o yaml", "one, as YAML"},
                   {"weft get vs,dr -A", "two kinds, all namespaces"},
                   {"weft get vs -w", "and what changes from now on"},
+                  {"weft get vs reviews @41 -o yaml", "as it was at revision 41"},
                   {"weft get vs reviews -o jsonpath='{.metadata.resourceVersion}'", NULL}},
      .flags = LISTING | FLAG_BIT(FLAG_ALL_NAMESPACES) | FLAG_BIT(FLAG_SELECTOR) |
               FLAG_BIT(FLAG_WATCH) | FLAG_BIT(FLAG_WATCH_EVENTS) | FLAG_BIT(FLAG_SHOW_LABELS) |
               FLAG_BIT(FLAG_LABEL_COLUMNS) | FLAG_BIT(FLAG_SORT_BY) |
-              FLAG_BIT(FLAG_IGNORE_NOT_FOUND) | FILES,
+              FLAG_BIT(FLAG_IGNORE_NOT_FOUND) | FLAG_BIT(FLAG_CONSISTENCY) |
+              FLAG_BIT(FLAG_MAX_STALENESS) | FILES,
      .words_max = COMMAND_WORDS_ANY,
      .words = WORDS_OBJECTS,
      .run = cmd_get},
@@ -209,6 +222,19 @@ static const struct command root_subs[] = {
      .words_max = COMMAND_WORDS_ANY,
      .words = WORDS_OBJECTS,
      .run = cmd_describe},
+    {.name = "history",
+     .group = SEE,
+     .args = "[KIND [NAME] | KIND/NAME]",
+     .about = "What was changed, when and by whom",
+     .text = "The newest last. -o json of one object has it as it was after each change.",
+     .examples = {{"weft history", "of everything"},
+                  {"weft history vs/reviews", NULL},
+                  {"weft history vs -A --limit 100", NULL}},
+     .flags = LISTING | FLAG_BIT(FLAG_ALL_NAMESPACES) | FLAG_BIT(FLAG_LIMIT) |
+              FLAG_BIT(FLAG_SHOW_STATUS),
+     .words_max = 2,
+     .words = WORDS_OBJECTS,
+     .run = cmd_history},
     {.name = "explain",
      .group = SEE,
      .args = "KIND[.FIELD…]",
@@ -260,13 +286,35 @@ static const struct command root_subs[] = {
      .run = cmd_delete},
     {.name = "diff",
      .group = CHANGE,
-     .args = "-f FILE",
-     .about = "What apply would change",
-     .text = "The exit code is 0 when nothing would change, 1 when something would, and greater "
+     .args = "-f FILE | @REVISION[..@REVISION] [KIND [NAME…] | KIND/NAME…]",
+     .about = "What apply would change, or what two revisions have different",
+     .text = "The exit code is 0 when there is no difference, 1 when there is one, and greater "
              "than 1 when that cannot be said.",
-     .examples = {{"weft diff -f deploy/demo/", NULL}},
-     .flags = FILES | FLAG_BIT(FLAG_VALIDATE) | FLAG_BIT(FLAG_FAIL_ON),
+     .examples = {{"weft diff -f deploy/demo/", NULL},
+                  {"weft diff @41..@44 vs/reviews", "what became of it between the two"},
+                  {"weft diff @41 -A vs", "since then, in all namespaces"}},
+     .flags =
+         FILES | FLAG_BIT(FLAG_VALIDATE) | FLAG_BIT(FLAG_FAIL_ON) | FLAG_BIT(FLAG_ALL_NAMESPACES),
+     .words_max = COMMAND_WORDS_ANY,
+     .words = WORDS_POSITION,
      .run = cmd_diff},
+    {.name = "rollback",
+     .group = CHANGE,
+     .args = "@REVISION [KIND [NAME…] | KIND/NAME…]",
+     .about = "Make objects be again as they were at a revision",
+     .text = "That is a new revision: nothing is forgotten, and it can be rolled back itself. "
+             "Each object is changed only if it still is as it was when the command looked; "
+             "otherwise nothing is done. Without a kind it is everything, and the command asks "
+             "before.",
+     .examples = {{"weft rollback @41 vs/reviews --wait", NULL},
+                  {"weft rollback @41 --dry-run", "what would change"},
+                  {"weft rollback @41 --yes", "everything"}},
+     .flags = FLAG_BIT(FLAG_OUTPUT) | FLAG_BIT(FLAG_WAIT) | FLAG_BIT(FLAG_DRY_RUN) |
+              FLAG_BIT(FLAG_YES) | FLAG_BIT(FLAG_ALL_NAMESPACES),
+     .words_min = 1,
+     .words_max = COMMAND_WORDS_ANY,
+     .words = WORDS_POSITION,
+     .run = cmd_rollback},
     {.name = "wait",
      .group = CHANGE,
      .args = "[@REVISION] | --for=WHAT KIND/NAME…",

@@ -67,9 +67,13 @@ static enum flag_id wanting_flag(const struct command *cmd, struct slice word)
     return wants ? id : FLAG_ID_COUNT;
 }
 
-static void complete_object(struct complete *o, struct arena *arena, const struct flags *f)
+/* A revision comes before the objects: "rollback @41 vs". */
+static void complete_object(struct complete *o, struct arena *arena, const struct flags *all)
 {
     struct slice kind, name;
+    bool at = all->word_count > 0 && slice_starts(all->words[0], S("@"));
+    const struct flags *f =
+        &(struct flags){.words = all->words + at, .word_count = all->word_count - at};
     if (slice_cut(o->prefix, '/', &kind, &name)) {
         o->need = COMPLETE_OBJECTS;
         o->kind = kind;

@@ -157,6 +157,8 @@ static const struct {
     {"get virtuals", COMPLETE_DONE, "virtualservices", 1, "", "virtuals", ""},
     {"get vs re", COMPLETE_OBJECTS, NULL, 0, "vs", "re", ""},
     {"get vs/re", COMPLETE_OBJECTS, NULL, 0, "vs", "re", "vs/"},
+    {"rollback @41 vs/re", COMPLETE_OBJECTS, NULL, 0, "vs", "re", "vs/"},
+    {"rollback @41 vs re", COMPLETE_OBJECTS, NULL, 0, "vs", "re", ""},
     {"get -n prod vs ", COMPLETE_OBJECTS, NULL, 0, "vs", "", ""},
     {"get vs -n pr", COMPLETE_NAMESPACES, NULL, 0, "", "pr", ""},
     {"get vs -o ya", COMPLETE_DONE, "yaml", 1, "", "ya", ""},

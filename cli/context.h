@@ -24,8 +24,9 @@ struct cli {
     FILE *out, *err;
     struct arena arena; /* dies with the run */
     struct flags flags;
-    struct client *client; /* see cli_client() */
-    wf_ms timeout;         /* --timeout; 0 = not given */
+    struct client *client;   /* see cli_client() */
+    wf_ms timeout;           /* --timeout; 0 = not given */
+    struct slice read_query; /* "&consistency=…": of every read of objects; may be empty */
     bool colour;
     bool finding; /* a warning was one of the analysis; set back by who asks */
 };
@@ -44,6 +45,9 @@ int cli_usage(struct cli *c, const struct err *err);
 enum cli_exit cli_exit_of(enum err_code code);
 /* Text from outside, without bytes that a terminal would obey. */
 void cli_print_text(FILE *f, struct slice text);
+
+/* An Idempotency-Key that nobody had before. */
+struct slice cli_new_key(struct cli *c);
 
 /* GET of a path below the API; NULL and err. In the client's words. */
 json_t *cli_fetch(struct cli *c, struct slice path, struct err *err);

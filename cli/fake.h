@@ -36,6 +36,7 @@ struct fake {
     unsigned used[FAKE_ANSWERS_MAX];
     struct buf log;       /* "GET /path\n" of each request, in order */
     struct buf last_body; /* of the last request that had one */
+    struct buf keys;      /* "key\n" of each request with an Idempotency-Key */
     char addr[ENV_ADDR_TEXT];
     const char *input; /* standard input of the runs */
     char *out, *err;   /* of the last run */
@@ -70,6 +71,9 @@ static void fake_on_request(void *ctx, struct http_request *req)
         buf_clear(&f->last_body);
         buf_append(&f->last_body, req->body);
     }
+    const struct header *key = headers_find(req->headers, S("idempotency-key"));
+    if (key)
+        buf_printf(&f->keys, "%.*s\n", SLICE(key->value));
     const struct canned *a = fake_find(f, line);
     if (!a) {
         struct slice text = arena_printf(
@@ -111,6 +115,7 @@ static void fake_forget(struct fake *f)
     free(f->err);
     f->out = f->err = NULL;
     buf_clear(&f->log);
+    buf_clear(&f->keys);
 }
 
 static void fake_stop(struct fake *f)
@@ -120,6 +125,7 @@ static void fake_stop(struct fake *f)
     env_uv_free(f->env);
     buf_fini(&f->log);
     buf_fini(&f->last_body);
+    buf_fini(&f->keys);
 }
 
 /* line: words separated by spaces; a word may stand in '…'. addr NULL: the fake's. */

@@ -1,5 +1,8 @@
 #include "cli/target.h"
 
+#include <inttypes.h>
+
+#include "api/duration.h"
 #include "api/names.h"
 #include "base/net/uri.h"
 #include "base/wire/json.h"
@@ -131,8 +134,56 @@ struct slice target_list_path(struct cli *c, const struct kind *k, struct slice 
     struct slice query = selector.n ? arena_printf(&c->arena, "&labelSelector=%.*s",
                                                    SLICE(uri_encode(selector, &c->arena)))
                                     : (struct slice){0};
-    return arena_printf(&c->arena, "%.*s?limit=%d%.*s",
-                        SLICE(cli_path(c, k, ns, (struct slice){0})), PAGE, SLICE(query));
+    return arena_printf(&c->arena, "%.*s?limit=%d%.*s%.*s",
+                        SLICE(cli_path(c, k, ns, (struct slice){0})), PAGE, SLICE(query),
+                        SLICE(c->read_query));
+}
+
+/* How fresh, or from when. */
+
+bool target_revision(const struct slice *words, size_t *n, struct slice *ret_at, struct err *err)
+{
+    uint64_t revision;
+    *ret_at = (struct slice){0};
+    if (*n == 0 || !slice_starts(words[*n - 1], S("@")))
+        return true;
+    struct slice word = words[*n - 1], number = slice_skip(word, 1);
+    if (!slice_u64(number, &revision) || revision == 0)
+        return err_set(err, ERR_INVALID, "\"%.*s\": @ and a revision, as @41", SLICE(word));
+    *ret_at = number;
+    --*n;
+    return true;
+}
+
+static bool staleness(struct cli *c, struct slice level, struct slice *ret_query, struct err *err)
+{
+    struct slice text = flags_text(&c->flags, FLAG_MAX_STALENESS, (struct slice){0});
+    bool bounded = slice_eq(level, S("bounded"));
+    wf_ms ms = text.n ? duration_ms(text, -1) : 0;
+    if (text.n && (!bounded || ms <= 0))
+        return err_set(err, ERR_INVALID,
+                       bounded ? "--max-staleness=%.*s: a time above zero, 500ms or 5s"
+                               : "--max-staleness=%.*s goes with --consistency=bounded",
+                       SLICE(text));
+    if (bounded && !text.n)
+        return err_set(err, ERR_INVALID, "--consistency=bounded needs --max-staleness=TIME");
+    if (bounded)
+        *ret_query = arena_printf(&c->arena, "&maxStalenessMs=%" PRId64, ms);
+    return true;
+}
+
+bool target_read_query(struct cli *c, struct slice at, struct err *err)
+{
+    struct slice level = flags_text(&c->flags, FLAG_CONSISTENCY, (struct slice){0}), bound = {0};
+    struct arena *a = &c->arena;
+    if (!staleness(c, level, &bound, err))
+        return false;
+    if (level.n)
+        c->read_query = arena_printf(a, "&consistency=%.*s%.*s", SLICE(level), SLICE(bound));
+    if (at.n)
+        c->read_query = arena_printf(a, "%.*s&resourceVersion=%.*s&resourceVersionMatch=Exact",
+                                     SLICE(c->read_query), SLICE(at));
+    return true;
 }
 
 /* The next page's items behind those that we have. */

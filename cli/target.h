@@ -28,6 +28,10 @@ const char *target_word(const struct target *t);
  * empty: of all namespaces. NULL and err. */
 json_t *target_list(struct cli *c, const struct kind *k, struct slice ns, enum client_form form,
                     struct err *err);
+/* Sets c->read_query from --consistency, --max-staleness and a revision ("@41"; empty = none). */
+bool target_read_query(struct cli *c, struct slice at, struct err *err);
+/* Takes "@41" from the end of the words; empty when it is not there. false and err: "@x". */
+bool target_revision(const struct slice *words, size_t *n, struct slice *ret_at, struct err *err);
 /* Path of a collection with -l in its query, which is never empty: "…?limit=500". */
 struct slice target_list_path(struct cli *c, const struct kind *k, struct slice ns);
 

@@ -440,8 +440,11 @@ static void conditions_run(struct env_task *t)
     if (c->op_count == 0)
         return;
     c->writing = true;
-    c->write = (struct reg_write){
-        .ops = c->ops, .op_count = c->op_count, .env = c->opt.env, .fn = on_written};
+    c->write = (struct reg_write){.ops = c->ops,
+                                  .op_count = c->op_count,
+                                  .origin = S("weftd conditions"),
+                                  .env = c->opt.env,
+                                  .fn = on_written};
     reg_write(c->opt.node, &c->write);
 }
 

@@ -5,15 +5,20 @@
 #include "base/core/assert.h"
 
 #define ENTRY_MAGIC 0x54464557u /* "WEFT" */
-#define ENTRY_VERSION 1
+#define ENTRY_VERSION_OLDEST 1
 #define ENTRY_HEADER_BYTES 20
 #define ENTRY_COUNT_AT 16
 #define OP_DELETE 0x01u
 #define OP_EXPECT_SHIFT 1
+#define OP_EXPECT_MASK 0x03u
+#define OP_CHECK 0x08u
+#define OP_KNOWN 0x0Fu
+#define REQUEST_ONCE 0x01u
 
 static void put_op(struct buf *out, const struct reg_op *op)
 {
-    unsigned flags = (op->del ? OP_DELETE : 0u) | ((unsigned)op->expect << OP_EXPECT_SHIFT);
+    unsigned flags = (op->del ? OP_DELETE : 0u) | (op->check ? OP_CHECK : 0u) |
+                     ((unsigned)op->expect << OP_EXPECT_SHIFT);
     wf_assert(op->key.n > 0 && op->key.n <= REG_KEY_BYTES_MAX);
     wf_assert(op->value.n <= REG_VALUE_BYTES_MAX);
     buf_append_byte(out, (char)flags);
@@ -24,12 +29,28 @@ static void put_op(struct buf *out, const struct reg_op *op)
     buf_append(out, op->value);
 }
 
+static void put_once(struct buf *out, const struct reg_once *o)
+{
+    wf_assert(o->memo.n <= REG_MEMO_BYTES_MAX);
+    buf_append(out, slice_mem(o->key, sizeof(o->key)));
+    buf_append(out, slice_mem(o->digest, sizeof(o->digest)));
+    buf_u16le(out, (uint16_t)o->memo.n);
+    buf_append(out, o->memo);
+}
+
 void reg_request_encode(struct buf *out, const struct reg_request *r)
 {
-    wf_assert(r->op_count > 0 && r->op_count <= REG_REQUEST_OPS_MAX);
+    wf_assert(r->op_count > 0 || r->once);
+    wf_assert(r->op_count <= REG_REQUEST_OPS_MAX);
+    wf_assert(r->origin.n <= REG_ORIGIN_BYTES_MAX);
     buf_u64le(out, r->client);
     buf_u64le(out, r->sequence);
     buf_u64le(out, r->settled);
+    buf_append_byte(out, r->once ? REQUEST_ONCE : 0);
+    buf_append_byte(out, (char)r->origin.n);
+    buf_append(out, r->origin);
+    if (r->once)
+        put_once(out, r->once);
     buf_u32le(out, (uint32_t)r->op_count);
     for (size_t i = 0; i < r->op_count; i++)
         put_op(out, &r->ops[i]);
@@ -40,28 +61,55 @@ static bool get_op(struct reader *r, struct reg_op *op)
     uint8_t flags = reader_u8(r);
     *op = (struct reg_op){
         .del = flags & OP_DELETE,
-        .expect = (enum reg_expect)(flags >> OP_EXPECT_SHIFT),
+        .expect = (enum reg_expect)(flags >> OP_EXPECT_SHIFT & OP_EXPECT_MASK),
+        .check = flags & OP_CHECK,
         .expected = reader_u64le(r),
     };
     op->key = reader_bytes(r, reader_u16le(r));
     op->value = reader_bytes(r, reader_u32le(r));
-    return reader_ok(r) && op->expect <= REG_EXPECT_EXISTS && op->key.n > 0 &&
-           op->key.n <= REG_KEY_BYTES_MAX && op->value.n <= REG_VALUE_BYTES_MAX;
+    bool sane = flags <= OP_KNOWN && !(op->check && (op->del || op->value.n));
+    return reader_ok(r) && sane && op->key.n > 0 && op->key.n <= REG_KEY_BYTES_MAX &&
+           op->value.n <= REG_VALUE_BYTES_MAX;
 }
 
-bool reg_request_decode(struct reader *r, struct arena *arena, struct reg_request *ret,
-                        struct err *err)
+static const struct reg_once *get_once(struct reader *r, struct arena *arena)
+{
+    struct reg_once *o = ARENA_NEW(arena, struct reg_once);
+    struct slice key = reader_bytes(r, sizeof(o->key));
+    struct slice digest = reader_bytes(r, sizeof(o->digest));
+    o->memo = reader_bytes(r, reader_u16le(r));
+    if (!reader_ok(r) || o->memo.n > REG_MEMO_BYTES_MAX)
+        return NULL;
+    memcpy(o->key, key.p, sizeof(o->key));
+    memcpy(o->digest, digest.p, sizeof(o->digest));
+    return o;
+}
+
+/* What version 2 has between settled and the operations. */
+static bool get_extras(struct reader *r, struct arena *arena, struct reg_request *q)
+{
+    uint8_t flags = reader_u8(r);
+    q->origin = reader_bytes(r, reader_u8(r));
+    if (flags & REQUEST_ONCE)
+        q->once = get_once(r, arena);
+    return reader_ok(r) && flags <= REQUEST_ONCE && q->origin.n <= REG_ORIGIN_BYTES_MAX &&
+           !q->once == !(flags & REQUEST_ONCE);
+}
+
+bool reg_request_decode(struct reader *r, unsigned version, struct arena *arena,
+                        struct reg_request *ret, struct err *err)
 {
     struct reg_request q = {
         .client = reader_u64le(r),
         .sequence = reader_u64le(r),
         .settled = reader_u64le(r),
-        .op_count = reader_u32le(r),
     };
-    if (!reader_ok(r) || q.op_count == 0 || q.op_count > REG_REQUEST_OPS_MAX ||
+    bool ok = version < 2 || get_extras(r, arena, &q);
+    q.op_count = reader_u32le(r);
+    if (!ok || !reader_ok(r) || (q.op_count == 0 && !q.once) || q.op_count > REG_REQUEST_OPS_MAX ||
         q.settled > q.sequence)
         return err_set(err, ERR_INVALID, "write request at byte %zu: bad head", reader_offset(r));
-    struct reg_op *ops = ARENA_ARRAY(arena, struct reg_op, q.op_count);
+    struct reg_op *ops = ARENA_ARRAY(arena, struct reg_op, q.op_count + 1);
     for (size_t i = 0; i < q.op_count; i++)
         if (!get_op(r, &ops[i]))
             return err_set(err, ERR_INVALID, "write request at byte %zu: bad operation %zu",
@@ -76,7 +124,7 @@ void reg_entry_begin(struct reg_entry_builder *b, int64_t leader_wall_ms)
     buf_clear(&b->bytes);
     b->count = 0;
     buf_u32le(&b->bytes, ENTRY_MAGIC);
-    buf_u16le(&b->bytes, ENTRY_VERSION);
+    buf_u16le(&b->bytes, REG_ENTRY_VERSION);
     buf_u16le(&b->bytes, 0);
     buf_u64le(&b->bytes, (uint64_t)leader_wall_ms);
     buf_u32le(&b->bytes, 0);
@@ -85,7 +133,7 @@ void reg_entry_begin(struct reg_entry_builder *b, int64_t leader_wall_ms)
 
 static size_t request_bytes(const struct reg_request *r)
 {
-    size_t n = 28;
+    size_t n = 30 + r->origin.n + (r->once ? 34 + r->once->memo.n : 0);
     for (size_t i = 0; i < r->op_count; i++)
         n += 15 + r->ops[i].key.n + r->ops[i].value.n;
     return n;
@@ -122,15 +170,16 @@ bool reg_entry_open(struct reader *r, struct reg_entry_head *ret, struct err *er
     uint16_t version = reader_u16le(r);
     reader_u16le(r);
     struct reg_entry_head head = {
+        .version = version,
         .leader_wall_ms = (int64_t)reader_u64le(r),
         .count = reader_u32le(r),
     };
     if (!reader_ok(r) || magic != ENTRY_MAGIC)
         return err_set(err, ERR_CORRUPT, "log entry: not one of ours");
-    if (version != ENTRY_VERSION)
+    if (version < ENTRY_VERSION_OLDEST || version > REG_ENTRY_VERSION)
         return err_set(err, ERR_UNSUPPORTED,
                        "log entry: version %u, this node knows %u: upgrade this node", version,
-                       ENTRY_VERSION);
+                       REG_ENTRY_VERSION);
     if (head.count == 0 || head.count > REG_ENTRY_REQUESTS_MAX)
         return err_set(err, ERR_CORRUPT, "log entry: %u requests", head.count);
     *ret = head;

@@ -2,16 +2,20 @@
  *
  *   entry    magic u32, version u16, flags u16, leader time ms u64, request count u32, requests,
  *            pad to 8
- *   request  client u64, sequence u64, settled u64, op count u32, ops
- *   op       flags u8 (delete, expect), expected u64, key u16+bytes, value u32+bytes
+ *   request  client u64, sequence u64, settled u64, flags u8 (once), origin u8+bytes,
+ *            once: key 16, digest 16, memo u16+bytes; op count u32, ops
+ *   op       flags u8 (delete, expect, check), expected u64, key u16+bytes, value u32+bytes
  *
- * Little endian. (client, sequence) makes a retry after a lost leader exactly once in effect: the
- * state machine keeps the result of every sequence of a client that is not settled. `settled`:
- * every lower sequence of this client has been answered and will not be sent again. Clients beyond
+ * Entries of version 1 are read too: their requests go from settled to op count, and there is no
+ * check. Version 2 is written. Little endian.
+ *
+ * (client, sequence) makes a retry after a lost leader exactly once in effect: the state machine
+ * keeps the result of every sequence of a client that is not settled. `settled`: every lower
+ * sequence of this client has been answered and will not be sent again. Clients beyond
  * REG_CLIENTS_MAX: the one unheard for longest is forgotten. A client id is random, made by each
  * node at start; at most REG_CLIENT_WINDOW sequences lie between settled and the newest. They may
- * arrive in any order. Entries are padded to 8 bytes: libraft 0.15 silently loses others (guard
- * G10).
+ * arrive in any order. `once` does the same for what the users of the API repeat (store.h).
+ * Entries are padded to 8 bytes: libraft 0.15 silently loses others (guard G10).
  */
 #ifndef WEFT_REGISTRY_COMMAND_H
 #define WEFT_REGISTRY_COMMAND_H
@@ -19,6 +23,7 @@
 #include "base/core/reader.h"
 #include "registry/node.h"
 
+#define REG_ENTRY_VERSION 2
 #define REG_ENTRY_BYTES_MAX (2u * 1024u * 1024u)
 #define REG_ENTRY_REQUESTS_MAX 1024
 #define REG_CLIENTS_MAX 256
@@ -26,8 +31,10 @@
 
 struct reg_request {
     uint64_t client, sequence, settled;
-    size_t op_count;
+    size_t op_count; /* 0 only with once */
     const struct reg_op *ops;
+    const struct reg_once *once; /* NULL = none */
+    struct slice origin;
 };
 
 /* Builds an entry: begin, add …, end. */
@@ -44,6 +51,7 @@ void reg_entry_fini(struct reg_entry_builder *b);
 
 /* Reads an entry: its head, then `count` times reg_request_decode. */
 struct reg_entry_head {
+    unsigned version; /* for reg_request_decode */
     int64_t leader_wall_ms;
     uint32_t count;
 };
@@ -52,7 +60,7 @@ bool reg_entry_open(struct reader *r, struct reg_entry_head *ret, struct err *er
 /* The ops of a request as bytes and back: for forwarding to the leader. Ops borrow from the bytes.
  */
 void reg_request_encode(struct buf *out, const struct reg_request *r);
-bool reg_request_decode(struct reader *r, struct arena *arena, struct reg_request *ret,
-                        struct err *err);
+bool reg_request_decode(struct reader *r, unsigned version, struct arena *arena,
+                        struct reg_request *ret, struct err *err);
 
 #endif

@@ -129,6 +129,13 @@ static void clients_store(struct reg_store *s)
 
 /* Operations. */
 
+/* What an operation is part of. */
+struct place {
+    reg_rev index;
+    int64_t wall_ms;
+    uint32_t request, op; /* numbers within the entry */
+};
+
 static bool kv_get(struct reg_store *s, struct slice key, struct store_record *ret)
 {
     MDB_val k = store_val(key), v;
@@ -193,8 +200,10 @@ static void kv_put(struct reg_store *s, struct slice key, const struct store_rec
 }
 
 /* Returns the revision that the object has afterwards; equal values change nothing. */
-static reg_rev op_apply(struct reg_store *s, const struct reg_op *op, reg_rev index, uint32_t sub)
+static reg_rev op_apply(struct reg_store *s, const struct reg_op *op, const struct place *at,
+                        struct slice origin)
 {
+    reg_rev index = at->index;
     struct store_record old = {0};
     bool found = kv_get(s, op->key, &old);
     if (op->del ? !found : found && slice_eq(old.value, op->value))
@@ -203,6 +212,8 @@ static reg_rev op_apply(struct reg_store *s, const struct reg_op *op, reg_rev in
     struct arena scratch = {0};
     struct reg_event e = {
         .revision = index,
+        .wall_ms = at->wall_ms,
+        .origin = origin,
         .deleted = op->del,
         .prev_mod_rev = old.mod_rev,
         .prev_value = arena_dup(&scratch, old.value),
@@ -225,7 +236,7 @@ static reg_rev op_apply(struct reg_store *s, const struct reg_op *op, reg_rev in
             "delete");
     else
         kv_put(s, op->key, &now);
-    store_history_put(s, sub, &e);
+    store_history_put(s, at->op, &e);
     state_hash_op(s, op, index);
     s->meta.revision = index;
     if (!s->meta.genesis)
@@ -235,20 +246,49 @@ static reg_rev op_apply(struct reg_store *s, const struct reg_op *op, reg_rev in
     return index;
 }
 
-static void request_run(struct reg_store *s, const struct reg_request *q, reg_rev index,
-                        uint32_t *sub, struct reg_result *res)
+/* Was it asked for before, by whatever client and node? */
+static bool request_replay(struct reg_store *s, const struct reg_request *q, reg_rev index,
+                           struct reg_result *res)
 {
-    if (!request_allowed(s, q, res))
+    struct reg_once_answer a;
+    if (!q->once || !store_once_find(s, s->batch, q->once->key, index, &a))
+        return false;
+    res->revision = a.revision;
+    if (memcmp(a.digest, q->once->digest, sizeof(a.digest)) == 0)
+        res->replayed = true;
+    else
+        res->code = ERR_INVALID;
+    return true;
+}
+
+static void request_run(struct reg_store *s, const struct reg_request *q, struct place *at,
+                        struct reg_result *res)
+{
+    if (request_replay(s, q, at->index, res) || !request_allowed(s, q, res))
         return;
-    for (size_t i = 0; i < q->op_count; i++) {
-        reg_rev rev = op_apply(s, &q->ops[i], index, (*sub)++);
+    for (size_t i = 0; i < q->op_count; i++, at->op++) {
+        reg_rev rev = q->ops[i].check ? 0 : op_apply(s, &q->ops[i], at, q->origin);
         if (rev > res->revision)
             res->revision = rev;
     }
+    if (!res->revision)
+        res->revision = s->meta.revision;
+    if (q->once)
+        store_once_put(s, q->once, at->index, at->request, res->revision);
+}
+
+static void result_of_answer(struct reg_result *res, const struct store_answer *seen)
+{
+    res->repeated = true;
+    res->code = seen ? (enum err_code)(seen->code & ~STORE_ANSWER_REPLAYED) : ERR_CANCELLED;
+    res->replayed = seen && seen->code & STORE_ANSWER_REPLAYED;
+    res->revision = seen ? seen->revision : 0;
+    res->failed_rev = seen ? seen->failed_rev : 0;
+    res->failed_op = seen ? seen->failed_op : 0;
 }
 
 static struct reg_result request_apply(struct reg_store *s, const struct reg_request *q,
-                                       reg_rev index, uint32_t *sub)
+                                       struct place *at)
 {
     struct reg_result res = {.client = q->client, .sequence = q->sequence};
     struct store_client *c = client_find(s, q->client);
@@ -256,24 +296,20 @@ static struct reg_result request_apply(struct reg_store *s, const struct reg_req
         c = client_add(s, q->client);
     const struct store_answer *seen = client_answer(c, q->sequence);
     if ((seen || q->sequence < c->settled) && !MUTANT(NO_DEDUP)) {
-        res.repeated = true;
-        res.code = seen ? (enum err_code)seen->code : ERR_CANCELLED;
-        res.revision = seen ? seen->revision : 0;
-        res.failed_rev = seen ? seen->failed_rev : 0;
-        res.failed_op = seen ? seen->failed_op : 0;
+        result_of_answer(&res, seen);
         return res;
     }
-    request_run(s, q, index, sub, &res);
+    request_run(s, q, at, &res);
     client_settle(c, q->settled);
     wf_assert(c->answers.n <= REG_CLIENT_WINDOW * 2);
     *vec_push(&c->answers) = (struct store_answer){
         .sequence = q->sequence,
         .revision = res.revision,
         .failed_rev = res.failed_rev,
-        .code = (uint32_t)res.code,
+        .code = (uint32_t)res.code | (res.replayed ? STORE_ANSWER_REPLAYED : 0),
         .failed_op = res.failed_op,
     };
-    c->last_index = index;
+    c->last_index = at->index;
     c->dirty = true;
     return res;
 }
@@ -298,18 +334,18 @@ void reg_fsm_apply(struct reg_store *s, reg_rev index, uint64_t term, struct sli
     struct reader r = reader_of(entry);
     struct reg_entry_head head;
     struct arena arena = {0};
-    uint32_t sub = 0;
     if (s->batch && s->batch_bytes >= STORE_BATCH_BYTES_MAX)
         reg_fsm_commit(s, s->meta.applied_index, s->meta.applied_term);
     batch_open(s);
     s->batch_bytes += entry.n;
     if (!reg_entry_open(&r, &head, &err))
         wf_die("entry %llu: %s", (unsigned long long)index, err.msg);
-    for (uint32_t i = 0; i < head.count; i++) {
+    struct place at = {.index = index, .wall_ms = head.leader_wall_ms};
+    for (; at.request < head.count; at.request++) {
         struct reg_request q;
-        if (!reg_request_decode(&r, &arena, &q, &err))
+        if (!reg_request_decode(&r, head.version, &arena, &q, &err))
             wf_die("entry %llu: %s", (unsigned long long)index, err.msg);
-        struct reg_result res = request_apply(s, &q, index, &sub);
+        struct reg_result res = request_apply(s, &q, &at);
         if (fn)
             fn(ctx, &res);
         arena_reset(&arena);

@@ -35,8 +35,11 @@ uint64_t reg_store_genesis(const struct reg_store *store);
 
 struct reg_result {
     uint64_t client, sequence;
-    enum err_code code; /* NONE, CONFLICT, EXISTS, NOT_FOUND; CANCELLED: a sequence below settled */
-    bool repeated;      /* it was applied before: the answer of then */
+    /* NONE, CONFLICT, EXISTS, NOT_FOUND; INVALID: a key that another write used; CANCELLED: a
+     * sequence below settled */
+    enum err_code code;
+    bool repeated; /* it was applied before: the answer of then */
+    bool replayed; /* another request with the same key was: the answer of that one */
     reg_rev revision, failed_rev;
     uint32_t failed_op;
 };

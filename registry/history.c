@@ -8,17 +8,20 @@
 
 /* Row: key u64 = revision << 20 | number within the entry. Value: flags u8, key u16, value u32,
  * previous value u32 lengths, create, version, previous mod revision u64, crc32c u32, then the
- * three. */
+ * three; with HIST_TOLD the leader's time i64 and, to the end, the origin. */
 #define HIST_SUB_BITS 20
 #define HIST_HEAD 39
 #define HIST_DELETED 1u
+#define HIST_TOLD 2u
+#define HIST_TIME 8 /* bytes */
 static_assert((1u << HIST_SUB_BITS) >= REG_ENTRY_REQUESTS_MAX * REG_REQUEST_OPS_MAX,
               "every operation of an entry has a number of its own");
 
 void store_history_put(struct reg_store *s, uint32_t sub, const struct reg_event *e)
 {
     const struct reg_object *o = &e->object;
-    size_t body = o->key.n + o->value.n + e->prev_value.n;
+    size_t three = o->key.n + o->value.n + e->prev_value.n;
+    size_t body = three + HIST_TIME + e->origin.n;
     uint64_t id = e->revision << HIST_SUB_BITS | sub;
     MDB_val k = {sizeof(id), &id}, v = {HIST_HEAD + body, NULL};
     int rc = mdb_put(s->batch, s->dbi_hist, &k, &v, MDB_APPEND | MDB_RESERVE);
@@ -27,7 +30,7 @@ void store_history_put(struct reg_store *s, uint32_t sub, const struct reg_event
     char *p = v.mv_data;
     uint16_t key_n = (uint16_t)o->key.n;
     uint32_t value_n = (uint32_t)o->value.n, prev_n = (uint32_t)e->prev_value.n;
-    p[0] = e->deleted ? HIST_DELETED : 0;
+    p[0] = (char)(HIST_TOLD | (e->deleted ? HIST_DELETED : 0u));
     memcpy(p + 1, &key_n, 2);
     memcpy(p + 3, &value_n, 4);
     memcpy(p + 7, &prev_n, 4);
@@ -39,8 +42,17 @@ void store_history_put(struct reg_store *s, uint32_t sub, const struct reg_event
         memcpy(p + HIST_HEAD + o->key.n, o->value.p, o->value.n);
     if (e->prev_value.n)
         memcpy(p + HIST_HEAD + o->key.n + o->value.n, e->prev_value.p, e->prev_value.n);
+    memcpy(p + HIST_HEAD + three, &e->wall_ms, HIST_TIME);
+    if (e->origin.n)
+        memcpy(p + HIST_HEAD + three + HIST_TIME, e->origin.p, e->origin.n);
     uint32_t crc = crc32c(crc32c(0, p, 35), p + HIST_HEAD, body);
     memcpy(p + 35, &crc, 4);
+}
+
+static void history_read_told(struct reg_event *e, const char *p, size_t n)
+{
+    memcpy(&e->wall_ms, p, HIST_TIME);
+    e->origin = slice_mem(p + HIST_TIME, n - HIST_TIME);
 }
 
 static struct reg_event history_read(const struct reg_store *s, uint64_t id, MDB_val v)
@@ -55,7 +67,9 @@ static struct reg_event history_read(const struct reg_store *s, uint64_t id, MDB
         memcpy(&prev_n, p + 7, 4);
         memcpy(&crc, p + 35, 4);
     }
-    if (v.mv_size != (size_t)HIST_HEAD + key_n + value_n + prev_n ||
+    size_t three = (size_t)HIST_HEAD + key_n + value_n + prev_n;
+    bool told = v.mv_size > 0 && (unsigned char)p[0] & HIST_TOLD;
+    if ((told ? v.mv_size < three + HIST_TIME : v.mv_size != three) ||
         crc != crc32c(crc32c(0, p, 35), p + HIST_HEAD, v.mv_size - HIST_HEAD))
         store_doubt(s, "a change's checksum is wrong");
     e.deleted = ((unsigned char)p[0] & HIST_DELETED) != 0;
@@ -66,6 +80,8 @@ static struct reg_event history_read(const struct reg_store *s, uint64_t id, MDB
     e.object.key = slice_mem(p + HIST_HEAD, key_n);
     e.object.value = slice_mem(p + HIST_HEAD + key_n, value_n);
     e.prev_value = slice_mem(p + HIST_HEAD + key_n + value_n, prev_n);
+    if (told)
+        history_read_told(&e, p + three, v.mv_size - three);
     return e;
 }
 
@@ -78,23 +94,41 @@ static uint64_t row_id(const struct reg_store *s, MDB_val k)
     return id;
 }
 
-enum reg_history reg_changes(struct reg_txn *txn, reg_rev from,
-                             bool (*fn)(void *ctx, const struct reg_event *e), void *ctx)
+/* Without a look at the rest: most rows are not asked for. */
+static bool row_wanted(const struct reg_range *r, MDB_val v)
+{
+    uint16_t n = 0;
+    if (!r->prefix.n || v.mv_size < HIST_HEAD)
+        return true;
+    memcpy(&n, (char *)v.mv_data + 1, sizeof(n));
+    if (v.mv_size - HIST_HEAD < n)
+        return true; /* whoever reads it says what is wrong */
+    struct slice key = slice_mem((char *)v.mv_data + HIST_HEAD, n);
+    return r->whole ? slice_eq(key, r->prefix) : slice_starts(key, r->prefix);
+}
+
+enum reg_history reg_changes_in(struct reg_txn *txn, const struct reg_range *r,
+                                bool (*fn)(void *ctx, const struct reg_event *e), void *ctx)
 {
     struct reg_store *s = txn->store;
     MDB_cursor *cur;
-    if (from < txn->compacted && !MUTANT(DROP_EVENT))
+    if (r->from < txn->compacted && !MUTANT(DROP_EVENT))
         return REG_HISTORY_COMPACTED;
-    if (from >= txn->revision)
+    if (r->from >= txn->revision || r->from >= r->to)
         return REG_HISTORY_OK;
-    uint64_t id = (from + 1) << HIST_SUB_BITS;
+    uint64_t id = (r->from + 1) << HIST_SUB_BITS;
     MDB_val k = {sizeof(id), &id}, v;
     int rc = mdb_cursor_open(txn->mdb, s->dbi_hist, &cur);
     if (rc)
         store_doubt(s, mdb_strerror(rc));
     for (rc = mdb_cursor_get(cur, &k, &v, MDB_SET_RANGE); !rc;
          rc = mdb_cursor_get(cur, &k, &v, MDB_NEXT)) {
-        struct reg_event e = history_read(s, row_id(s, k), v);
+        uint64_t at = row_id(s, k);
+        if (at >> HIST_SUB_BITS > r->to)
+            break;
+        if (!row_wanted(r, v))
+            continue;
+        struct reg_event e = history_read(s, at, v);
         if (!fn(ctx, &e))
             break;
     }
@@ -102,6 +136,12 @@ enum reg_history reg_changes(struct reg_txn *txn, reg_rev from,
         store_doubt(s, mdb_strerror(rc));
     mdb_cursor_close(cur);
     return REG_HISTORY_OK;
+}
+
+enum reg_history reg_changes(struct reg_txn *txn, reg_rev from,
+                             bool (*fn)(void *ctx, const struct reg_event *e), void *ctx)
+{
+    return reg_changes_in(txn, &(struct reg_range){.from = from, .to = UINT64_MAX}, fn, ctx);
 }
 
 void store_history_compact(struct reg_store *s)

@@ -62,14 +62,21 @@ struct reg_op {
     struct slice key, value;
     enum reg_expect expect;
     reg_rev expected;
+    bool check; /* the expectation alone: nothing is written */
 };
 
 /* All ops of a write commit in one entry or none does. */
 struct reg_write {
     const struct reg_op *ops; /* borrowed until fn */
     size_t op_count;
-    wf_ms timeout;   /* default 5,000 */
-    struct env *env; /* where fn runs */
+    /* Borrowed until fn; may be NULL. With it a write of the same key that was done before is not
+     * done again: `replayed`, and reg_once_get tells the answer of then. INVALID: the key was used
+     * for a write of another digest. What an expectation refuses is not remembered; whoever finds
+     * that refusal final says so by a write without operations, whose memo tells it. */
+    const struct reg_once *once;
+    struct slice origin; /* at most REG_ORIGIN_BYTES_MAX */
+    wf_ms timeout;       /* default 5,000 */
+    struct env *env;     /* where fn runs */
     void (*fn)(struct reg_write *w);
 
     /* Filled before fn. */
@@ -79,6 +86,7 @@ struct reg_write {
                          answer. UNKNOWN_OUTCOME: timed out after it was handed over. */
     reg_rev revision; /* of the commit; for a write that changed nothing (equal values) that of the
                          object */
+    bool replayed;
     size_t failed_op;
     reg_rev failed_rev; /* current mod_rev of the object that refused */
     void *impl;
@@ -89,7 +97,8 @@ struct reg_write {
 void reg_write(struct reg_node *node, struct reg_write *w);
 
 /* Completes (same fields) when everything committed before the call is applied here: the start of a
- * linearizable read. Costs a round of heartbeats, no log write. */
+ * linearizable read. Costs a round of heartbeats, no log write. UNAVAILABLE: no leader. TIMEOUT:
+ * the leader did not get a majority to confirm it in time. */
 void reg_read_index(struct reg_node *node, struct reg_write *w);
 
 /* Status. */
@@ -113,6 +122,11 @@ struct reg_status {
     reg_rev last_index, commit_index, applied_index;
     bool quorum; /* a leader is known and was heard of within an election timeout */
     uint64_t leader_changes;
+    /* Loop time (monotonic, of this machine) until which everything that was committed anywhere is
+     * applied here; a leader confirmed it, so a leader that was deposed unknowingly cannot make it
+     * younger. Renewed by each read index, twice a second where there is none. 0 = never. */
+    wf_ms fresh_at;
+    uint64_t read_repeats; /* rounds of a read index asked again, because this process had paused */
     uint64_t log_bytes, store_bytes_used, store_bytes_map;
     uint64_t state_hash;
     uint64_t peers_refused;         /* connections to the peer port; since the start */

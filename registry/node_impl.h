@@ -54,6 +54,7 @@ struct foreign {
     uint64_t from;
     size_t bytes;
     struct reg_request request;
+    struct reg_once once;
     struct reg_op ops[]; /* and behind them their keys and values */
 };
 
@@ -104,7 +105,7 @@ struct node_read {
     struct list_node node;
     uint64_t from, id;   /* another node's; 0 = ours */
     struct list waiters; /* ours: struct pending */
-    reg_rev index;       /* commit index when it came */
+    wf_ms asked;
 };
 
 enum node_stop { NODE_RUNS, NODE_TRANSFERS, NODE_DRAINS, NODE_CLOSES, NODE_STOPPED };
@@ -154,6 +155,14 @@ struct reg_node {
     uint64_t read_round, read_id;
     uint32_t read_pongs; /* bit i: configuration.servers[i] */
     bool read_busy;
+    reg_rev read_index; /* of the round: commit index when it began */
+    wf_ms read_began;
+    wf_ms read_ran; /* when we last ran, as far as it matters to a round */
+    uint64_t read_repeats;
+    wf_ms read_probed;
+    wf_ms fresh_at;      /* everything committed until then is applied; 0 = never known */
+    reg_rev fresh_index; /* from here on fresh_at is fresh_asked; 0 = none */
+    wf_ms fresh_asked;
 
     /* node_status.c */
     uint64_t seen_leader;

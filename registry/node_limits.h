@@ -14,6 +14,7 @@
 #define NODE_EXPEDITE_JITTER_MS 4
 #define NODE_SILENT_ELECTIONS 10 /* election time-outs without a word: not connected (node.h) */
 #define NODE_QUARANTINES_MAX 3   /* a disk that damages its data again and again is no disk */
+#define NODE_READ_PROBE_MS 500   /* between the questions how fresh this node is */
 #define NODE_TRAILING_ENTRIES_MIN 8
 
 #endif

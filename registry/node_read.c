@@ -1,7 +1,12 @@
 /* The read index (Raft dissertation §6.4): the leader notes its commit index, asks a majority
  * whether they still are in its term, and answers. No log write. A round serves all that came
  * before it began; what comes meanwhile waits for the next. Sound by the term alone: a majority
- * that is in our term after the round began elected nobody else before it. */
+ * that is in our term after the round began elected nobody else before it. A round in which we did
+ * not run for long (SIGSTOP, a machine that sleeps) is asked again all the same, so that an answer
+ * is never older than an election time-out (etcd issue 20418).
+ *
+ * Every index that was confirmed also says how old this node's state is at most: `fresh_at`. Where
+ * nobody reads, a probe asks for one now and then. */
 #include "base/core/assert.h"
 #include "base/core/mutant.h"
 #include "registry/node_impl.h"
@@ -15,15 +20,25 @@ void node_read_init(struct reg_node *n)
     list_init(&n->reads_apply);
 }
 
-static struct node_read *read_new(uint64_t from, uint64_t id)
+static struct node_read *read_new(struct reg_node *n, uint64_t from, uint64_t id)
 {
     struct node_read *r = MEM_NEW(struct node_read);
     r->from = from;
     r->id = id;
+    r->asked = env_now(n->env);
     if (MUTANT(LEAK_A_READ))
         mem_new(8);
     list_init(&r->waiters);
     return r;
+}
+
+/* Of several, the first that is not applied yet: under constant reads the latest never would be. */
+static void note_fresh(struct reg_node *n, wf_ms asked, reg_rev index)
+{
+    if (n->fresh_index)
+        return;
+    n->fresh_index = index;
+    n->fresh_asked = asked;
 }
 
 void node_read_add(struct reg_node *n, struct pending *p)
@@ -65,13 +80,14 @@ static void round_over(struct reg_node *n)
 {
     struct list_node *node;
     n->read_busy = false;
+    note_fresh(n, n->read_began, n->read_index);
     while ((node = list_pop(&n->reads_round))) {
         struct node_read *r = container_of(node, struct node_read, node);
         if (r->from) {
-            answer_other(n, r->from, r->id, r->index);
+            answer_other(n, r->from, r->id, n->read_index);
             mem_free(r);
         } else {
-            give_index(n, r, r->index);
+            give_index(n, r, n->read_index);
         }
     }
     node_turn(n);
@@ -99,26 +115,52 @@ static void round_ask(struct reg_node *n)
         round_over(n);
 }
 
-static void round_begin(struct reg_node *n)
+/* Also once more, for the same reads. */
+static void round_start(struct reg_node *n)
 {
-    if (n->read_busy || list_empty(&n->reads_next))
-        return;
-    move_all(&n->reads_next, &n->reads_round);
-    LIST_EACH (&n->reads_round, node)
-        container_of(node, struct node_read, node)->index = n->raft.commit_index;
+    n->read_index = n->raft.commit_index;
+    n->read_began = env_now(n->env);
     n->read_round++;
     n->read_pongs = 0;
     n->read_busy = true;
     round_ask(n);
 }
 
+static void round_begin(struct reg_node *n)
+{
+    if (n->read_busy || list_empty(&n->reads_next))
+        return;
+    move_all(&n->reads_next, &n->reads_round);
+    round_start(n);
+}
+
+/* Before anything else of a turn is believed. The tick comes every heartbeat, and before the frames
+ * that waited meanwhile. */
+static bool was_paused(struct reg_node *n)
+{
+    wf_ms now = env_now(n->env), gap = now - n->read_ran;
+    n->read_ran = now;
+    return gap > n->opt.election_timeout / 2;
+}
+
+static void round_repeat(struct reg_node *n)
+{
+    n->read_repeats++;
+    round_start(n);
+}
+
 static void on_pong(struct reg_node *n, uint64_t from, const struct frame *f)
 {
     struct reader r = reader_of(f->payload);
     uint64_t round = reader_u64le(&r);
+    bool paused = was_paused(n);
     if (!reader_done(&r) || !n->read_busy || round != n->read_round ||
         f->term != n->raft.current_term || !guard_ready(&n->guard))
         return;
+    if (paused) {
+        round_repeat(n);
+        return;
+    }
     for (unsigned i = 0; i < n->raft.configuration.n; i++)
         if (n->raft.configuration.servers[i].id == from)
             n->read_pongs |= 1u << i;
@@ -144,7 +186,7 @@ static void on_ask(struct reg_node *n, uint64_t from, const struct frame *f)
         answer_other(n, from, id, 0);
         return;
     }
-    list_push(&n->reads_next, &read_new(from, id)->node);
+    list_push(&n->reads_next, &read_new(n, from, id)->node);
     node_turn(n);
 }
 
@@ -152,7 +194,7 @@ static void on_ask(struct reg_node *n, uint64_t from, const struct frame *f)
 
 static void ask_leader(struct reg_node *n, uint64_t leader)
 {
-    struct node_read *r = read_new(0, ++n->read_id);
+    struct node_read *r = read_new(n, 0, ++n->read_id);
     if (!raftio_send(&n->io, leader, FRAME_READ_INDEX, n->raft.current_term,
                      &(struct iovec){&r->id, sizeof(r->id)}, 1)) {
         mem_free(r);
@@ -177,6 +219,7 @@ static void on_index(struct reg_node *n, const struct frame *f)
             move_all(&asked->waiters, &n->reads_waiting);
             mem_free(asked);
         } else {
+            note_fresh(n, asked->asked, index);
             give_index(n, asked, index);
             node_turn(n);
         }
@@ -226,6 +269,14 @@ void node_read_recall(struct reg_node *n)
     recall(n, &n->reads_asked);
 }
 
+static void fresh_advance(struct reg_node *n)
+{
+    if (!n->fresh_index || n->fresh_index > n->committed)
+        return;
+    n->fresh_at = n->fresh_asked;
+    n->fresh_index = 0;
+}
+
 static void answer_applied(struct reg_node *n)
 {
     LIST_EACH (&n->reads_apply, node) {
@@ -240,13 +291,14 @@ static void answer_applied(struct reg_node *n)
 
 void node_read_advance(struct reg_node *n)
 {
+    fresh_advance(n);
     answer_applied(n);
     uint64_t leader = node_leader(n);
     if (list_empty(&n->reads_waiting) && list_empty(&n->reads_next))
         return;
     if (guard_ready(&n->guard)) {
         if (!list_empty(&n->reads_waiting)) {
-            struct node_read *r = read_new(0, 0);
+            struct node_read *r = read_new(n, 0, 0);
             move_all(&n->reads_waiting, &r->waiters);
             list_push(&n->reads_next, &r->node);
         }
@@ -275,14 +327,33 @@ static void expire_reads(struct reg_node *n, struct list *reads)
         expire(n, &container_of(node, struct node_read, node)->waiters, false);
 }
 
+/* An index that nobody waits for, where none is on its way. */
+static void probe(struct reg_node *n)
+{
+    wf_ms now = env_now(n->env);
+    uint64_t leader = node_leader(n);
+    if (now - n->read_probed < NODE_READ_PROBE_MS || n->read_busy || !list_empty(&n->reads_asked) ||
+        !list_empty(&n->reads_next))
+        return;
+    n->read_probed = now;
+    if (guard_ready(&n->guard))
+        list_push(&n->reads_next, &read_new(n, 0, 0)->node);
+    else if (leader && leader != n->opt.id)
+        ask_leader(n, leader);
+}
+
 void node_read_tick(struct reg_node *n)
 {
+    bool paused = was_paused(n);
     expire(n, &n->reads_waiting, node_hopeless(n));
     expire(n, &n->reads_apply, false);
     expire_reads(n, &n->reads_next);
     expire_reads(n, &n->reads_round);
     expire_reads(n, &n->reads_asked);
-    if (n->read_busy)
+    probe(n);
+    if (n->read_busy && paused)
+        round_repeat(n);
+    else if (n->read_busy)
         round_ask(n); /* a ping may have been lost with its connection */
     node_turn(n);
 }

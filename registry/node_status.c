@@ -236,6 +236,8 @@ void node_status_publish(struct reg_node *n)
         .applied_index = n->committed,
         .quorum = has_quorum(n),
         .leader_changes = n->leader_changes,
+        .fresh_at = n->fresh_at,
+        .read_repeats = n->read_repeats,
         .log_bytes = log_disk_bytes(n->io.log),
         .peers_refused = n->io.peers ? peers_refused(n->io.peers) : 0,
         .peer_certificate_until = n->tls ? peer_tls_until(n->tls) : 0,

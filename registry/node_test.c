@@ -110,6 +110,81 @@ static void read_index_sees_all_that_was_acknowledged(void **state)
     cluster_fini(&c);
 }
 
+/* Stands still, as a stopped process does. */
+struct pause {
+    struct env_post post;
+    unsigned ms;
+    bool over; /* atomic */
+};
+
+static void on_pause(struct env_post *post)
+{
+    struct pause *p = container_of(post, struct pause, post);
+    usleep(p->ms * 1000);
+    __atomic_store_n(&p->over, true, __ATOMIC_RELEASE);
+}
+
+/* Without it a read that a pause fell into is answered by what was heard before the pause. */
+static void read_index_asks_again_after_a_pause(void **state)
+{
+    (void)state;
+    struct cluster c;
+    struct reg_status s = {0};
+    cluster_init(&c, 3);
+    cluster_up(&c);
+    must_put_everywhere(&c, 0, "services/default/a", "1");
+    uint64_t until = test_now_ms() + CLUSTER_WAIT_MS;
+    while (s.read_repeats == 0 && test_now_ms() < until) {
+        size_t leader = wait_leader(&c);
+        struct pause pause = {.post.fn = on_pause, .ms = 200};
+        struct call call = {.w = {.timeout = CLUSTER_WAIT_MS}};
+        call_begin(&c, &call);
+        reg_read_index(c.node[leader], &call.w);
+        usleep(100); /* now and then between a round's pings and its pongs */
+        env_post(c.node[leader]->env, &pause.post);
+        call_wait(&call);
+        assert_int_equal(call.w.err.code, ERR_NONE);
+        WAIT_FOR(__atomic_load_n(&pause.over, __ATOMIC_ACQUIRE));
+        reg_node_status(c.node[leader], &s);
+    }
+    assert_true(s.read_repeats > 0);
+    cluster_fini(&c);
+}
+
+static wf_ms fresh_of(struct cluster *c, size_t i)
+{
+    struct reg_status s;
+    reg_node_status(c->node[i], &s);
+    return s.fresh_at;
+}
+
+/* Without it a bounded read of a node that nobody asks has to go to the leader each time, or a node
+ * that is cut off goes on saying that it is fresh. */
+static void a_node_knows_how_fresh_it_is(void **state)
+{
+    (void)state;
+    struct cluster c;
+    cluster_init(&c, 3);
+    cluster_up(&c);
+    must_put_everywhere(&c, 0, "services/default/a", "1");
+    for (size_t i = 0; i < 3; i++) {
+        wf_ms began = (wf_ms)test_now_ms();
+        WAIT_FOR(fresh_of(&c, i) >= began);
+    }
+    size_t leader = wait_leader(&c);
+    node_down(&c, leader, true);
+    node_down(&c, (leader + 1) % 3, true);
+    size_t left = (leader + 2) % 3;
+    wf_ms cut = (wf_ms)test_now_ms();
+    struct call call = {.w = {.timeout = 3000}};
+    call_begin(&c, &call);
+    reg_read_index(c.node[left], &call.w);
+    call_wait(&call);
+    assert_int_equal(call.w.err.code, ERR_UNAVAILABLE);
+    assert_true(fresh_of(&c, left) > 0 && fresh_of(&c, left) <= cut);
+    cluster_fini(&c);
+}
+
 static void writes_go_on_after_the_leader_dies(void **state)
 {
     struct cluster c;
@@ -865,6 +940,8 @@ int main(void)
         cmocka_unit_test(refusals_say_which_and_why),
         cmocka_unit_test(a_follower_reads_its_own_write),
         cmocka_unit_test(read_index_sees_all_that_was_acknowledged),
+        cmocka_unit_test(read_index_asks_again_after_a_pause),
+        cmocka_unit_test(a_node_knows_how_fresh_it_is),
         BOTH(writes_go_on_after_the_leader_dies),
         cmocka_unit_test(without_quorum_the_answer_is_quick_and_says_so),
         BOTH(a_write_counts_once_while_leaders_change),

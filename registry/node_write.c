@@ -98,8 +98,12 @@ static void answer_result(struct reg_node *n, struct pending *p)
     w->revision = r->revision;
     w->failed_op = r->failed_op;
     w->failed_rev = r->failed_rev;
+    w->replayed = r->replayed;
     if (r->code == ERR_CANCELLED)
         err_set(&w->err, ERR_UNKNOWN_OUTCOME, "the answer of an earlier try is forgotten");
+    else if (r->code == ERR_INVALID)
+        err_set(&w->err, ERR_INVALID, "the key was used for another write (revision %llu)",
+                (unsigned long long)r->revision);
     else if (r->code != ERR_NONE && r->failed_op < w->op_count)
         err_set(&w->err, r->code, "%.*s: %s", SLICE(w->ops[r->failed_op].key), refusal(r->code));
     else if (r->code != ERR_NONE)
@@ -133,7 +137,10 @@ bool node_expired(struct reg_node *n, struct pending *p)
     struct err *err = &p->w->err;
     if (env_now(n->env) < p->deadline)
         return false;
-    if (p->handed)
+    if (p->read && node_leader(n))
+        err_set(err, ERR_TIMEOUT,
+                "the leader was not confirmed by a majority in time; nothing was read");
+    else if (p->handed)
         err_set(err, ERR_UNKNOWN_OUTCOME,
                 "no answer in time: the write may have been done or may still be");
     else if (!node_leader(n))
@@ -148,7 +155,11 @@ bool node_expired(struct reg_node *n, struct pending *p)
 static bool write_fits(const struct reg_write *w, struct err *err)
 {
     size_t bytes = 0;
-    if (w->op_count == 0 || w->op_count > REG_REQUEST_OPS_MAX)
+    if (w->origin.n > REG_ORIGIN_BYTES_MAX || (w->once && w->once->memo.n > REG_MEMO_BYTES_MAX))
+        return err_set(err, ERR_LIMIT, "origin of %zu bytes (at most %d) or memo of %zu (%d)",
+                       w->origin.n, REG_ORIGIN_BYTES_MAX, w->once ? w->once->memo.n : 0,
+                       REG_MEMO_BYTES_MAX);
+    if ((w->op_count == 0 && !w->once) || w->op_count > REG_REQUEST_OPS_MAX)
         return err_set(err, ERR_LIMIT, "%zu operations in one write; 1 to %d are possible",
                        w->op_count, REG_REQUEST_OPS_MAX);
     for (size_t i = 0; i < w->op_count; i++) {
@@ -214,6 +225,7 @@ static void submit(struct reg_node *n, struct reg_write *w, bool read)
     err_clear(&w->err);
     w->revision = w->failed_rev = 0;
     w->failed_op = 0;
+    w->replayed = false;
     unsigned count = __atomic_add_fetch(&n->outstanding, 1, __ATOMIC_RELAXED);
     bool ok = read || (write_fits(w, &w->err) && keys_distinct(w, &w->err));
     if (ok && count > NODE_WRITES_MAX)
@@ -312,7 +324,9 @@ static struct reg_request request_of(const struct reg_node *n, const struct pend
                                 .sequence = p->sequence,
                                 .settled = n->oldest_sequence,
                                 .op_count = p->w->op_count,
-                                .ops = p->w->ops};
+                                .ops = p->w->ops,
+                                .once = p->w->once,
+                                .origin = p->w->origin};
 }
 
 struct pack {
@@ -511,15 +525,22 @@ static struct foreign *foreign_new(uint64_t from, const struct reg_request *r)
 {
     size_t bytes = sizeof(struct foreign) + r->op_count * sizeof(struct reg_op);
     char *at;
+    bytes += r->origin.n + (r->once ? r->once->memo.n : 0);
     for (size_t i = 0; i < r->op_count; i++)
         bytes += r->ops[i].key.n + r->ops[i].value.n;
     struct foreign *f = mem_new(bytes);
     f->from = from;
     f->bytes = bytes;
     f->request = *r;
-    memcpy(f->ops, r->ops, r->op_count * sizeof(struct reg_op));
+    if (r->op_count)
+        memcpy(f->ops, r->ops, r->op_count * sizeof(struct reg_op));
     f->request.ops = f->ops;
-    at = (char *)(f->ops + r->op_count);
+    at = put_bytes((char *)(f->ops + r->op_count), &f->request.origin);
+    if (r->once) {
+        f->once = *r->once;
+        f->request.once = &f->once;
+        at = put_bytes(at, &f->once.memo);
+    }
     for (size_t i = 0; i < r->op_count; i++) {
         at = put_bytes(at, &f->ops[i].key);
         at = put_bytes(at, &f->ops[i].value);
@@ -546,7 +567,7 @@ void node_write_on_forward(struct reg_node *n, uint64_t from, const struct frame
     while (reader_ok(&in) && reader_left(&in) > 0) {
         struct reg_request r;
         struct err err = {0};
-        if (!reg_request_decode(&in, &scratch, &r, &err)) {
+        if (!reg_request_decode(&in, REG_ENTRY_VERSION, &scratch, &r, &err)) {
             LOG_WARN("registry.forward.invalid", F_U64("from", from), F_ERR(&err));
             break;
         }

@@ -202,6 +202,10 @@ static int dbis_open(struct reg_store *s, MDB_txn *txn)
         rc = mdb_dbi_open(txn, "hist", MDB_CREATE | MDB_INTEGERKEY, &s->dbi_hist);
     if (!rc)
         rc = mdb_dbi_open(txn, "clients", MDB_CREATE | MDB_INTEGERKEY, &s->dbi_clients);
+    if (!rc)
+        rc = mdb_dbi_open(txn, "once", MDB_CREATE, &s->dbi_once);
+    if (!rc)
+        rc = mdb_dbi_open(txn, "once_by", MDB_CREATE | MDB_INTEGERKEY, &s->dbi_once_by);
     return rc;
 }
 
@@ -218,9 +222,10 @@ static bool meta_load(struct reg_store *s, MDB_txn *txn, struct err *err)
     if (v.mv_size != sizeof(s->meta))
         return err_set(err, ERR_CORRUPT, "store %s: meta record of %zu bytes", s->dir, v.mv_size);
     memcpy(&s->meta, v.mv_data, sizeof(s->meta));
-    if (s->meta.schema != STORE_SCHEMA)
+    if (s->meta.schema < STORE_SCHEMA_OLDEST || s->meta.schema > STORE_SCHEMA)
         return err_set(err, ERR_CORRUPT, "store %s: schema %llu, this version writes %d", s->dir,
                        (unsigned long long)s->meta.schema, STORE_SCHEMA);
+    s->meta.schema = STORE_SCHEMA;
     return true;
 }
 

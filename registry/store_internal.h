@@ -1,4 +1,4 @@
-/* Shared by store.c, fsm.c, history.c and checkpoint.c only. */
+/* Shared by store.c, fsm.c, once.c, history.c and checkpoint.c only. */
 #ifndef WEFT_REGISTRY_STORE_INTERNAL_H
 #define WEFT_REGISTRY_STORE_INTERNAL_H
 
@@ -29,12 +29,16 @@ struct store_meta {
     uint64_t genesis; /* state hash after the first change; 0 = nothing was ever written */
     uint64_t schema;
 };
-#define STORE_SCHEMA 2
+/* 3 has dbis once and once_by, and time and origin in rows of history. A store of 2 is read as it
+ * is, and written on as 3. */
+#define STORE_SCHEMA 3
+#define STORE_SCHEMA_OLDEST 2
 
 struct store_answer {
     uint64_t sequence, revision, failed_rev;
-    uint32_t code, failed_op;
+    uint32_t code, failed_op; /* code: with STORE_ANSWER_REPLAYED */
 };
+#define STORE_ANSWER_REPLAYED 0x80000000u
 
 /* Answers of one client that it may ask for again, by sequence. */
 struct store_client {
@@ -47,7 +51,7 @@ struct reg_store {
     char dir[3072];
     struct reg_store_options opt;
     MDB_env *env;
-    MDB_dbi dbi_meta, dbi_kv, dbi_hist, dbi_clients;
+    MDB_dbi dbi_meta, dbi_kv, dbi_hist, dbi_clients, dbi_once, dbi_once_by;
     struct store_meta meta; /* of the open batch; the writer's */
     uint64_t file_bytes;    /* data.mdb is at least so long; 0 = not looked at */
     MDB_txn *batch;
@@ -102,6 +106,15 @@ _Noreturn void store_doubt(const struct reg_store *s, const char *what);
 /* Ends the process: LMDB could not do what (its rc). When it found damage the next start rebuilds.
  * A full disk is EIO to LMDB, so the message says what room there is. */
 _Noreturn void store_die(const struct reg_store *s, const char *what, int rc);
+
+/* once.c: requests with a key, and their answers; all of it a pure function of the log. false: none
+ * is remembered at entry `index`. */
+bool store_once_find(const struct reg_store *s, MDB_txn *txn,
+                     const uint8_t key[REG_ONCE_HASH_BYTES], reg_rev index,
+                     struct reg_once_answer *ret);
+/* Remembers the request, number `sub` of entry `index`; forgets the oldest beyond the bounds. */
+void store_once_put(struct reg_store *s, const struct reg_once *once, reg_rev index, uint32_t sub,
+                    reg_rev revision);
 
 /* history.c */
 void store_history_put(struct reg_store *s, uint32_t sub, const struct reg_event *e);

@@ -6,6 +6,7 @@
 #include <stdint.h>
 #include <cmocka.h>
 #include <fcntl.h>
+#include <lmdb.h>
 #include <openssl/evp.h>
 #include <signal.h>
 #include <stdio.h>
@@ -714,6 +715,338 @@ static void test_property_model(void **state)
     }
 }
 
+/* The past. */
+
+#define PAST_KEYS 12
+#define PAST_STEPS 300
+
+struct moment {
+    reg_rev mod[PAST_KEYS], create[PAST_KEYS]; /* 0: not there */
+    unsigned value[PAST_KEYS];
+};
+
+struct past_walk {
+    const struct moment *m;
+    unsigned next; /* key that may come */
+};
+
+static const char *past_key(unsigned k)
+{
+    static char key[16];
+    snprintf(key, sizeof(key), "%s/%02u", k < PAST_KEYS / 2 ? "a" : "b", k);
+    return key;
+}
+
+static void must_be_as_then(const struct moment *m, unsigned k, const struct reg_object *o)
+{
+    char value[16];
+    snprintf(value, sizeof(value), "%u", m->value[k]);
+    assert_true(slice_eq(o->value, slice_of(value)));
+    assert_int_equal(o->mod_rev, m->mod[k]);
+    assert_int_equal(o->create_rev, m->create[k]);
+}
+
+static bool past_walk_one(void *ctx, const struct reg_object *o)
+{
+    struct past_walk *w = ctx;
+    while (w->next < PAST_KEYS && !w->m->mod[w->next])
+        w->next++;
+    assert_true(w->next < PAST_KEYS);
+    assert_true(slice_eq(o->key, slice_of(past_key(w->next))));
+    must_be_as_then(w->m, w->next, o);
+    w->next++;
+    return true;
+}
+
+/* Against a copy of every moment. */
+static void the_past_is_as_it_was(void **state)
+{
+    struct fixture *f = *state;
+    static struct moment moments[PAST_STEPS + 1];
+    unsigned seed = 7;
+    struct reg_txn t;
+    struct err err = {0};
+    for (unsigned i = 1; i <= PAST_STEPS; i++) {
+        unsigned k = (unsigned)rand_r(&seed) % PAST_KEYS;
+        char value[16];
+        struct moment *m = &moments[i];
+        *m = moments[i - 1];
+        bool del = rand_r(&seed) % 3 == 0;
+        snprintf(value, sizeof(value), "%u", i);
+        struct reg_op op = {.del = del, .key = slice_of(past_key(k)), .value = slice_of(value)};
+        apply(f, &op, 1);
+        assert_int_equal(f->index, i);
+        m->create[k] = del ? 0 : m->mod[k] ? m->create[k] : i;
+        m->mod[k] = del ? 0 : i;
+        m->value[k] = i;
+    }
+    assert_true(reg_txn_begin(f->store, &t, &err));
+    for (unsigned i = 0; i <= PAST_STEPS; i++) {
+        struct reg_past *past;
+        assert_int_equal(reg_past_open(&t, i, S(""), &past), REG_HISTORY_OK);
+        for (unsigned k = 0; k < PAST_KEYS; k++) {
+            struct reg_object o;
+            assert_true(reg_past_get(past, slice_of(past_key(k)), &o) == (moments[i].mod[k] > 0));
+            if (moments[i].mod[k])
+                must_be_as_then(&moments[i], k, &o);
+            struct past_walk w = {&moments[i], k + 1};
+            reg_past_scan(past, S(""), slice_of(past_key(k)), past_walk_one, &w);
+            while (w.next < PAST_KEYS && !moments[i].mod[w.next])
+                w.next++;
+            assert_int_equal(w.next, PAST_KEYS);
+        }
+        struct past_walk all = {&moments[i], 0}, some = {&moments[i], PAST_KEYS / 2};
+        reg_past_scan(past, S(""), S(""), past_walk_one, &all);
+        reg_past_scan(past, S("b/"), S(""), past_walk_one, &some);
+        reg_past_free(past);
+    }
+    reg_txn_end(&t);
+}
+
+static bool count_event(void *ctx, const struct reg_event *e)
+{
+    (void)e;
+    ++*(unsigned *)ctx;
+    return true;
+}
+
+static void a_part_of_the_changes(void **state)
+{
+    struct fixture *f = *state;
+    struct reg_txn t;
+    struct err err = {0};
+    static const struct {
+        struct reg_range range;
+        unsigned count;
+    } rows[] = {
+        {{.from = 0, .to = 100}, 6},
+        {{.from = 2, .to = 4}, 2},
+        {{.from = 4, .to = 4}, 0},
+        {{.from = 0, .to = 100, .prefix = S_INIT("a/")}, 4},
+        {{.from = 0, .to = 100, .prefix = S_INIT("a/1"), .whole = true}, 2},
+        {{.from = 0, .to = 100, .prefix = S_INIT("a/"), .whole = true}, 0},
+        {{.from = 3, .to = 6, .prefix = S_INIT("a/1"), .whole = true}, 1},
+    };
+    static const char *const keys[] = {"a/1", "a/10", "b/1", "a/1", "b/2", "a/2"};
+    for (size_t i = 0; i < ARRAY_LEN(keys); i++) {
+        char value[4];
+        snprintf(value, sizeof(value), "%zu", i);
+        put(f, keys[i], value);
+    }
+    assert_true(reg_txn_begin(f->store, &t, &err));
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        unsigned count = 0;
+        assert_int_equal(reg_changes_in(&t, &rows[i].range, count_event, &count), REG_HISTORY_OK);
+        assert_int_equal(count, rows[i].count);
+    }
+    reg_txn_end(&t);
+}
+
+/* Requests with a key. */
+
+static struct reg_result ask_once(struct fixture *f, uint64_t client, const char *key, char digest,
+                                  const struct reg_op *ops, size_t n)
+{
+    struct reg_once once = {.digest = {(uint8_t)digest}, .memo = slice_of(key)};
+    struct reg_entry_builder b = {0};
+    memcpy(once.key, key, strlen(key));
+    reg_entry_begin(&b, 1700000000000);
+    f->sequence++;
+    assert_true(reg_entry_add(&b, &(struct reg_request){.client = client,
+                                                        .sequence = f->sequence,
+                                                        .settled = f->sequence,
+                                                        .origin = S("tester"),
+                                                        .once = &once,
+                                                        .ops = ops,
+                                                        .op_count = n}));
+    reg_fsm_apply(f->store, ++f->index, 1, reg_entry_end(&b), keep_result, f);
+    reg_fsm_commit(f->store, f->index, 1);
+    reg_entry_fini(&b);
+    return f->last;
+}
+
+static bool remembered(struct fixture *f, const char *key, struct reg_once_answer *ret)
+{
+    struct reg_txn t;
+    struct err err = {0};
+    struct reg_once_answer a = {0};
+    uint8_t hash[REG_ONCE_HASH_BYTES] = {0};
+    memcpy(hash, key, strlen(key));
+    assert_true(reg_txn_begin(f->store, &t, &err));
+    bool found = reg_once_get(&t, hash, &a);
+    if (found)
+        assert_true(slice_eq(a.memo, slice_of(key)));
+    if (ret)
+        *ret = a;
+    reg_txn_end(&t);
+    return found;
+}
+
+static void a_key_is_done_once(void **state)
+{
+    struct fixture *f = *state;
+    struct reg_op op = {.key = S("services/default/a"), .value = S("1")};
+    struct reg_result first = ask_once(f, 7, "k", 'x', &op, 1);
+    assert_int_equal(first.code, ERR_NONE);
+    assert_false(first.replayed);
+    put(f, "services/default/a", "2");
+    struct reg_result again = ask_once(f, 8, "k", 'x', &op, 1); /* another node asks */
+    assert_int_equal(again.code, ERR_NONE);
+    assert_true(again.replayed);
+    assert_int_equal(again.revision, first.revision);
+    assert_string_equal(value_of(f, "services/default/a", NULL), "2");
+    struct reg_result other = ask_once(f, 8, "k", 'y', &op, 1);
+    assert_int_equal(other.code, ERR_INVALID);
+    assert_int_equal(other.revision, first.revision);
+    assert_string_equal(value_of(f, "services/default/a", NULL), "2");
+    reg_store_close(f->store);
+    open_store(f, 1000);
+    again = ask_once(f, 9, "k", 'x', &op, 1);
+    assert_true(again.replayed);
+    assert_int_equal(again.revision, first.revision);
+}
+
+/* A refusal is not remembered, what changes nothing is. */
+static void what_a_key_remembers(void **state)
+{
+    struct fixture *f = *state;
+    struct reg_op op = {
+        .key = S("services/default/a"), .value = S("1"), .expect = REG_EXPECT_EXISTS};
+    assert_int_equal(ask_once(f, 7, "k", 'x', &op, 1).code, ERR_NOT_FOUND);
+    assert_false(remembered(f, "k", NULL));
+    reg_rev made = put(f, "services/default/a", "1").revision;
+    struct reg_result said = ask_once(f, 7, "k", 'x', NULL, 0);
+    assert_int_equal(said.code, ERR_NONE);
+    assert_int_equal(said.revision, made);
+    assert_true(ask_once(f, 7, "k", 'x', &op, 1).replayed);
+}
+
+static void checks_write_nothing(void **state)
+{
+    struct fixture *f = *state;
+    reg_rev made = put(f, "services/default/a", "1").revision;
+    struct reg_op ops[] = {
+        {.check = true, .key = S("services/default/a"), .expect = REG_EXPECT_REV, .expected = made},
+        {.check = true, .key = S("services/default/b"), .expect = REG_EXPECT_ABSENT},
+        {.key = S("services/default/c"), .value = S("1")},
+    };
+    struct reg_result done = apply(f, ops, 3);
+    assert_int_equal(done.code, ERR_NONE);
+    assert_true(done.revision > made);
+    struct reg_object o;
+    assert_string_equal(value_of(f, "services/default/a", &o), "1");
+    assert_int_equal(o.mod_rev, made);
+    assert_null(value_of(f, "services/default/b", NULL));
+    ops[1].expect = REG_EXPECT_EXISTS;
+    ops[2].value = S("2");
+    struct reg_result refused = apply(f, ops, 3);
+    assert_int_equal(refused.code, ERR_NOT_FOUND);
+    assert_int_equal(refused.failed_op, 1);
+    assert_string_equal(value_of(f, "services/default/c", NULL), "1");
+}
+
+/* The bound is reached, and it is the oldest that goes. */
+static void the_oldest_keys_are_forgotten(void **state)
+{
+    struct fixture *f = *state;
+    struct reg_once_answer a;
+    char key[REG_ONCE_HASH_BYTES + 1];
+    for (unsigned i = 0; i < REG_ONCE_MAX + 2000; i += REG_ENTRY_REQUESTS_MAX) {
+        struct reg_entry_builder b = {0};
+        reg_entry_begin(&b, 1);
+        for (unsigned k = i; k < i + REG_ENTRY_REQUESTS_MAX; k++) {
+            struct reg_once once = {.memo = slice_of(key)};
+            snprintf(key, sizeof(key), "%u", k);
+            memcpy(once.key, key, strlen(key));
+            f->sequence++;
+            assert_true(reg_entry_add(&b, &(struct reg_request){.client = 7,
+                                                                .sequence = f->sequence,
+                                                                .settled = f->sequence,
+                                                                .once = &once}));
+        }
+        reg_fsm_apply(f->store, ++f->index, 1, reg_entry_end(&b), NULL, NULL);
+        reg_fsm_commit(f->store, f->index, 1);
+        reg_entry_fini(&b);
+    }
+    unsigned all = (unsigned)f->index * REG_ENTRY_REQUESTS_MAX;
+    snprintf(key, sizeof(key), "%u", all - REG_ONCE_MAX - 1);
+    assert_false(remembered(f, key, NULL));
+    snprintf(key, sizeof(key), "%u", all - REG_ONCE_MAX);
+    assert_true(remembered(f, key, &a));
+    put(f, "services/default/a", "1");
+    f->index += REG_ONCE_ENTRIES + 2;
+    put(f, "services/default/a", "2");
+    assert_false(remembered(f, key, &a)); /* too long ago */
+    ask_once(f, 7, key, 'x', NULL, 0);
+    assert_true(remembered(f, key, &a));
+}
+
+/* As version 0.1 left it: without the tables of keys. */
+static void make_older(struct fixture *f)
+{
+    char path[128];
+    MDB_env *env;
+    MDB_txn *txn;
+    MDB_dbi meta, dbi;
+    MDB_val v;
+    char bytes[256];
+    uint64_t schema = 2;
+    snprintf(path, sizeof(path), "%s/data.mdb", f->dir);
+    assert_int_equal(mdb_env_create(&env), 0);
+    assert_int_equal(mdb_env_set_maxdbs(env, 8), 0);
+    assert_int_equal(mdb_env_open(env, path, MDB_NOSUBDIR, 0600), 0);
+    assert_int_equal(mdb_txn_begin(env, NULL, 0, &txn), 0);
+    assert_int_equal(mdb_dbi_open(txn, "meta", 0, &meta), 0);
+    assert_int_equal(mdb_get(txn, meta, &(MDB_val){1, "m"}, &v), 0);
+    memcpy(bytes, v.mv_data, v.mv_size);
+    memcpy(bytes + v.mv_size - 8, &schema, 8); /* its last field */
+    v.mv_data = bytes;
+    assert_int_equal(mdb_put(txn, meta, &(MDB_val){1, "m"}, &v, 0), 0);
+    static const char *const later[] = {"once", "once_by"};
+    for (size_t i = 0; i < ARRAY_LEN(later); i++) {
+        assert_int_equal(mdb_dbi_open(txn, later[i], 0, &dbi), 0);
+        assert_int_equal(mdb_drop(txn, dbi, 1), 0);
+    }
+    assert_int_equal(mdb_txn_commit(txn), 0);
+    mdb_env_close(env);
+}
+
+static void the_schema_before_is_read(void **state)
+{
+    struct fixture *f = *state;
+    struct reg_op op = {.key = S("services/default/b"), .value = S("1")};
+    put(f, "services/default/a", "1");
+    reg_store_close(f->store);
+    make_older(f);
+    open_store(f, 1000);
+    assert_string_equal(value_of(f, "services/default/a", NULL), "1");
+    assert_int_equal(ask_once(f, 7, "k", 'x', &op, 1).code, ERR_NONE);
+    assert_true(ask_once(f, 8, "k", 'x', &op, 1).replayed);
+}
+
+static bool keep_event(void *ctx, const struct reg_event *e)
+{
+    struct reg_event *kept = ctx;
+    *kept = *e;
+    return true;
+}
+
+static void history_says_when_and_who(void **state)
+{
+    struct fixture *f = *state;
+    struct reg_op op = {.key = S("services/default/a"), .value = S("1")};
+    struct reg_event e = {0};
+    struct reg_txn t;
+    struct err err = {0};
+    ask_once(f, 7, "k", 'x', &op, 1);
+    assert_true(reg_txn_begin(f->store, &t, &err));
+    assert_int_equal(reg_changes(&t, 0, keep_event, &e), REG_HISTORY_OK);
+    assert_int_equal(e.wall_ms, 1700000000000);
+    assert_true(slice_eq(e.origin, S("tester")));
+    assert_true(slice_eq(e.object.value, S("1")));
+    reg_txn_end(&t);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -738,6 +1071,14 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_notify_is_coalesced, setup, teardown),
         cmocka_unit_test_setup_teardown(test_a_long_log_is_replayed, setup, teardown),
         cmocka_unit_test_setup_teardown(test_property_model, setup, teardown),
+        cmocka_unit_test_setup_teardown(the_past_is_as_it_was, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_part_of_the_changes, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_key_is_done_once, setup, teardown),
+        cmocka_unit_test_setup_teardown(what_a_key_remembers, setup, teardown),
+        cmocka_unit_test_setup_teardown(checks_write_nothing, setup, teardown),
+        cmocka_unit_test_setup_teardown(the_oldest_keys_are_forgotten, setup, teardown),
+        cmocka_unit_test_setup_teardown(the_schema_before_is_read, setup, teardown),
+        cmocka_unit_test_setup_teardown(history_says_when_and_who, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

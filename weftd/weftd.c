@@ -42,8 +42,11 @@ static void seed_run(struct env_timer *t)
     d->seed_ops[1].key = S("namespaces//istio-system");
     for (size_t i = 0; i < ARRAY_LEN(d->seed_ops); i++)
         d->seed_ops[i].expect = REG_EXPECT_ABSENT;
-    d->seed_write = (struct reg_write){
-        .ops = d->seed_ops, .op_count = ARRAY_LEN(d->seed_ops), .env = d->env, .fn = seed_done};
+    d->seed_write = (struct reg_write){.ops = d->seed_ops,
+                                       .op_count = ARRAY_LEN(d->seed_ops),
+                                       .origin = S("weftd"),
+                                       .env = d->env,
+                                       .fn = seed_done};
     reg_write(d->node, &d->seed_write);
 }
 

@@ -17,8 +17,9 @@ struct http_probe {
     struct env *env;
     struct http_client *client;
     bool answered;
-    int status;                /* 0: there was no answer */
-    struct buf body, warnings; /* of the last one, NUL-terminated; warnings: a line each */
+    int status; /* 0: there was no answer */
+    /* Of the last one, NUL-terminated; head and warnings: a line each, "name: value" in head. */
+    struct buf body, head, warnings;
 };
 
 static inline void http_probe_init(struct http_probe *p, struct env *env)
@@ -32,6 +33,7 @@ static inline void http_probe_fini(struct http_probe *p)
     http_client_free(p->client);
     buf_fini(&p->body);
     buf_fini(&p->warnings);
+    buf_fini(&p->head);
 }
 
 static inline void http_probe_done(void *ctx, const struct http_response *r)
@@ -47,6 +49,11 @@ static inline void http_probe_done(void *ctx, const struct http_response *r)
         if (slice_eq(r->headers->p[i].name, S("warning")))
             buf_printf(&p->warnings, "%.*s\n", SLICE(r->headers->p[i].value));
     buf_append_byte(&p->warnings, 0);
+    buf_clear(&p->head);
+    for (uint32_t i = 0; i < r->headers->n; i++)
+        buf_printf(&p->head, "%.*s: %.*s\n", SLICE(r->headers->p[i].name),
+                   SLICE(r->headers->p[i].value));
+    buf_append_byte(&p->head, 0);
 }
 
 static inline void http_probe_fail(void *ctx, const struct err *err)

@@ -63,6 +63,54 @@ static inline void expect(struct fixture *f, int status, const char *method, con
                  part ? part : "-");
 }
 
+/* The same with one header more; "" = without. */
+static inline void expect_with(struct fixture *f, const char *name, const char *value, int status,
+                               const char *method, const char *path, const char *body,
+                               const char *part)
+{
+    struct arena arena = {0};
+    struct headers hs = {0};
+    if (*value)
+        headers_add_name(&hs, &arena, slice_of(name), slice_of(value));
+    int got = http_probe_call(&f->http, &(struct http_call_options){.method = slice_of(method),
+                                                                    .addrs = apiserver_addr(f->api),
+                                                                    .path = slice_of(path),
+                                                                    .headers = &hs,
+                                                                    .content_type = S(JSON),
+                                                                    .body = slice_of(body)});
+    if (got != status || (part && !strstr(text(f), part)))
+        fail_msg("%s %s with %s: %d %s\nwanted %d with %s", method, path, value, got, text(f),
+                 status, part ? part : "-");
+    arena_fini(&arena);
+}
+
+static inline void expect_head(const struct fixture *f, const char *line)
+{
+    if (!strstr(f->http.head.p, line))
+        fail_msg("no \"%s\" in\n%s", line, f->http.head.p);
+}
+
+/* Of the last answer, by its header. */
+static inline reg_rev answer_revision(const struct fixture *f)
+{
+    const char *at = strstr(f->http.head.p, "weft-revision: ");
+    assert_non_null(at);
+    return strtoull(at + sizeof("weft-revision: ") - 1, NULL, 10);
+}
+
+/* A path or body with revisions in it; good until the next call but three. */
+static inline const char *with(const char *format, ...)
+{
+    static char texts[4][2048];
+    static unsigned next;
+    char *at = texts[next++ % 4];
+    va_list args;
+    va_start(args, format);
+    vsnprintf(at, sizeof(texts[0]), format, args);
+    va_end(args);
+    return at;
+}
+
 /* A node of a cluster of that many, of which the others never come: without a quorum from 2 on. */
 static inline struct fixture *fixture_new(size_t members)
 {

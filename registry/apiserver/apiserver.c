@@ -31,7 +31,12 @@ static void cells_init(struct api_cells *cells, struct metric_set *set)
         .name = "weft_api_writes_refused_total",
         .kind = METRIC_COUNTER,
         .help = "Writes refused because too many were under way"};
-    *cells = (struct api_cells){.watches = metric_get(set, &watches, 0, NULL),
+    static const struct metric_def reads_refused = {
+        .name = "weft_api_reads_refused_total",
+        .kind = METRIC_COUNTER,
+        .help = "Reads refused because too many waited for the leader"};
+    *cells = (struct api_cells){.reads_refused = metric_get(set, &reads_refused, 0, NULL),
+                                .watches = metric_get(set, &watches, 0, NULL),
                                 .watch_events = metric_get(set, &events, 0, NULL),
                                 .watches_refused = metric_get(set, &watches_refused, 0, NULL),
                                 .writes = metric_get(set, &writes, 0, NULL),
@@ -58,6 +63,7 @@ struct apiserver *apiserver_new(const struct apiserver_options *opt, struct err 
     list_init(&s->watches);
     list_init(&s->waiters);
     list_init(&s->writes);
+    list_init(&s->indexes);
     s->started_wall_ms = env_wall_ms(s->env);
     s->metrics = metric_set_new(1000);
     cells_init(&s->cells, s->metrics);
@@ -94,6 +100,7 @@ void apiserver_free(struct apiserver *s)
         return;
     http_server_free(s->http);
     api_writes_leave(s);
+    api_indexes_leave(s);
     reg_notify_close(s->notify);
     metric_set_free(s->metrics);
     mem_free(s);

@@ -7,11 +7,25 @@
  *   apiserver_close(s, 2000, on_closed, ctx);
  *   apiserver_free(s);
  *
- * What it serves: discovery, OpenAPI v3, get, list, watch, create, update,
- * merge, JSON and strategic merge patch, delete, status subresource, Table, dry run, field
- * validation, Warning headers, Status errors; resourceVersion is the revision. Beside it, /weft/v1:
- * status, wait, batch, proxies' configuration. Reads are answered from this node's state and say at
- * which revision; a write goes to the leader and is answered when it is applied here.
+ * What it serves: discovery, OpenAPI v3, get, list, watch, create, update, merge, JSON and
+ * strategic merge patch, delete, status subresource, Table, dry run, field validation, Warning
+ * headers, Status errors; resourceVersion is the revision, resourceVersionMatch=Exact reads a past
+ * one (410 beyond the history). Beside it, /weft/v1: status, members, wait, transaction (batch.c),
+ * history and diff (history.c), proxies and their configuration.
+ *
+ * Reads are answered from this node's state, at once; `consistency=linearizable` first makes sure
+ * with the leader that it has everything that was committed before the question (no log write), and
+ * `consistency=bounded&maxStalenessMs=N` does so when it may be older than that. Each answer says
+ * in headers what it shows: weft-revision, weft-leader ("none": there is none known),
+ * weft-staleness-ms (how long ago this node last knew that it had everything, or "unknown").
+ *
+ * A write goes to the leader and is answered when it is applied here. What this node's state
+ * refuses is looked at again with everything that is committed, so that a node that is behind
+ * refuses nothing wrongly. With a header Idempotency-Key (1 to 128 printable characters) it is done
+ * once, however often it is sent, to whichever node, also after a restart, and answered as the
+ * first time (header idempotent-replayed), 409 and 404 included; another request with the same key
+ * is a 422. What is wrong with the request itself (400, 422) takes no key up, nor does a dry run.
+ * The last REG_ONCE_MAX keys are remembered (store.h). A warning is not repeated.
  */
 #ifndef WEFT_REGISTRY_APISERVER_APISERVER_H
 #define WEFT_REGISTRY_APISERVER_APISERVER_H

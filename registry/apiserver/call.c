@@ -148,14 +148,19 @@ static bool call_query(struct api_call *c, struct err *err)
                slice_contains(accept->value, S("g=meta.k8s.io"));
     if (!number(c, S("resourceVersion"), &c->at, err) || !number(c, S("limit"), &c->limit, err) ||
         !number(c, S("timeoutSeconds"), &seconds, err) || !call_field_validation(c, err) ||
-        !call_match(c, err))
+        !call_match(c, err) || !api_consistency_parse(c->req, &c->fresh, err))
         return false;
+    if (c->watch && c->fresh.level != API_LOCAL)
+        return err_set(err, ERR_INVALID,
+                       "consistency: is for get and list; a watch delivers everything behind its "
+                       "resourceVersion");
     c->timeout = seconds && seconds < 86400 ? (wf_ms)seconds * 1000 : 0;
     return call_selectors(c, err);
 }
 
-static void call_read(struct api_call *c)
+static void read_fresh(void *ctx)
 {
+    struct api_call *c = ctx;
     if (c->watch && c->initial_events == API_INITIAL_YES)
         api_when_applied(c, api_watch_open);
     else if (c->watch)
@@ -164,6 +169,11 @@ static void call_read(struct api_call *c)
         api_when_applied(c, api_read_get);
     else
         api_when_applied(c, api_read_list);
+}
+
+static void call_read(struct api_call *c)
+{
+    api_when_fresh(c->srv, c->req, &c->fresh, read_fresh, c);
 }
 
 static void call_run(struct api_call *c)

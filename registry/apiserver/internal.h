@@ -5,6 +5,8 @@
  *   read.c       get and list          watch.c    watch
  *   write.c      changes               batch.c    many in one request
  *   item.c       what one becomes      expand.c   what deletions take along
+ *   once.c       writes with a key
+ *   history.c    changes, differences  consistency.c  how fresh a read is
  *   discovery.c  what there is         mesh.c     /weft/v1, weft.dev
  */
 #ifndef WEFT_REGISTRY_APISERVER_INTERNAL_H
@@ -28,11 +30,20 @@
 #define API_LIST_MAX 5000   /* objects of one answer; more by limit and continue */
 #define API_WRITE_RETRIES 8
 #define API_WARNINGS_MAX 16
+#define API_KEY_BYTES_MAX 128 /* of Idempotency-Key */
+#define API_INDEXES_MAX 1024  /* reads that wait for the leader */
+#define API_HISTORY_DEFAULT 50
+#define API_HISTORY_MAX 1000                      /* changes of one answer */
+#define API_DIFF_MAX 5000                         /* objects of one answer */
+#define API_HISTORY_BYTES_MAX (16u * 1024 * 1024) /* values of one answer, as they are stored */
+#define API_STALE_WARN_MS 2000 /* without a leader: older than any election takes */
+#define API_STALENESS_MS_MAX (24 * 3600 * 1000)
 
 /* Cells of the server's metrics. */
 struct api_cells {
     struct metric *watches, *watch_events, *watches_refused;
     struct metric *writes, *writes_refused;
+    struct metric *reads_refused;
 };
 
 struct apiserver {
@@ -46,6 +57,8 @@ struct apiserver {
     size_t watch_count;
     struct list writes; /* struct write under way, with or without a client */
     size_t write_count;
+    struct list indexes; /* struct api_index: reads that wait for the leader, likewise */
+    size_t index_count;
     struct metric_set *metrics;
     struct api_cells cells;
     int64_t started_wall_ms;
@@ -56,6 +69,12 @@ enum api_sub { API_SUB_NONE, API_SUB_STATUS };
 enum api_initial { API_INITIAL_UNSAID, API_INITIAL_NO, API_INITIAL_YES };
 /* resourceVersionMatch. */
 enum api_match { API_MATCH_UNSAID, API_MATCH_NOT_OLDER, API_MATCH_EXACT };
+
+enum api_consistency { API_LOCAL, API_BOUNDED, API_LINEARIZABLE };
+struct api_freshness {
+    enum api_consistency level;
+    wf_ms bound; /* of API_BOUNDED */
+};
 
 /* A request on objects, decoded. Lives in the request's arena. */
 struct api_call {
@@ -70,6 +89,7 @@ struct api_call {
     int unknown_fields; /* enum of struct kind_check */
     reg_rev at;         /* resourceVersion; 0 = any */
     bool at_given;
+    struct api_freshness fresh;
     uint64_t limit;
     struct slice cont;
     wf_ms timeout;
@@ -102,8 +122,26 @@ void api_report_warnings(struct http_request *req, const struct kind_report *rep
 /* Of the keys of the collection: kind, and namespace where one is named. */
 struct slice api_prefix(const struct api_call *c);
 bool api_key(const struct api_call *c, struct slice *ret_key, struct err *err);
+/* The state at a revision; 410 and the oldest revision when it is too old. */
+bool api_past_open(struct reg_txn *txn, reg_rev at, struct slice prefix, struct reg_past **ret_past,
+                   struct err *err);
 /* Fills err with Kubernetes' sentence. */
 void api_not_found(const struct api_call *c, struct err *err);
+
+/* consistency.c. */
+
+/* consistency and maxStalenessMs of the query. */
+bool api_consistency_parse(struct http_request *req, struct api_freshness *ret, struct err *err);
+/* Runs fn(ctx), at once or in a later turn, when this node's state is as fresh as wanted; or
+ * answers the request with 503 or 504. ctx lives as long as the request. */
+void api_when_fresh(struct apiserver *s, struct http_request *req, const struct api_freshness *want,
+                    void (*fn)(void *ctx), void *ctx);
+/* Headers of an answer: weft-revision, that of the state it shows; weft-leader, whom this node
+ * follows, or "none"; weft-staleness-ms, how long ago this node last knew that it had everything,
+ * or "unknown". Warns when there has been no leader for a while. */
+void api_say_freshness(struct apiserver *s, struct http_request *req, reg_rev revision);
+/* The server ends: who waits for the leader is told so. */
+void api_indexes_leave(struct apiserver *s);
 
 /* The parts. */
 
@@ -118,6 +156,8 @@ void api_write_delete(struct api_call *c);
 void api_delete_collection(struct api_call *c);
 /* The server ends: what is under way is told so. */
 void api_writes_leave(struct apiserver *s);
+void api_history(struct apiserver *s, struct http_request *req);
+void api_diff(struct apiserver *s, struct http_request *req);
 void api_batch(struct apiserver *s, struct http_request *req);
 /* true when the path was one of discovery's. */
 bool api_discovery(struct apiserver *s, struct http_request *req);

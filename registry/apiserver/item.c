@@ -34,10 +34,13 @@ static bool missing(const struct item *it, struct err *err)
 static bool expectation(const struct item *it, struct err *err)
 {
     const char *dot = it->kind->group[0] ? "." : "";
-    if (it->verb == ITEM_CREATE && it->before)
+    if ((it->verb == ITEM_CREATE || it->need == ITEM_NEED_ABSENT) && it->before)
         return err_set(err, ERR_EXISTS, "%s%s%s \"%.*s\" already exists", it->kind->plural, dot,
                        it->kind->group, SLICE(it->name));
-    if (it->verb != ITEM_CREATE && it->verb != ITEM_APPLY && !it->before)
+    bool may_be_absent =
+        it->verb == ITEM_CREATE || it->verb == ITEM_APPLY || it->need == ITEM_NEED_ABSENT;
+    bool must_exist = it->need == ITEM_NEED_EXISTS || it->expected;
+    if (!it->before && (must_exist || !may_be_absent))
         return missing(it, err);
     if (it->uid.n && !slice_eq(it->uid, json_str(it->before, "metadata.uid")))
         return err_set(err, ERR_CONFLICT,
@@ -231,6 +234,10 @@ bool item_prepare(struct write *w, struct item *it, struct reg_txn *txn, struct 
         slice_eq(it->name, S("default")))
         return err_set(err, ERR_FORBIDDEN,
                        "namespaces \"default\" is forbidden: this namespace may not be deleted");
+    if (it->verb == ITEM_CHECK) {
+        it->result = ITEM_UNCHANGED;
+        return true;
+    }
     if (it->verb == ITEM_DELETE) {
         it->result = ITEM_DELETED;
         return true;

@@ -187,7 +187,8 @@ bool api_mesh_request(struct apiserver *s, struct http_request *req)
     if (!slice_starts(path, S("/weft/v1/")))
         return false;
     path = slice_skip(path, 9);
-    if (slice_eq(path, S("batch")) && req->method_id == HTTP_POST) {
+    bool transaction = slice_eq(path, S("transaction")) || slice_eq(path, S("batch"));
+    if (transaction && req->method_id == HTTP_POST) {
         api_batch(s, req);
         return true;
     }
@@ -197,6 +198,10 @@ bool api_mesh_request(struct apiserver *s, struct http_request *req)
         mesh_status(s, req);
     else if (slice_eq(path, S("members")))
         mesh_members(s, req);
+    else if (slice_eq(path, S("history")))
+        api_history(s, req);
+    else if (slice_eq(path, S("diff")))
+        api_diff(s, req);
     else if (slice_eq(path, S("wait")))
         mesh_wait(s, req);
     else if (slice_eq(path, S("proxies")))

@@ -1,4 +1,4 @@
-/* get and list, from this node's state. */
+/* get and list, from this node's state, or from what it was. */
 #include "registry/apiserver/internal.h"
 
 #include <stdio.h>
@@ -28,22 +28,58 @@ void api_not_found(const struct api_call *c, struct err *err)
             SLICE(c->name));
 }
 
+/* resourceVersionMatch=Exact: the state of then. */
+static bool is_past(const struct api_call *c, const struct reg_txn *txn)
+{
+    return c->match == API_MATCH_EXACT && c->at < txn->revision;
+}
+
+static reg_rev shown_revision(const struct api_call *c, const struct reg_txn *txn)
+{
+    return is_past(c, txn) ? c->at : txn->revision;
+}
+
+bool api_past_open(struct reg_txn *txn, reg_rev at, struct slice prefix, struct reg_past **ret_past,
+                   struct err *err)
+{
+    if (reg_past_open(txn, at, prefix, ret_past) == REG_HISTORY_OK)
+        return true;
+    return err_set(err, ERR_GONE,
+                   "revision %llu is not kept any more: the oldest that can be read is %llu",
+                   (unsigned long long)at, (unsigned long long)txn->compacted);
+}
+
+static bool read_one(const struct api_call *c, struct reg_txn *txn, struct slice key,
+                     json_t **ret_object, struct err *err)
+{
+    struct reg_past *past = NULL;
+    struct reg_object o;
+    if (is_past(c, txn) && !api_past_open(txn, c->at, key, &past, err))
+        return false;
+    bool found = past ? reg_past_get(past, key, &o) : reg_get(txn, key, &o);
+    if (found)
+        *ret_object = api_object(c, &o);
+    else
+        api_not_found(c, err);
+    reg_past_free(past);
+    return found;
+}
+
 void api_read_get(struct api_call *c)
 {
     struct err err = {0};
     struct reg_txn txn;
-    struct reg_object o;
     struct slice key;
     json_t *object = NULL;
     if (!api_key(c, &key, &err) || !reg_txn_begin(c->srv->store, &txn, &err)) {
         api_respond_err(c->req, c, &err);
         return;
     }
-    if (reg_get(&txn, key, &o))
-        object = api_object(c, &o);
+    bool found = read_one(c, &txn, key, &object, &err);
+    reg_rev revision = shown_revision(c, &txn);
     reg_txn_end(&txn);
-    if (!object) {
-        api_not_found(c, &err);
+    api_say_freshness(c->srv, c->req, revision);
+    if (!found) {
         api_respond_err(c->req, c, &err);
         return;
     }
@@ -116,6 +152,7 @@ static void list_respond(struct listing *l, reg_rev revision)
     struct api_call *c = l->call;
     char rv[32], kind[160], version[160];
     json_t *meta = list_meta(l, revision), *body;
+    api_say_freshness(c->srv, c->req, revision);
     if (c->table) {
         snprintf(rv, sizeof(rv), "%llu", (unsigned long long)revision);
         body = table_of(c->kind, l->items, slice_of(rv), env_wall_ms(c->srv->env));
@@ -132,6 +169,21 @@ static void list_respond(struct listing *l, reg_rev revision)
     json_decref(meta);
 }
 
+static bool list_scan(struct listing *l, struct reg_txn *txn, struct slice prefix,
+                      struct slice after, struct err *err)
+{
+    struct reg_past *past = NULL;
+    if (!is_past(l->call, txn)) {
+        reg_scan(txn, prefix, after, list_one, l);
+        return true;
+    }
+    if (!api_past_open(txn, l->call->at, prefix, &past, err))
+        return false;
+    reg_past_scan(past, prefix, after, list_one, l);
+    reg_past_free(past);
+    return true;
+}
+
 void api_read_list(struct api_call *c)
 {
     struct err err = {0};
@@ -143,19 +195,14 @@ void api_read_list(struct api_call *c)
         api_respond_err(c->req, c, &err);
         return;
     }
-    if (c->match == API_MATCH_EXACT && c->at != txn.revision) {
-        reg_txn_end(&txn);
-        err_set(&err, ERR_GONE,
-                "resource version %llu: only the present state (%llu) is kept whole; list it",
-                (unsigned long long)c->at, (unsigned long long)txn.revision);
-        api_respond_err(c->req, c, &err);
-        return;
-    }
     l.items = json_array();
-    reg_scan(&txn, prefix, after, list_one, &l);
-    reg_rev revision = txn.revision;
+    bool ok = list_scan(&l, &txn, prefix, after, &err);
+    reg_rev revision = shown_revision(c, &txn);
     reg_txn_end(&txn);
-    list_respond(&l, revision);
+    if (ok)
+        list_respond(&l, revision);
+    else
+        api_respond_err(c->req, c, &err);
     json_decref(l.items);
 }
 

@@ -225,7 +225,7 @@ static void test_rules_of_list_options(void **state)
         {400, "?resourceVersionMatch=NotOlderThan", "needs a resourceVersion"},
         {400, "?resourceVersionMatch=Exact&resourceVersion=0", "above 0"},
         {400, "?resourceVersionMatch=Newest&resourceVersion=1", "resourceVersionMatch=Newest"},
-        {410, "?resourceVersionMatch=Exact&resourceVersion=1", "Expired"},
+        {200, "?resourceVersionMatch=Exact&resourceVersion=1", "\"items\":[]"},
         {200, "?resourceVersionMatch=NotOlderThan&resourceVersion=1", "\"items\""},
         {504,
          "?watch=1&sendInitialEvents=true&resourceVersionMatch=NotOlderThan&resourceVersion="

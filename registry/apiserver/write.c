@@ -37,6 +37,7 @@ static void write_fini(struct write *w)
     vec_fini(&w->items);
     kind_report_fini(&w->report);
     buf_fini(&w->values);
+    buf_fini(&w->memo);
     arena_fini(&w->arena);
     mem_free(w);
 }
@@ -54,6 +55,16 @@ void api_writes_leave(struct apiserver *s)
         write_leave(container_of(n, struct write, node));
 }
 
+/* "kubectl/v1.32.4 (linux/amd64) …" -> "kubectl/v1.32.4": what a person reads in the history. */
+static void write_origin(struct write *w)
+{
+    struct slice agent = headers_value(w->req->headers, HDR_USER_AGENT), rest;
+    slice_cut(agent, '(', &agent, &rest);
+    agent = slice_sub(slice_trim(agent), 0, sizeof(w->origin));
+    for (size_t i = 0; i < agent.n; i++)
+        w->origin[w->origin_n++] = agent.p[i] >= ' ' && agent.p[i] <= '~' ? agent.p[i] : '?';
+}
+
 struct write *write_new(struct apiserver *s, struct http_request *req)
 {
     struct err err = {0};
@@ -69,6 +80,7 @@ struct write *write_new(struct apiserver *s, struct http_request *req)
     w->req = req;
     req->user = w;
     req->on_close = write_gone;
+    write_origin(w);
     list_push(&s->writes, &w->node);
     s->write_count++;
     metric_set_value(s->cells.writes, (int64_t)s->write_count);
@@ -87,29 +99,48 @@ void write_name_problems(struct write *w, const struct item *it, size_t from)
 {
     for (size_t i = from; i < w->report.count && w->batch; i++)
         w->report.items[i].field =
-            arena_printf(&w->report.arena, "items[%zu].%.*s", (size_t)(it - w->items.p),
+            arena_printf(&w->report.arena, "%.*s.%.*s", SLICE(write_item_label(w, it)),
                          SLICE(w->report.items[i].field));
+}
+
+struct slice write_item_label(struct write *w, const struct item *it)
+{
+    size_t i = (size_t)(it - w->items.p);
+    bool check = it->verb == ITEM_CHECK;
+    return arena_printf(&w->report.arena, "%s[%zu]", check ? "preconditions" : "items",
+                        check ? i - w->checks_from : i);
+}
+
+void write_answer_err(struct write *w, const struct err *err)
+{
+    struct api_call c = {.srv = w->srv, .req = w->req};
+    if (w->given == 1) {
+        c.kind = w->items.p[0].kind;
+        c.name = w->items.p[0].name;
+    }
+    api_respond_err(w->req, &c, err);
 }
 
 void write_refuse(struct write *w, const struct err *err)
 {
-    struct api_call c = {.srv = w->srv, .req = w->req};
     api_report_warnings(w->req, &w->report);
-    if (w->refused) {
+    if (w->refused)
         api_respond_invalid(w->req, w->refused->kind, w->refused->name, &w->report);
-    } else {
-        if (w->given == 1) {
-            c.kind = w->items.p[0].kind;
-            c.name = w->items.p[0].name;
-        }
-        api_respond_err(w->req, &c, err);
-    }
+    else
+        write_answer_err(w, err);
     write_fini(w);
+}
+
+void write_say_revision(struct write *w, reg_rev revision)
+{
+    headers_add_name(&w->req->response, w->req->arena, S("weft-revision"),
+                     arena_printf(w->req->arena, "%llu", (unsigned long long)revision));
 }
 
 static void write_finish(struct write *w, reg_rev revision)
 {
     api_report_warnings(w->req, &w->report);
+    write_say_revision(w, revision);
     w->done(w, revision);
     write_fini(w);
 }
@@ -119,7 +150,7 @@ static void write_finish(struct write *w, reg_rev revision)
 static bool op_value(struct write *w, const struct item *it, struct reg_op *op, struct err *err)
 {
     size_t from = w->values.n;
-    if (it->verb == ITEM_DELETE)
+    if (op->check || op->del)
         return true;
     if (!kind_encode(it->after, &w->values, err))
         return false;
@@ -130,6 +161,21 @@ static bool op_value(struct write *w, const struct item *it, struct reg_op *op, 
     return true;
 }
 
+static enum reg_expect item_expect(const struct item *it)
+{
+    if (it->verb == ITEM_CHECK && it->need == ITEM_NEED_EXISTS)
+        return REG_EXPECT_EXISTS;
+    return it->before ? REG_EXPECT_REV : REG_EXPECT_ABSENT;
+}
+
+/* What is as it shall be needs no operation, but where somebody relies on it. */
+static bool item_checks(const struct write *w, const struct item *it)
+{
+    bool unchanged = it->result == ITEM_UNCHANGED && it->verb != ITEM_DELETE;
+    return it->verb == ITEM_CHECK ||
+           (unchanged && (w->keyed || it->expected || it->need != ITEM_NEED_NOTHING));
+}
+
 static bool write_ops(struct write *w, struct err *err)
 {
     buf_clear(&w->values);
@@ -137,14 +183,16 @@ static bool write_ops(struct write *w, struct err *err)
     w->op_count = 0;
     for (size_t i = 0; i < w->items.n; i++) {
         struct item *it = &w->items.p[i];
-        if (it->held || it->result == ITEM_UNCHANGED)
+        bool check = item_checks(w, it);
+        if (it->held || (it->result == ITEM_UNCHANGED && !check))
             continue;
         struct reg_op *op = &w->ops[w->op_count++];
         *op = (struct reg_op){
             .del = it->verb == ITEM_DELETE,
             .key = it->key,
-            .expect = it->before ? REG_EXPECT_REV : REG_EXPECT_ABSENT,
+            .expect = item_expect(it),
             .expected = it->before_rev,
+            .check = check,
         };
         if (!op_value(w, it, op, err))
             return false;
@@ -160,11 +208,52 @@ static bool write_ops(struct write *w, struct err *err)
                          w->values.n, REG_REQUEST_BYTES_MAX);
 }
 
+/* What a precondition refuses; the rest is wrong whatever there is. */
+static bool depends_on_state(enum err_code code)
+{
+    return code == ERR_CONFLICT || code == ERR_EXISTS || code == ERR_NOT_FOUND;
+}
+
 static bool lost_a_race(const struct write *w)
 {
-    bool race = w->reg.err.code == ERR_CONFLICT || w->reg.err.code == ERR_EXISTS ||
-                w->reg.err.code == ERR_NOT_FOUND;
-    return race && w->tries < API_WRITE_RETRIES;
+    return depends_on_state(w->reg.err.code) && w->tries < API_WRITE_RETRIES;
+}
+
+static void write_propose(struct write *w, const struct reg_once *once,
+                          void (*fn)(struct reg_write *r))
+{
+    w->reg = (struct reg_write){.ops = w->ops,
+                                .op_count = w->op_count,
+                                .once = once,
+                                .origin = {w->origin, w->origin_n},
+                                .timeout = w->srv->opt.write_timeout,
+                                .env = w->srv->env,
+                                .fn = fn};
+    reg_write(w->srv->opt.node, &w->reg);
+}
+
+/* The registry knows the key: this node has the answer by now. false: it has not, which takes an
+ * answer that was forgotten in this moment. */
+static bool write_replay_now(struct write *w)
+{
+    struct reg_txn txn;
+    struct err err = {0};
+    if (!reg_txn_begin(w->srv->store, &txn, &err))
+        return false;
+    bool known = write_replay(w, &txn);
+    reg_txn_end(&txn);
+    return known;
+}
+
+static void write_known(struct write *w, struct err *err)
+{
+    if (write_replay_now(w)) {
+        write_fini(w);
+        return;
+    }
+    if (!err->code)
+        err_set(err, ERR_UNKNOWN_OUTCOME, "the request was done before; its answer is forgotten");
+    write_refuse(w, err);
 }
 
 static void write_committed(struct reg_write *r)
@@ -173,6 +262,8 @@ static void write_committed(struct reg_write *r)
     bool done = r->err.code == ERR_NONE;
     if (!w->srv || !w->req) { /* nobody waits for the answer */
         write_fini(w);
+    } else if (r->replayed || (w->keyed && r->err.code == ERR_INVALID)) {
+        write_known(w, &r->err);
     } else if (done && !w->left) {
         write_finish(w, r->revision);
     } else if (done) {
@@ -185,47 +276,101 @@ static void write_committed(struct reg_write *r)
     }
 }
 
-static bool write_prepare(struct write *w, reg_rev *ret_revision, struct err *err)
+/* A refusal with a key is remembered: then it is refused. */
+static void refusal_remembered(struct reg_write *r)
 {
-    struct reg_txn txn;
-    bool ok = true;
-    kind_report_fini(&w->report);
-    w->refused = NULL;
-    if (!reg_txn_begin(w->srv->store, &txn, err))
-        return false;
-    ok = write_expand(w, &txn, err);
+    struct write *w = container_of(r, struct write, reg);
+    if (!w->srv || !w->req)
+        write_fini(w);
+    else if (r->replayed || r->err.code == ERR_INVALID)
+        write_known(w, &r->err);
+    else
+        write_refuse(w, r->err.code ? &r->err : &w->refusal);
+}
+
+static void refusal_confirmed(struct reg_write *r)
+{
+    struct write *w = container_of(r, struct write, reg);
+    if (!w->srv || !w->req) {
+        write_fini(w);
+    } else if (r->err.code) {
+        err_wrap(&r->err, "%s, as far as this node knows", w->refusal.msg);
+        write_refuse(w, &r->err);
+    } else {
+        write_run(w);
+    }
+}
+
+/* This node may be behind: what its state refuses is looked at again with the newest. */
+static void write_confirm(struct write *w)
+{
+    w->confirmed = true;
+    w->reg = (struct reg_write){
+        .timeout = w->srv->opt.write_timeout, .env = w->srv->env, .fn = refusal_confirmed};
+    reg_read_index(w->srv->opt.node, &w->reg);
+}
+
+static void write_refused(struct write *w, const struct err *err)
+{
+    bool precondition = !w->refused && depends_on_state(err->code) && !w->dry_run;
+    w->refusal = *err;
+    if (precondition && !w->confirmed) {
+        write_confirm(w);
+    } else if (precondition && w->keyed) {
+        w->op_count = 0;
+        write_propose(w, write_once_refused(w, err), refusal_remembered);
+    } else {
+        write_refuse(w, err);
+    }
+}
+
+static bool write_prepare(struct write *w, struct reg_txn *txn, struct err *err)
+{
+    bool ok = write_expand(w, txn, err);
     for (size_t i = 0; i < w->items.n && ok; i++) {
         size_t known = w->report.count;
-        ok = item_prepare(w, &w->items.p[i], &txn, err);
+        ok = item_prepare(w, &w->items.p[i], txn, err);
         if (!ok && w->batch && err->code != ERR_UNAVAILABLE)
-            err_wrap(err, "items[%zu]", i);
+            err_wrap(err, "%.*s", SLICE(write_item_label(w, &w->items.p[i])));
         write_name_problems(w, &w->items.p[i], known);
     }
-    ok = ok && write_analyze(w, &txn);
-    *ret_revision = txn.revision;
-    reg_txn_end(&txn);
-    return ok;
+    return ok && write_analyze(w, txn);
 }
 
 void write_run(struct write *w)
 {
     struct err err = {0};
-    reg_rev revision;
+    struct reg_txn txn;
     w->tries++;
-    if (!write_prepare(w, &revision, &err) || !write_ops(w, &err)) {
+    kind_report_fini(&w->report);
+    w->refused = NULL;
+    if (!reg_txn_begin(w->srv->store, &txn, &err)) {
         write_refuse(w, &err);
         return;
     }
-    if (w->dry_run || w->op_count == 0) {
-        write_finish(w, revision);
+    if (write_replay(w, &txn)) {
+        reg_txn_end(&txn);
+        write_fini(w);
         return;
     }
-    w->reg = (struct reg_write){.ops = w->ops,
-                                .op_count = w->op_count,
-                                .timeout = w->srv->opt.write_timeout,
-                                .env = w->srv->env,
-                                .fn = write_committed};
-    reg_write(w->srv->opt.node, &w->reg);
+    bool ok = write_prepare(w, &txn, &err);
+    reg_rev revision = txn.revision;
+    reg_txn_end(&txn);
+    if (!ok || !write_ops(w, &err))
+        write_refused(w, &err);
+    else if (w->dry_run || (w->op_count == 0 && !w->keyed))
+        write_finish(w, revision);
+    else
+        write_propose(w, write_once(w), write_committed);
+}
+
+void write_start(struct write *w)
+{
+    struct err err = {0};
+    if (write_key(w, &err))
+        write_run(w);
+    else
+        write_refuse(w, &err);
 }
 
 /* One object. */
@@ -348,7 +493,7 @@ void api_write_create(struct api_call *c)
         return;
     }
     item_of_call(w, c, ITEM_CREATE)->input = o;
-    write_run(w);
+    write_start(w);
 }
 
 void api_write_update(struct api_call *c)
@@ -369,7 +514,7 @@ void api_write_update(struct api_call *c)
     struct item *it = item_of_call(w, c, ITEM_UPDATE);
     it->input = o;
     it->expected = expected;
-    write_run(w);
+    write_start(w);
 }
 
 /* Kubernetes answers 415 for a kind of patch that it does not take. */
@@ -433,7 +578,7 @@ void api_write_patch(struct api_call *c)
     it->patch = type;
     it->input = patch;
     it->expected = expected;
-    write_run(w);
+    write_start(w);
 }
 
 /* Deletion. */
@@ -469,7 +614,7 @@ void api_write_delete(struct api_call *c)
         return;
     w->deletion = c;
     if (delete_options(c, w, item_of_call(w, c, ITEM_DELETE), &err))
-        write_run(w);
+        write_start(w);
     else
         delete_refuse(c, w, &err);
 }
@@ -482,7 +627,7 @@ void api_delete_collection(struct api_call *c)
         return;
     w->deletion = c;
     if (delete_options(c, w, NULL, &err))
-        write_run(w);
+        write_start(w);
     else
         delete_refuse(c, w, &err);
 }

@@ -8,7 +8,7 @@
 #include "registry/raft/raft_limits.h"
 
 #define FRAME_MAGIC 0x31504657u /* "WFP1" */
-#define FRAME_VERSION 1
+#define FRAME_VERSION 2
 #define FRAME_CRC_AT 8
 
 static bool type_known(unsigned t)

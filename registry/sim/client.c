@@ -18,6 +18,10 @@ struct op {
     char *value;
     uint64_t number;
     bool read, done, lost;
+    bool keyed; /* with a key, so that it may be sent again */
+    bool again; /* it is: an earlier try may still have its effect */
+    bool told;  /* and that one was acknowledged */
+    struct reg_once once;
     reg_rev floor; /* a linearizable read must show at least this */
 };
 
@@ -45,6 +49,13 @@ static struct slice value_make(struct op *op)
     int head = snprintf(op->value, n, "v%" PRIu64 ".", op->number);
     memset(op->value + head, 'x', n - (size_t)head);
     return slice_of(op->value);
+}
+
+static void value_copy(struct op *op, const char *value)
+{
+    size_t n = strlen(value) + 1;
+    op->value = mem_new(n);
+    memcpy(op->value, value, n);
 }
 
 static bool key_taken(const struct op *op, struct slice key)
@@ -84,8 +95,17 @@ static void op_add(struct op *op, unsigned dice)
         if (dice < 90)
             o->expect = REG_EXPECT_EXISTS;
     }
-    if (!o->del)
+    o->check = !o->del && o->expect != REG_EXPECT_ANY && sim_chance(op->run->sim, 200);
+    if (!o->del && !o->check)
         o->value = value_make(op);
+}
+
+static void op_key(struct op *op)
+{
+    op->keyed = true;
+    memcpy(op->once.key, &op->number, sizeof(op->number));
+    memcpy(op->once.digest, &op->number, sizeof(op->number));
+    op->once.memo = S("c");
 }
 
 static void op_fill(struct op *op)
@@ -98,6 +118,36 @@ static void op_fill(struct op *op)
     op_add(op, (unsigned)sim_below(sim, 100));
     while (op->w.op_count < OPS_MAX && sim_chance(sim, 100))
         op_add(op, (unsigned)sim_below(sim, 100));
+    if (sim_chance(sim, 300))
+        op_key(op);
+}
+
+/* The same request, of which nobody knows what came, or a client's that forgot. */
+static bool op_repeats(const struct op *last)
+{
+    bool acked = last->done && last->w.err.code == ERR_NONE;
+    bool unknown = last->lost || (last->done && last->w.err.code == ERR_UNKNOWN_OUTCOME);
+    bool open = last->again && last->w.err.code == ERR_UNAVAILABLE;
+    return last->keyed && !last->read &&
+           (acked ? sim_chance(last->run->sim, 200) : unknown || open);
+}
+
+static void op_copy(struct op *op, const struct op *last)
+{
+    op->number = last->number;
+    op->w.op_count = last->w.op_count;
+    memcpy(op->keys, last->keys, sizeof(op->keys));
+    if (last->value)
+        value_copy(op, last->value);
+    for (size_t i = 0; i < op->w.op_count; i++) {
+        op->ops[i] = last->ops[i];
+        op->ops[i].key = slice_of(op->keys[i]);
+        if (last->ops[i].value.n)
+            op->ops[i].value = slice_of(op->value);
+    }
+    op_key(op);
+    op->again = true;
+    op->told = last->told || (last->done && last->w.err.code == ERR_NONE);
 }
 
 void op_free(struct op *op)
@@ -160,7 +210,11 @@ static void write_answered(struct op *op)
     case ERR_NOT_FOUND:
     case ERR_UNAVAILABLE:
     case ERR_LIMIT:
-        oracle_refused(&run->oracle, op->number, w->err.msg);
+        if (op->told && w->err.code != ERR_UNAVAILABLE && w->err.code != ERR_LIMIT)
+            oracle_fail(&run->oracle, "write %" PRIu64 " was acknowledged, and refused later: %s",
+                        op->number, w->err.msg);
+        if (!op->again)
+            oracle_refused(&run->oracle, op->number, w->err.msg);
         break;
     default:
         oracle_fail(&run->oracle, "write %" PRIu64 " was answered: %s", op->number, w->err.msg);
@@ -218,6 +272,7 @@ static void submit(void *ctx)
     struct op *op = ctx;
     struct reg_node *n = op->member->node;
     op->w.ops = op->ops;
+    op->w.once = op->keyed ? &op->once : NULL;
     op->w.env = n->env;
     op->w.fn = on_done;
     op->floor = op->run->acked_max;
@@ -255,16 +310,22 @@ static void on_tick(struct sim_event *e)
     struct client *c = container_of(e, struct client, tick);
     struct run *run = c->run;
     struct member *m = member_pick(c);
-    op_free(c->op);
+    struct op *last = c->op;
     c->op = NULL;
+    if (!run->quiet && m) {
+        c->op = op_new(run, c, m);
+        if (last && op_repeats(last))
+            op_copy(c->op, last);
+        else
+            op_fill(c->op);
+    }
+    op_free(last);
     if (run->quiet)
         return;
     if (!m) {
         client_later(c);
         return;
     }
-    c->op = op_new(run, c, m);
-    op_fill(c->op);
     run->result->writes += !c->op->read;
     sim_host_call(m->host, submit, c->op);
 }

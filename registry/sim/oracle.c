@@ -12,7 +12,8 @@
 
 void oracle_init(struct oracle *o)
 {
-    *o = (struct oracle){.executed.copies_keys = true, .settled.copies_keys = true};
+    *o = (struct oracle){
+        .executed.copies_keys = true, .settled.copies_keys = true, .once.copies_keys = true};
     *vec_push(&o->ops) = (struct oracle_op){0}; /* number 0 is nobody's */
 }
 
@@ -35,6 +36,7 @@ void oracle_fini(struct oracle *o)
     map_fini(&o->by_key);
     map_fini(&o->executed);
     map_fini(&o->settled);
+    map_fini(&o->once);
 }
 
 void oracle_fail(struct oracle *o, const char *fmt, ...)
@@ -142,13 +144,16 @@ static bool executes(struct oracle *o, const struct reg_request *r)
 static void request_run(struct oracle *o, const struct reg_request *r, reg_rev index)
 {
     bool changed = false;
-    if (!executes(o, r))
+    struct slice key = r->once ? slice_mem(r->once->key, sizeof(r->once->key)) : S("");
+    if (!executes(o, r) || (key.n && map_get(&o->once, key)))
         return;
     for (size_t i = 0; i < r->op_count; i++)
         if (!op_allowed(&r->ops[i], newest(key_of(o, r->ops[i].key))))
             return;
     for (size_t i = 0; i < r->op_count; i++)
-        changed |= op_run(o, &r->ops[i], index);
+        changed |= !r->ops[i].check && op_run(o, &r->ops[i], index);
+    if (key.n)
+        map_put(&o->once, key, o);
     if (changed)
         op_effect(o, op_number(r), index);
 }
@@ -163,7 +168,7 @@ static void entry_run(struct oracle *o, reg_rev index, struct slice entry)
         oracle_fail(o, "entry %llu: %s", ULL(index), err.msg);
     for (uint32_t i = 0; !o->violation[0] && i < head.count; i++) {
         struct reg_request r;
-        if (reg_request_decode(&in, &arena, &r, &err))
+        if (reg_request_decode(&in, head.version, &arena, &r, &err))
             request_run(o, &r, index);
         else
             oracle_fail(o, "entry %llu: %s", ULL(index), err.msg);

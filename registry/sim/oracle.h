@@ -54,7 +54,7 @@ struct oracle {
     VEC(struct oracle_op) ops;
     VEC(struct oracle_term) terms;
     VEC(struct oracle_key *) keys;
-    struct map by_key, executed, settled;
+    struct map by_key, executed, settled, once;
     reg_rev last; /* highest index applied by anybody */
     reg_rev revision;
     char violation[512]; /* "" = none */
