@@ -240,6 +240,32 @@ static void watch_time_is_up(struct env_timer *t)
 
 /* The beginning. */
 
+struct shared {
+    struct slice prefix;
+    reg_rev revision;
+    unsigned changes;
+};
+
+static bool shared_one(void *ctx, const struct reg_event *e)
+{
+    struct shared *s = ctx;
+    if (e->revision != s->revision)
+        return false;
+    s->changes += slice_starts(e->object.key, s->prefix);
+    return s->changes < 2;
+}
+
+/* A revision can hold changes of several objects, and a connection can be cut between their events:
+ * a client that goes on from the resourceVersion of the first has not seen the others. It is told
+ * such a revision once more, whole; what it knows already changes nothing for it. */
+static reg_rev resume_at(const struct api_watch *w, struct reg_txn *txn, reg_rev at)
+{
+    struct shared s = {.prefix = w->prefix, .revision = at};
+    if (at > 0 && at <= txn->revision)
+        reg_changes(txn, at - 1, shared_one, &s);
+    return s.changes > 1 ? at - 1 : at;
+}
+
 /* Without a resourceVersion (or with 0): what there is, as additions, and from there on. */
 static bool from_state(const struct api_call *c)
 {
@@ -256,6 +282,8 @@ static bool watch_begin(struct api_watch *w, struct err *err)
     w->initial = from_state(c);
     w->at = w->initial || !c->at ? txn.revision : c->at;
     bool there = w->at >= txn.compacted;
+    if (!w->initial && c->at && there)
+        w->at = resume_at(w, &txn, c->at);
     reg_txn_end(&txn);
     return there ? true
                  : err_set(err, ERR_GONE, "too old resource version: %llu: list again",
