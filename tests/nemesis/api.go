@@ -75,7 +75,7 @@ type status struct {
 }
 
 func (a *api) status(n *node) (st status, err error) {
-	code, body, err := a.call(n, "GET", "/weft/v1/status", nil)
+	code, _, body, err := a.call(n, "GET", "/weft/v1/status", nil)
 	if err == nil && code != http.StatusOK {
 		err = fmt.Errorf("status %d", code)
 	}
@@ -85,29 +85,29 @@ func (a *api) status(n *node) (st status, err error) {
 	return st, err
 }
 
-func (a *api) call(n *node, method, path string, body any) (int, []byte, error) {
+func (a *api) call(n *node, method, path string, body any) (int, http.Header, []byte, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	var reader io.Reader
 	if body != nil {
 		text, err := json.Marshal(body)
 		if err != nil {
-			return 0, nil, err
+			return 0, nil, nil, err
 		}
 		reader = bytes.NewReader(text)
 	}
 	req, err := http.NewRequestWithContext(ctx, method, "http://"+n.api()+path, reader)
 	if err != nil {
-		return 0, nil, err
+		return 0, nil, nil, err
 	}
 	req.Header.Set("Content-Type", "application/json")
 	resp, err := a.http.Do(req)
 	if err != nil {
-		return 0, nil, err
+		return 0, nil, nil, err
 	}
 	defer resp.Body.Close()
 	text, err := io.ReadAll(resp.Body)
-	return resp.StatusCode, text, err
+	return resp.StatusCode, resp.Header, text, err
 }
 
 // do runs the operation and fills in its outcome.
@@ -118,10 +118,7 @@ func (a *api) do(n *node, o *Op) {
 	}
 	switch o.Kind {
 	case Get, List:
-		if o.Linear {
-			path += "?consistency=linearizable"
-		}
-		a.finish(n, o, "GET", path, nil)
+		a.finish(n, o, "GET", path+freshness(o), nil)
 	case Create:
 		a.finish(n, o, "POST", path, objectOf(o.Key, o.Value, 0))
 	case Update:
@@ -134,6 +131,17 @@ func (a *api) do(n *node, o *Op) {
 	}
 }
 
+func freshness(o *Op) string {
+	switch {
+	case o.Linear:
+		return "?consistency=linearizable"
+	case o.BoundMs > 0:
+		return fmt.Sprintf("?consistency=bounded&maxStalenessMs=%d", o.BoundMs)
+	default:
+		return ""
+	}
+}
+
 func preconditions(expect uint64) any {
 	if expect == 0 {
 		return nil
@@ -142,7 +150,7 @@ func preconditions(expect uint64) any {
 }
 
 func (a *api) finish(n *node, o *Op, method, path string, body any) {
-	code, text, err := a.call(n, method, path, body)
+	code, header, text, err := a.call(n, method, path, body)
 	o.Status = code
 	switch {
 	case errors.Is(err, syscall.ECONNREFUSED):
@@ -151,11 +159,13 @@ func (a *api) finish(n *node, o *Op, method, path string, body any) {
 		o.Outcome, o.Why = Unknown, err.Error()
 	case code == http.StatusOK || code == http.StatusCreated:
 		o.Outcome = Done
+		o.shows(header)
 		if err := o.answer(text); err != nil {
 			o.Outcome, o.Why = Unknown, fmt.Sprintf("%v: %s", err, text)
 		}
 	case code == http.StatusNotFound && o.Kind == Get:
 		o.Outcome = Done
+		o.shows(header)
 	case code < 500 || code == http.StatusServiceUnavailable:
 		o.Outcome, o.Why = Refused, reason(text)
 	default:
@@ -167,6 +177,18 @@ func reason(text []byte) string {
 	var st struct{ Message string }
 	_ = json.Unmarshal(text, &st)
 	return st.Message
+}
+
+// shows reads which state an answer is of, and how old that may be.
+func (o *Op) shows(header http.Header) {
+	if o.isWrite() {
+		return
+	}
+	var err error
+	o.Rev, _ = strconv.ParseUint(header.Get("weft-revision"), 10, 64)
+	if o.StaleMs, err = strconv.ParseInt(header.Get("weft-staleness-ms"), 10, 64); err != nil {
+		o.StaleMs = -1
+	}
 }
 
 // answer reads what a success says.

@@ -30,6 +30,7 @@ func check(h *History, page string) Verdict {
 	c.writesKept()
 	c.deletesKept()
 	c.commitsInRealTime()
+	c.readsFresh()
 	c.readsOfThePast()
 	c.sessions()
 	c.watchesComplete()
@@ -211,20 +212,60 @@ func (c *checker) deletesKept() {
 	}
 }
 
-// commitsInRealTime: a write that began after another was acknowledged has a higher revision, and a
-// list that must not be stale has what was acknowledged before it, of all keys.
+// commitsInRealTime: a write that began after another was acknowledged has a higher revision, over all keys.
 func (c *checker) commitsInRealTime() {
 	acked := acknowledged(c.h.Ops)
 	for i := range c.h.Ops {
 		o := &c.h.Ops[i]
-		if o.Outcome != Done || o.Rev == 0 || (!o.isWrite() && !o.Linear) {
+		if o.Outcome != Done || o.Rev == 0 || !o.isWrite() {
 			continue
 		}
-		floor := acked.before(o.Call)
-		if o.Rev < floor || (o.isWrite() && o.Rev == floor) {
+		if floor := acked.before(o.Call); o.Rev <= floor {
 			c.say("%s of client %d at n%d is @%d, begun after @%d was acknowledged", o.Kind, o.Client, o.Node, o.Rev, floor)
 		}
 	}
+}
+
+// readsFresh: the state that a read shows has all that was acknowledged, of all keys, before it was
+// asked for, or so long before that as the question allows, or as the answer says.
+func (c *checker) readsFresh() {
+	acked := acknowledged(c.h.Ops)
+	for i := range c.h.Ops {
+		o := &c.h.Ops[i]
+		if o.Outcome != Done || o.isWrite() {
+			continue
+		}
+		if o.Rev == 0 {
+			c.say("%s of n%d does not say what it shows", o.Kind, o.Node)
+			continue
+		}
+		for _, promise := range promises(o) {
+			if floor := acked.before(o.Call - promise.ns); o.Rev < floor {
+				c.say("%s of n%d shows @%d, %s, but @%d had been acknowledged", o.Kind, o.Node, o.Rev, promise.text, floor)
+			}
+		}
+	}
+}
+
+// promise is how old a read may be.
+type promise struct {
+	text string
+	ns   int64
+}
+
+func promises(o *Op) []promise {
+	var out []promise
+	if o.Linear {
+		out = append(out, promise{"not stale", 0})
+	}
+	if o.BoundMs > 0 {
+		out = append(out, promise{fmt.Sprintf("at most %d ms stale", o.BoundMs), o.BoundMs * 1e6})
+	}
+	if o.StaleMs >= 0 {
+		// A begun millisecond is not told.
+		out = append(out, promise{fmt.Sprintf("says %d ms stale", o.StaleMs), (o.StaleMs + 1) * 1e6})
+	}
+	return out
 }
 
 // marks is the highest revision by the time that it was known.
@@ -270,8 +311,8 @@ func (c *checker) readsOfThePast() {
 		if o.Outcome != Done {
 			continue
 		}
-		if o.Kind == Get && o.Got.Value != "" {
-			c.wasThere(o, o.Key, o.Got)
+		if o.Kind == Get {
+			c.wasThere(o)
 		}
 		if o.Kind == List {
 			c.wasWhole(o)
@@ -279,16 +320,19 @@ func (c *checker) readsOfThePast() {
 	}
 }
 
-func (c *checker) wasThere(o *Op, key string, got Item) {
-	for _, e := range c.events[key] {
-		if e.Item == got && e.Type != "DELETED" {
-			if w := c.byValue[got.Value]; w != nil && w.Call > o.Return {
-				c.say("n%d read %s of %s before it was written", o.Node, got.Value, key)
-			}
-			return
-		}
+func (c *checker) wasThere(o *Op) {
+	events := c.events[o.Key]
+	var want Item
+	i := sort.Search(len(events), func(i int) bool { return events[i].Rev > o.Rev })
+	if i > 0 && events[i-1].Type != "DELETED" {
+		want = events[i-1].Item
 	}
-	c.say("n%d read %+v of %s, which it never was", o.Node, got, key)
+	if o.Got != want {
+		c.say("n%d read %+v of %s at @%d, it was %+v then", o.Node, o.Got, o.Key, o.Rev, want)
+	}
+	if w := c.byValue[o.Got.Value]; w != nil && w.Call > o.Return {
+		c.say("n%d read %s of %s before it was written", o.Node, o.Got.Value, o.Key)
+	}
 }
 
 func (c *checker) wasWhole(o *Op) {
@@ -318,8 +362,8 @@ func (c *checker) sessions() {
 	for life, ops := range lives {
 		known := marksOf(ops)
 		for _, o := range ops {
-			if floor := known.before(o.Call); o.Kind == List && o.Rev < floor {
-				c.say("n%d went back: list at @%d after it had said @%d", life[0], o.Rev, floor)
+			if floor := known.before(o.Call); !o.isWrite() && o.Rev < floor {
+				c.say("n%d went back: %s at @%d after it had said @%d", life[0], o.Kind, o.Rev, floor)
 			}
 		}
 	}

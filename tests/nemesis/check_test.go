@@ -56,7 +56,7 @@ func (s *story) remove(key string) *Op {
 }
 
 func (s *story) get(key string, linear bool) *Op {
-	return s.op(Op{Kind: Get, Key: key, Got: s.state[key], Linear: linear})
+	return s.op(Op{Kind: Get, Key: key, Got: s.state[key], Rev: s.rev, Linear: linear})
 }
 
 func (s *story) list() *Op {
@@ -137,8 +137,7 @@ func TestPlantedFaultsAreFound(t *testing.T) {
 	}{
 		{"stale read", func(h *History) {
 			old := nth(h, 30, isKind(Get)).Got
-			later := nth(h, 33, func(o *Op) bool { return o.Kind == Get })
-			later.Got = old
+			nth(h, 33, isKind(Get)).Got = old
 		}, "not linearizable"},
 		{"lost write", func(h *History) { forget(h, "v199") }, "lost: v199"},
 		{"acknowledged and never done", func(h *History) {
@@ -175,12 +174,22 @@ func TestPlantedFaultsAreFound(t *testing.T) {
 			o := nth(h, 60, isKind(Get))
 			o.Linear = false
 			o.Got.Rev++
-		}, "which it never was"},
+		}, "it was"},
 		{"a torn list", func(h *History) { delete(nth(h, 3, isKind(List)).Items, "k1") }, "list of n1"},
 		{"a list that is stale", func(h *History) {
 			o, old := nth(h, 5, isKind(List)), nth(h, 2, isKind(List))
-			o.Rev, o.Items = old.Rev, old.Items
-		}, "begun after"},
+			o.Rev, o.Items, o.StaleMs = old.Rev, old.Items, -1
+		}, "not stale"},
+		{"a list that is staler than it may be", func(h *History) {
+			o, old := nth(h, 5, isKind(List)), nth(h, 2, isKind(List))
+			o.Rev, o.Items, o.StaleMs, o.Linear, o.BoundMs = old.Rev, old.Items, -1, false, 1
+			o.Call, o.Return = o.Call+5e6, o.Return+5e6
+		}, "at most 1 ms"},
+		{"a list that is staler than it says", func(h *History) {
+			o, old := nth(h, 5, isKind(List)), nth(h, 2, isKind(List))
+			o.Rev, o.Items, o.Linear = old.Rev, old.Items, false
+			o.Call, o.Return = o.Call+5e6, o.Return+5e6
+		}, "says 0 ms"},
 		{"a node that goes back", func(h *History) {
 			o, old := nth(h, 5, isKind(List)), nth(h, 2, isKind(List))
 			o.Rev, o.Items, o.Linear = old.Rev, old.Items, false

@@ -16,7 +16,6 @@ type workload struct {
 	seed    uint64
 	clients int
 	keys    int
-	linear  bool // the API can be asked for reads that are not stale
 }
 
 func (w *workload) now() int64 { return time.Since(w.began).Nanoseconds() }
@@ -83,7 +82,7 @@ func (c *client) learn(o *Op) {
 	case o.Outcome != Done:
 	case o.Kind == Get && o.Got.Rev != 0:
 		c.known[o.Key] = o.Got.Rev
-	case o.Rev != 0 && o.Key != "":
+	case o.isWrite() && o.Rev != 0:
 		c.known[o.Key] = o.Rev
 	}
 }
@@ -105,11 +104,13 @@ func (c *client) next() Op {
 	key := fmt.Sprintf("k%d", c.rnd.IntN(c.keys))
 	switch p := c.rnd.IntN(100); {
 	case p < 40:
-		return Op{Kind: Get, Key: key, Linear: c.linear}
-	case p < 52:
+		return Op{Kind: Get, Key: key, Linear: true}
+	case p < 48:
 		return Op{Kind: Get, Key: key}
+	case p < 52:
+		return Op{Kind: Get, Key: key, BoundMs: 1 + c.rnd.Int64N(1000)}
 	case p < 56:
-		return Op{Kind: List, Linear: c.linear && c.rnd.IntN(2) == 0}
+		return Op{Kind: List, Linear: c.rnd.IntN(2) == 0}
 	case p < 72:
 		return Op{Kind: Apply, Key: key, Value: c.value()}
 	case p < 86:

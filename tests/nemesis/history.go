@@ -43,13 +43,15 @@ type Op struct {
 	Key         string          `json:"key,omitempty"`
 	Value       string          `json:"value,omitempty"`
 	Expect      uint64          `json:"expect,omitempty"`
-	Linear      bool            `json:"linear,omitempty"` // of a read: must not be stale
+	Linear      bool            `json:"linear,omitempty"`  // of a read: must not be stale
+	BoundMs     int64           `json:"boundMs,omitempty"` // of a read: at most so stale; 0 = however stale
 	Call        int64           `json:"call"`
 	Return      int64           `json:"return"`
 	Outcome     Outcome         `json:"outcome"`
 	Status      int             `json:"status,omitempty"`
 	Why         string          `json:"why,omitempty"`
-	Rev         uint64          `json:"rev,omitempty"` // of a write's commit; of a list
+	Rev         uint64          `json:"rev,omitempty"`     // of a write's commit; of the state that a read shows
+	StaleMs     int64           `json:"staleMs,omitempty"` // that the state may be, as the answer says; -1 = unknown
 	Got         Item            `json:"got,omitzero"`
 	Items       map[string]Item `json:"items,omitempty"`
 }
@@ -69,6 +71,7 @@ type Told struct {
 	Events  []Event `json:"events"`
 	Relists int     `json:"relists"` // times it was told that it is too late: a gap is no lie then
 	Resumes int     `json:"resumes"`
+	Repeats int     `json:"repeats"` // events of the revision that it resumed from, told again
 }
 
 // Final is a node's state when all was over.

@@ -20,7 +20,6 @@ func main() {
 	flag.StringVar(&s.nemesis, "nemesis", "", "only this one; default: all\n"+strings.Join(names(), ", "))
 	minutes := flag.Float64("minutes", 0.25, "of clients and faults, a run")
 	flag.StringVar(&s.weftd, "weftd", "build/release/bin/weftd", "the program under test")
-	flag.BoolVar(&s.linear, "linear", false, "ask for linearizable reads")
 	judge := flag.String("judge", "", "only judge a history that a run kept")
 	flag.Parse()
 	s.length = time.Duration(*minutes * float64(time.Minute))

@@ -18,7 +18,6 @@ type settings struct {
 	weftd   string
 	nemesis string
 	length  time.Duration
-	linear  bool
 }
 
 // result is what one run has to say.
@@ -134,7 +133,7 @@ func (p *play) play() (*result, error) {
 func (p *play) storm() error {
 	ctx, cancel := context.WithTimeout(context.Background(), p.length)
 	defer cancel()
-	w := &workload{cluster: p.cluster, rec: &p.rec, began: p.began, seed: p.seed, clients: 12, keys: 24, linear: p.linear}
+	w := &workload{cluster: p.cluster, rec: &p.rec, began: p.began, seed: p.seed, clients: 12, keys: 24}
 	done := make(chan struct{})
 	go func() { w.run(ctx); close(done) }()
 	chosen, err := faultsNamed(p.nemesis)

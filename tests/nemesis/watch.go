@@ -7,16 +7,19 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"strconv"
 	"time"
 )
 
 // watcher follows one node from a revision until it is told of the last key, over any number of
-// connections. As clients of Kubernetes do, it resumes from the last resourceVersion that it was told.
+// connections. As clients of Kubernetes do, it resumes from the last resourceVersion that it was
+// told. That may have been one of several events of a revision: those are told again then.
 type watcher struct {
 	api  *api
 	node *node
 	at   uint64
+	from uint64 // where this connection began
 	last string // the key that ends it
 	told Told
 }
@@ -58,6 +61,7 @@ func (w *watcher) relist(op *Op) bool {
 
 // once is one connection.
 func (w *watcher) once(ctx context.Context) (done bool, err error) {
+	w.from = w.at
 	url := fmt.Sprintf("http://%s%s?watch=1&allowWatchBookmarks=true&resourceVersion=%d&timeoutSeconds=60", w.node.api(), collection, w.at)
 	req, err := http.NewRequestWithContext(ctx, "GET", url, nil)
 	if err != nil {
@@ -103,6 +107,14 @@ func (w *watcher) line(text []byte) (done bool, err error) {
 	if err != nil || e.Type == "BOOKMARK" {
 		return false, err
 	}
-	w.told.Events = append(w.told.Events, Event{Type: e.Type, Key: obj.Metadata.Name, Item: obj.item()})
+	w.take(Event{Type: e.Type, Key: obj.Metadata.Name, Item: obj.item()})
 	return obj.Metadata.Name == w.last, nil
+}
+
+func (w *watcher) take(e Event) {
+	if e.Rev == w.from && slices.Contains(w.told.Events[max(0, len(w.told.Events)-1024):], e) {
+		w.told.Repeats++
+		return
+	}
+	w.told.Events = append(w.told.Events, e)
 }
