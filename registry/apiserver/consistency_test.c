@@ -60,7 +60,7 @@ static int setup_alone(void **state)
     return 0;
 }
 
-/* It never had one, so it does not know what there is: an empty list would be a lie that deletes. */
+/* It never had one, so it does not know what there is: an empty list would be a lie. */
 static void test_without_a_leader(void **state)
 {
     struct fixture *f = *state;
