@@ -14,42 +14,67 @@ import (
 // cluster is the nodes, their network and their disks.
 type cluster struct {
 	dir   string
+	tls   bool // between peers
 	wire  *wire
 	nodes []*node
 	api   *api
 }
 
-func clusterNew(dir, weftd string, size int) (*cluster, error) {
+func clusterNew(dir, weftd string, size int, tls bool) (*cluster, error) {
 	w, err := wireUp(size)
 	if err != nil {
 		return nil, err
 	}
-	c := &cluster{dir: dir, wire: w, api: apiNew()}
-	var members []string
-	for i := 1; i <= size; i++ {
-		members = append(members, fmt.Sprintf("n%d=%s:%d", i, address(i), peerPort))
+	c := &cluster{dir: dir, tls: tls, wire: w, api: apiNew()}
+	if tls {
+		err = makeCerts(dir, weftd, size)
 	}
-	for i := 1; i <= size; i++ {
-		n, err := nodeNew(dir, weftd, i, strings.Join(members, ","))
-		if err != nil {
-			return nil, errors.Join(err, c.close())
+	for i := 1; i <= size && err == nil; i++ {
+		var n *node
+		if n, err = c.nodeNew(weftd, i, size); err == nil {
+			c.nodes = append(c.nodes, n)
 		}
-		c.nodes = append(c.nodes, n)
+	}
+	if err != nil {
+		return nil, errors.Join(err, c.close())
 	}
 	return c, nil
 }
 
-func nodeNew(dir, weftd string, id int, members string) (*node, error) {
+func makeCerts(dir, weftd string, size int) error {
+	args := ""
+	for i := 1; i <= size; i++ {
+		args += fmt.Sprintf(" --name n%d", i)
+	}
+	return shell(fmt.Sprintf("%s init --dir %s/pki%s", weftd, dir, args))
+}
+
+func (c *cluster) peerAddress(id int) string {
+	if c.tls {
+		return fmt.Sprintf("%s:%d", tlsAddress(id), peerPort)
+	}
+	return fmt.Sprintf("%s:%d", address(id), peerPort)
+}
+
+func (c *cluster) nodeNew(weftd string, id, size int) (*node, error) {
+	var members []string
+	for i := 1; i <= size; i++ {
+		members = append(members, fmt.Sprintf("n%d=%s", i, c.peerAddress(i)))
+	}
+	dir := c.dir
 	name := fmt.Sprintf("n%d", id)
 	d, err := diskNew(filepath.Join(dir, "disks", name+".img"), filepath.Join(dir, "mnt", name))
 	if err != nil {
 		return nil, err
 	}
 	n := &node{id: id, name: name, disk: d, logPath: filepath.Join(dir, name+".log")}
-	n.argv = []string{weftd, "--name", name, "--data", n.dataDir(), "--cluster", members,
+	n.argv = []string{weftd, "--name", name, "--data", n.dataDir(), "--cluster", strings.Join(members, ","),
 		"--api", n.api(), "--xds", address(id) + ":15012", "--metrics", "none",
 		// Small, so that checkpoints are taken and sent within a run.
 		"--snapshot-log-mib", "1", "--xds-workers", "1"}
+	if c.tls {
+		n.argv = append(n.argv, "--peer-cert-dir", filepath.Join(dir, "pki", name))
+	}
 	return n, nil
 }
 

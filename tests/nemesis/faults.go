@@ -28,8 +28,8 @@ func (f *field) count(what string) { f.counts[what]++ }
 
 func faults() []fault {
 	return []fault{
-		{"kill", 5, false, kill},
-		{"kill-all", 1, false, killAll},
+		{"kill", 6, false, kill},
+		{"kill-all", 2, false, killAll},
 		{"pause", 2, false, pause},
 		{"pause-two", 1, false, pauseTwo},
 		{"isolate-leader", 2, false, isolateLeader},

@@ -23,6 +23,7 @@ type settings struct {
 // result is what one run has to say.
 type result struct {
 	nodes      int
+	tls        bool
 	operations int // that were answered, or may have been
 	unknown    int
 	perSecond  float64
@@ -46,7 +47,11 @@ func (r *result) line() string {
 	for _, name := range slices.Sorted(maps.Keys(r.injected)) {
 		faults = append(faults, fmt.Sprintf("%s %d", name, r.injected[name]))
 	}
-	return fmt.Sprintf("%d nodes, %d operations (%d unknown), %.0f/s, faults: %s; violations %d, undecided %v", r.nodes,
+	peers := "plain"
+	if r.tls {
+		peers = "TLS"
+	}
+	return fmt.Sprintf("%d nodes, %s, %d operations (%d unknown), %.0f/s, faults: %s; violations %d, undecided %v", r.nodes, peers,
 		r.operations, r.unknown, r.perSecond, strings.Join(faults, ", "), len(r.verdict.Violations), r.verdict.Undecided)
 }
 
@@ -61,7 +66,7 @@ func runOnce(s settings, seed uint64) (r *result, err error) {
 	}
 	rnd := rand.New(rand.NewPCG(seed, 0))
 	size := []int{3, 3, 5}[rnd.IntN(3)]
-	c, err := clusterNew(dir, s.weftd, size)
+	c, err := clusterNew(dir, s.weftd, size, rnd.IntN(2) == 0)
 	if err != nil {
 		return nil, err
 	}
@@ -294,7 +299,7 @@ func (p *play) last(from uint64) {
 
 func (p *play) judge(spent time.Duration) *result {
 	p.history.Ops = p.rec.take()
-	r := &result{nodes: len(p.cluster.nodes), injected: p.injected, dir: p.dir}
+	r := &result{nodes: len(p.cluster.nodes), tls: p.cluster.tls, injected: p.injected, dir: p.dir}
 	for i := range p.history.Ops {
 		if o := &p.history.Ops[i]; o.Outcome == Unknown {
 			r.unknown++

@@ -7,15 +7,20 @@ import (
 )
 
 // wire is the network: a namespace a node, joined by a bridge in the namespace that this program
-// was started in (scripts/nemesis makes that one, and it goes with the program). Nodes speak from
-// loopback addresses because weftd takes no others without TLS; route_localnet lets those travel.
+// was started in (scripts/nemesis makes that one, and it goes with the program). Each node has two
+// addresses: one for peers that speak TLS, and one of loopback, which weftd wants for the API and
+// for peers without TLS; route_localnet lets those travel.
 type wire struct{ nodes int }
 
-const subnet = "127.30.0"
+const (
+	subnet    = "127.30.0"
+	tlsSubnet = "10.30.0"
+)
 
-func address(node int) string   { return fmt.Sprintf("%s.%d", subnet, node) }
-func namespace(node int) string { return fmt.Sprintf("/run/netns/n%d", node) }
-func port(node int) string      { return fmt.Sprintf("v%d", node) }
+func address(node int) string    { return fmt.Sprintf("%s.%d", subnet, node) }
+func tlsAddress(node int) string { return fmt.Sprintf("%s.%d", tlsSubnet, node) }
+func namespace(node int) string  { return fmt.Sprintf("/run/netns/n%d", node) }
+func port(node int) string       { return fmt.Sprintf("v%d", node) }
 
 const hostSetup = `
 mount --make-rprivate /
@@ -32,7 +37,7 @@ ip link set vI master br0 up
 nsenter --net=/run/netns/nI sh -ec '
 echo 1 >/proc/sys/net/ipv4/conf/all/route_localnet
 ip link set lo up; ip addr del 127.0.0.1/8 dev lo; ip addr add 127.0.0.1/32 dev lo
-ip addr add SUBNET.I/24 dev eth0; ip link set eth0 up
+ip addr add SUBNET.I/24 dev eth0; ip addr add TLSNET.I/24 dev eth0; ip link set eth0 up
 nft "add table ip cut; add chain ip cut in { type filter hook input priority 0; }"'
 `
 
@@ -41,7 +46,7 @@ func hostUp() error { return shell(strings.ReplaceAll(hostSetup, "SUBNET", subne
 
 func wireUp(nodes int) (*wire, error) {
 	for i := 1; i <= nodes; i++ {
-		script := strings.NewReplacer("SUBNET", subnet, "nI", fmt.Sprintf("n%d", i), "vI", port(i),
+		script := strings.NewReplacer("SUBNET", subnet, "TLSNET", tlsSubnet, "nI", fmt.Sprintf("n%d", i), "vI", port(i),
 			".I/", fmt.Sprintf(".%d/", i)).Replace(nodeSetup)
 		if err := shell(script); err != nil {
 			return nil, err
@@ -61,7 +66,7 @@ func (w *wire) down() error {
 
 // drop lets nothing come from one node to another. Clients are never cut off.
 func (w *wire) drop(from, to int) error {
-	return w.nft(to, fmt.Sprintf("add rule ip cut in ip saddr %s drop", address(from)))
+	return w.nft(to, fmt.Sprintf("add rule ip cut in ip saddr { %s, %s } drop", address(from), tlsAddress(from)))
 }
 
 // part cuts both ways.
