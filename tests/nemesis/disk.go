@@ -23,10 +23,17 @@ func diskNew(image, at string) (*disk, error) {
 	if err := os.MkdirAll(at, 0o755); err != nil {
 		return nil, err
 	}
-	if err := shell(fmt.Sprintf("truncate -s %dM %s && mkfs.ext4 -q -F -E lazy_itable_init=0 %s", diskMiB, image, image)); err != nil {
-		return nil, err
+	return d, d.format()
+}
+
+// format makes it empty, as a new one.
+func (d *disk) format() error {
+	err := shell(fmt.Sprintf("rm -f %s && truncate -s %dM %s && mkfs.ext4 -q -F -E lazy_itable_init=0 %s", d.image,
+		diskMiB, d.image, d.image))
+	if err != nil {
+		return err
 	}
-	return d, d.mount()
+	return d.mount()
 }
 
 // mount takes a loop device that frees itself when the file system goes, however that comes about.

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"io/fs"
 	"math/rand/v2"
+	"slices"
+	"strings"
 	"syscall"
 	"time"
 )
@@ -22,6 +24,7 @@ type field struct {
 	cluster *cluster
 	rnd     *rand.Rand
 	counts  map[string]int
+	say     func(finding string)
 }
 
 func (f *field) count(what string) { f.counts[what]++ }
@@ -42,19 +45,24 @@ func faults() []fault {
 		{"power-cut", 3, false, powerCut},
 		{"power-cut-all", 1, false, powerCutAll},
 		{"rolling", 1, true, rolling},
+		{"wipe", 1, true, wipe},
 	}
 }
 
-func faultsNamed(name string) ([]fault, error) {
-	if name == "" {
+// faultsNamed are those of a list with commas; of an empty one, all.
+func faultsNamed(list string) ([]fault, error) {
+	if list == "" {
 		return faults(), nil
 	}
-	for _, f := range faults() {
-		if f.name == name {
-			return []fault{f}, nil
+	var out []fault
+	for name := range strings.SplitSeq(list, ",") {
+		i := slices.IndexFunc(faults(), func(f fault) bool { return f.name == name })
+		if i < 0 {
+			return nil, fmt.Errorf("no nemesis is called %q", name)
 		}
+		out = append(out, faults()[i])
 	}
-	return nil, fmt.Errorf("no nemesis is called %q", name)
+	return out, nil
 }
 
 func kill(f *field) (func() error, error) {
@@ -158,6 +166,13 @@ func diskFull(f *field) (func() error, error) {
 	if err := n.disk.fill(); err != nil {
 		return nil, err
 	}
+	if f.rnd.IntN(2) == 0 && n.diesWithin(time.Second) {
+		// Somebody starts it again before there is space.
+		if err := n.start(); err != nil {
+			return nil, err
+		}
+		n.excuse()
+	}
 	return func() error {
 		if err := n.disk.empty(); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
@@ -198,6 +213,31 @@ func rolling(f *field) (func() error, error) {
 		if err := f.cluster.ready(10 * time.Second); err != nil {
 			return nil, err
 		}
+	}
+	return nil, nil
+}
+
+// wipe is a node that gets a new, empty disk: it catches up, and votes again when it may. A second
+// disk must not be lost before that, so it waits.
+func wipe(f *field) (func() error, error) {
+	n := f.cluster.pick(f.rnd)
+	f.count("wipe")
+	n.kill()
+	if err := n.disk.unmount(); err != nil {
+		return nil, err
+	}
+	if err := n.disk.format(); err != nil {
+		return nil, err
+	}
+	joined := n.count("event=registry.joined")
+	if err := n.start(); err != nil {
+		return nil, err
+	}
+	err := until(recovery, n.name+" votes again with an empty disk", func() bool {
+		return n.count("event=registry.joined") > joined
+	})
+	if err != nil {
+		f.say(err.Error())
 	}
 	return nil, nil
 }

@@ -17,7 +17,7 @@ func main() {
 	s := settings{}
 	runs := flag.Int("runs", 1, "clusters, one after the other")
 	seed := flag.Uint64("seed", uint64(time.Now().Unix()), "of the first run; each next run has the next one")
-	flag.StringVar(&s.nemesis, "nemesis", "", "only this one; default: all\n"+strings.Join(names(), ", "))
+	flag.StringVar(&s.nemesis, "nemesis", "", "only these, with commas; default: all\n"+strings.Join(names(), ", "))
 	minutes := flag.Float64("minutes", 0.25, "of clients and faults, a run")
 	flag.StringVar(&s.weftd, "weftd", "build/release/bin/weftd", "the program under test")
 	judge := flag.String("judge", "", "only judge a history that a run kept")

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"fmt"
 	"os"
 	"os/exec"
@@ -8,6 +9,7 @@ import (
 	"regexp"
 	"sync"
 	"syscall"
+	"time"
 )
 
 // node is one weftd in a namespace and on a disk of its own.
@@ -155,6 +157,17 @@ func (n *node) problems() []string {
 }
 
 func (n *node) dataDir() string { return filepath.Join(n.disk.at, "data") }
+
+// count is how often its log has a text.
+func (n *node) count(text string) int {
+	log, _ := os.ReadFile(n.logPath)
+	return bytes.Count(log, []byte(text))
+}
+
+// diesWithin waits for an end that is expected.
+func (n *node) diesWithin(patience time.Duration) bool {
+	return until(patience, "", func() bool { return !n.alive() }) == nil
+}
 
 // note writes a line of ours into its log.
 func (n *node) note(text string) {

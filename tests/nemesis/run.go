@@ -27,6 +27,7 @@ type result struct {
 	operations int // that were answered, or may have been
 	unknown    int
 	perSecond  float64
+	silence    time.Duration // the longest without an acknowledged write
 	injected   map[string]int
 	verdict    Verdict
 	dir        string // kept when something is wrong
@@ -51,8 +52,8 @@ func (r *result) line() string {
 	if r.tls {
 		peers = "TLS"
 	}
-	return fmt.Sprintf("%d nodes, %s, %d operations (%d unknown), %.0f/s, faults: %s; violations %d, undecided %v", r.nodes, peers,
-		r.operations, r.unknown, r.perSecond, strings.Join(faults, ", "), len(r.verdict.Violations), r.verdict.Undecided)
+	return fmt.Sprintf("%d nodes, %s, %d operations (%d unknown), %.0f/s, no write for at most %.1f s, faults: %s; violations %d, undecided %v",
+		r.nodes, peers, r.operations, r.unknown, r.perSecond, r.silence.Seconds(), strings.Join(faults, ", "), len(r.verdict.Violations), r.verdict.Undecided)
 }
 
 // runOnce is a cluster from birth to judgement. An error is a fault of the test, not of weft.
@@ -145,7 +146,8 @@ func (p *play) storm() error {
 	if err != nil {
 		return err
 	}
-	f := &field{cluster: p.cluster, rnd: p.rnd, counts: map[string]int{}}
+	f := &field{cluster: p.cluster, rnd: p.rnd, counts: map[string]int{},
+		say: func(finding string) { p.troubles = append(p.troubles, finding) }}
 	p.injected = f.counts
 	for ctx.Err() == nil && err == nil {
 		err = p.strike(ctx, f, chosen)
@@ -309,10 +311,27 @@ func (p *play) judge(spent time.Duration) *result {
 		}
 	}
 	r.perSecond = float64(r.operations) / spent.Seconds()
+	r.silence = silence(p.history.Ops)
 	r.verdict = check(&p.history, filepath.Join(p.dir, "linearizability.html"))
 	r.verdict.Violations = slices.Concat(p.troubles, p.cluster.problems(), r.verdict.Violations)
 	if !r.ok() {
 		p.trouble(p.history.save(filepath.Join(p.dir, "history.json")))
 	}
 	return r
+}
+
+// silence is the longest time between two answers to writes.
+func silence(ops []Op) time.Duration {
+	var at []int64
+	for i := range ops {
+		if o := &ops[i]; o.isWrite() && o.Outcome == Done && o.Client >= 0 {
+			at = append(at, o.Return)
+		}
+	}
+	slices.Sort(at)
+	longest := int64(0)
+	for i := 1; i < len(at); i++ {
+		longest = max(longest, at[i]-at[i-1])
+	}
+	return time.Duration(longest)
 }
