@@ -126,9 +126,16 @@ func (a *api) do(n *node, o *Op) {
 	case Delete:
 		a.finish(n, o, "DELETE", path, preconditions(o.Expect))
 	case Apply:
-		a.finish(n, o, "POST", batchPath, map[string]any{
-			"items": []any{map[string]any{"verb": "apply", "object": objectOf(o.Key, o.Value, 0)}}})
+		a.finish(n, o, "POST", batchPath, batchOf(o))
 	}
+}
+
+func batchOf(o *Op) any {
+	items := []any{map[string]any{"verb": "apply", "object": objectOf(o.Key, o.Value, 0)}}
+	if o.Also != nil {
+		items = append(items, map[string]any{"verb": "apply", "object": objectOf(o.Also.Key, o.Also.Value, 0)})
+	}
+	return map[string]any{"items": items}
 }
 
 func freshness(o *Op) string {

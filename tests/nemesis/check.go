@@ -181,6 +181,18 @@ func (c *checker) writesKept() {
 			c.say("%s of %s: acknowledged at @%d, is at @%d", o.Value, o.Key, o.Rev, e.Rev)
 		}
 	}
+	c.requestsWhole(seen)
+}
+
+// requestsWhole: of a request that writes two keys both are there at one revision, or neither.
+func (c *checker) requestsWhole(seen map[string]Event) {
+	for i := range c.h.Ops {
+		o := &c.h.Ops[i]
+		if o.Also != nil && !o.Second && seen[o.Value].Rev != seen[o.Also.Value].Rev {
+			c.say("torn: %s of %s is at @%d, %s of %s, of the same request, at @%d", o.Value, o.Key, seen[o.Value].Rev,
+				o.Also.Value, o.Also.Key, seen[o.Also.Value].Rev)
+		}
+	}
 }
 
 // deletesKept: a deletion leaves no value; they are counted, a key at a time.
@@ -376,7 +388,7 @@ func (c *checker) watchesComplete() {
 			continue // told that it is too late: what it then missed was said to be missed
 		}
 		if !slices.Equal(w.Events, c.log) {
-			c.say("the watch of n%d (resumed %d times) is not its history: %s", w.Node, w.Resumes, watchGap(c.log, w.Events))
+			c.say("the watch of %s (resumed %d times) is not the history: %s", w.whose(), w.Resumes, watchGap(c.log, w.Events))
 		}
 	}
 }

@@ -111,8 +111,14 @@ func (c *client) next() Op {
 		return Op{Kind: Get, Key: key, BoundMs: 1 + c.rnd.Int64N(1000)}
 	case p < 56:
 		return Op{Kind: List, Linear: c.rnd.IntN(2) == 0}
-	case p < 72:
+	case p < 68:
 		return Op{Kind: Apply, Key: key, Value: c.value()}
+	case p < 72:
+		other := fmt.Sprintf("k%d", c.rnd.IntN(c.keys))
+		if other == key {
+			return Op{Kind: Apply, Key: key, Value: c.value()}
+		}
+		return Op{Kind: Apply, Key: key, Value: c.value(), Also: &Pair{other, c.value()}}
 	case p < 86:
 		return Op{Kind: Update, Key: key, Value: c.value(), Expect: c.known[key]}
 	case p < 89:

@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"fmt"
 	"os"
 	"sync"
 )
@@ -42,6 +43,8 @@ type Op struct {
 	Kind        Kind            `json:"kind"`
 	Key         string          `json:"key,omitempty"`
 	Value       string          `json:"value,omitempty"`
+	Also        *Pair           `json:"also,omitempty"`   // written by the same request: both or none
+	Second      bool            `json:"second,omitempty"` // the other half of a request that stands here already
 	Expect      uint64          `json:"expect,omitempty"`
 	Linear      bool            `json:"linear,omitempty"`  // of a read: must not be stale
 	BoundMs     int64           `json:"boundMs,omitempty"` // of a read: at most so stale; 0 = however stale
@@ -56,6 +59,23 @@ type Op struct {
 	Items       map[string]Item `json:"items,omitempty"`
 }
 
+// Pair is a key and what is written to it.
+type Pair struct {
+	Key   string `json:"key"`
+	Value string `json:"value"`
+}
+
+// halves of a request that writes two keys are an operation each, for checks that look at one key.
+func (o *Op) halves() []Op {
+	if o.Also == nil {
+		return []Op{*o}
+	}
+	second := *o
+	second.Key, second.Value, second.Second = o.Also.Key, o.Also.Value, true
+	second.Also = &Pair{o.Key, o.Value}
+	return []Op{*o, second}
+}
+
 func (o *Op) isWrite() bool { return o.Kind != Get && o.Kind != List }
 
 // Event is what a watch told.
@@ -67,11 +87,18 @@ type Event struct {
 
 // Told is all that one watch of one node told, over all its reconnections.
 type Told struct {
-	Node    int     `json:"node"`
+	Node    int     `json:"node"` // 0: of all, one after the other
 	Events  []Event `json:"events"`
 	Relists int     `json:"relists"` // times it was told that it is too late: a gap is no lie then
 	Resumes int     `json:"resumes"`
 	Repeats int     `json:"repeats"` // events of the revision that it resumed from, told again
+}
+
+func (t *Told) whose() string {
+	if t.Node == 0 {
+		return "all nodes in turn"
+	}
+	return fmt.Sprintf("n%d", t.Node)
 }
 
 // Final is a node's state when all was over.
@@ -85,7 +112,7 @@ type Final struct {
 // History is everything that the checks look at.
 type History struct {
 	Ops    []Op    `json:"ops"`
-	Live   []Told  `json:"live"`   // watches that ran along, one a node
+	Live   []Told  `json:"live"`   // watches that ran along, one a node and one that goes round
 	Replay []Told  `json:"replay"` // at the end each node tells its history once more, from the beginning
 	Final  []Final `json:"final"`
 }
@@ -117,7 +144,7 @@ type recorder struct {
 
 func (r *recorder) add(o Op) {
 	r.mu.Lock()
-	r.ops = append(r.ops, o)
+	r.ops = append(r.ops, o.halves()...)
 	r.mu.Unlock()
 }
 

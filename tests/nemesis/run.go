@@ -124,6 +124,7 @@ func (p *play) play() (*result, error) {
 	watching, stopWatching := context.WithCancel(context.Background())
 	defer stopWatching()
 	live := p.watchAll(watching, first.Revision)
+	live.add(roamFrom(p.cluster.api, p.cluster.nodes, first.Revision, lastKey))
 	if err := p.storm(); err != nil {
 		return nil, fmt.Errorf("%w; logs in %s", err, p.dir)
 	}
@@ -259,26 +260,29 @@ func (p *play) now() int64 { return time.Since(p.began).Nanoseconds() }
 
 // watches that run.
 type watches struct {
+	ctx  context.Context
 	all  []*watcher
-	errs []error
 	wait sync.WaitGroup
 }
 
 func (p *play) watchAll(ctx context.Context, from uint64) *watches {
-	w := &watches{errs: make([]error, len(p.cluster.nodes))}
-	for i, n := range p.cluster.nodes {
-		one := watchFrom(p.cluster.api, n, from, lastKey)
-		w.all = append(w.all, one)
-		w.wait.Go(func() { w.errs[i] = one.run(ctx) })
+	w := &watches{ctx: ctx}
+	for _, n := range p.cluster.nodes {
+		w.add(watchFrom(p.cluster.api, n, from, lastKey))
 	}
 	return w
+}
+
+func (w *watches) add(one *watcher) {
+	w.all = append(w.all, one)
+	w.wait.Go(func() { one.run(w.ctx) })
 }
 
 func (p *play) collect(w *watches) []Told {
 	w.wait.Wait()
 	var out []Told
-	for i, one := range w.all {
-		p.trouble(w.errs[i])
+	for _, one := range w.all {
+		p.trouble(one.err)
 		out = append(out, one.told)
 	}
 	return out
@@ -303,7 +307,9 @@ func (p *play) judge(spent time.Duration) *result {
 	p.history.Ops = p.rec.take()
 	r := &result{nodes: len(p.cluster.nodes), tls: p.cluster.tls, injected: p.injected, dir: p.dir}
 	for i := range p.history.Ops {
-		if o := &p.history.Ops[i]; o.Outcome == Unknown {
+		if o := &p.history.Ops[i]; o.Second {
+			continue
+		} else if o.Outcome == Unknown {
 			r.unknown++
 			r.operations++
 		} else if o.Outcome == Done {

@@ -18,26 +18,33 @@ import (
 type watcher struct {
 	api  *api
 	node *node
+	roam []*node // it goes on at the next of these each time; nil: it stays
 	at   uint64
 	from uint64 // where this connection began
 	last string // the key that ends it
 	told Told
+	err  error // after run
 }
 
 var errTooLate = errors.New("too old resource version")
 
 const resumeEvery = 50 * time.Millisecond
 
+// roamFrom is a watch that is let go after a second and goes on at another node.
+func roamFrom(a *api, nodes []*node, rev uint64, last string) *watcher {
+	return &watcher{api: a, node: nodes[0], roam: nodes, at: rev, last: last}
+}
+
 func watchFrom(a *api, n *node, rev uint64, last string) *watcher {
 	return &watcher{api: a, node: n, at: rev, last: last, told: Told{Node: n.id}}
 }
 
 // run returns when the last key was told or ctx ends.
-func (w *watcher) run(ctx context.Context) error {
+func (w *watcher) run(ctx context.Context) {
 	for ctx.Err() == nil {
 		done, err := w.once(ctx)
 		if done {
-			return nil
+			return
 		}
 		if errors.Is(err, errTooLate) {
 			w.told.Relists++
@@ -46,12 +53,15 @@ func (w *watcher) run(ctx context.Context) error {
 			}
 		}
 		w.told.Resumes++
+		if w.roam != nil {
+			w.node = w.roam[w.told.Resumes%len(w.roam)]
+		}
 		select {
 		case <-ctx.Done():
 		case <-time.After(resumeEvery):
 		}
 	}
-	return fmt.Errorf("the watch of %s was not told of %s; it stands at @%d", w.node.name, w.last, w.at)
+	w.err = fmt.Errorf("the watch of %s was not told of %s; it stands at @%d", w.told.whose(), w.last, w.at)
 }
 
 func (w *watcher) relist(op *Op) bool {
@@ -62,7 +72,12 @@ func (w *watcher) relist(op *Op) bool {
 // once is one connection.
 func (w *watcher) once(ctx context.Context) (done bool, err error) {
 	w.from = w.at
-	url := fmt.Sprintf("http://%s%s?watch=1&allowWatchBookmarks=true&resourceVersion=%d&timeoutSeconds=60", w.node.api(), collection, w.at)
+	seconds := 60
+	if w.roam != nil {
+		seconds = 1
+	}
+	url := fmt.Sprintf("http://%s%s?watch=1&allowWatchBookmarks=true&resourceVersion=%d&timeoutSeconds=%d", w.node.api(),
+		collection, w.at, seconds)
 	req, err := http.NewRequestWithContext(ctx, "GET", url, nil)
 	if err != nil {
 		return false, err
