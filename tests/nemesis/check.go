@@ -14,6 +14,7 @@ import (
 type Verdict struct {
 	Violations []string
 	Undecided  bool // porcupine ran out of time
+	Stale      int  // refusals by an old state
 }
 
 const (
@@ -34,6 +35,7 @@ func check(h *History, page string) Verdict {
 	c.readsOfThePast()
 	c.sessions()
 	c.watchesComplete()
+	c.verdict.Stale = c.staleRefusals()
 	switch linearizable(h, page, porcupinePatient) {
 	case porcupine.Illegal:
 		c.say("not linearizable (porcupine)")
