@@ -10,6 +10,7 @@
 #include "registry/raft/message.h"
 
 #define PATH_BYTES SNAPSHOT_PATH_BYTES
+#define GET_AGAIN_MS 50 /* a checkpoint is being made anew */
 
 static struct raftio *self_of(struct raft_io *io)
 {
@@ -39,7 +40,6 @@ struct completion {
     union {
         struct raft_io_send *send;
         struct raft_io_snapshot_put *put;
-        struct raft_io_snapshot_get *get;
         struct raft_io_append *append;
     };
     int status;
@@ -385,16 +385,13 @@ static int io_snapshot_put(struct raft_io *rio, unsigned trailing, struct raft_i
                          : put_taken(io, trailing, req, snapshot);
 }
 
-static void complete_get(struct raftio *io, struct completion *c)
-{
-    (void)io;
-    c->get->cb(c->get, NULL, c->status);
-}
-
 /* libraft wants to send it: is the file what it was? A follower would fetch a damaged one again and
- * again. */
+ * again. What is damaged is made anew and waited for: libraft 0.15 forgets nothing of a transfer
+ * that failed to begin, and would try again only after its install time-out. */
 struct get {
+    struct list_node node; /* in io->gets while it waits */
     struct env_work w;
+    struct env_timer again;
     struct raftio *io;
     struct raft_io_snapshot_get *req;
     struct snapshot_file file;
@@ -409,40 +406,64 @@ static void get_work(struct env_work *w)
     g->io->events->verify(g->io->ctx, path, &g->file, &g->err);
 }
 
+static void get_begin(struct get *g)
+{
+    list_remove(&g->node);
+    err_clear(&g->err);
+    g->file = g->io->manifest.file;
+    g->io->works++;
+    env_work(g->io->env, &g->w);
+}
+
 static void get_done(struct env_work *w)
 {
     struct get *g = container_of(w, struct get, w);
     struct raftio *io = g->io;
     struct raft_io_snapshot_get *req = g->req;
-    struct err err = g->err;
-    bool newest = same_file(&g->file, &io->manifest.file);
-    mem_free(g);
     io->works--;
-    if (err.code == ERR_NONE && newest) {
-        req->cb(req, make_snapshot(&io->manifest), 0);
+    if (!same_file(&g->file, &io->manifest.file)) { /* there is a newer one now */
+        get_begin(g);
         return;
     }
-    if (newest) {
-        LOG_ERROR("registry.checkpoint.damaged", F_U64("index", io->manifest.index), F_ERR(&err));
+    if (g->err.code) {
+        LOG_ERROR("registry.checkpoint.damaged", F_U64("index", io->manifest.index),
+                  F_ERR(&g->err));
         io->events->on_damaged(io->ctx);
+        list_push(&io->gets, &g->node);
+        env_timer_start(io->env, &g->again, GET_AGAIN_MS);
+        return;
     }
-    req->cb(req, NULL, RAFT_CORRUPT); /* libraft asks again */
+    mem_free(g);
+    req->cb(req, make_snapshot(&io->manifest), 0);
+}
+
+static void on_get_again(struct env_timer *t)
+{
+    get_begin(container_of(t, struct get, again));
+}
+
+static void gets_cancel(struct raftio *io)
+{
+    struct list_node *n;
+    while ((n = list_pop(&io->gets))) {
+        struct get *g = container_of(n, struct get, node);
+        struct raft_io_snapshot_get *req = g->req;
+        env_timer_stop(io->env, &g->again);
+        mem_free(g);
+        req->cb(req, NULL, RAFT_CANCELED);
+    }
 }
 
 static int io_snapshot_get(struct raft_io *rio, struct raft_io_snapshot_get *req,
                            raft_io_snapshot_get_cb cb)
 {
     struct raftio *io = self_of(rio);
+    wf_assert(io->has_manifest); /* libraft has read it, or written it */
     req->cb = cb;
-    if (!io->has_manifest) {
-        complete_later(io, complete_get, RAFT_NOTFOUND)->get = req;
-        return 0;
-    }
     struct get *g = MEM_NEW(struct get);
     *g = (struct get){
-        .w = {.work = get_work, .done = get_done}, .io = io, .req = req, .file = io->manifest.file};
-    io->works++;
-    env_work(io->env, &g->w);
+        .w = {.work = get_work, .done = get_done}, .again.fn = on_get_again, .io = io, .req = req};
+    get_begin(g);
     return 0;
 }
 
@@ -806,6 +827,7 @@ static void io_close(struct raft_io *rio, raft_io_close_cb cb)
     wf_assert(io->works == 0);
     env_timer_stop(io->env, &io->tick_timer);
     raftio_disconnect(io);
+    gets_cancel(io);
     env_defer_cancel(&io->complete);
     run_completions(io);
     cb(rio);
@@ -984,6 +1006,7 @@ bool raftio_open(struct raftio *io, const struct raftio_options *opt, struct err
                               .random = io_random,
                               .async_work = io_async_work};
     list_init(&io->completions);
+    list_init(&io->gets);
     io->dir = mem_new(strlen(opt->dir) + 1);
     memcpy(io->dir, opt->dir, strlen(opt->dir) + 1);
     members_set(io, opt->members, opt->member_count);

@@ -96,6 +96,7 @@ struct raftio {
     struct env_timer tick_timer;
 
     struct list completions;
+    struct list gets; /* wait until a damaged checkpoint is made anew */
     struct env_task complete;
     unsigned works; /* on helper threads */
 };

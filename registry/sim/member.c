@@ -126,7 +126,7 @@ static void process_main(void *ctx, struct env *env)
     if (!node_open(m->node, env, &err))
         wf_die("cannot start: %s", err.msg);
     watch_applies(m);
-    if (m->node->io.meta.joining && !m->wiped)
+    if (m->node->io.meta.joining && !m->wiped && !m->rot_deaths)
         oracle_fail(&m->run->oracle, "%s put its data aside, and nothing was damaged", name_of(m));
     m->node->guard.off = m->run->opt.guards_off;
     struct sim_zone *was = sim_world_enter();

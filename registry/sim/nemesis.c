@@ -108,7 +108,8 @@ static void wipe_one(struct run *run)
 static void rot_one(struct run *run)
 {
     struct member *m = may_lose_disk(run);
-    if (!m)
+    /* Not after a power cut: a disk that lost what it had synced, too, is two faults in one. */
+    if (!m || !sim_host_runs(m->host))
         return;
     member_rot(m);
     member_restart_later(m, some_time(run));
