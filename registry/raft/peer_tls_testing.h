@@ -17,7 +17,7 @@
 
 static inline void peer_tls_test_file(const char *dir, const char *name, const struct buf *bytes)
 {
-    char path[PEER_TLS_TEST_DIR + 32];
+    char path[256];
     snprintf(path, sizeof(path), "%s/%s", dir, name);
     FILE *f = fopen(path, "w");
     wf_assert(f && fwrite(bytes->p + bytes->at, 1, bytes->n, f) == bytes->n && fclose(f) == 0);
@@ -49,7 +49,7 @@ static inline void peer_tls_test_dir(const struct tls_test_ca *ca, uint64_t clus
 static inline void peer_tls_test_remove(const char *dir)
 {
     static const char *const names[] = {"ca.crt", "node.key", "node.crt"};
-    char path[PEER_TLS_TEST_DIR + 32];
+    char path[256];
     for (size_t i = 0; i < ARRAY_LEN(names); i++) {
         snprintf(path, sizeof(path), "%s/%s", dir, names[i]);
         unlink(path);
