@@ -75,7 +75,7 @@ type status struct {
 }
 
 func (a *api) status(n *node) (st status, err error) {
-	code, _, body, err := a.call(n, "GET", "/weft/v1/status", nil)
+	code, _, body, err := a.call(n, "GET", "/weft/v1/status", "", nil)
 	if err == nil && code != http.StatusOK {
 		err = fmt.Errorf("status %d", code)
 	}
@@ -85,7 +85,7 @@ func (a *api) status(n *node) (st status, err error) {
 	return st, err
 }
 
-func (a *api) call(n *node, method, path string, body any) (int, http.Header, []byte, error) {
+func (a *api) call(n *node, method, path, once string, body any) (int, http.Header, []byte, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	var reader io.Reader
@@ -101,6 +101,9 @@ func (a *api) call(n *node, method, path string, body any) (int, http.Header, []
 		return 0, nil, nil, err
 	}
 	req.Header.Set("Content-Type", "application/json")
+	if once != "" {
+		req.Header.Set("Idempotency-Key", once)
+	}
 	resp, err := a.http.Do(req)
 	if err != nil {
 		return 0, nil, nil, err
@@ -157,7 +160,7 @@ func preconditions(expect uint64) any {
 }
 
 func (a *api) finish(n *node, o *Op, method, path string, body any) {
-	code, header, text, err := a.call(n, method, path, body)
+	code, header, text, err := a.call(n, method, path, o.Once, body)
 	o.Status = code
 	switch {
 	case errors.Is(err, syscall.ECONNREFUSED):

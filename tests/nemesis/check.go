@@ -14,7 +14,6 @@ import (
 type Verdict struct {
 	Violations []string
 	Undecided  bool // porcupine ran out of time
-	Stale      int  // refusals by an old state
 }
 
 const (
@@ -35,7 +34,7 @@ func check(h *History, page string) Verdict {
 	c.readsOfThePast()
 	c.sessions()
 	c.watchesComplete()
-	c.verdict.Stale = c.staleRefusals()
+	c.refusedRightly()
 	switch linearizable(h, page, porcupinePatient) {
 	case porcupine.Illegal:
 		c.say("not linearizable (porcupine)")

@@ -155,6 +155,9 @@ func TestPlantedFaultsAreFound(t *testing.T) {
 		{"refused and yet applied", func(h *History) { nth(h, 50, isKind(Apply)).Outcome = Refused }, "refused"},
 		{"a value that nobody wrote", func(h *History) { nth(h, 50, isKind(Apply)).Value = "other" }, "nobody wrote"},
 		{"acknowledged at another revision", func(h *History) { nth(h, 50, isKind(Apply)).Rev++ }, "acknowledged at"},
+		{"an update refused by an old state", func(h *History) {
+			h.Ops = append(h.Ops, Op{Kind: Update, Key: "k0", Value: "no", Outcome: Refused, Status: 404, Call: 1 << 40, Return: 1<<40 + 1})
+		}, "refused wrongly"},
 		{"half a request", func(h *History) {
 			h.Ops = append(h.Ops, Op{Kind: Apply, Key: "k0", Value: "v0", Outcome: Unknown, Also: &Pair{"k1", "never"}})
 		}, "torn"},

@@ -37,6 +37,7 @@ type client struct {
 	id     int
 	rnd    *rand.Rand
 	writes int
+	keyed  int
 	known  map[string]uint64 // the newest revision of a key that it heard of
 	shun   map[int]time.Time // nodes that let it wait, until when
 }
@@ -46,6 +47,10 @@ const shunFor = time.Second
 func (c *client) run(ctx context.Context) {
 	for ctx.Err() == nil {
 		o := c.next()
+		if o.isWrite() && c.rnd.IntN(2) == 0 {
+			c.keyed++
+			o.Once = fmt.Sprintf("c%d-%d", c.id, c.keyed)
+		}
 		n := c.node()
 		c.do(n, &o)
 		if o.Outcome == Unknown {
@@ -69,12 +74,29 @@ func (c *client) do(n *node, o *Op) {
 	o.Client, o.Node, o.Incarnation = c.id, n.id, n.life()
 	o.Call = c.now()
 	c.cluster.api.do(n, o)
+	c.again(o)
 	o.Return = c.now()
 	if n.life() != o.Incarnation {
 		o.Incarnation = 0 // which of its lives answered is not known
 	}
 	c.learn(o)
 	c.rec.add(*o)
+}
+
+const triesMost = 10
+
+// again sends what nobody knows the end of once more, to other nodes, under its key: the answer is
+// then that of the first time, or it is done now. What is no answer leaves it unknown.
+func (c *client) again(o *Op) {
+	for o.Tries = 1; o.Once != "" && o.Outcome == Unknown && o.Tries < triesMost; o.Tries++ {
+		time.Sleep(time.Duration(10+c.rnd.IntN(100)) * time.Millisecond)
+		n, try := c.node(), *o
+		c.cluster.api.do(n, &try)
+		if try.Outcome == Done || (try.Outcome == Refused && (try.Status == 404 || try.Status == 409)) {
+			try.Node, try.Incarnation = n.id, 0
+			*o = try
+		}
+	}
 }
 
 func (c *client) learn(o *Op) {

@@ -46,6 +46,8 @@ type Op struct {
 	Also        *Pair           `json:"also,omitempty"`   // written by the same request: both or none
 	Second      bool            `json:"second,omitempty"` // the other half of a request that stands here already
 	Expect      uint64          `json:"expect,omitempty"`
+	Once        string          `json:"once,omitempty"`    // idempotency key: sent until it is answered
+	Tries       int             `json:"tries,omitempty"`   // how often it was sent
 	Linear      bool            `json:"linear,omitempty"`  // of a read: must not be stale
 	BoundMs     int64           `json:"boundMs,omitempty"` // of a read: at most so stale; 0 = however stale
 	Call        int64           `json:"call"`

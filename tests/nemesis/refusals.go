@@ -1,27 +1,26 @@
 package main
 
-import "sort"
-
-// staleRefusals counts writes that were refused for what was there or was not, though at no moment
-// between question and answer that was so: the node looked at an old state. Nothing is lost by it,
-// so it is a figure and no violation.
-func (c *checker) staleRefusals() int {
-	n := 0
+// refusedRightly: a write that was refused for what was there or was not met that at some moment
+// between question and answer, also at a node that is behind.
+func (c *checker) refusedRightly() {
 	for i := range c.h.Ops {
 		o := &c.h.Ops[i]
 		decided := o.Outcome == Refused && (o.Status == 404 || o.Status == 409)
 		if decided && o.isWrite() && c.neverRight(o) {
-			n++
+			c.say("refused wrongly: %s of %s if @%d, client %d at n%d: %d %s", o.Kind, o.Key, o.Expect, o.Client, o.Node,
+				o.Status, o.Why)
 		}
 	}
-	return n
 }
 
 // neverRight: each state that the key may have had meanwhile would have allowed it.
 func (c *checker) neverRight(o *Op) bool {
 	events := c.events[o.Key]
 	// The last change that was acknowledged before the question, and the first that was asked for after the answer.
-	first := sort.Search(len(events), func(i int) bool { return !c.over(events[i], o.Call) }) - 1
+	first := len(events) - 1
+	for first >= 0 && !c.over(events[first], o.Call) {
+		first--
+	}
 	for i := first; i < len(events); i++ {
 		if i > first && c.begun(events[i]) > o.Return {
 			break
@@ -40,7 +39,7 @@ func stateAfter(events []Event, i int) register {
 	return register{there: true, value: events[i].Value, rev: events[i].Rev}
 }
 
-// over: whoever made the change had its answer by then. Nobody signs deletions: they count as not over.
+// over: whoever made the change had its answer by then. Nobody signs deletions: of these it is not known.
 func (c *checker) over(e Event, t int64) bool {
 	w := c.byValue[e.Value]
 	return e.Type != "DELETED" && w != nil && w.Outcome == Done && w.Return < t

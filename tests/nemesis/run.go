@@ -52,8 +52,8 @@ func (r *result) line() string {
 	if r.tls {
 		peers = "TLS"
 	}
-	return fmt.Sprintf("%d nodes, %s, %d operations (%d unknown), %.0f/s, %d refused by an old state, no write for at most %.1f s, faults: %s; violations %d, undecided %v",
-		r.nodes, peers, r.operations, r.unknown, r.perSecond, r.verdict.Stale, r.silence.Seconds(), strings.Join(faults, ", "), len(r.verdict.Violations), r.verdict.Undecided)
+	return fmt.Sprintf("%d nodes, %s, %d operations (%d unknown), %.0f/s, no write for at most %.1f s, faults: %s; violations %d, undecided %v",
+		r.nodes, peers, r.operations, r.unknown, r.perSecond, r.silence.Seconds(), strings.Join(faults, ", "), len(r.verdict.Violations), r.verdict.Undecided)
 }
 
 // runOnce is a cluster from birth to judgement. An error is a fault of the test, not of weft.
