@@ -339,6 +339,27 @@ static void test_resume_within_a_revision(void **state)
     buf_fini(&alone.lines);
 }
 
+/* The same at a node that is behind: it has not got that revision yet when it is asked. */
+static void test_resume_ahead_of_the_node(void **state)
+{
+    struct fixture *f = *state;
+    struct watcher w = {0};
+    char path[128];
+    batch_of(f, "one", "two");
+    unsigned long long next = revision_of(f) + 1;
+    snprintf(path, sizeof(path), NS "?watch=1&resourceVersion=%llu", next);
+    struct http_call *call_ = watch(f, &w, path);
+    while (f->api->watch_count == 0)
+        env_uv_turn(f->env, 1000);
+    batch_of(f, "three", "four");
+    assert_int_equal(revision_of(f), next);
+    until_lines(f, &w, 2);
+    assert_non_null(strstr(w.lines.p, "\"name\":\"three\""));
+    assert_non_null(strstr(w.lines.p, "\"name\":\"four\""));
+    http_call_cancel(call_);
+    buf_fini(&w.lines);
+}
+
 static void test_watch_ends(void **state)
 {
     struct fixture *f = *state;
@@ -366,13 +387,10 @@ int main(void)
 {
 #define CASE(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
     const struct CMUnitTest tests[] = {
-        CASE(test_slow_reader_is_paged),
-        CASE(test_too_slow_a_reader_lists_again),
-        CASE(test_rules_of_list_options),
-        CASE(test_watch_of_one_object),
-        CASE(test_no_initial_events),
-        CASE(test_resume_within_a_revision),
-        CASE(test_watch_ends),
+        CASE(test_slow_reader_is_paged),     CASE(test_too_slow_a_reader_lists_again),
+        CASE(test_rules_of_list_options),    CASE(test_watch_of_one_object),
+        CASE(test_no_initial_events),        CASE(test_resume_within_a_revision),
+        CASE(test_resume_ahead_of_the_node), CASE(test_watch_ends),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -163,7 +163,8 @@ func (a *api) finish(n *node, o *Op, method, path string, body any) {
 	code, header, text, err := a.call(n, method, path, o.Once, body)
 	o.Status = code
 	switch {
-	case errors.Is(err, syscall.ECONNREFUSED):
+	// Go's client sends a request that has a key once more by itself, when a connection breaks.
+	case errors.Is(err, syscall.ECONNREFUSED) && o.Once == "":
 		o.Outcome, o.Why = Refused, "connection refused"
 	case err != nil:
 		o.Outcome, o.Why = Unknown, err.Error()
