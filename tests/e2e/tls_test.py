@@ -30,7 +30,7 @@ def crc32c(data):
 
 def frame(kind, cluster, sender, payload):
     """registry/raft/frame.h"""
-    head, rest = struct.pack("<II", 0x31504657, len(payload)), struct.pack("<HHQQQ", kind, 1, cluster, sender, 0)
+    head, rest = struct.pack("<II", 0x31504657, len(payload)), struct.pack("<HHQQQ", kind, 2, cluster, sender, 0)
     return head + struct.pack("<I", crc32c(head + rest + payload)) + rest + payload
 
 
