@@ -143,6 +143,8 @@ func batchOf(o *Op) any {
 
 func freshness(o *Op) string {
 	switch {
+	case o.At != 0:
+		return fmt.Sprintf("?resourceVersion=%d&resourceVersionMatch=Exact", o.At)
 	case o.Linear:
 		return "?consistency=linearizable"
 	case o.BoundMs > 0:

@@ -49,6 +49,7 @@ type Op struct {
 	Once        string          `json:"once,omitempty"`    // idempotency key: sent until it is answered
 	Tries       int             `json:"tries,omitempty"`   // how often it was sent
 	Linear      bool            `json:"linear,omitempty"`  // of a read: must not be stale
+	At          uint64          `json:"at,omitempty"`      // of a read: of this revision
 	BoundMs     int64           `json:"boundMs,omitempty"` // of a read: at most so stale; 0 = however stale
 	Call        int64           `json:"call"`
 	Return      int64           `json:"return"`

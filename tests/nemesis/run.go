@@ -288,13 +288,18 @@ func (p *play) collect(w *watches) []Told {
 	return out
 }
 
-// last asks every node for all that it has and all that it had.
+// last asks every node for all that it had, and for its state at the last of it: writes whose
+// clients have given up may still come after that.
 func (p *play) last(from uint64) {
 	ctx, cancel := context.WithTimeout(context.Background(), recovery)
 	defer cancel()
 	p.history.Replay = p.collect(p.watchAll(ctx, from))
+	var end uint64
+	if events := p.history.Replay[0].Events; len(events) > 0 {
+		end = events[len(events)-1].Rev
+	}
 	for i := range p.history.Final {
-		o := Op{Kind: List}
+		o := Op{Kind: List, At: end}
 		p.cluster.api.do(p.cluster.nodes[i], &o)
 		if o.Outcome != Done {
 			p.troubles = append(p.troubles, fmt.Sprintf("n%d lists nothing at the end: %d %s", i+1, o.Status, o.Why))
