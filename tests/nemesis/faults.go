@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"slices"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 )
@@ -186,12 +187,21 @@ func powerCut(f *field) (func() error, error) {
 	return nil, f.cluster.pick(f.rnd).cutPower()
 }
 
-func powerCutAll(f *field) (func() error, error) {
-	for _, n := range f.cluster.nodes {
+// cutAll is at one moment: what a majority has not synced then is lost for good.
+func cutAll(nodes []*node) error {
+	var wait sync.WaitGroup
+	errs := make([]error, len(nodes))
+	for i, n := range nodes {
 		n.excuse()
-		if err := n.disk.cut(); err != nil {
-			return nil, err
-		}
+		wait.Go(func() { errs[i] = n.disk.cut() })
+	}
+	wait.Wait()
+	return errors.Join(errs...)
+}
+
+func powerCutAll(f *field) (func() error, error) {
+	if err := cutAll(f.cluster.nodes); err != nil {
+		return nil, err
 	}
 	for _, n := range f.cluster.nodes {
 		f.count("power-cut")

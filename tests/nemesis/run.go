@@ -62,10 +62,10 @@ func runOnce(s settings, seed uint64) (r *result, err error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := memoryDisks(dir); err != nil {
+	rnd := rand.New(rand.NewPCG(seed, 0))
+	if err := disksUnder(dir, rnd.IntN(3) > 0); err != nil {
 		return nil, err
 	}
-	rnd := rand.New(rand.NewPCG(seed, 0))
 	size := []int{3, 3, 5}[rnd.IntN(3)]
 	c, err := clusterNew(dir, s.weftd, size, rnd.IntN(2) == 0)
 	if err != nil {
@@ -83,16 +83,20 @@ func runOnce(s settings, seed uint64) (r *result, err error) {
 	return p.play()
 }
 
-// memoryDisks: images in memory, so that a sync costs little and many runs fit into an hour.
-func memoryDisks(dir string) error {
+// disksUnder is where the images lie: mostly in memory, where a sync costs little, so that many runs
+// fit into an hour; else on this machine's disk, where it takes its time.
+func disksUnder(dir string, memory bool) error {
 	disks := filepath.Join(dir, "disks")
+	if !memory {
+		return os.Mkdir(disks, 0o755)
+	}
 	return shell(fmt.Sprintf("mkdir %s && mount -t tmpfs -o size=1200m none %s", disks, disks))
 }
 
 func closeRun(c *cluster, dir string, clean bool) error {
 	err := c.close()
 	if err == nil {
-		err = shell(fmt.Sprintf("umount %s/disks; rmdir %s/disks", dir, dir))
+		err = shell(fmt.Sprintf("umount %s/disks 2>/dev/null || true; rmdir %s/disks", dir, dir))
 	}
 	if err == nil && clean {
 		err = os.RemoveAll(dir)
@@ -322,7 +326,7 @@ func (p *play) judge(spent time.Duration) *result {
 		}
 	}
 	r.perSecond = float64(r.operations) / spent.Seconds()
-	r.silence = silence(p.history.Ops)
+	r.silence = silence(p.history.Ops, spent)
 	r.verdict = check(&p.history, filepath.Join(p.dir, "linearizability.html"))
 	r.verdict.Violations = slices.Concat(p.troubles, p.cluster.problems(), r.verdict.Violations)
 	if !r.ok() {
@@ -331,9 +335,9 @@ func (p *play) judge(spent time.Duration) *result {
 	return r
 }
 
-// silence is the longest time between two answers to writes.
-func silence(ops []Op) time.Duration {
-	var at []int64
+// silence is the longest time between two answers to writes, and from the last to the end.
+func silence(ops []Op, spent time.Duration) time.Duration {
+	at := []int64{0, spent.Nanoseconds()}
 	for i := range ops {
 		if o := &ops[i]; o.isWrite() && o.Outcome == Done && o.Client >= 0 {
 			at = append(at, o.Return)
