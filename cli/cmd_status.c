@@ -38,15 +38,26 @@ static void not_connected(struct problems *p, const json_t *m)
             contact < 0 ? "" : " ago");
 }
 
+/* What is shown without a leader is one node's memory: how old is it? */
+static void not_up_to_date(struct problems *p, const json_t *status)
+{
+    char age[AGE_TEXT];
+    int64_t ms = json_int(status, "stalenessMs", -1);
+    if (ms >= 0)
+        problem(p, "What is shown is of %.*s, which was up to date %.*s ago.",
+                SLICE(json_str(status, "node.name")), SLICE(age_format(ms, age)));
+}
+
 static void member_problems(struct problems *p, const json_t *status)
 {
     size_t i;
     json_t *m;
     int64_t last_index = json_int(status, "log.lastIndex", 0);
-    if (!json_bool(status, "quorum", false))
+    if (!json_bool(status, "quorum", false)) {
         problem(p, "There is no quorum: reads and traffic go on, writes are refused until a "
                    "majority of the members is back.");
-    else if (!json_str(status, "leader").n)
+        not_up_to_date(p, status);
+    } else if (!json_str(status, "leader").n)
         problem(p, "There is no leader: an election is under way.");
     json_array_foreach (json_object_get(status, "members"), i, m) {
         int64_t index = json_int(m, "matchIndex", 0);

@@ -8,7 +8,7 @@
     ",\"lastContactMs\":12,\"address\":\"10.0.0.1:7444\"}"
 #define STATUS(role, quorum, members, proxies)                                                     \
     "{\"version\":\"0.1.0\",\"revision\":41,\"node\":{\"id\":1,\"name\":\"n1\",\"role\":\"" role   \
-    "\"},\"quorum\":" quorum                                                                       \
+    "\"},\"stalenessMs\":12345,\"quorum\":" quorum                                                 \
     ",\"leader\":\"n1\",\"term\":3,\"leaderChanges\":2,\"members\":[" members                      \
     "],\"store\":{\"usedBytes\":2048,\"mapBytes\":1073741824},\"log\":{\"bytes\":4096,"            \
     "\"lastIndex\":5000},\"proxies\":" proxies "}"
@@ -105,6 +105,8 @@ static void test_status(void **state)
     fake_start(&f, alone);
     assert_int_equal(fake_run(&f, "status"), CLI_UNREACHABLE);
     assert_true(slice_contains(slice_of(f.out), S("  There is no quorum: ")));
+    assert_true(slice_contains(slice_of(f.out),
+                               S("  What is shown is of n1, which was up to date 12s ago.\n")));
     assert_true(slice_contains(slice_of(f.out), S("  1 of 6 proxies are behind: ")));
     fake_stop(&f);
 }

@@ -60,10 +60,8 @@ static bool image_meta(const char *path, struct store_meta *ret, struct err *err
         rc = mdb_dbi_open(txn, "meta", 0, &dbi);
     if (!rc)
         rc = mdb_get(txn, dbi, &(MDB_val){1, "m"}, &v);
-    if (!rc && v.mv_size != sizeof(*ret))
+    if (!rc && !store_meta_read(v, ret))
         rc = MDB_CORRUPTED;
-    if (!rc)
-        memcpy(ret, v.mv_data, sizeof(*ret));
     if (txn)
         mdb_txn_abort(txn);
     if (env)

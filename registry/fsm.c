@@ -15,8 +15,37 @@ static void must(const struct reg_store *s, int rc, const char *what)
 
 /* Answers of clients, so that a repeated request has its effect once. */
 
-/* Row: settled, last_index u64, then answers as they lie in memory. */
+/* Row: settled, last_index u64, crc32c u64 of the id and all the rest, then answers as they lie in
+ * memory. */
+#define CLIENT_HEAD 24
 static_assert(sizeof(struct store_answer) == 32, "answers are stored as they lie in memory");
+
+static uint64_t client_crc(uint64_t id, MDB_val v)
+{
+    uint32_t crc = crc32c(0, &id, sizeof(id));
+    crc = crc32c(crc, v.mv_data, 16);
+    return crc32c(crc, (char *)v.mv_data + CLIENT_HEAD, v.mv_size - CLIENT_HEAD);
+}
+
+static bool client_read(MDB_val k, MDB_val v, struct store_client *ret)
+{
+    uint64_t crc;
+    if (k.mv_size != 8 || v.mv_size < CLIENT_HEAD ||
+        (v.mv_size - CLIENT_HEAD) % sizeof(struct store_answer))
+        return false;
+    size_t body = v.mv_size - CLIENT_HEAD;
+    *ret = (struct store_client){0};
+    memcpy(&ret->id, k.mv_data, 8);
+    memcpy(&ret->settled, v.mv_data, 8);
+    memcpy(&ret->last_index, (char *)v.mv_data + 8, 8);
+    memcpy(&crc, (char *)v.mv_data + 16, 8);
+    if (crc != client_crc(ret->id, v))
+        return false;
+    ret->answers.n = ret->answers.cap = body / sizeof(struct store_answer);
+    ret->answers.p = mem_array(ret->answers.cap + 1, sizeof(struct store_answer));
+    memcpy(ret->answers.p, (char *)v.mv_data + CLIENT_HEAD, body);
+    return true;
+}
 
 bool store_clients_load(struct reg_store *s, struct err *err)
 {
@@ -30,19 +59,12 @@ bool store_clients_load(struct reg_store *s, struct err *err)
     rc = mdb_cursor_open(txn, s->dbi_clients, &cur);
     for (rc = rc ? rc : mdb_cursor_get(cur, &k, &v, MDB_FIRST); !rc;
          rc = mdb_cursor_get(cur, &k, &v, MDB_NEXT)) {
-        size_t body = v.mv_size - 16;
-        if (k.mv_size != 8 || v.mv_size < 16 || body % sizeof(struct store_answer) ||
-            s->client_count == REG_CLIENTS_MAX) {
+        if (s->client_count == REG_CLIENTS_MAX ||
+            !client_read(k, v, &s->clients[s->client_count])) {
             rc = MDB_CORRUPTED;
             break;
         }
-        struct store_client *c = &s->clients[s->client_count++];
-        memcpy(&c->id, k.mv_data, 8);
-        memcpy(&c->settled, v.mv_data, 8);
-        memcpy(&c->last_index, (char *)v.mv_data + 8, 8);
-        c->answers.n = c->answers.cap = body / sizeof(struct store_answer);
-        c->answers.p = mem_array(c->answers.cap + 1, sizeof(struct store_answer));
-        memcpy(c->answers.p, (char *)v.mv_data + 16, body);
+        s->client_count++;
     }
     if (cur)
         mdb_cursor_close(cur);
@@ -116,13 +138,15 @@ static void clients_store(struct reg_store *s)
         if (!c->dirty)
             continue;
         size_t body = c->answers.n * sizeof(struct store_answer);
-        MDB_val v = {16 + body, NULL};
+        MDB_val v = {CLIENT_HEAD + body, NULL};
         must(s, mdb_put(s->batch, s->dbi_clients, &(MDB_val){8, &c->id}, &v, MDB_RESERVE),
              "clients");
         memcpy(v.mv_data, &c->settled, 8);
         memcpy((char *)v.mv_data + 8, &c->last_index, 8);
         if (body)
-            memcpy((char *)v.mv_data + 16, c->answers.p, body);
+            memcpy((char *)v.mv_data + CLIENT_HEAD, c->answers.p, body);
+        uint64_t crc = client_crc(c->id, v);
+        memcpy((char *)v.mv_data + 16, &crc, 8);
         c->dirty = false;
     }
 }
@@ -382,6 +406,7 @@ void reg_fsm_commit(struct reg_store *s, reg_rev index, uint64_t term)
     s->meta.applied_term = term;
     clients_store(s);
     store_history_compact(s);
+    store_meta_seal(&s->meta);
     MDB_val v = {sizeof(s->meta), &s->meta};
     must(s, mdb_put(s->batch, s->dbi_meta, &(MDB_val){1, "m"}, &v, 0), "meta");
     must(s, mdb_txn_commit(s->batch), "commit");

@@ -7,8 +7,9 @@
 #include "registry/store_internal.h"
 
 /* Row: key u64 = revision << 20 | number within the entry. Value: flags u8, key u16, value u32,
- * previous value u32 lengths, create, version, previous mod revision u64, crc32c u32, then the
- * three; with HIST_TOLD the leader's time i64 and, to the end, the origin. */
+ * previous value u32 lengths, create, version, previous mod revision u64, crc32c u32 (of key and
+ * all the rest), then the three; with HIST_TOLD the leader's time i64 and, to the end, the
+ * origin. */
 #define HIST_SUB_BITS 20
 #define HIST_HEAD 39
 #define HIST_DELETED 1u
@@ -16,6 +17,13 @@
 #define HIST_TIME 8 /* bytes */
 static_assert((1u << HIST_SUB_BITS) >= REG_ENTRY_REQUESTS_MAX * REG_REQUEST_OPS_MAX,
               "every operation of an entry has a number of its own");
+
+static uint32_t row_crc(uint64_t id, const char *p, size_t body)
+{
+    uint32_t crc = crc32c(0, &id, sizeof(id));
+    crc = crc32c(crc, p, 35);
+    return crc32c(crc, p + HIST_HEAD, body);
+}
 
 void store_history_put(struct reg_store *s, uint32_t sub, const struct reg_event *e)
 {
@@ -45,7 +53,7 @@ void store_history_put(struct reg_store *s, uint32_t sub, const struct reg_event
     memcpy(p + HIST_HEAD + three, &e->wall_ms, HIST_TIME);
     if (e->origin.n)
         memcpy(p + HIST_HEAD + three + HIST_TIME, e->origin.p, e->origin.n);
-    uint32_t crc = crc32c(crc32c(0, p, 35), p + HIST_HEAD, body);
+    uint32_t crc = row_crc(id, p, body);
     memcpy(p + 35, &crc, 4);
 }
 
@@ -70,7 +78,7 @@ static struct reg_event history_read(const struct reg_store *s, uint64_t id, MDB
     size_t three = (size_t)HIST_HEAD + key_n + value_n + prev_n;
     bool told = v.mv_size > 0 && (unsigned char)p[0] & HIST_TOLD;
     if ((told ? v.mv_size < three + HIST_TIME : v.mv_size != three) ||
-        crc != crc32c(crc32c(0, p, 35), p + HIST_HEAD, v.mv_size - HIST_HEAD))
+        crc != row_crc(id, p, v.mv_size - HIST_HEAD))
         store_doubt(s, "a change's checksum is wrong");
     e.deleted = ((unsigned char)p[0] & HIST_DELETED) != 0;
     memcpy(&e.object.create_rev, p + 11, 8);

@@ -153,7 +153,9 @@ struct reg_node {
     struct list reads_round;   /* struct node_read: of the round in flight */
     struct list reads_apply;   /* struct pending: index known, not applied yet */
     uint64_t read_round, read_id;
-    uint32_t read_pongs; /* bit i: configuration.servers[i] */
+    /* Who answered in this round, by id: a change of the configuration moves places. */
+    uint64_t read_pongs[REG_NODES_MAX];
+    unsigned read_pong_count;
     bool read_busy;
     reg_rev read_index; /* of the round: commit index when it began */
     wf_ms read_began;

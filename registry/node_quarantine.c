@@ -16,13 +16,20 @@ struct names {
     size_t n, quarantines;
 };
 
+/* registry/raft/README.md lists them. What else lies in the directory (certificates) stays. */
+static bool is_data(struct slice name)
+{
+    return slice_eq(name, S("meta")) || slice_eq(name, S("log")) || slice_eq(name, S("store")) ||
+           slice_eq(name, S("snapshot")) || slice_starts(name, S("ckpt-"));
+}
+
 static void on_name(void *ctx, const char *name)
 {
     struct names *names = ctx;
     struct slice s = slice_of(name);
     if (slice_starts(s, S(QUARANTINE)))
         names->quarantines++;
-    else if (!slice_eq(s, S("lock")) && names->n < ARRAY_LEN(names->name))
+    else if (is_data(s) && names->n < ARRAY_LEN(names->name))
         snprintf(names->name[names->n++], NAME_MAX + 1, "%s", name);
 }
 

@@ -93,12 +93,20 @@ static void round_over(struct reg_node *n)
     node_turn(n);
 }
 
+static bool answered(const struct reg_node *n, uint64_t id)
+{
+    for (unsigned i = 0; i < n->read_pong_count; i++)
+        if (n->read_pongs[i] == id)
+            return true;
+    return id == n->opt.id;
+}
+
 static bool majority_answered(const struct reg_node *n)
 {
     unsigned votes = 0;
     for (unsigned i = 0; i < n->raft.configuration.n; i++) {
         const struct raft_server *s = &n->raft.configuration.servers[i];
-        if (s->role == RAFT_VOTER && (s->id == n->opt.id || (n->read_pongs & 1u << i)))
+        if (s->role == RAFT_VOTER && answered(n, s->id))
             votes++;
     }
     return votes > node_voters(n) / 2;
@@ -108,7 +116,7 @@ static void round_ask(struct reg_node *n)
 {
     for (unsigned i = 0; i < n->raft.configuration.n; i++) {
         const struct raft_server *s = &n->raft.configuration.servers[i];
-        if (s->role == RAFT_VOTER && s->id != n->opt.id && !(n->read_pongs & 1u << i))
+        if (s->role == RAFT_VOTER && !answered(n, s->id))
             send_u64s(n, s->id, FRAME_READ_PING, &n->read_round, 1);
     }
     if (majority_answered(n) || MUTANT(READ_WITHOUT_ROUND))
@@ -121,7 +129,7 @@ static void round_start(struct reg_node *n)
     n->read_index = n->raft.commit_index;
     n->read_began = env_now(n->env);
     n->read_round++;
-    n->read_pongs = 0;
+    n->read_pong_count = 0;
     n->read_busy = true;
     round_ask(n);
 }
@@ -161,9 +169,8 @@ static void on_pong(struct reg_node *n, uint64_t from, const struct frame *f)
         round_repeat(n);
         return;
     }
-    for (unsigned i = 0; i < n->raft.configuration.n; i++)
-        if (n->raft.configuration.servers[i].id == from)
-            n->read_pongs |= 1u << i;
+    if (!answered(n, from) && n->read_pong_count < REG_NODES_MAX)
+        n->read_pongs[n->read_pong_count++] = from;
     if (majority_answered(n))
         round_over(n);
 }

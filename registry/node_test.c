@@ -593,7 +593,7 @@ static void a_node_that_forgot_does_not_start(void **state)
     damage(c.dir[0], FIRST_SEGMENT, 64 + 60, 8);
     must_not_start(&c, "is damaged");
     assert_int_equal(unlink(path), 0);
-    must_not_start(&c, "the log is gone");
+    must_not_start(&c, "acknowledged entries are lost");
     damage(c.dir[0], "meta", 20, 4);
     must_not_start(&c, "term and vote are damaged");
     cluster_fini(&c);
@@ -652,6 +652,13 @@ static void a_node_that_dies_while_it_fetches_gets_it_again(void **state)
     cluster_fini(&c);
 }
 
+static bool exists_in(struct cluster *c, size_t i, const char *name)
+{
+    char path[256];
+    snprintf(path, sizeof(path), "%s/%s", c->dir[i], name);
+    return access(path, F_OK) == 0;
+}
+
 struct standing {
     struct reg_node *node;
     enum guard_standing is;
@@ -674,6 +681,62 @@ static void wipe(struct cluster *c, size_t i)
 {
     dir_remove(c->dir[i]);
     wf_assert(mkdir(c->dir[i], 0700) == 0);
+}
+
+static void damage_log(struct cluster *c, size_t i)
+{
+    damage(c->dir[i], FIRST_SEGMENT, 64 + 60, 8);
+}
+
+static void damage_end_of_log(struct cluster *c, size_t i)
+{
+    char path[256];
+    snprintf(path, sizeof(path), "%s/" FIRST_SEGMENT, c->dir[i]);
+    damage(c->dir[i], FIRST_SEGMENT, last_byte_of(path) - 8, 8);
+}
+
+static void damage_meta(struct cluster *c, size_t i)
+{
+    damage(c->dir[i], "meta", 20, 4);
+}
+
+static void damage_everything(struct cluster *c, size_t i)
+{
+    damage_log(c, i);
+    damage_meta(c, i);
+}
+
+/* Wrong: somebody has to come and move a directory. Three times; a disk that goes on is no disk. */
+static void damaged_data_is_put_aside(void **state)
+{
+    (void)state;
+    static void (*const damages[])(struct cluster * c, size_t i) = {damage_log, damage_end_of_log,
+                                                                    damage_meta, damage_everything};
+    struct cluster c;
+    char aside[32];
+    struct err err = {0};
+    cluster_init(&c, 3);
+    cluster_up(&c);
+    size_t hurt = (wait_leader(&c) + 1) % 3, other = (hurt + 1) % 3;
+    for (size_t k = 0; k < ARRAY_LEN(damages); k++) {
+        reg_rev rev = must_put(&c, other, "services/default/a", k % 2 ? "odd" : "even");
+        WAIT_FOR(applied_of(&c, hurt) >= rev);
+        node_down(&c, hurt, true);
+        damages[k](&c, hurt);
+        snprintf(aside, sizeof(aside), "quarantine-%zu/log", k + 1);
+        if (k == NODE_QUARANTINES_MAX)
+            break;
+        must_up(&c, hurt);
+        assert_true(exists_in(&c, hurt, aside));
+        WAIT_FOR(is_member(c.node[hurt]));
+        WAIT_FOR(applied_of(&c, hurt) >= rev);
+        assert_true(value_is(&c, hurt, "services/default/a", k % 2 ? "odd" : "even"));
+    }
+    assert_false(node_up(&c, hurt, &err));
+    assert_non_null(strstr(err.msg, "this disk damaged what it held 3 times"));
+    assert_int_equal(err.code, ERR_CORRUPT);
+    assert_false(exists_in(&c, hurt, aside));
+    cluster_fini(&c);
 }
 
 /* With one of the others away, nobody can say what the wiped node promised: A alone with it is no
@@ -955,6 +1018,7 @@ int main(void)
         cmocka_unit_test(a_node_that_forgot_does_not_start),
         cmocka_unit_test(a_port_in_use_is_named),
         cmocka_unit_test_prestate(a_node_that_dies_while_it_fetches_gets_it_again, &with_tls),
+        cmocka_unit_test(damaged_data_is_put_aside),
         cmocka_unit_test(a_wiped_node_is_no_voter_until_all_have_spoken),
         BOTH(messages_reach_the_others_and_a_loss_is_told),
         cmocka_unit_test(a_node_that_hangs_is_not_connected),

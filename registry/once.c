@@ -110,6 +110,9 @@ static bool forget_oldest(struct reg_store *s, reg_rev index)
         store_doubt(s, "a remembered request has no key");
     if (st.ms_entries <= REG_ONCE_MAX && !is_over(id, index))
         return false;
+    struct row r; /* has the checksum of both */
+    if (!row_find(s, s->batch, key, &r) || r.id != id)
+        store_doubt(s, "the order of the remembered requests is not theirs");
     forget(s, id, key);
     return true;
 }

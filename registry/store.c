@@ -209,24 +209,59 @@ static int dbis_open(struct reg_store *s, MDB_txn *txn)
     return rc;
 }
 
+static uint64_t meta_crc(const struct store_meta *m)
+{
+    return crc32c(0, m, offsetof(struct store_meta, crc));
+}
+
+void store_meta_seal(struct store_meta *m)
+{
+    m->crc = meta_crc(m);
+}
+
+bool store_meta_read(MDB_val v, struct store_meta *ret)
+{
+    if (v.mv_size != sizeof(*ret))
+        return false;
+    memcpy(ret, v.mv_data, sizeof(*ret));
+    return ret->crc == meta_crc(ret);
+}
+
+/* A new store has its row from the start: one without is no new store. */
+static int meta_create(struct reg_store *s, MDB_txn *txn)
+{
+    s->meta = (struct store_meta){.schema = STORE_SCHEMA};
+    store_meta_seal(&s->meta);
+    return mdb_put(txn, s->dbi_meta, &(MDB_val){1, "m"}, &(MDB_val){sizeof(s->meta), &s->meta}, 0);
+}
+
 static bool meta_load(struct reg_store *s, MDB_txn *txn, struct err *err)
 {
     MDB_val v;
-    int rc = mdb_get(txn, s->dbi_meta, &(MDB_val){1, "m"}, &v);
-    if (rc == MDB_NOTFOUND) {
-        s->meta = (struct store_meta){.schema = STORE_SCHEMA};
-        return true;
-    }
-    if (rc)
+    MDB_envinfo info;
+    mdb_env_info(s->env, &info);
+    int rc = info.me_last_txnid == 0 ? meta_create(s, txn)
+                                     : mdb_get(txn, s->dbi_meta, &(MDB_val){1, "m"}, &v);
+    if (rc && rc != MDB_NOTFOUND)
         return lmdb_err(err, s, "meta", rc);
-    if (v.mv_size != sizeof(s->meta))
-        return err_set(err, ERR_CORRUPT, "store %s: meta record of %zu bytes", s->dir, v.mv_size);
-    memcpy(&s->meta, v.mv_data, sizeof(s->meta));
-    if (s->meta.schema < STORE_SCHEMA_OLDEST || s->meta.schema > STORE_SCHEMA)
-        return err_set(err, ERR_CORRUPT, "store %s: schema %llu, this version writes %d", s->dir,
-                       (unsigned long long)s->meta.schema, STORE_SCHEMA);
-    s->meta.schema = STORE_SCHEMA;
-    return true;
+    if (info.me_last_txnid == 0)
+        return true;
+    if (rc || !store_meta_read(v, &s->meta))
+        return err_set(err, ERR_CORRUPT, "store %s: the row that says what it holds is damaged",
+                       s->dir);
+    return s->meta.schema == STORE_SCHEMA ||
+           err_set(err, ERR_CORRUPT, "store %s: schema %llu, this version writes %d", s->dir,
+                   (unsigned long long)s->meta.schema, STORE_SCHEMA);
+}
+
+static struct store_meta meta_of(const struct reg_store *s, MDB_txn *txn)
+{
+    MDB_val v;
+    struct store_meta meta;
+    int rc = mdb_get(txn, s->dbi_meta, &(MDB_val){1, "m"}, &v);
+    if (rc || !store_meta_read(v, &meta))
+        store_doubt(s, "the row that says what it holds is damaged");
+    return meta;
 }
 
 uint64_t store_used_bytes(const struct reg_store *s)
@@ -453,16 +488,13 @@ void reg_store_usage(struct reg_store *s, struct reg_store_usage *ret)
 bool reg_txn_begin(struct reg_store *s, struct reg_txn *ret_txn, struct err *err)
 {
     MDB_txn *txn;
-    MDB_val v;
-    struct store_meta meta = {0};
     pthread_rwlock_rdlock(&s->map_lock);
     int rc = mdb_txn_begin(s->env, NULL, MDB_RDONLY, &txn);
     if (rc) {
         pthread_rwlock_unlock(&s->map_lock);
         return lmdb_err(err, s, "read transaction", rc);
     }
-    if (mdb_get(txn, s->dbi_meta, &(MDB_val){1, "m"}, &v) == 0 && v.mv_size == sizeof(meta))
-        memcpy(&meta, v.mv_data, sizeof(meta));
+    struct store_meta meta = meta_of(s, txn);
     *ret_txn = (struct reg_txn){
         .store = s, .mdb = txn, .revision = meta.revision, .compacted = meta.compacted};
     return true;
@@ -531,10 +563,5 @@ void reg_scan(struct reg_txn *txn, struct slice prefix, struct slice after,
 
 uint64_t reg_state_hash(struct reg_txn *txn)
 {
-    MDB_val v;
-    struct store_meta meta = {0};
-    if (mdb_get(txn->mdb, txn->store->dbi_meta, &(MDB_val){1, "m"}, &v) == 0 &&
-        v.mv_size == sizeof(meta))
-        memcpy(&meta, v.mv_data, sizeof(meta));
-    return meta.state_hash;
+    return meta_of(txn->store, txn->mdb).state_hash;
 }

@@ -12,9 +12,9 @@
 #define STORE_READERS_MAX 512
 #define STORE_MAP_BYTES_DEFAULT (1ull << 30)
 #define STORE_HISTORY_DEFAULT 100000
-/* A batch that has taken so much is committed before the next entry: a start replays the whole log in
- * one turn. Together with the largest entry, three times over (object, history, its value before),
- * it must fit into the room that the map always has. */
+/* A batch that has taken so much is committed before the next entry: a start replays the whole
+ * log in one turn. Together with the largest entry, three times over (object, history, its value
+ * before), it must fit into the room that the map always has. */
 #define STORE_BATCH_BYTES_MAX (4u << 20)
 #define STORE_MAP_ROOM_BYTES (3 * (uint64_t)(STORE_BATCH_BYTES_MAX + REG_ENTRY_BYTES_MAX))
 /* Rows of history that one commit deletes at most: keeps the raft thread's turn short. */
@@ -28,11 +28,11 @@ struct store_meta {
     uint64_t state_hash;
     uint64_t genesis; /* state hash after the first change; 0 = nothing was ever written */
     uint64_t schema;
+    uint64_t crc; /* of what is before */
 };
-/* 3 has dbis once and once_by, and time and origin in rows of history. A store of 2 is read as it
- * is, and written on as 3. */
-#define STORE_SCHEMA 3
-#define STORE_SCHEMA_OLDEST 2
+#define STORE_SCHEMA 4
+void store_meta_seal(struct store_meta *m);
+bool store_meta_read(MDB_val v, struct store_meta *ret);
 
 struct store_answer {
     uint64_t sequence, revision, failed_rev;

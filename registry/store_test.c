@@ -981,49 +981,6 @@ static void the_oldest_keys_are_forgotten(void **state)
     assert_true(remembered(f, key, &a));
 }
 
-/* As version 0.1 left it: without the tables of keys. */
-static void make_older(struct fixture *f)
-{
-    char path[128];
-    MDB_env *env;
-    MDB_txn *txn;
-    MDB_dbi meta, dbi;
-    MDB_val v;
-    char bytes[256];
-    uint64_t schema = 2;
-    snprintf(path, sizeof(path), "%s/data.mdb", f->dir);
-    assert_int_equal(mdb_env_create(&env), 0);
-    assert_int_equal(mdb_env_set_maxdbs(env, 8), 0);
-    assert_int_equal(mdb_env_open(env, path, MDB_NOSUBDIR, 0600), 0);
-    assert_int_equal(mdb_txn_begin(env, NULL, 0, &txn), 0);
-    assert_int_equal(mdb_dbi_open(txn, "meta", 0, &meta), 0);
-    assert_int_equal(mdb_get(txn, meta, &(MDB_val){1, "m"}, &v), 0);
-    memcpy(bytes, v.mv_data, v.mv_size);
-    memcpy(bytes + v.mv_size - 8, &schema, 8); /* its last field */
-    v.mv_data = bytes;
-    assert_int_equal(mdb_put(txn, meta, &(MDB_val){1, "m"}, &v, 0), 0);
-    static const char *const later[] = {"once", "once_by"};
-    for (size_t i = 0; i < ARRAY_LEN(later); i++) {
-        assert_int_equal(mdb_dbi_open(txn, later[i], 0, &dbi), 0);
-        assert_int_equal(mdb_drop(txn, dbi, 1), 0);
-    }
-    assert_int_equal(mdb_txn_commit(txn), 0);
-    mdb_env_close(env);
-}
-
-static void the_schema_before_is_read(void **state)
-{
-    struct fixture *f = *state;
-    struct reg_op op = {.key = S("services/default/b"), .value = S("1")};
-    put(f, "services/default/a", "1");
-    reg_store_close(f->store);
-    make_older(f);
-    open_store(f, 1000);
-    assert_string_equal(value_of(f, "services/default/a", NULL), "1");
-    assert_int_equal(ask_once(f, 7, "k", 'x', &op, 1).code, ERR_NONE);
-    assert_true(ask_once(f, 8, "k", 'x', &op, 1).replayed);
-}
-
 static bool keep_event(void *ctx, const struct reg_event *e)
 {
     struct reg_event *kept = ctx;
@@ -1077,7 +1034,6 @@ int main(void)
         cmocka_unit_test_setup_teardown(what_a_key_remembers, setup, teardown),
         cmocka_unit_test_setup_teardown(checks_write_nothing, setup, teardown),
         cmocka_unit_test_setup_teardown(the_oldest_keys_are_forgotten, setup, teardown),
-        cmocka_unit_test_setup_teardown(the_schema_before_is_read, setup, teardown),
         cmocka_unit_test_setup_teardown(history_says_when_and_who, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

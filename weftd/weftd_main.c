@@ -231,11 +231,11 @@ static void parse(struct flags *f, int argc, char **argv)
 static void advise(const struct weftd_options *o)
 {
     if (o->node.member_count > 1)
-        fprintf(stderr,
-                "weftd: if the other nodes live, move %s away and start this one again with an "
-                "empty directory, under the same name: it catches up before it votes%s\n",
-                o->node.dir,
-                o->node.peer_tls_dir ? "; its certificates must stay where they were" : "");
+        fprintf(
+            stderr,
+            "weftd: give this node a sound disk and start it with an empty directory, under the "
+            "same name: while the other nodes live it catches up before it votes%s\n",
+            o->node.peer_tls_dir ? "; its certificates must stay where they were" : "");
     else
         fprintf(stderr,
                 "weftd: a cluster of one node has no other copy: restore %s from a backup\n",

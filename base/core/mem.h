@@ -76,7 +76,8 @@ struct buf {
 };
 
 struct slice buf_slice(const struct buf *b);
-/* Room for at least n more bytes; what is written there counts after buf_commit. NULL at the limit. */
+/* Room for at least n more bytes; what is written there counts after buf_commit. NULL at the
+ * limit. */
 char *buf_reserve(struct buf *b, size_t n);
 void buf_commit(struct buf *b, size_t n);
 /* false (and nothing appended) at the limit. */

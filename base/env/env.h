@@ -221,8 +221,8 @@ struct env_file_write {
 };
 void env_file_write_sync(struct env_file *f, struct env_file_write *w);
 
-/* Whole small files; from any thread, as all below. Load appends to ret_bytes; a file above bytes_max is ERR_LIMIT. Store is
- * atomic: temporary file, sync, rename, directory sync. */
+/* Whole small files; from any thread, as all below. Load appends to ret_bytes; a file above
+ * bytes_max is ERR_LIMIT. Store is atomic: temporary file, sync, rename, directory sync. */
 bool env_file_load(struct env *env, const char *path, size_t bytes_max, struct buf *ret_bytes,
                    struct err *err);
 bool env_file_store(struct env *env, const char *path, struct slice bytes, struct err *err);

@@ -5,9 +5,8 @@
  *   env_impl_init(&my->base, &my_ops);
  *   each turn:  my->base.now = …; deliver I/O; env_impl_run_timers(); env_impl_run_deferred();
  *
- * Listeners, files and locks of an implementation begin with their struct env pointer (struct env_handle),
- * by which env.c finds the operations; streams with struct env_stream_handle.
- */
+ * Listeners, files and locks of an implementation begin with their struct env pointer (struct
+ * env_handle), by which env.c finds the operations; streams with struct env_stream_handle. */
 #ifndef WEFT_BASE_ENV_ENV_IMPL_H
 #define WEFT_BASE_ENV_ENV_IMPL_H
 

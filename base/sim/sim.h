@@ -7,14 +7,14 @@
  *   while (sim_now(sim) < 20 * SIM_S && sim_step(sim)) …
  *   sim_free(sim);
  *
- * A process sees struct env and nothing else. It may end at any moment: sim_host_kill (SIGKILL: what
- * the kernel was given stays), sim_host_power_off (what was not synced may be gone or torn), or by
- * its own wf_die (counted as killed). Its memory is then taken back as a whole, without a word to
- * it. A failed wf_assert ends the run.
+ * A process sees struct env and nothing else. It may end at any moment: sim_host_kill (SIGKILL:
+ * what the kernel was given stays), sim_host_power_off (what was not synced may be gone or torn),
+ * or by its own wf_die (counted as killed). Its memory is then taken back as a whole, without a
+ * word to it. A failed wf_assert ends the run.
  *
  * Program and library: what links weft_sim gets its heap, its wf_die and its clock from here
- * (sim_heap.c, sim_forbid.c); a call for time, randomness, threads or sockets past env ends the run.
- */
+ * (sim_heap.c, sim_forbid.c); a call for time, randomness, threads or sockets past env ends the
+ * run. */
 #ifndef WEFT_BASE_SIM_SIM_H
 #define WEFT_BASE_SIM_SIM_H
 
@@ -103,8 +103,8 @@ void sim_world_leave(struct sim_zone *was);
 /* Bytes that the process has from the heap. */
 size_t sim_host_heap(const struct sim_host *h);
 
-/* Its files are damaged: what reads a mapped one may end by SIGSEGV or SIGBUS, which is then a death
- * like another (why = "signal …") and not the end of the run. */
+/* Its files are damaged: what reads a mapped one may end by SIGSEGV or SIGBUS, which is then a
+ * death like another (why = "signal …") and not the end of the run. */
 void sim_host_may_fault(struct sim_host *h, bool may);
 
 /* Clocks: rate in parts per million off; the wall clock may be set. */

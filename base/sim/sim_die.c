@@ -1,5 +1,5 @@
-/* base/core/assert.c in a simulation: a process that ends itself is a death like another; a bug ends
- * the run. */
+/* base/core/assert.c in a simulation: a process that ends itself is a death like another; a bug
+ * ends the run. */
 #include <execinfo.h>
 #include <stdarg.h>
 #include <stdio.h>

@@ -1,5 +1,5 @@
-/* What a process of the simulation may not ask the system itself: a run that depends on it cannot be
- * repeated. These definitions stand before libc's for everything in the program, the libraries
+/* What a process of the simulation may not ask the system itself: a run that depends on it cannot
+ * be repeated. These definitions stand before libc's for everything in the program, the libraries
  * included. (A build with a sanitizer has definitions of its own: there nothing is forbidden.) */
 #include <pthread.h>
 #include <stdio.h>

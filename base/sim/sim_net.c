@@ -1,6 +1,6 @@
-/* Connections like TCP's: in order, bounded, acknowledged by kernels and not by processes. A process
- * that is killed leaves its kernel to send what it wrote; a machine that loses power leaves its
- * peers in the dark until they write to it again. */
+/* Connections like TCP's: in order, bounded, acknowledged by kernels and not by processes. A
+ * process that is killed leaves its kernel to send what it wrote; a machine that loses power
+ * leaves its peers in the dark until they write to it again. */
 #include <stdio.h>
 #include <string.h>
 

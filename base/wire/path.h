@@ -14,7 +14,7 @@ enum path_result {
     PATH_OK,
     PATH_CHANGED, /* fine too: *ret differs from the input (a redirecting caller wants to know) */
     PATH_BAD_ESCAPE,    /* % without two hex digits */
-    PATH_BAD_BYTE,      /* %00, a control byte, a fragment, not starting with / */
+    PATH_BAD_BYTE,      /* %00, a control byte, a fragment, not starting with */
     PATH_ESCAPES_ROOT,  /* more ".." than segments */
     PATH_ESCAPED_SLASH, /* %2F, %5C or \ where they are refused */
 };

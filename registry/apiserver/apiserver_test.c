@@ -177,6 +177,7 @@ static void test_versions_and_discovery(void **state)
     expect(f, 200, "GET", "/openapi/v2", "", "", "\"swagger\":\"2.0\"");
     expect(f, 404, "GET", "/apis/none.example/v1", "", "", NULL);
     expect(f, 200, "GET", "/weft/v1/status", "", "", "\"quorum\":true");
+    assert_non_null(strstr(text(f), "\"oldest\":0"));
 }
 
 static void test_status_subresource(void **state)

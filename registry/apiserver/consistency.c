@@ -50,8 +50,7 @@ bool api_consistency_parse(struct http_request *req, struct api_freshness *ret, 
     return true;
 }
 
-/* -1: never known. */
-static wf_ms staleness(const struct apiserver *s, const struct reg_status *st)
+wf_ms api_staleness(const struct apiserver *s, const struct reg_status *st)
 {
     wf_ms age = env_now(s->env) - st->fresh_at;
     return st->fresh_at ? age > 0 ? age : 0 : -1;
@@ -77,7 +76,7 @@ void api_say_freshness(struct apiserver *s, struct http_request *req, reg_rev re
 {
     struct reg_status st;
     reg_node_status(s->opt.node, &st);
-    wf_ms age = staleness(s, &st);
+    wf_ms age = api_staleness(s, &st);
     headers_add_name(&req->response, req->arena, S("weft-revision"),
                      arena_printf(req->arena, "%" PRIu64, revision));
     headers_add_name(&req->response, req->arena, S("weft-leader"),
@@ -166,7 +165,7 @@ void api_when_fresh(struct apiserver *s, struct http_request *req, const struct 
     struct reg_status st;
     struct err err = {0};
     reg_node_status(s->opt.node, &st);
-    wf_ms age = staleness(s, &st);
+    wf_ms age = api_staleness(s, &st);
     if (want->level == API_LOCAL ||
         (want->level == API_BOUNDED && age >= 0 && age <= want->bound)) {
         fn(ctx);

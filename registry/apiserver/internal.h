@@ -136,6 +136,8 @@ bool api_consistency_parse(struct http_request *req, struct api_freshness *ret, 
  * answers the request with 503 or 504. ctx lives as long as the request. */
 void api_when_fresh(struct apiserver *s, struct http_request *req, const struct api_freshness *want,
                     void (*fn)(void *ctx), void *ctx);
+/* How long ago this node last knew that it had everything; -1: it never did. */
+wf_ms api_staleness(const struct apiserver *s, const struct reg_status *st);
 /* Headers of an answer: weft-revision, that of the state it shows; weft-leader, whom this node
  * follows, or "none"; weft-staleness-ms, how long ago this node last knew that it had everything,
  * or "unknown". Warns when there has been no leader for a while. */

@@ -46,6 +46,18 @@ static reg_rev head_revision(struct apiserver *s)
     return revision;
 }
 
+/* That can still be read, by history, diff and rollback. */
+static reg_rev oldest_revision(struct apiserver *s)
+{
+    struct reg_txn txn;
+    struct err err = {0};
+    if (!reg_txn_begin(s->store, &txn, &err))
+        return 0;
+    reg_rev oldest = txn.compacted;
+    reg_txn_end(&txn);
+    return oldest;
+}
+
 static void mesh_status(struct apiserver *s, struct http_request *req)
 {
     struct reg_status st;
@@ -70,6 +82,10 @@ static void mesh_status(struct apiserver *s, struct http_request *req)
         "leaderChanges", (json_int_t)st.leader_changes, "uptimeMs",
         (json_int_t)(env_wall_ms(s->env) - s->started_wall_ms), "proxies",
         proxies ? proxies : json_object());
+    wf_ms age = api_staleness(s, &st);
+    if (age >= 0)
+        json_object_set_new(body, "stalenessMs", json_integer((json_int_t)age));
+    json_object_set_new(body, "oldest", json_integer((json_int_t)oldest_revision(s)));
     char hash[32];
     snprintf(hash, sizeof(hash), "%016llx", (unsigned long long)st.state_hash);
     json_object_set_new(body, "stateHash", json_string(hash));

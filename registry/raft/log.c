@@ -125,8 +125,8 @@ static bool on_record(void *ctx, const struct log_record *r, struct err *err)
         s->any = s->reset = true;
         return true;
     }
-    /* The first segment that is left may begin with entries of which even earlier ones were replaced
-     * later. */
+    /* The first segment that is left may begin with entries of which even earlier ones were
+     * replaced later. */
     if (!s->any || (!s->reset && r->index < c->first)) {
         drop_from(c, 0);
         c->first = r->index;
@@ -222,7 +222,8 @@ static bool scan_all(struct log *log, struct log_contents *c, struct err *err)
     if (ok && !scan.end_seen && !MUTANT(LOG_MAY_BE_SHORT) &&
         (c->no_segments ? scan.end.segment > 0 : scan.end.segment >= log->segments.p[0].number))
         ok = err_set(err, ERR_CORRUPT,
-                     "%s: it was acknowledged up to a record of segment %016llx that is not there",
+                     "%s: acknowledged entries are lost: the log went on to a record of segment "
+                     "%016llx that is not there",
                      log->dir, (unsigned long long)scan.end.segment);
     if (!ok)
         return false;

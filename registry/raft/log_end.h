@@ -1,8 +1,8 @@
-/* Where the log ended when it was last synced: a second witness of what was acknowledged. A log whose
- * last records are damaged or cut off looks like one whose last write was torn; this tells the two
- * apart. Written after each group without a sync of its own: it is right after the death of a
- * process, and at most old after a power cut. What is old points into the log, and is met there.
- */
+/* Where the log ended when it was last synced: a second witness of what was acknowledged. A log
+ * whose last records are damaged or cut off looks like one whose last write was torn; this tells
+ * the two apart. Written after each group without a sync of its own: it is right after the death
+ * of a process, and at most old after a power cut. What is old points into the log, and is met
+ * there. */
 #ifndef WEFT_REGISTRY_RAFT_LOG_END_H
 #define WEFT_REGISTRY_RAFT_LOG_END_H
 

@@ -173,6 +173,38 @@ static void a_replaced_suffix_stays_replaced(void **state)
     teardown(&f);
 }
 
+/* Its last group looks like one that was torn, but it had been synced, and was acknowledged. */
+static void a_cut_log_is_told_from_a_torn_one(void **state)
+{
+    (void)state;
+    for (int lost = 0; lost < 2; lost++) {
+        struct fixture f;
+        char path[128];
+        struct err err = {0};
+        setup(&f);
+        must_open(&f);
+        append(&f, 3, 1, 512);
+        drain(&f);
+        append(&f, 2, 1, 512);
+        drain(&f);
+        close_log(&f);
+        if (!lost) { /* a power cut: the mark did not reach the disk */
+            snprintf(path, sizeof(path), "%s/end", f.dir);
+            assert_int_equal(unlink(path), 0);
+        }
+        snprintf(path, sizeof(path), "%s/0000000000000001.log", f.dir);
+        assert_int_equal(truncate(path, 64 + 4 * (48 + 512)), 0);
+        assert_int_equal(open_log(&f, &err), !lost);
+        if (lost) {
+            assert_int_equal(err.code, ERR_CORRUPT);
+            assert_non_null(strstr(err.msg, "acknowledged entries are lost"));
+        } else {
+            assert_int_equal(f.c.entries.n, 4);
+        }
+        teardown(&f);
+    }
+}
+
 /* Entries 1 … 40 of one leader, 30 … 60 of the next, and then all segments go that hold nothing
  * from 35 on: what is left begins with old entries, and goes back before them. */
 static void what_is_left_may_begin_with_replaced_entries(void **state)
@@ -367,6 +399,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(what_was_appended_is_there_after_reopening),
         cmocka_unit_test(a_replaced_suffix_stays_replaced),
+        cmocka_unit_test(a_cut_log_is_told_from_a_torn_one),
         cmocka_unit_test(what_is_left_may_begin_with_replaced_entries),
         cmocka_unit_test(trimming_drops_whole_segments_only),
         cmocka_unit_test(a_checkpoint_replaces_the_whole_log),

@@ -126,8 +126,10 @@ static void process_main(void *ctx, struct env *env)
     if (!node_open(m->node, env, &err))
         wf_die("cannot start: %s", err.msg);
     watch_applies(m);
-    if (m->node->io.meta.joining && !m->wiped && !m->rot_deaths)
+    bool joining = m->node->io.meta.joining;
+    if (joining && !m->wiped && !m->rot_deaths)
         oracle_fail(&m->run->oracle, "%s put its data aside, and nothing was damaged", name_of(m));
+    m->wiped |= joining;
     m->node->guard.off = m->run->opt.guards_off;
     struct sim_zone *was = sim_world_enter();
     oracle_hash(&m->run->oracle, name_of(m), m->node->store->meta.applied_index,
@@ -197,7 +199,8 @@ static void wipe_files(struct member *m)
     sim_trace(m->run->sim, "%s has a new disk", name_of(m));
 }
 
-/* It may end itself, not go on doing so. What it cannot mend itself its operator does: a new disk. */
+/* It may end itself, not go on doing so. What it cannot mend itself its operator does: a new
+ * disk. */
 static void rot_met(struct member *m, const char *why)
 {
     if (!why[0])

@@ -3,16 +3,6 @@
 #include "base/core/assert.h"
 #include "registry/sim/run.h"
 
-static const char *const names[FAULT_COUNT] = {
-    "kill",     "power",       "power_all", "pause",   "stop",   "wipe",
-    "rot",      "cut_one_way", "cut_pair",  "isolate", "halves", "reset",
-    "slow_net", "slow_disk",   "bad_disk",  "clock",   "heal"};
-
-const char *fault_name(enum fault f)
-{
-    return names[f];
-}
-
 static struct member *any(struct run *run)
 {
     return &run->member[sim_below(run->sim, run->knobs.nodes)];
@@ -133,6 +123,7 @@ static void halves(struct run *run)
     for (size_t a = 0; a < run->knobs.nodes; a++)
         for (size_t b = 0; b < run->knobs.nodes; b++)
             cut(run, a, b, (side >> a & 1) != (side >> b & 1));
+    sim_links_changed(run->sim);
 }
 
 static void slow_net(struct run *run)
@@ -237,65 +228,52 @@ static void reset_pair(struct run *run)
         sim_reset_between(run->sim, a->host, b->host);
 }
 
-static void run_fault(struct run *run, enum fault f)
+static void power_one(struct run *run)
 {
-    size_t a = any(run)->index, b = any(run)->index;
-    sim_trace(run->sim, "fault %s", fault_name(f));
-    switch (f) {
-    case FAULT_KILL:
-        kill_one(run);
-        break;
-    case FAULT_POWER:
-        power_off(run, leader_or_any(run));
-        break;
-    case FAULT_POWER_ALL:
-        power_all(run);
-        break;
-    case FAULT_PAUSE:
-        pause_one(run);
-        break;
-    case FAULT_STOP:
-        member_stop(leader_or_any(run), some_time(run));
-        break;
-    case FAULT_WIPE:
-        wipe_one(run);
-        break;
-    case FAULT_ROT:
-        rot_one(run);
-        break;
-    case FAULT_CUT_ONE_WAY:
-        cut(run, a, b, true);
-        break;
-    case FAULT_CUT_PAIR:
-        cut_both(run, a, b, true);
-        break;
-    case FAULT_ISOLATE:
-        isolate(run);
-        break;
-    case FAULT_HALVES:
-        halves(run);
-        sim_links_changed(run->sim);
-        break;
-    case FAULT_RESET:
-        reset_pair(run);
-        break;
-    case FAULT_SLOW_NET:
-        slow_net(run);
-        break;
-    case FAULT_SLOW_DISK:
-        slow_disk(run);
-        break;
-    case FAULT_BAD_DISK:
-        bad_disk(run);
-        break;
-    case FAULT_CLOCK:
-        clock_odd(run);
-        break;
-    case FAULT_HEAL:
-    case FAULT_COUNT:
-        heal_network(run);
-        break;
-    }
+    power_off(run, leader_or_any(run));
+}
+
+static void stop_one(struct run *run)
+{
+    member_stop(leader_or_any(run), some_time(run));
+}
+
+static void cut_one_way(struct run *run)
+{
+    cut(run, any(run)->index, any(run)->index, true);
+}
+
+static void cut_pair(struct run *run)
+{
+    cut_both(run, any(run)->index, any(run)->index, true);
+}
+
+static const struct {
+    const char *name;
+    void (*run)(struct run *run);
+} faults[FAULT_COUNT] = {
+    [FAULT_KILL] = {"kill", kill_one},
+    [FAULT_POWER] = {"power", power_one},
+    [FAULT_POWER_ALL] = {"power_all", power_all},
+    [FAULT_PAUSE] = {"pause", pause_one},
+    [FAULT_STOP] = {"stop", stop_one},
+    [FAULT_WIPE] = {"wipe", wipe_one},
+    [FAULT_ROT] = {"rot", rot_one},
+    [FAULT_CUT_ONE_WAY] = {"cut_one_way", cut_one_way},
+    [FAULT_CUT_PAIR] = {"cut_pair", cut_pair},
+    [FAULT_ISOLATE] = {"isolate", isolate},
+    [FAULT_HALVES] = {"halves", halves},
+    [FAULT_RESET] = {"reset", reset_pair},
+    [FAULT_SLOW_NET] = {"slow_net", slow_net},
+    [FAULT_SLOW_DISK] = {"slow_disk", slow_disk},
+    [FAULT_BAD_DISK] = {"bad_disk", bad_disk},
+    [FAULT_CLOCK] = {"clock", clock_odd},
+    [FAULT_HEAL] = {"heal", heal_network},
+};
+
+const char *fault_name(enum fault f)
+{
+    return faults[f].name;
 }
 
 /* Healing is always among them: else a run ends in the first partition. */
@@ -316,7 +294,9 @@ static enum fault draw(struct run *run)
 static void on_fault(struct sim_event *e)
 {
     struct run *run = container_of(e, struct run, fault);
-    run_fault(run, draw(run));
+    enum fault f = draw(run);
+    sim_trace(run->sim, "fault %s", faults[f].name);
+    faults[f].run(run);
     sim_event_start(run->sim, e, sim_between(run->sim, 0, run->knobs.pause_between_faults));
 }
 

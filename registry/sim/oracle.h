@@ -1,12 +1,11 @@
-/* What must be true of a registry cluster, judged from outside: a slow and obvious model that is fed
- * with what the nodes apply, and asked about everything that they answer.
+/* What must be true of a registry cluster, judged from outside: a slow and obvious model that is
+ * fed with what the nodes apply, and asked about everything that they answer.
  *
  *   oracle_applied(o, node, index, term, entry)     every entry, on every node
  *   oracle_acked / oracle_refused(o, op, …)         every answer to a client
  *   oracle_watch(o, cursor, event)                  every event of a watch
  *
- * The first violation is kept as text; the run ends with it. All memory is the world's.
- */
+ * The first violation is kept as text; the run ends with it. All memory is the world's. */
 #ifndef WEFT_REGISTRY_SIM_ORACLE_H
 #define WEFT_REGISTRY_SIM_ORACLE_H
 

@@ -1,14 +1,14 @@
-/* One run: a cluster of registry nodes in a simulated world, clients, a nemesis, and the oracle that
- * judges them. All of a run follows from its seed: how many nodes, how fast the network, which
- * faults, every knob is drawn (swarm testing: a run with few kinds of faults goes deeper into them).
+/* One run: a cluster of registry nodes in a simulated world, clients, a nemesis, and the oracle
+ * that judges them. All of a run follows from its seed: how many nodes, how fast the network,
+ * which faults, every knob is drawn (swarm testing: a run with few kinds of faults goes deeper
+ * into them).
  *
  *   struct run_result r;
  *   run_seed(&(struct run_options){.seed = 7, .dir = "/dev/shm/weft-sim-1"}, &r);
  *
  * Phases: faults and load (safety); a random core of a majority is healed, and must make progress
- * (liveness); everything is healed, and all nodes must come to the same state; stop, and nothing may
- * be left on the heap.
- */
+ * (liveness); everything is healed, and all nodes must come to the same state; stop, and nothing
+ * may be left on the heap. */
 #ifndef WEFT_REGISTRY_SIM_RUN_H
 #define WEFT_REGISTRY_SIM_RUN_H
 

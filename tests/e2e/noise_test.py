@@ -136,7 +136,7 @@ class Noise(threading.Thread):
 class RandomBytes(Case):
     @classmethod
     def begin(cls):
-        cls.cluster = c = Cluster(n=3, ws=cls.ws, flags=["--log-level", "error"]).start()
+        cls.cluster = c = Cluster(n=3, ws=cls.ws, tls=True, flags=["--log-level", "error"]).start()
         Bookinfo(c, only=["reviews-v1", "reviews-v2"]).start().register()
         c.batch([destination_rule("reviews", ["v1", "v2"]),
                  virtual_service("reviews", weighted("reviews", [("v1", 50), ("v2", 50)]))])

@@ -16,7 +16,13 @@ from lib.bookinfo import service  # noqa: E402
 from lib.case import Case, main  # noqa: E402
 from lib.cluster import Cluster, wait_for  # noqa: E402
 
+ROOT = os.path.abspath(os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", ".."))
 FRAME_HELLO, FRAME_REFUSE = 1, 2
+
+
+def frame_version():
+    with open(os.path.join(ROOT, "registry", "raft", "frame.c"), encoding="utf-8") as f:
+        return int(re.search(r"#define FRAME_VERSION (\d+)", f.read()).group(1))
 
 
 def crc32c(data):
@@ -30,7 +36,8 @@ def crc32c(data):
 
 def frame(kind, cluster, sender, payload):
     """registry/raft/frame.h"""
-    head, rest = struct.pack("<II", 0x31504657, len(payload)), struct.pack("<HHQQQ", kind, 2, cluster, sender, 0)
+    head = struct.pack("<II", 0x31504657, len(payload))
+    rest = struct.pack("<HHQQQ", kind, frame_version(), cluster, sender, 0)
     return head + struct.pack("<I", crc32c(head + rest + payload)) + rest + payload
 
 
