@@ -78,7 +78,8 @@ static void store_commit(struct reg_node *n)
 static int fsm_snapshot(struct raft_fsm *fsm, struct raft_buffer *bufs[], unsigned *n_bufs)
 {
     struct reg_node *n = fsm->data;
-    if (!applied_is_durable(n))
+    /* A snapshot holds the configuration that libraft uses, which must be committed. */
+    if (!applied_is_durable(n) || n->raft.configuration_uncommitted_index)
         return RAFT_BUSY; /* libraft tries again after the next entry */
     struct raft_buffer *b = raft_malloc(sizeof(*b));
     if (!b)
@@ -207,6 +208,7 @@ static void on_turn(struct env_task *t)
     if (n->raft_closed)
         return;
     store_commit(n);
+    node_member_advance(n);
     node_write_answer_done(n);
     node_read_advance(n);
     node_write_advance(n);
@@ -229,7 +231,11 @@ static void on_step(void *ctx)
         wf_die("registry node %llu: raft stopped: %s: the node stops, the others go on",
                (unsigned long long)n->opt.id, raft_errmsg(&n->raft));
     node_status_on_step(n);
-    if (n->raft.last_applied > n->committed || guard_ready(&n->guard))
+    bool other_members = n->raft.configuration_index != n->conf_seen ||
+                         n->raft.configuration_uncommitted_index != n->conf_seen_uncommitted;
+    n->conf_seen = n->raft.configuration_index;
+    n->conf_seen_uncommitted = n->raft.configuration_uncommitted_index;
+    if (n->raft.last_applied > n->committed || guard_ready(&n->guard) || other_members)
         node_turn(n);
 }
 
@@ -265,6 +271,10 @@ static void on_frame(void *ctx, uint64_t from, const struct frame *f)
         break;
     case FRAME_JOIN_STATE:
         node_join_on_state(n, from, f);
+        break;
+    case FRAME_MEMBER_ASK:
+    case FRAME_MEMBER_STATE:
+        node_member_on_frame(n, from, f);
         break;
     case FRAME_CHANNEL:
         node_channel_on_frame(n, from, f);
@@ -480,21 +490,31 @@ static bool bootstrap(struct reg_node *n, struct err *err)
     return raft_ok(n, rc, "bootstrap", err);
 }
 
+/* Who belongs to it the cluster says; what the options name besides is nobody's. But an id that
+ * means one node here and another there is a mistake that must not be lived with. */
 static bool members_fit(struct reg_node *n, struct err *err)
 {
-    if (n->raft.configuration.n != n->opt.member_count)
-        return err_set(err, ERR_INVALID,
-                       "%s was made for a cluster of %u, the options name %zu members: a cluster "
-                       "does not change its size yet; begin with empty directories, or with the "
-                       "members that it had",
-                       n->dir, n->raft.configuration.n, n->opt.member_count);
-    for (unsigned i = 0; i < n->raft.configuration.n; i++)
-        if (!find_member(&n->opt, n->raft.configuration.servers[i].id))
+    for (unsigned i = 0; i < n->raft.configuration.n; i++) {
+        const struct raft_server *s = &n->raft.configuration.servers[i];
+        const struct reg_member *o = find_member(&n->opt, s->id);
+        struct peer_member m;
+        if (!conf_member_parse(s->id, s->address, &m, err))
+            return false;
+        if (o && strcmp(o->name, m.name) != 0)
             return err_set(err, ERR_INVALID,
-                           "%s knows member %llu at %s, which the options do not name", n->dir,
-                           (unsigned long long)n->raft.configuration.servers[i].id,
-                           n->raft.configuration.servers[i].address);
+                           "%s: member %llu is %s there, and %s in the options: begin with the "
+                           "members that it had, others are added while it runs",
+                           n->dir, (unsigned long long)s->id, m.name, o->name);
+    }
     return true;
+}
+
+static void conf_begin(struct reg_node *n)
+{
+    uint64_t applied, term;
+    const struct snapshot_manifest *m = n->io.has_manifest ? &n->io.manifest : NULL;
+    reg_store_applied(n->store, &applied, &term);
+    guard_conf_begin(&n->guard, applied, m ? &m->conf : NULL, m ? m->conf_index : 0);
 }
 
 static int member_cmp(const void *a, const void *b)
@@ -506,7 +526,9 @@ static int member_cmp(const void *a, const void *b)
 /* With certificates the cluster is the one that they name; without, the one of these addresses. */
 static uint64_t cluster_of(const struct reg_node *n)
 {
-    return n->tls ? peer_tls_self(n->tls)->cluster : cluster_id(&n->opt);
+    if (n->tls)
+        return peer_tls_self(n->tls)->cluster;
+    return n->opt.newcomer ? n->opt.cluster : cluster_id(&n->opt);
 }
 
 static bool tls_open(struct reg_node *n, struct err *err)
@@ -551,6 +573,7 @@ static bool io_open(struct reg_node *n, struct err *err)
                                                 .cluster = cluster_of(n),
                                                 .members = members,
                                                 .member_count = n->opt.member_count,
+                                                .newcomer = n->opt.newcomer,
                                                 .user_timeout = 2 * n->opt.election_timeout,
                                                 .tls = n->tls,
                                                 .segment_bytes = n->opt.segment_bytes,
@@ -583,9 +606,10 @@ static bool raft_begin(struct reg_node *n, struct err *err)
     raft_set_pre_vote(&n->raft, true);
     if (n->io.meta.joining && !MUTANT(WIPED_VOTES))
         node_join_begin(n);
-    if ((n->io.fresh && !bootstrap(n, err)) || !raft_ok(n, raft_start(&n->raft), "start", err) ||
-        !members_fit(n, err))
+    if ((n->io.fresh && !n->opt.newcomer && !bootstrap(n, err)) ||
+        !raft_ok(n, raft_start(&n->raft), "start", err) || !members_fit(n, err))
         return false;
+    conf_begin(n);
     n->raft_started = true;
     return true;
 }
@@ -602,6 +626,7 @@ static bool node_begin(struct reg_node *n, struct env *env, struct err *err)
     n->stop_timer.fn = on_stop_timer;
     node_write_init(n);
     node_read_init(n);
+    node_member_init(n);
     node_channel_init(n);
     if (!env_dir_make(env, n->dir, err) || !lock_dir(n, err) || !tls_open(n, err) ||
         !io_open(n, err) || !tls_fits(n, err) || !store_open(n, err) ||
@@ -741,6 +766,11 @@ struct reg_store *reg_node_store(struct reg_node *node)
     return node->store;
 }
 
+uint64_t reg_node_cluster(const struct reg_node *node)
+{
+    return node->io.cluster;
+}
+
 uint64_t reg_node_id(const struct reg_node *node)
 {
     return node->opt.id;
@@ -761,6 +791,7 @@ static void stop_close(struct reg_node *n)
     wf_assert(n->raft_closed);
     node_write_fail_all(n);
     node_read_fail_all(n);
+    node_member_fail_all(n);
     node_shut(n);
     n->stop = NODE_STOPPED;
     say(n, &n->stopped);

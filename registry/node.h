@@ -23,9 +23,12 @@ struct reg_member {
 struct reg_node_options {
     const char *dir; /* data directory */
     uint64_t id;     /* of this node; one of members */
-    /* The initial cluster (`--cluster`); used when dir is new. */
-    struct reg_member members[REG_NODES_MAX];
+    /* The initial cluster (`--cluster`); used when dir is new. Of a newcomer: itself, and the members
+     * that will call it. From then on the members are what the cluster says. */
+    struct reg_member members[REG_NODES_MAX + 1];
     size_t member_count;
+    bool newcomer;    /* to the cluster `cluster`: it has been, or will be, added by a member */
+    uint64_t cluster; /* of a newcomer: reg_node_cluster of a member */
     wf_ms election_timeout;      /* default 300 */
     wf_ms heartbeat_timeout;     /* default 50 */
     uint64_t segment_bytes;      /* of the log; default 16 MiB */
@@ -47,6 +50,8 @@ struct reg_node *reg_node_start(const struct reg_node_options *opt, struct err *
 void reg_node_stop(struct reg_node *node);
 struct reg_store *reg_node_store(struct reg_node *node);
 uint64_t reg_node_id(const struct reg_node *node);
+/* Tells this cluster from another: random or made of its first members, the same on all of them. */
+uint64_t reg_node_cluster(const struct reg_node *node);
 
 /* Writes. */
 
@@ -105,9 +110,13 @@ void reg_read_index(struct reg_node *node, struct reg_write *w);
 
 enum reg_role { REG_FOLLOWER, REG_CANDIDATE, REG_LEADER, REG_UNAVAILABLE };
 
+/* A standby is sent everything and has no vote; a spare is not sent anything yet. */
+enum reg_member_role { REG_MEMBER_STANDBY, REG_MEMBER_VOTER, REG_MEMBER_SPARE };
+
 struct reg_member_status {
     struct reg_member member;
     bool self;
+    enum reg_member_role role;
     /* What we send reaches it, and something came from it within ten election time-outs
      * (NODE_SILENT_ELECTIONS; each says something once in every one). A process that is stopped and
      * not dead keeps its connections open: this is how it is told from one that lives. */
@@ -132,7 +141,7 @@ struct reg_status {
     uint64_t peers_refused;         /* connections to the peer port; since the start */
     int64_t peer_certificate_until; /* seconds since 1970; 0 = peers speak without TLS */
     size_t member_count;
-    struct reg_member_status members[REG_NODES_MAX];
+    struct reg_member_status members[REG_NODES_MAX + 1]; /* one more during a change */
 };
 
 /* A copy of what the raft thread published last (at most a heartbeat old). */
@@ -143,6 +152,32 @@ const char *reg_member_name(const struct reg_status *st, uint64_t id);
 struct reg_leader_watch *reg_leader_watch_open(struct reg_node *node, struct env *env,
                                                void (*fn)(void *ctx), void *ctx);
 void reg_leader_watch_close(struct reg_leader_watch *w);
+
+/* Membership. One change at a time; each is asked for again and again, on whoever leads, until the
+ * cluster is as it says, so that to ask twice, or for what is so already, is fine. */
+enum reg_member_change_kind {
+    REG_MEMBER_ADD,     /* `member` becomes a standby; its id was never used before */
+    REG_MEMBER_PROMOTE, /* standby -> voter, when it has nearly all of the log */
+    REG_MEMBER_REMOVE,  /* cut off once that is committed; a leader hands over first */
+    REG_MEMBER_LEAD,    /* `member` leads */
+};
+
+struct reg_member_change {
+    enum reg_member_change_kind kind;
+    struct reg_member member; /* ADD: all of it; else id */
+    wf_ms timeout;            /* default 10,000 */
+    struct env *env;          /* where fn runs */
+    void (*fn)(struct reg_member_change *c);
+
+    /* ERR_NONE: it is so, and committed. NOT_FOUND: no such member. CONFLICT: id, name or address
+     * are another's; the last voters cannot go; too few of the others answer. LIMIT: REG_NODES_MAX.
+     * TIMEOUT: not so yet (the message says why); it may still come about. */
+    struct err err;
+    void *impl;
+};
+void reg_member_change(struct reg_node *node, struct reg_member_change *c);
+/* Random, never used in this cluster as far as one can tell. */
+uint64_t reg_member_new_id(struct env *env);
 
 /* Messages between nodes.
  * For what belongs to a connection and is not in the log: convergence of the proxies that hang on

@@ -19,6 +19,7 @@
 #include "registry/fsm.h"
 #include "registry/node.h"
 #include "registry/node_limits.h"
+#include "registry/raft/conf.h"
 #include "registry/raft/guard.h"
 #include "registry/raft/join.h"
 #include "registry/raft/raft_io.h"
@@ -130,6 +131,15 @@ struct reg_node {
     struct reg_checkpoint remade;
     struct err remake_err;
     bool remaking;
+    /* node_member.c */
+    struct list member_changes; /* struct member_request: asked for by callers here */
+    uint64_t member_request_id;
+    uint64_t members_seen; /* hash of what the list of members was made of */
+    raft_index conf_seen, conf_seen_uncommitted;
+    bool belonged; /* a committed configuration held this node */
+    struct raft_change conf_change;
+    struct raft_transfer conf_transfer;
+    bool conf_transferring;
     struct join join; /* while guard.standing is GUARD_ASKING */
 
     /* node_write.c */
@@ -253,6 +263,14 @@ void node_no_quorum(struct reg_node *n, struct err *err);
 /* No leader, and none to be expected soon: what nobody was given is answered now. */
 bool node_hopeless(struct reg_node *n);
 void node_watch_fini(struct reg_node *n);
+
+/* node_member.c */
+void node_member_init(struct reg_node *n);
+/* The list of members follows the configuration. */
+void node_member_advance(struct reg_node *n);
+void node_member_tick(struct reg_node *n);
+void node_member_on_frame(struct reg_node *n, uint64_t from, const struct frame *f);
+void node_member_fail_all(struct reg_node *n);
 
 /* node_join.c */
 void node_join_begin(struct reg_node *n);

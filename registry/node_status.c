@@ -183,6 +183,14 @@ static reg_rev match_of(const struct reg_node *n, uint64_t id)
     return 0;
 }
 
+static enum reg_member_role role_of_member(const struct reg_node *n, uint64_t id)
+{
+    const struct raft_server *s = conf_find(&n->raft.configuration, id);
+    return !s || s->role == RAFT_SPARE ? REG_MEMBER_SPARE
+           : s->role == RAFT_VOTER     ? REG_MEMBER_VOTER
+                                       : REG_MEMBER_STANDBY;
+}
+
 static void status_members(const struct reg_node *n, struct reg_status *s)
 {
     s->member_count = n->opt.member_count;
@@ -190,6 +198,7 @@ static void status_members(const struct reg_node *n, struct reg_status *s)
         struct reg_member_status *m = &s->members[i];
         m->member = n->opt.members[i];
         m->self = m->member.id == n->opt.id;
+        m->role = role_of_member(n, m->member.id);
         m->connected = member_connected(n, m->member.id);
         m->match_index = m->self ? n->raft.last_stored : match_of(n, m->member.id);
         m->last_contact = m->self       ? 0
@@ -305,6 +314,7 @@ static void on_tick(struct env_timer *t)
     env_timer_start(n->env, t, n->opt.heartbeat_timeout);
     node_write_tick(n);
     node_read_tick(n);
+    node_member_tick(n);
     node_join_ask(n);
     greet(n);
     n->status_due = true;

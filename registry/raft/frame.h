@@ -37,6 +37,8 @@ enum frame_type {
     FRAME_CHANNEL,         /* payload: channel u32, bytes of the application */
     FRAME_JOIN_ASK,        /* "my directory is new" (join.h); answered with */
     FRAME_JOIN_STATE,      /* the own term in the head; payload: last index u64 */
+    FRAME_MEMBER_ASK,      /* payload: id u64, change (registry/node_member.c); answered with */
+    FRAME_MEMBER_STATE,    /* payload: id u64, code u64, text */
     FRAME_BULK_GET = 48,   /* payload: index u64, term u64, offset u64 */
     FRAME_BULK_DATA,       /* payload: offset u64, bytes */
     FRAME_BULK_END,        /* payload: total bytes u64 */

@@ -6,6 +6,7 @@
 #include "base/core/log.h"
 #include "base/core/mem.h"
 #include "base/core/mutant.h"
+#include "registry/raft/conf.h"
 #include "registry/raft/message.h"
 #include "registry/raft/raft_limits.h"
 
@@ -35,14 +36,109 @@ raft_index guard_last_index(const struct raft *r)
     return n ? r->log.offset + n : (r->log.snapshot.last_index ? r->log.snapshot.last_index : 0);
 }
 
+static const struct raft_entry *entry_at(const struct raft *r, raft_index index)
+{
+    const struct raft_log *l = &r->log;
+    if (index <= l->offset || index > l->offset + log_count(l))
+        return NULL;
+    return &l->entries[(l->front + (size_t)(index - 1 - l->offset)) % l->size];
+}
+
 raft_term guard_term_of(const struct raft *r, raft_index index)
 {
     const struct raft_log *l = &r->log;
     if (index == l->snapshot.last_index)
         return l->snapshot.last_term;
-    if (index <= l->offset || index > l->offset + log_count(l))
-        return 0;
-    return l->entries[(l->front + (size_t)(index - 1 - l->offset)) % l->size].term;
+    const struct raft_entry *e = entry_at(r, index);
+    return e ? e->term : 0;
+}
+
+/* Configurations (G16). */
+
+static void conf_remember(struct guard *g)
+{
+    raft_configuration_close(&g->committed);
+    conf_copy(&g->raft->configuration, &g->committed);
+    g->committed_at = g->raft->configuration_index;
+}
+
+static void conf_follow(struct guard *g)
+{
+    struct raft *r = g->raft;
+    if (!rule(g, GUARD_G16_CONF))
+        return;
+    if (r->configuration_uncommitted_index <= r->log.snapshot.last_index)
+        r->configuration_uncommitted_index = 0; /* committed: a snapshot holds it */
+    if (r->configuration_uncommitted_index == 0 && r->configuration_index != g->committed_at)
+        conf_remember(g);
+}
+
+static void conf_take_back(struct guard *g)
+{
+    struct raft *r = g->raft;
+    LOG_WARN("registry.members.taken_back", F_U64("index", r->configuration_uncommitted_index));
+    raft_configuration_close(&r->configuration);
+    conf_copy(&g->committed, &r->configuration);
+    r->configuration_index = g->committed_at;
+    r->configuration_uncommitted_index = 0;
+}
+
+/* Will libraft cut its log at or before the configuration that is not committed? */
+static void conf_before_append(struct guard *g, const struct raft_append_entries *a)
+{
+    struct raft *r = g->raft;
+    if (!rule(g, GUARD_G16_CONF) || r->configuration_uncommitted_index == 0 ||
+        a->term < r->current_term ||
+        (a->prev_log_index && guard_term_of(r, a->prev_log_index) != a->prev_log_term))
+        return;
+    for (unsigned i = 0; i < a->n_entries; i++) {
+        raft_index index = a->prev_log_index + 1 + i;
+        raft_term term = guard_term_of(r, index);
+        if (term == 0)
+            return;
+        if (term == a->entries[i].term)
+            continue;
+        if (index <= r->configuration_uncommitted_index)
+            conf_take_back(g);
+        return;
+    }
+}
+
+void guard_conf_begin(struct guard *g, raft_index known, const struct raft_configuration *older,
+                      raft_index older_index)
+{
+    struct raft *r = g->raft;
+    raft_index at = r->configuration_index;
+    struct err err = {0};
+    conf_remember(g);
+    if (!rule(g, GUARD_G16_CONF) || at <= 1 || at <= known || at <= r->log.snapshot.last_index)
+        return;
+    raft_configuration_close(&g->committed);
+    raft_configuration_init(&g->committed);
+    g->committed_at = 0;
+    for (raft_index i = at - 1; i > 0 && g->committed_at == 0; i--) {
+        const struct raft_entry *e = entry_at(r, i);
+        if (!e)
+            break;
+        if (e->type != RAFT_CHANGE)
+            continue;
+        if (!conf_entry_decode(slice_mem(e->buf.base, e->buf.len), &g->committed, &err))
+            wf_die("entry %llu: %s", (unsigned long long)i, err.msg);
+        g->committed_at = i;
+    }
+    if (g->committed_at == 0 && older) {
+        conf_copy(older, &g->committed);
+        g->committed_at = older_index;
+    }
+    r->configuration_uncommitted_index = at;
+    r->configuration_index = g->committed_at;
+}
+
+bool guard_conf_idle(const struct guard *g)
+{
+    const struct raft *r = g->raft;
+    return guard_ready(g) && r->configuration_uncommitted_index == 0 && r->transfer == NULL &&
+           r->leader_state.promotee_id == 0 && r->leader_state.change == NULL;
 }
 
 /* After each callback into libraft. */
@@ -106,6 +202,7 @@ static void join_when_caught_up(struct guard *g)
 
 static void after(struct guard *g)
 {
+    conf_follow(g);
     barrier_on_election(g);
     release_held(g);
     join_when_caught_up(g);
@@ -273,6 +370,8 @@ static void on_recv(struct raft_io *inner, struct raft_message *m)
     if (m->type == RAFT_IO_APPEND_ENTRIES_RESULT)
         probe_again_at_once(g, m);
     if (m->type == RAFT_IO_APPEND_ENTRIES)
+        conf_before_append(g, &m->append_entries);
+    if (m->type == RAFT_IO_APPEND_ENTRIES)
         g->receiving_end = m->append_entries.prev_log_index + m->append_entries.n_entries;
     g->recv(&g->io, m);
     g->receiving = NULL;
@@ -360,6 +459,10 @@ static raft_index *told_of(struct guard *g, raft_id id)
     if (g->told_term != g->raft->current_term) {
         memset(g->told, 0, sizeof(g->told));
         g->told_term = g->raft->current_term;
+    }
+    if (g->told_members != c->n) {
+        memset(g->told, 0, sizeof(g->told));
+        g->told_members = c->n;
     }
     for (unsigned i = 0; i < c->n && i < RAFT_MEMBERS_MAX; i++)
         if (c->servers[i].id == id)
@@ -634,6 +737,8 @@ void guard_fini(struct guard *g)
     while ((n = list_pop(&g->held)))
         mem_free(container_of(n, struct guard_held, node));
     g->held_count = 0;
+    raft_configuration_close(&g->committed);
+    raft_configuration_init(&g->committed);
 }
 
 void guard_step(struct guard *g)

@@ -69,6 +69,10 @@ enum guard_rule {
      * and the last new entry): 0.15 takes its own last stored index, which may be another leader's
      * entry. */
     GUARD_G15_COMMIT = 1u << 14,
+    /* A configuration that is not committed can be taken back. 0.15 looks for the one before in its
+     * log, where it may be compacted (crash), takes what it finds there at a start for committed,
+     * and keeps the mark of an uncommitted one over an installed snapshot. */
+    GUARD_G16_CONF = 1u << 15,
 };
 
 enum guard_standing { GUARD_MEMBER, GUARD_ASKING, GUARD_CATCHING };
@@ -115,9 +119,13 @@ struct guard {
     raft_term join_term;   /* of the leader that is being caught up with */
     raft_index join_index; /* what it knew to be committed when we first heard of it */
 
+    struct raft_configuration committed; /* the newest that is (G16) */
+    raft_index committed_at;
+
     raft_term forgot_term; /* our term when the leader was forgotten */
 
     raft_term told_term;               /* of what follows */
+    unsigned told_members;             /* of the configuration then */
     raft_index told[RAFT_MEMBERS_MAX]; /* commit that a member was sent; index of configuration */
 };
 
@@ -126,6 +134,14 @@ void guard_init(struct guard *g, struct raft_io *inner, struct raft *raft,
 void guard_fini(struct guard *g);
 /* After raft_start, which makes the only voter a leader without a callback. */
 void guard_step(struct guard *g);
+
+/* G16, after raft_start. Everything up to `known` is committed; `older` is the configuration of the
+ * snapshot that the log begins with (NULL: none). */
+void guard_conf_begin(struct guard *g, raft_index known, const struct raft_configuration *older,
+                      raft_index older_index);
+/* A change of members may be begun: none is under way, and what we lead is our own (Raft: a leader
+ * must have committed an entry of its term before it changes who belongs to the cluster). */
+bool guard_conf_idle(const struct guard *g);
 
 /* G14. At the end of a turn: what was proposed in it has told the followers already. */
 void guard_tell_commit(struct guard *g);

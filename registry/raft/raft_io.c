@@ -6,6 +6,7 @@
 #include "base/core/assert.h"
 #include "base/core/log.h"
 #include "base/core/mutant.h"
+#include "registry/raft/conf.h"
 #include "registry/raft/guard.h"
 #include "registry/raft/message.h"
 
@@ -103,12 +104,21 @@ static int io_set_vote(struct raft_io *rio, raft_id id)
     return MUTANT(FORGET_VOTE) ? 0 : store_meta(io);
 }
 
-static void on_bootstrapped(struct log_append *a)
+/* From now on a directory without a log is a loss. */
+static void mark_started(struct raftio *io)
 {
-    struct raftio *io = container_of(a, struct raftio, boot_append);
+    if (io->meta.started)
+        return;
     io->meta.started = 1;
     if (store_meta(io) != 0)
         wf_die("registry %s: %s", io->dir, io->io.errmsg);
+}
+
+static void on_bootstrapped(struct log_append *a)
+{
+    struct raftio *io = container_of(a, struct raftio, boot_append);
+    io->bootstrapping = false;
+    mark_started(io);
 }
 
 /* Every member of the initial cluster writes the same first entry. It is in the first group of the
@@ -130,6 +140,7 @@ static int io_bootstrap(struct raft_io *rio, const struct raft_configuration *co
     *vec_push(&io->contents.entries) =
         (struct log_entry){.term = 1, .type = LOG_CHANGE, .payload = slice_mem(copy, bytes.len)};
     io->contents.first = 1;
+    io->bootstrapping = true;
     io->next_index = 2;
     io->boot_append = (struct log_append){
         .first = 1, .entries = io->contents.entries.p, .n = 1, .fn = on_bootstrapped};
@@ -158,16 +169,6 @@ static void *raft_copy(const void *p, size_t n)
         wf_die("out of memory");
     memcpy(copy, p, n);
     return copy;
-}
-
-static void conf_copy(const struct raft_configuration *from, struct raft_configuration *to)
-{
-    raft_configuration_init(to);
-    for (unsigned i = 0; i < from->n; i++) {
-        const struct raft_server *s = &from->servers[i];
-        if (raft_configuration_add(to, s->id, s->address, s->role) != 0)
-            wf_die("out of memory");
-    }
 }
 
 static struct raft_snapshot *make_snapshot(const struct snapshot_manifest *m)
@@ -240,6 +241,7 @@ static int io_load(struct raft_io *rio, raft_term *term, raft_id *voted_for,
 
 struct append {
     struct log_append a;
+    struct raftio *io;
     struct raft_io_append *req;
 };
 
@@ -247,6 +249,7 @@ static void on_appended(struct log_append *la)
 {
     struct append *a = container_of(la, struct append, a);
     struct raft_io_append *req = a->req;
+    mark_started(a->io);
     mem_free(a);
     if (req)
         req->cb(req, 0);
@@ -269,6 +272,7 @@ static int io_append(struct raft_io *rio, struct raft_io_append *req,
                                    .payload = slice_mem(entries[i].buf.base, entries[i].buf.len)};
     struct append *a = MEM_NEW(struct append);
     req->cb = cb;
+    a->io = io;
     a->req = MUTANT(ACK_BEFORE_SYNC) ? NULL : req;
     if (!a->req)
         complete_later(io, complete_append, 0)->append = req;
@@ -337,6 +341,7 @@ static void on_reset(struct log_append *a)
     struct reset *r = container_of(a, struct reset, a);
     struct raft_io_snapshot_put *req = r->req;
     log_shorten(r->io, r->io->manifest.index);
+    mark_started(r->io);
     mem_free(r);
     req->cb(req, 0);
 }
@@ -852,7 +857,7 @@ uint64_t raftio_recovered_index(const struct raftio *io)
 
 bool raftio_begun(const struct raftio *io)
 {
-    return !io->fresh || io->meta.started;
+    return !io->bootstrapping;
 }
 
 void raftio_set_genesis(struct raftio *io, uint64_t genesis)
@@ -881,8 +886,8 @@ static bool meta_open(struct raftio *io, struct err *err)
     if (e.code != ERR_NOT_FOUND)
         return err_set(err, e.code, "%s", e.msg);
     io->fresh = true;
-    io->meta =
-        (struct meta){.cluster = io->cluster, .node = io->self, .joining = io->member_count > 1};
+    io->meta = (struct meta){
+        .cluster = io->cluster, .node = io->self, .joining = io->member_count > 1 && !io->newcomer};
     env_random(io->env, &io->meta.incarnation, sizeof(io->meta.incarnation));
     return true;
 }
@@ -951,7 +956,7 @@ static void members_set(struct raftio *io, const struct peer_member *members, si
     io->member_count = n;
     for (size_t i = 0; i < n; i++) {
         io->members[i] = members[i];
-        env_addr_format(&members[i].addr, io->addresses[i]);
+        conf_member_format(&members[i], io->addresses[i]);
     }
 }
 
@@ -985,6 +990,7 @@ bool raftio_open(struct raftio *io, const struct raftio_options *opt, struct err
                           .raft = opt->raft,
                           .events = opt->events,
                           .ctx = opt->ctx,
+                          .newcomer = opt->newcomer,
                           .tick_timer.fn = on_tick,
                           .complete.fn = on_complete};
     io->io = (struct raft_io){.version = 2,

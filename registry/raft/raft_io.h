@@ -16,6 +16,7 @@
 #include <raft.h>
 
 #include "registry/raft/bulk.h"
+#include "registry/raft/conf.h"
 #include "registry/raft/log.h"
 #include "registry/raft/meta.h"
 #include "registry/raft/peers.h"
@@ -39,6 +40,7 @@ struct raftio_options {
     uint64_t self, cluster;
     const struct peer_member *members;
     size_t member_count;
+    bool newcomer; /* to a cluster that is there: begins without a log of its own */
     wf_ms user_timeout;
     struct peer_tls *tls; /* NULL = peers without TLS; must outlive the I/O */
     uint64_t segment_bytes;
@@ -67,7 +69,7 @@ struct raftio {
     char *dir;
     uint64_t self, cluster;
     struct peer_member members[RAFT_MEMBERS_MAX];
-    char addresses[RAFT_MEMBERS_MAX][ENV_ADDR_TEXT];
+    char addresses[RAFT_MEMBERS_MAX][CONF_TEXT];
     size_t member_count;
     wf_ms user_timeout;
     struct peer_tls *tls;
@@ -75,7 +77,8 @@ struct raftio {
     const struct raftio_events *events;
     void *ctx;
 
-    bool fresh; /* nothing was there: bootstrap */
+    bool fresh; /* nothing was there: bootstrap, unless it is a newcomer */
+    bool newcomer, bootstrapping;
     struct meta meta;
     uint64_t genesis;
     struct log *log;

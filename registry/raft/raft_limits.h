@@ -2,7 +2,8 @@
 #ifndef WEFT_REGISTRY_RAFT_RAFT_LIMITS_H
 #define WEFT_REGISTRY_RAFT_RAFT_LIMITS_H
 
-#define RAFT_MEMBERS_MAX 7
+/* One more than there can be: who is to go and who came both count until that is committed. */
+#define RAFT_MEMBERS_MAX 8
 
 /* Log: one entry's payload (registry/command.h makes at most 2 MiB of requests), one segment. */
 #define LOG_PAYLOAD_BYTES_MAX (4u << 20)

@@ -176,17 +176,22 @@ static void on_majority(struct op *op)
     struct run *run = op->run;
     reg_rev rev = op->w.revision;
     raft_term term = run->oracle.entries.p[rev].term;
-    size_t have = 0;
-    for (size_t i = 0; i < run->knobs.nodes; i++)
+    if (!operator_idle(run)) /* which majority? */
+        return;
+    size_t have = 0, voters = 0;
+    for (size_t i = 0; i < run->members; i++)
         if (run->member[i].wiped) /* it may have counted before it lost its disk */
             return;
-    for (size_t i = 0; i < run->knobs.nodes; i++)
-        have += member_has(&run->member[i], rev, term);
-    if (have * 2 <= run->knobs.nodes)
+    for (size_t i = 0; i < run->members; i++)
+        if (run->member[i].voter) {
+            have += member_has(&run->member[i], rev, term);
+            voters++;
+        }
+    if (have * 2 <= voters)
         oracle_fail(&run->oracle,
                     "write %" PRIu64 " was acknowledged at %" PRIu64
-                    ", which is on the disks of %zu of %zu nodes",
-                    op->number, rev, have, run->knobs.nodes);
+                    ", which is on the disks of %zu of %zu voters",
+                    op->number, rev, have, voters);
 }
 
 static void write_answered(struct op *op)
@@ -286,10 +291,10 @@ static struct member *member_pick(struct client *c)
 {
     struct run *run = c->run;
     if (sim_chance(run->sim, 50))
-        c->home = sim_below(run->sim, run->knobs.nodes);
-    for (size_t i = 0; i < run->knobs.nodes; i++) {
-        struct member *m = &run->member[(c->home + i) % run->knobs.nodes];
-        if (member_ready(m))
+        c->home = sim_below(run->sim, run->members);
+    for (size_t i = 0; i < run->members; i++) {
+        struct member *m = &run->member[(c->home + i) % run->members];
+        if (member_ready(m) && member_in(m))
             return m;
     }
     return NULL;
@@ -369,8 +374,7 @@ void clients_start(struct run *run)
 {
     for (size_t i = 0; i < run->knobs.clients; i++) {
         struct client *c = &run->client[i];
-        *c = (struct client){
-            .run = run, .index = i, .home = i % run->knobs.nodes, .tick.fn = on_tick};
+        *c = (struct client){.run = run, .index = i, .home = i % run->members, .tick.fn = on_tick};
         client_later(c);
     }
 }

@@ -93,6 +93,38 @@ static void watch_applies(struct member *m)
 
 /* Life of the process. */
 
+void member_self(const struct member *m, struct reg_member *ret)
+{
+    struct err err = {0};
+    char text[64];
+    *ret = (struct reg_member){.id = m->index + 1};
+    snprintf(ret->name, sizeof(ret->name), "n%zu", m->index + 1);
+    snprintf(text, sizeof(text), "127.0.0.%zu:7444", m->index + 1);
+    wf_assert(env_addr_parse(&ret->addr, slice_of(text), &err));
+}
+
+bool member_wanted(const struct member *m)
+{
+    return !m->gone && (!m->newcomer || conf_find(&m->run->conf, m->index + 1));
+}
+
+bool member_in(const struct member *m)
+{
+    return !m->gone && conf_find(&m->run->conf, m->index + 1);
+}
+
+/* What a newcomer is told by whoever adds it. */
+static void members_of_conf(const struct member *m, struct reg_node_options *o)
+{
+    struct run *run = m->run;
+    o->newcomer = true;
+    o->cluster = run->cluster;
+    o->member_count = 0;
+    for (size_t i = 0; i < run->members; i++)
+        if (conf_find(&run->conf, i + 1) || &run->member[i] == m)
+            member_self(&run->member[i], &o->members[o->member_count++]);
+}
+
 static struct reg_node_options options_of(const struct member *m)
 {
     const struct run_knobs *k = &m->run->knobs;
@@ -105,14 +137,10 @@ static struct reg_node_options options_of(const struct member *m)
                                  .snapshot_log_bytes = k->snapshot_log_bytes,
                                  .history_revisions = k->history,
                                  .store_bytes = k->store_bytes};
-    for (size_t i = 0; i < k->nodes; i++) {
-        struct err err = {0};
-        char text[64];
-        o.members[i].id = i + 1;
-        snprintf(o.members[i].name, sizeof(o.members[i].name), "n%zu", i + 1);
-        snprintf(text, sizeof(text), "127.0.0.%zu:7444", i + 1);
-        wf_assert(env_addr_parse(&o.members[i].addr, slice_of(text), &err));
-    }
+    for (size_t i = 0; i < k->nodes; i++)
+        member_self(&m->run->member[i], &o.members[i]);
+    if (m->newcomer)
+        members_of_conf(m, &o);
     return o;
 }
 
@@ -153,7 +181,7 @@ static void on_restart(struct sim_event *e)
 
 void member_restart_later(struct member *m, sim_ns delay)
 {
-    if (!m->restart.armed && !sim_host_runs(m->host))
+    if (!m->restart.armed && !sim_host_runs(m->host) && member_wanted(m))
         sim_event_start(m->run->sim, &m->restart, delay);
 }
 
@@ -224,6 +252,7 @@ static void on_crash(void *ctx, struct sim_host *h, const char *why)
     }
     m->node = NULL;
     clients_host_down(run, h);
+    operator_host_down(run, h);
     if (m->rot_deaths && !m->disk_failed)
         rot_met(m, why);
     else if (why[0] && !m->disk_failed)
@@ -392,6 +421,7 @@ static void on_stopped(struct sim_event *e)
     if (!sim_host_call(m->host, free_turn, m))
         return;
     clients_host_down(m->run, m->host);
+    operator_host_down(m->run, m->host);
     size_t left = sim_host_exit(m->host);
     if (left > 0)
         oracle_fail(&m->run->oracle, "%s ended in order and left %zu bytes on the heap", name_of(m),
@@ -444,8 +474,27 @@ bool member_has(const struct member *m, raft_index index, raft_term term)
            m->dead_terms.p[index - m->dead_first] == term;
 }
 
+static void look_at_conf(struct member *m)
+{
+    struct run *run = m->run;
+    const struct guard *g = &m->node->guard;
+    if (g->committed_at <= run->conf_at)
+        return;
+    run->conf_at = g->committed_at;
+    run->cluster = m->node->io.cluster;
+    raft_configuration_close(&run->conf_before);
+    run->conf_before = run->conf;
+    conf_copy(&g->committed, &run->conf);
+    for (size_t i = 0; i < run->members; i++) {
+        const struct raft_server *s = conf_find(&run->conf, i + 1);
+        run->member[i].voter = s && s->role == RAFT_VOTER;
+    }
+}
+
 void member_look(struct member *m)
 {
+    if (m->node && m->node->raft_started && !m->node->raft_closed)
+        look_at_conf(m);
     if (m->wiped && m->node && !sim_host_paused(m->host) && m->node->raft_started &&
         m->node->guard.standing == GUARD_MEMBER)
         m->wiped = false;

@@ -5,13 +5,13 @@
 
 static struct member *any(struct run *run)
 {
-    return &run->member[sim_below(run->sim, run->knobs.nodes)];
+    return &run->member[sim_below(run->sim, run->members)];
 }
 
 static struct member *leader_or_any(struct run *run)
 {
     if (sim_chance(run->sim, 500))
-        for (size_t i = 0; i < run->knobs.nodes; i++)
+        for (size_t i = 0; i < run->members; i++)
             if (member_leads(&run->member[i]))
                 return &run->member[i];
     return any(run);
@@ -51,7 +51,7 @@ static void power_off(struct run *run, struct member *m)
 
 static void power_all(struct run *run)
 {
-    for (size_t i = 0; i < run->knobs.nodes; i++)
+    for (size_t i = 0; i < run->members; i++)
         power_off(run, &run->member[i]);
 }
 
@@ -77,10 +77,11 @@ static void pause_one(struct run *run)
 static struct member *may_lose_disk(struct run *run)
 {
     struct member *m = any(run);
-    for (size_t i = 0; i < run->knobs.nodes; i++) {
+    for (size_t i = 0; i < run->members; i++) {
         struct member *k = &run->member[i];
-        if (k != m && (k->wiped || !k->node || !k->node->raft_started ||
-                       k->node->guard.standing != GUARD_MEMBER))
+        if (k != m && !k->gone &&
+            (k->wiped || !k->node || !k->node->raft_started ||
+             k->node->guard.standing != GUARD_MEMBER))
             return NULL;
     }
     return m;
@@ -109,7 +110,7 @@ static void isolate(struct run *run)
 {
     size_t i = leader_or_any(run)->index;
     unsigned ways = 1 + (unsigned)sim_below(run->sim, 3);
-    for (size_t k = 0; k < run->knobs.nodes; k++) {
+    for (size_t k = 0; k < run->members; k++) {
         if (ways & 1)
             cut(run, i, k, true);
         if (ways & 2)
@@ -119,9 +120,9 @@ static void isolate(struct run *run)
 
 static void halves(struct run *run)
 {
-    uint64_t side = sim_below(run->sim, 1u << run->knobs.nodes);
-    for (size_t a = 0; a < run->knobs.nodes; a++)
-        for (size_t b = 0; b < run->knobs.nodes; b++)
+    uint64_t side = sim_below(run->sim, 1u << run->members);
+    for (size_t a = 0; a < run->members; a++)
+        for (size_t b = 0; b < run->members; b++)
             cut(run, a, b, (side >> a & 1) != (side >> b & 1));
     sim_links_changed(run->sim);
 }
@@ -129,8 +130,8 @@ static void halves(struct run *run)
 static void slow_net(struct run *run)
 {
     sim_ns max = sim_between(run->sim, SIM_MS, 150 * SIM_MS);
-    for (size_t a = 0; a < run->knobs.nodes; a++)
-        for (size_t b = 0; b < run->knobs.nodes; b++)
+    for (size_t a = 0; a < run->members; a++)
+        for (size_t b = 0; b < run->members; b++)
             if (a != b && sim_chance(run->sim, 500))
                 sim_link(run->sim, run->member[a].host, run->member[b].host)->latency_max = max;
 }
@@ -167,8 +168,8 @@ static void links_default(struct run *run, size_t a, size_t b)
 
 static void heal_network(struct run *run)
 {
-    for (size_t a = 0; a < run->knobs.nodes; a++)
-        for (size_t b = 0; b < run->knobs.nodes; b++)
+    for (size_t a = 0; a < run->members; a++)
+        for (size_t b = 0; b < run->members; b++)
             links_default(run, a, b);
     sim_links_changed(run->sim);
 }
@@ -183,7 +184,7 @@ static void heal_member(struct member *m)
     sim_event_stop(&m->resume);
     sim_host_resume(m->host);
     sim_host_drift(m->host, 0);
-    if (!sim_host_runs(m->host)) {
+    if (!sim_host_runs(m->host) && member_wanted(m)) {
         sim_event_stop(&m->restart);
         member_restart_later(m, sim_between(m->run->sim, 0, 200 * SIM_MS));
     }
@@ -193,29 +194,32 @@ void nemesis_heal(struct run *run)
 {
     sim_trace(run->sim, "healed");
     heal_network(run);
-    for (size_t i = 0; i < run->knobs.nodes; i++)
+    for (size_t i = 0; i < run->members; i++)
         heal_member(&run->member[i]);
 }
 
-void nemesis_core(struct run *run, bool core[RUN_NODES_MAX])
+void nemesis_core(struct run *run, bool core[RUN_MEMBERS_MAX])
 {
-    size_t n = run->knobs.nodes, left = n / 2 + 1, from = 0;
+    size_t n = run->members, voters = 0, from = 0;
     /* Who has lost its disk votes again when all have answered it, not before. */
-    for (size_t i = 0; i < n; i++)
-        from += !run->member[i].wiped;
-    if (from < left) /* the cluster has not begun */
-        left = n;
     for (size_t i = 0; i < n; i++) {
-        core[i] = left == n || (!run->member[i].wiped && sim_below(run->sim, from) < left);
-        from -= !run->member[i].wiped;
-        left -= left < n && core[i];
+        voters += run->member[i].voter;
+        from += run->member[i].voter && !run->member[i].wiped;
+    }
+    size_t left = voters / 2 + 1;
+    bool all = from < left || !operator_idle(run); /* not begun, or being changed */
+    for (size_t i = 0; i < n; i++) {
+        bool may = run->member[i].voter && !run->member[i].wiped;
+        core[i] = all || (may && sim_below(run->sim, from) < left);
+        from -= may;
+        left -= !all && core[i];
     }
     heal_network(run);
     for (size_t a = 0; a < n; a++) {
         if (core[a])
             heal_member(&run->member[a]);
         for (size_t b = 0; b < n; b++)
-            if (core[a] != core[b])
+            if (!all && core[a] != core[b])
                 cut_both(run, a, b, true);
         sim_trace(run->sim, "n%zu %s the core", a + 1, core[a] ? "is of" : "is cut off from");
     }
@@ -267,6 +271,7 @@ static const struct {
     [FAULT_SLOW_NET] = {"slow_net", slow_net},
     [FAULT_SLOW_DISK] = {"slow_disk", slow_disk},
     [FAULT_BAD_DISK] = {"bad_disk", bad_disk},
+    [FAULT_MEMBERS] = {"members", operator_change},
     [FAULT_CLOCK] = {"clock", clock_odd},
     [FAULT_HEAL] = {"heal", heal_network},
 };

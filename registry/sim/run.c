@@ -16,7 +16,7 @@ static void step(struct run *run)
 {
     if (!sim_step(run->sim))
         wf_die("nothing happens any more");
-    for (size_t i = 0; i < run->knobs.nodes; i++)
+    for (size_t i = 0; i < run->members; i++)
         member_look(&run->member[i]);
 }
 
@@ -49,11 +49,11 @@ static bool progresses(struct run *run, struct member *m, sim_ns deadline)
 
 static void core_makes_progress(struct run *run)
 {
-    bool core[RUN_NODES_MAX];
+    bool core[RUN_MEMBERS_MAX];
     nemesis_core(run, core);
     sim_ns deadline = sim_now(run->sim) + PROGRESS_MAX;
-    for (size_t i = 0; i < run->knobs.nodes && !failed(run); i++)
-        if (core[i] && !progresses(run, &run->member[i], deadline))
+    for (size_t i = 0; i < run->members && !failed(run); i++)
+        if (core[i] && member_in(&run->member[i]) && !progresses(run, &run->member[i], deadline))
             oracle_fail(&run->oracle,
                         "no progress: a majority is connected, and a write through "
                         "n%zu does not succeed within %d s",
@@ -62,10 +62,12 @@ static void core_makes_progress(struct run *run)
 
 static bool settled(struct run *run)
 {
-    if (!clients_idle(run))
+    if (!clients_idle(run) || !operator_idle(run))
         return false;
-    for (size_t i = 0; i < run->knobs.nodes; i++) {
+    for (size_t i = 0; i < run->members; i++) {
         const struct member *m = &run->member[i];
+        if (!member_in(m))
+            continue;
         if (!member_ready(m) || m->node->store->meta.revision != run->oracle.revision ||
             m->node->guard.standing != GUARD_MEMBER)
             return false;
@@ -77,8 +79,8 @@ static void all_agree(struct run *run)
 {
     nemesis_heal(run);
     sim_ns deadline = sim_now(run->sim) + PROGRESS_MAX;
-    for (size_t i = 0; i < run->knobs.nodes && !failed(run); i++)
-        if (!progresses(run, &run->member[i], deadline))
+    for (size_t i = 0; i < run->members && !failed(run); i++)
+        if (member_in(&run->member[i]) && !progresses(run, &run->member[i], deadline))
             oracle_fail(&run->oracle,
                         "no progress: all is healed, and a write through n%zu does "
                         "not succeed within %d s",
@@ -89,8 +91,10 @@ static void all_agree(struct run *run)
         if (sim_now(run->sim) > deadline)
             oracle_fail(&run->oracle, "all is healed, and the nodes do not come to one state");
     }
-    for (size_t i = 0; i < run->knobs.nodes && !failed(run); i++) {
+    for (size_t i = 0; i < run->members && !failed(run); i++) {
         struct watcher fresh = {.run = run};
+        if (!member_in(&run->member[i]))
+            continue;
         watcher_look(&fresh, &run->member[i]); /* a list of everything */
         for (size_t k = 0; k < run->knobs.watchers && !failed(run); k++)
             watcher_look(&run->watcher[k], &run->member[i]);
@@ -99,7 +103,7 @@ static void all_agree(struct run *run)
 
 static bool any_runs(const struct run *run)
 {
-    for (size_t i = 0; i < run->knobs.nodes; i++)
+    for (size_t i = 0; i < run->members; i++)
         if (sim_host_runs(run->member[i].host))
             return true;
     return false;
@@ -108,7 +112,7 @@ static bool any_runs(const struct run *run)
 static void stop_all(struct run *run)
 {
     watchers_fini(run);
-    for (size_t i = 0; i < run->knobs.nodes && !failed(run); i++)
+    for (size_t i = 0; i < run->members && !failed(run); i++)
         member_stop(&run->member[i], -1);
     sim_ns deadline = sim_now(run->sim) + PROGRESS_MAX;
     while (!failed(run) && any_runs(run)) {
@@ -125,9 +129,11 @@ static void begin(struct run *run)
     oracle_init(&run->oracle);
     knobs_draw(run->sim, &run->knobs);
     knobs_trace(run->sim, &run->knobs);
-    for (size_t i = 0; i < run->knobs.nodes; i++)
+    run->members = run->knobs.nodes;
+    operator_init(run);
+    for (size_t i = 0; i < run->members; i++)
         member_init(run, i);
-    for (size_t i = 0; i < run->knobs.nodes; i++)
+    for (size_t i = 0; i < run->members; i++)
         member_restart_later(&run->member[i], sim_between(run->sim, 0, 300 * SIM_MS));
     clients_start(run);
     watchers_start(run);
@@ -141,12 +147,15 @@ static void end(struct run *run)
     r->events = sim_events(run->sim);
     r->virtual_ns = sim_now(run->sim);
     snprintf(r->violation, sizeof(r->violation), "%s", run->oracle.violation);
-    for (size_t i = 0; i < run->knobs.nodes; i++)
+    for (size_t i = 0; i < run->members; i++)
         sim_host_kill(run->member[i].host);
     clients_fini(run);
     watchers_fini(run);
+    operator_fini(run);
+    raft_configuration_close(&run->conf);
+    raft_configuration_close(&run->conf_before);
     sim_free(run->sim);
-    for (size_t i = 0; i < run->knobs.nodes; i++)
+    for (size_t i = 0; i < run->members; i++)
         member_fini(&run->member[i]);
     oracle_fini(&run->oracle);
 }

@@ -18,7 +18,7 @@
 #include "registry/sim/oracle.h"
 #include "registry/store_internal.h"
 
-#define RUN_NODES_MAX 5
+#define RUN_MEMBERS_MAX 9 /* with those that come and go */
 #define RUN_CLIENTS_MAX 16
 #define RUN_WATCHERS_MAX 4
 
@@ -32,7 +32,7 @@ struct run_options {
 struct run_result {
     char violation[512]; /* "" = none */
     uint64_t trace;      /* hash of everything that happened */
-    uint64_t events, writes, acked, reads, watched, deaths, leaders, checkpoints, rots, quarantines;
+    uint64_t events, writes, acked, reads, watched, deaths, leaders, checkpoints, rots, changes;
     sim_ns virtual_ns;
 };
 
@@ -67,6 +67,8 @@ struct member {
     bool disk_failed; /* an error was injected: it may end itself */
     bool stopping;
     unsigned rot_deaths; /* since its files were damaged; 0 = they were not */
+    bool newcomer, gone; /* added while it ran; taken out again */
+    bool voter;          /* in the newest committed configuration that anybody has */
     bool wiped;          /* its disk is new, and it does not vote yet */
     /* What was durable when its process ended: terms of entries from `first`. */
     raft_index dead_first, dead_last, dead_snapshot;
@@ -79,6 +81,16 @@ struct client {
     size_t index, home;
     struct sim_event tick;
     struct op *op; /* under way */
+};
+
+struct operator
+{
+    struct run *run;
+    struct sim_event tick;
+    struct reg_member_change change;
+    struct member *at, *target;
+    unsigned phase, tries;
+    bool busy, kill;
 };
 
 struct watcher {
@@ -95,7 +107,13 @@ struct run {
     struct run_knobs knobs;
     struct sim *sim;
     struct oracle oracle;
-    struct member member[RUN_NODES_MAX];
+    struct member member[RUN_MEMBERS_MAX];
+    size_t members;
+    struct operator operator;
+    /* The newest committed configuration that a node knew of, and the one before. */
+    raft_index conf_at;
+    struct raft_configuration conf, conf_before;
+    uint64_t cluster;
     struct client client[RUN_CLIENTS_MAX];
     struct watcher watcher[RUN_WATCHERS_MAX];
     struct sim_event fault;
@@ -122,6 +140,11 @@ bool member_ready(const struct member *m); /* its process can be called */
 bool member_leads(const struct member *m);
 /* Entry `index` of `term` is on its disk. */
 bool member_has(const struct member *m, raft_index index, raft_term term);
+/* It is, or may be, of the cluster. */
+bool member_in(const struct member *m);
+/* Its process should run: not gone, and added if it is to be. */
+bool member_wanted(const struct member *m);
+void member_self(const struct member *m, struct reg_member *ret);
 /* After each event. */
 void member_look(struct member *m);
 
@@ -136,6 +159,13 @@ bool op_done(const struct op *op);
 bool op_succeeded(const struct op *op);
 void op_free(struct op *op);
 
+/* operator.c */
+void operator_init(struct run *run);
+void operator_change(struct run *run); /* begins one, if none is under way */
+void operator_host_down(struct run *run, const struct sim_host *h);
+bool operator_idle(const struct run *run);
+void operator_fini(struct run *run);
+
 /* watcher.c */
 void watchers_start(struct run *run);
 void watcher_look(struct watcher *w, struct member *m);
@@ -145,7 +175,7 @@ void watchers_fini(struct run *run);
 void nemesis_start(struct run *run);
 void nemesis_stop(struct run *run);
 /* Cuts what does not belong to a random majority, heals the rest. core[i]: node i belongs. */
-void nemesis_core(struct run *run, bool core[RUN_NODES_MAX]);
+void nemesis_core(struct run *run, bool core[RUN_MEMBERS_MAX]);
 void nemesis_heal(struct run *run);
 
 #endif

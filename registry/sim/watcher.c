@@ -85,11 +85,11 @@ static void on_tick(struct sim_event *e)
     struct watcher *w = container_of(e, struct watcher, tick);
     struct run *run = w->run;
     if (sim_chance(run->sim, 30))
-        w->at = sim_below(run->sim, run->knobs.nodes);
+        w->at = sim_below(run->sim, run->members);
     if (member_ready(&run->member[w->at]))
         watcher_look(w, &run->member[w->at]);
     else
-        w->at = sim_below(run->sim, run->knobs.nodes);
+        w->at = sim_below(run->sim, run->members);
     sim_event_start(run->sim, e, sim_between(run->sim, SIM_MS, PAUSE_MAX));
 }
 
@@ -97,7 +97,7 @@ void watchers_start(struct run *run)
 {
     for (size_t i = 0; i < run->knobs.watchers; i++) {
         struct watcher *w = &run->watcher[i];
-        *w = (struct watcher){.run = run, .at = i % run->knobs.nodes, .tick.fn = on_tick};
+        *w = (struct watcher){.run = run, .at = i % run->members, .tick.fn = on_tick};
         sim_event_start(run->sim, &w->tick, sim_between(run->sim, SIM_MS, PAUSE_MAX));
     }
 }
