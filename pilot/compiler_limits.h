@@ -4,7 +4,7 @@
 
 /* A class without sessions is kept so long: a proxy that reconnects costs nothing. */
 #define COMPILER_CLASS_IDLE_MS 60000
-/* Between two builds for changes: 200 a second are more than any proxy wants, and a stream of writes
+/* Between two builds for changes: more than any proxy wants, and a stream of writes
  * must not cost a wake-up of this thread, and of every worker behind it, for each of them. */
 #define COMPILER_PAUSE_MS 5
 #define COMPILER_SWEEP_MS 15000
