@@ -29,7 +29,7 @@ json_t *json_parse_capped(struct slice text, size_t bytes_max, size_t depth_max,
 
 /* From here on, on this thread, all memory of JSON trees comes from the arena, and none of it is
  * given back before the arena is: what is built meanwhile lies close together and goes with it, in
- * one step. NULL ends that. Such a tree is never decref'd, and nothing but the same arena's trees is
+ * one step. NULL ends that. Such a tree is never decref'd, and only trees of the same arena are
  * put into it. Calls do not nest. */
 void json_use_arena(struct arena *arena);
 
