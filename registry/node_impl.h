@@ -137,6 +137,9 @@ struct reg_node {
     uint64_t members_seen; /* hash of what the list of members was made of */
     raft_index conf_seen, conf_seen_uncommitted;
     enum raftio_birth birth;
+    /* Newer than ours, from a member: somebody that we do not know yet may have to tell us. */
+    struct raft_configuration heard;
+    raft_index heard_at;
     uint64_t votes[RAFT_MEMBERS_MAX]; /* ids of the connected peers that said that they vote */
     bool belonged;                    /* a committed configuration held this node */
     struct raft_change conf_change;
@@ -272,6 +275,8 @@ void node_member_init(struct reg_node *n);
 /* The list of members follows the configuration. */
 void node_member_advance(struct reg_node *n);
 void node_member_tick(struct reg_node *n);
+/* The committed configuration as in an entry; raft_free(ret->base). */
+void node_member_encode(const struct reg_node *n, struct raft_buffer *ret);
 /* Tells `to` (0: all) whether this node votes. */
 void node_member_tell(struct reg_node *n, uint64_t to);
 void node_member_on_down(struct reg_node *n, uint64_t peer);
@@ -282,8 +287,8 @@ void node_member_fail_all(struct reg_node *n);
 void node_join_begin(struct reg_node *n);
 void node_join_ask(struct reg_node *n);
 void node_join_on_ask(struct reg_node *n, uint64_t from);
-/* node_member.c: the members that a configuration names, besides those that are known. */
-void node_member_learn(struct reg_node *n, const struct raft_configuration *c);
+/* node_member.c: another node's committed configuration. Who is in it may connect. */
+void node_member_learn(struct reg_node *n, raft_index index, const struct raft_configuration *c);
 void node_join_on_state(struct reg_node *n, uint64_t from, const struct frame *f);
 
 /* node_channel.c */
