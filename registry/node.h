@@ -170,7 +170,8 @@ struct reg_member_change {
     void (*fn)(struct reg_member_change *c);
 
     /* ERR_NONE: it is so, and committed. NOT_FOUND: no such member. CONFLICT: id, name or address
-     * are another's; the last voters cannot go; too few of the others answer. LIMIT: REG_NODES_MAX.
+     * are another's; the last voters cannot go; too few of the others answer; REMOVE:
+     * somebody who stays does not know of all who came (start it, or remove it first). LIMIT: REG_NODES_MAX.
      * TIMEOUT: not so yet (the message says why); it may still come about. */
     struct err err;
     void *impl;
