@@ -415,6 +415,7 @@ void reg_fsm_commit(struct reg_store *s, reg_rev index, uint64_t term)
     if (!store_file_fill(s, &err))
         wf_die("%s: this node stops", err.msg);
     map_grow_when_needed(s);
+    store_settle(s);
     if (s->batch_changed)
         store_notify_all(s);
     s->batch_changed = false;

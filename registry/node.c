@@ -498,7 +498,8 @@ static bool bootstrap(struct reg_node *n, struct err *err)
  * means one node here and another there is a mistake that must not be lived with. */
 static bool members_fit(struct reg_node *n, struct err *err)
 {
-    if (n->raft.configuration_index == 1 && n->raft.configuration.n != n->opt.member_count)
+    if (!n->opt.newcomer && n->raft.configuration_index == 1 &&
+        n->raft.configuration.n != n->opt.member_count)
         return err_set(err, ERR_INVALID,
                        "%s was made for a cluster of %u, the options name %zu members: begin with "
                        "the members that it had, others are added while it runs",

@@ -17,6 +17,10 @@
  * before), it must fit into the room that the map always has. */
 #define STORE_BATCH_BYTES_MAX (4u << 20)
 #define STORE_MAP_ROOM_BYTES (3 * (uint64_t)(STORE_BATCH_BYTES_MAX + REG_ENTRY_BYTES_MAX))
+/* Damage that a scan does not meet ends the process when it is met, again and again. After so many
+ * ends in a row without a proper close, none of which came to so many commits, it is rebuilt. */
+#define STORE_UNCLEAN_MAX 2
+#define STORE_SETTLED_COMMITS 256
 /* Rows of history that one commit deletes at most: keeps the raft thread's turn short. */
 #define STORE_COMPACT_ROWS_MAX 256
 
@@ -54,6 +58,8 @@ struct reg_store {
     MDB_dbi dbi_meta, dbi_kv, dbi_hist, dbi_clients, dbi_once, dbi_once_by;
     struct store_meta meta; /* of the open batch; the writer's */
     uint64_t file_bytes;    /* data.mdb is at least so long; 0 = not looked at */
+    unsigned unclean;       /* ends in a row that were no proper close; in the mark */
+    unsigned commits;       /* counted while there are such */
     MDB_txn *batch;
     bool batch_changed;
     size_t batch_bytes; /* of entries */
@@ -100,6 +106,8 @@ bool store_file_fill(struct reg_store *s, struct err *err);
 void store_map_close(struct reg_store *s);
 bool store_clients_load(struct reg_store *s, struct err *err);
 void store_clients_fini(struct reg_store *s);
+/* It has run for a while: what ended it before was not the file. After each commit. */
+void store_settle(struct reg_store *s);
 /* Leaves a mark that makes the next open rebuild, then ends the process. */
 _Noreturn void store_doubt(const struct reg_store *s, const char *what);
 
