@@ -13,14 +13,8 @@
 
 #define HASH_CHUNK (1u << 20)
 
-/* SHA-256 and length of a file; optionally synced. */
-static bool file_digest(const char *path, bool sync, struct reg_checkpoint *ret, struct err *err)
+bool store_digest(int fd, const char *path, struct reg_checkpoint *ret, struct err *err)
 {
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0 && errno == ENOENT)
-        return err_set(err, ERR_CORRUPT, "checkpoint %s is gone", path);
-    if (fd < 0)
-        return err_errno(err, errno, "checkpoint %s", path);
     EVP_MD_CTX *md = EVP_MD_CTX_new();
     char *chunk = mem_new(HASH_CHUNK);
     ssize_t n = 0;
@@ -33,13 +27,25 @@ static bool file_digest(const char *path, bool sync, struct reg_checkpoint *ret,
     }
     ok = ok && n == 0 && EVP_DigestFinal_ex(md, ret->sha256, &len) == 1 &&
          len == sizeof(ret->sha256);
-    if (ok && sync && fsync(fd) != 0)
-        ok = false;
     int saved = errno;
     EVP_MD_CTX_free(md);
     mem_free(chunk);
-    close(fd);
     return ok ? true : err_errno(err, saved, "checkpoint %s: read", path);
+}
+
+/* SHA-256 and length of a file; optionally synced. */
+static bool file_digest(const char *path, bool sync, struct reg_checkpoint *ret, struct err *err)
+{
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0 && errno == ENOENT)
+        return err_set(err, ERR_CORRUPT, "checkpoint %s is gone", path);
+    if (fd < 0)
+        return err_errno(err, errno, "checkpoint %s", path);
+    bool ok = store_digest(fd, path, ret, err);
+    if (ok && sync && fsync(fd) != 0)
+        ok = err_errno(err, errno, "checkpoint %s: sync", path);
+    close(fd);
+    return ok;
 }
 
 /* Index and term of what is in the image, from the image itself. */

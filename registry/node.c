@@ -403,7 +403,7 @@ static void options_default(struct reg_node_options *o)
 }
 
 /* Of ids and addresses of the initial members, in the order of ids: equal on all of them. */
-static uint64_t cluster_id(const struct reg_node_options *opt)
+uint64_t node_cluster_id(const struct reg_node_options *opt)
 {
     struct buf b = {0};
     for (size_t done = 0, last = 0; done < opt->member_count; done++) {
@@ -537,7 +537,7 @@ static uint64_t cluster_of(const struct reg_node *n)
 {
     if (n->tls)
         return peer_tls_self(n->tls)->cluster;
-    return n->opt.newcomer ? n->opt.cluster : cluster_id(&n->opt);
+    return n->opt.newcomer ? n->opt.cluster : node_cluster_id(&n->opt);
 }
 
 static bool tls_open(struct reg_node *n, struct err *err)

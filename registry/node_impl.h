@@ -228,8 +228,12 @@ bool node_leads(const struct reg_node *n);
 uint64_t node_leader(const struct reg_node *n);
 unsigned node_voters(const struct reg_node *n);
 
-/* node_quarantine.c: puts all that the directory holds aside. false and err: it cannot, or has too
- * often. */
+/* Of a cluster without certificates: what its members' ids and addresses give. */
+uint64_t node_cluster_id(const struct reg_node_options *opt);
+
+/* node_quarantine.c: is it, in a node's directory, what makes the node what it is? */
+bool node_is_data(struct slice name);
+/* Puts all that the directory holds aside. false and err: it cannot, or has too often. */
 bool node_quarantine(struct reg_node *n, const struct err *why, struct err *err);
 
 /* node_write.c */

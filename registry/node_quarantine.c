@@ -17,7 +17,7 @@ struct names {
 };
 
 /* registry/raft/README.md lists them. What else lies in the directory (certificates) stays. */
-static bool is_data(struct slice name)
+bool node_is_data(struct slice name)
 {
     return slice_eq(name, S("meta")) || slice_eq(name, S("log")) || slice_eq(name, S("store")) ||
            slice_eq(name, S("snapshot")) || slice_starts(name, S("ckpt-"));
@@ -29,7 +29,7 @@ static void on_name(void *ctx, const char *name)
     struct slice s = slice_of(name);
     if (slice_starts(s, S(QUARANTINE)))
         names->quarantines++;
-    else if (is_data(s) && names->n < ARRAY_LEN(names->name))
+    else if (node_is_data(s) && names->n < ARRAY_LEN(names->name))
         snprintf(names->name[names->n++], NAME_MAX + 1, "%s", name);
 }
 

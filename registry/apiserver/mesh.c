@@ -218,6 +218,8 @@ bool api_mesh_request(struct apiserver *s, struct http_request *req)
         api_history(s, req);
     else if (slice_eq(path, S("diff")))
         api_diff(s, req);
+    else if (slice_eq(path, S("snapshot")))
+        api_snapshot(s, req);
     else if (slice_eq(path, S("wait")))
         mesh_wait(s, req);
     else if (slice_eq(path, S("proxies")))
