@@ -233,6 +233,9 @@ uint64_t node_cluster_id(const struct reg_node_options *opt);
 
 /* node_quarantine.c: is it, in a node's directory, what makes the node what it is? */
 bool node_is_data(struct slice name);
+/* Moves it into a new directory of dir, prefix and a number; ERR_LIMIT: there are `max` already. */
+bool node_put_aside(struct env *env, const char *dir, const char *prefix, size_t max,
+                    char ret_name[NAME_MAX + 1], struct err *err);
 /* Puts all that the directory holds aside. false and err: it cannot, or has too often. */
 bool node_quarantine(struct reg_node *n, const struct err *why, struct err *err);
 

@@ -1,4 +1,4 @@
-/* A data directory out of a snapshot file, offline: the beginning of a new incarnation of a cluster.
+/* A data directory out of a snapshot file, offline: a new incarnation of a cluster begins.
  *
  * Every member restores the same file, with the same options, into an empty directory; then they
  * are started and are one cluster at once: each has the whole state, and nothing is transferred.

@@ -38,7 +38,11 @@ static const char usage_text[] =
     "  --snapshot-log-mib N  checkpoint after so much log; default 64\n"
     "  --history N           changes that watches can resume from; default 100000\n"
     "  --from FILE           restore: the snapshot, of weft snapshot save\n"
-    "  --above REVISION      restore: the new cluster's revisions are above it; needed for a file\n"
+    "  --to FILE             recover: writes the snapshot there; default "
+    "DATA/recovered-INDEX.snap\n"
+    "  --yes                 recover: do it; without, it says what would be kept and lost\n"
+    "  --above REVISION      restore, recover: the new cluster's revisions are above it; needed "
+    "for a file\n"
     "                        that is restored for the second time\n"
     "  --log-level LEVEL     debug, info (default), warning, error\n"
     "  --log-format FORMAT   logfmt (default), json\n"
@@ -47,8 +51,9 @@ static const char usage_text[] =
 struct flags {
     struct weftd_options o;
     bool init;
-    const char *verb; /* NULL, "restore" */
-    const char *from; /* of the verbs */
+    const char *verb;      /* NULL, "restore", "recover" */
+    const char *from, *to; /* of the verbs */
+    bool yes;
     uint64_t above;
     const char *cluster, *peer;
     char tls_dir[4096]; /* DATA/tls */
@@ -168,6 +173,12 @@ static void parse_one(struct flags *f, int opt, const char *arg)
     case 'f':
         f->from = arg;
         break;
+    case 'T':
+        f->to = arg;
+        break;
+    case 'Y':
+        f->yes = true;
+        break;
     case 'A':
         f->above = args_number("--above", arg, 1, UINT64_C(1) << 43);
         break;
@@ -202,6 +213,17 @@ static void find_tls(struct flags *f)
         f->o.node.peer_tls_dir = f->tls_dir;
 }
 
+static void check_verb(const struct flags *f)
+{
+    bool restore = f->verb && strcmp(f->verb, "restore") == 0;
+    if (restore != (f->from != NULL))
+        args_refuse("--from", "goes with weftd restore: which file?");
+    if ((f->to || f->yes) && (!f->verb || restore))
+        args_refuse("--to, --yes", "go with weftd recover");
+    if (f->above && !f->verb)
+        args_refuse("--above", "goes with weftd restore and weftd recover");
+}
+
 static void parse(struct flags *f, int argc, char **argv)
 {
     static const struct option longs[] = {
@@ -220,6 +242,8 @@ static void parse(struct flags *f, int argc, char **argv)
         {"snapshot-log-mib", 1, NULL, 's'},
         {"history", 1, NULL, 'H'},
         {"from", 1, NULL, 'f'},
+        {"to", 1, NULL, 'T'},
+        {"yes", 0, NULL, 'Y'},
         {"above", 1, NULL, 'A'},
         {"log-level", 1, NULL, 'v'},
         {"log-format", 1, NULL, 'F'},
@@ -239,10 +263,7 @@ static void parse(struct flags *f, int argc, char **argv)
         args_refuse("--data", "is needed: where does this node keep its log?");
     if (f->init == (f->cluster != NULL))
         args_refuse("--init, --cluster", "exactly one of them says what the cluster is");
-    if ((f->verb != NULL) != (f->from != NULL))
-        args_refuse("--from", "goes with weftd restore: which file?");
-    if (f->above && !f->verb)
-        args_refuse("--above", "goes with weftd restore");
+    check_verb(f);
     f->o.node.heartbeat_timeout = f->o.node.election_timeout / 6;
     parse_cluster(f);
     find_tls(f);
@@ -265,8 +286,9 @@ static void advise(const struct weftd_options *o)
 
 static int run_verb(const struct flags *f)
 {
-    return weftd_restore_run(
-        &(struct offline_options){.node = f->o.node, .from = f->from, .above = f->above});
+    struct offline_options o = {
+        .node = f->o.node, .from = f->from, .to = f->to, .above = f->above, .yes = f->yes};
+    return f->from ? weftd_restore_run(&o) : weftd_recover_run(&o);
 }
 
 static void on_signal(void *ctx, int signum)
@@ -284,7 +306,7 @@ int main(int argc, char **argv)
     parse_addr("--api", "127.0.0.1:7443", &f.o.api);
     parse_addr("--xds", "127.0.0.1:15012", &f.o.xds);
     parse_addr("--metrics", "127.0.0.1:15014", &f.o.metrics);
-    if (argc > 1 && strcmp(argv[1], "restore") == 0)
+    if (argc > 1 && (strcmp(argv[1], "restore") == 0 || strcmp(argv[1], "recover") == 0))
         f.verb = argv[1];
     parse(&f, f.verb ? argc - 1 : argc, f.verb ? argv + 1 : argv);
     log_set_component(f.o.name);

@@ -4,6 +4,7 @@ tells those who knew the old one that time went back."""
 
 import json
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -168,6 +169,56 @@ class Backup(Case):
         self.assertFalse(old.status()["quorum"])
         self.assertEqual(weights(leader), {"a": 7})
         wait_for(lambda: b"history" in old.process.log() or b"genesis" in old.process.log(), 10, "it is told why")
+
+    def test_the_last_node_is_recovered(self):
+        """Two of three are lost for good. The one that is left has all that was acknowledged, also what
+        it never heard to be committed."""
+        c = self.cluster().start()
+        writer = Writer(c)
+        wait_for(lambda: writer.acknowledged > 100, 20, "load")
+        left = c.follower()
+        others = [n for n in c.nodes if n is not left]
+        followers = [n for n in others if n is not c.leader()]
+        followers[0].kill()  # from now on whatever is acknowledged is on the two that are left
+        wait_for(lambda before=writer.acknowledged: writer.acknowledged > before + 50, 20, "more load")
+        for node in (*others, left):
+            node.kill()
+        writer.stopped = True
+        flags = left.argv()[1:]
+        out = run(c, "weftd", "recover", *flags, code=1)
+        self.assertIn("nothing was done", out)
+        self.assertNotIn("before-recovery-1", os.listdir(left.data))
+        out = run(c, "weftd", "recover", "--yes", *flags)
+        self.assertIn("goes on at @", out)
+        file = re.search(r"saved (\S+);", out).group(1)
+
+        # One more gets the file, and the third comes with an empty disk.
+        for node in others:
+            os.rename(node.data, node.data + ".lost")
+        run(c, "weftd", "restore", "--from", file, *others[0].argv()[1:])
+        for node in c.nodes:
+            node.start()
+        writer.thread.join()
+        c.wait_same()
+        for node in c.nodes:
+            self.assertGreaterEqual(weights(node)["counter"], writer.acknowledged)
+        self.assertGreater(c.batch([entry("counter", 0)]), 10**11)
+
+    def test_recovered_alone(self):
+        """And goes on as a cluster of one, when there is nothing else."""
+        c = self.cluster().start()
+        c.batch([entry("a", 1)])
+        c.wait_caught_up()
+        for node in c.nodes:
+            node.kill()
+        left = c.nodes[1]
+        alone = ["--name", "n2", "--init", "--peer", left.peer_addr, *left.argv()[5:]]
+        run(c, "weftd", "recover", "--yes", *alone)
+        c.ws.spawn("alone", [os.path.join(c.bin_dir, "weftd"), *alone])
+        wait_for(lambda: left.status()["quorum"], 20, "it leads itself")
+        self.assertEqual(weights(left), {"a": 1})
+        self.assertEqual(left.api("POST", "/weft/v1/batch", {"items": [
+            {"verb": "apply", "object": entry("a", 2)}]}).status, 200)
 
     def test_damage(self):
         c = self.cluster(1).start()
