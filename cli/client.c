@@ -249,7 +249,7 @@ static bool worth_another_node(const struct exchange *x, const struct client_req
 {
     bool read = slice_eq(r->method, S("GET"));
     if (x->status)
-        return x->status == 503 || (x->status == 504 && r->key.n);
+        return x->status == 503 || x->status == 507 || (x->status == 504 && r->key.n);
     return x->failure.code == ERR_UNAVAILABLE ||
            (x->failure.code == ERR_UNKNOWN_OUTCOME && (read || r->repeatable));
 }
@@ -288,6 +288,8 @@ static enum err_code code_of_status(int status, struct slice reason)
         return ERR_UNAVAILABLE;
     case 504:
         return ERR_TIMEOUT;
+    case 507:
+        return ERR_NO_ROOM;
     default:
         return ERR_INTERNAL;
     }

@@ -85,8 +85,10 @@ bool reg_store_checkpoint(struct reg_store *s, const char *path, struct reg_chec
     pthread_rwlock_rdlock(&s->map_lock);
     int rc = mdb_env_copy2(s->env, path, 0);
     pthread_rwlock_unlock(&s->map_lock);
-    if (rc)
+    if (rc) {
+        unlink(path); /* what there is of it may be what fills the disk */
         return err_set(err, ERR_IO, "checkpoint %s: %s", path, mdb_strerror(rc));
+    }
     if (!image_meta(path, &meta, err) || !file_digest(path, true, &c, err))
         return false;
     c.index = meta.applied_index;
