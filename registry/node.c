@@ -191,6 +191,9 @@ static void checkpoint_when_due(struct reg_node *n)
                (!raftio_serving_checkpoint(&n->io) || bytes >= 4 * n->opt.snapshot_log_bytes);
     if (!guard_can_install(&n->guard))
         return; /* one is being made */
+    struct reg_store_usage usage;
+    reg_store_usage(n->store, &usage);
+    due = due && node_room_for(n, usage.used_bytes);
     raft_set_snapshot_threshold(r, due ? 1 : UINT_MAX);
     raft_index since = r->last_applied - r->log.snapshot.last_index;
     raft_set_snapshot_trailing(r, since / 2 > NODE_TRAILING_ENTRIES_MIN
@@ -278,6 +281,9 @@ static void on_frame(void *ctx, uint64_t from, const struct frame *f)
     case FRAME_MEMBER_STATE:
         node_member_on_frame(n, from, f);
         break;
+    case FRAME_ROOM:
+        node_room_on_frame(n, from, f);
+        break;
     case FRAME_CHANNEL:
         node_channel_on_frame(n, from, f);
         break;
@@ -351,6 +357,7 @@ static const struct raftio_events raftio_events = {.on_frame = on_frame,
                                                    .on_down = on_down,
                                                    .on_gone = on_gone,
                                                    .on_damaged = on_damaged,
+                                                   .make_room = node_room_make,
                                                    .verify = verify};
 
 /* Start. */
@@ -399,11 +406,14 @@ static void options_default(struct reg_node_options *o)
     o->snapshot_log_bytes =
         o->snapshot_log_bytes ? o->snapshot_log_bytes : SNAPSHOT_LOG_BYTES_DEFAULT;
     o->history_revisions = o->history_revisions ? o->history_revisions : HISTORY_DEFAULT;
+    if (!o->room_bytes)
+        o->room_bytes = 2 * o->segment_bytes > NODE_ROOM_BYTES_DEFAULT ? 2 * o->segment_bytes
+                                                                       : NODE_ROOM_BYTES_DEFAULT;
     o->store_bytes = o->store_bytes ? o->store_bytes : STORE_BYTES_DEFAULT;
 }
 
 /* Of ids and addresses of the initial members, in the order of ids: equal on all of them. */
-static uint64_t cluster_id(const struct reg_node_options *opt)
+uint64_t node_cluster_id(const struct reg_node_options *opt)
 {
     struct buf b = {0};
     for (size_t done = 0, last = 0; done < opt->member_count; done++) {
@@ -538,7 +548,7 @@ static uint64_t cluster_of(const struct reg_node *n)
 {
     if (n->tls)
         return peer_tls_self(n->tls)->cluster;
-    return n->opt.newcomer ? n->opt.cluster : cluster_id(&n->opt);
+    return n->opt.newcomer ? n->opt.cluster : node_cluster_id(&n->opt);
 }
 
 static bool tls_open(struct reg_node *n, struct err *err)
@@ -644,6 +654,7 @@ static bool node_begin(struct reg_node *n, struct env *env, struct err *err)
         !log_covers_store(n, err) || !raft_begin(n, err))
         return false;
     node_status_init(n);
+    node_room_init(n);
     guard_step(&n->guard);
     store_commit(n); /* a single voter has applied its log already */
     node_status_publish(n);

@@ -34,7 +34,9 @@ struct reg_node_options {
     uint64_t segment_bytes;      /* of the log; default 16 MiB */
     uint64_t snapshot_log_bytes; /* checkpoint after so much log; default 64 MiB */
     uint64_t history_revisions;  /* watch window; default 100,000 */
-    uint64_t store_bytes;        /* LMDB map to begin with; default 1 GiB, grows by itself */
+    uint64_t room_bytes;  /* free on the disk, or no writes are taken; default: two segments and at
+                            least 64 MiB */
+    uint64_t store_bytes; /* LMDB map to begin with; default 1 GiB, grows by itself */
     /* Directory of the certificates for peers (raft/peer_tls.h; made by `weftd init`); NULL: peers
      * speak without TLS, and only on loopback addresses. */
     const char *peer_tls_dir;
@@ -123,6 +125,7 @@ struct reg_member_status {
     bool connected;
     reg_rev match_index; /* leader's view; 0 = unknown */
     wf_ms last_contact;  /* ms since the last message; -1 = never */
+    bool no_room;        /* its disk is full: it takes no writes (node_room.c) */
 };
 
 struct reg_status {
@@ -137,6 +140,7 @@ struct reg_status {
     wf_ms fresh_at;
     uint64_t read_repeats; /* rounds of a read index asked again, because this process had paused */
     uint64_t log_bytes, store_bytes_used, store_bytes_map;
+    uint64_t disk_free_bytes, disk_room_bytes; /* of these at least the second are wanted */
     uint64_t state_hash;
     uint64_t peers_refused;         /* connections to the peer port; since the start */
     int64_t peer_certificate_until; /* seconds since 1970; 0 = peers speak without TLS */

@@ -162,6 +162,18 @@ struct reg_node {
     struct env_task turn;
     struct env_timer retry;
 
+    /* node_room.c */
+    bool no_room, reserved;
+    uint64_t room;
+    wf_ms room_looked, room_told, room_handed;
+    unsigned room_next; /* to whom it is handed over next */
+    struct raft_transfer room_transfer;
+    bool room_transferring;
+    struct {
+        uint64_t id;
+        wf_ms none_until;
+    } room_of[REG_NODES_MAX + 1];
+
     /* node_read.c */
     struct list reads_waiting; /* struct pending: no leader asked yet */
     struct list reads_asked;   /* struct node_read: the leader was asked (follower) */
@@ -228,8 +240,15 @@ bool node_leads(const struct reg_node *n);
 uint64_t node_leader(const struct reg_node *n);
 unsigned node_voters(const struct reg_node *n);
 
-/* node_quarantine.c: puts all that the directory holds aside. false and err: it cannot, or has too
- * often. */
+/* Of a cluster without certificates: what its members' ids and addresses give. */
+uint64_t node_cluster_id(const struct reg_node_options *opt);
+
+/* node_quarantine.c: is it, in a node's directory, what makes the node what it is? */
+bool node_is_data(struct slice name);
+/* Moves it into a new directory of dir, prefix and a number; ERR_LIMIT: there are `max` already. */
+bool node_put_aside(struct env *env, const char *dir, const char *prefix, size_t max,
+                    char ret_name[NAME_MAX + 1], struct err *err);
+/* Puts all that the directory holds aside. false and err: it cannot, or has too often. */
 bool node_quarantine(struct reg_node *n, const struct err *why, struct err *err);
 
 /* node_write.c */
@@ -247,6 +266,19 @@ void node_write_fail_all(struct reg_node *n);
 /* Answers p->w on its env and frees p. */
 void node_answer(struct pending *p);
 bool node_expired(struct reg_node *n, struct pending *p);
+
+/* node_room.c */
+void node_room_init(struct reg_node *n);
+void node_room_tick(struct reg_node *n);
+/* Gives the reserve up; false: it is gone already. */
+bool node_room_make(void *ctx);
+void node_room_on_frame(struct reg_node *n, uint64_t from, const struct frame *f);
+bool node_room_none(const struct reg_node *n, uint64_t id);
+/* May a copy of so many bytes be made? */
+bool node_room_for(const struct reg_node *n, uint64_t bytes);
+/* A leader asks: the id of a node for whose disk no write can be taken; 0 = they can. */
+uint64_t node_room_refuses(const struct reg_node *n);
+bool node_room_err(const struct reg_node *n, uint64_t id, struct err *err);
 
 /* node_read.c */
 void node_read_init(struct reg_node *n);

@@ -8,6 +8,10 @@
 #define NODE_PACK_LOOK_MAX 4096            /* requests looked at for one entry */
 #define NODE_PARCEL_BYTES (256u << 10)     /* a frame of forwarded requests ends beyond this */
 #define NODE_RETRY_MS 10
+#define NODE_ROOM_BYTES_DEFAULT (64u << 20)
+#define NODE_ROOM_LOOK_MS 100           /* a disk fills at 500 MiB/s: 50 MiB */
+#define NODE_ROOM_HOLDS_ELECTIONS 4     /* what a node says of its disk; it says it in every one */
+#define NODE_ROOM_HAND_OVER_ELECTIONS 3 /* between two tries */
 #define NODE_STOP_POLL_MS 2
 #define NODE_STOP_DRAIN_MS 10000
 #define NODE_EXPEDITE_RANK_MS 15 /* a pre-vote, a vote and two small syncs take about 3 */

@@ -200,6 +200,7 @@ static void status_members(const struct reg_node *n, struct reg_status *s)
         m->self = m->member.id == n->opt.id;
         m->role = role_of_member(n, m->member.id);
         m->connected = member_connected(n, m->member.id);
+        m->no_room = node_room_none(n, m->member.id);
         m->match_index = m->self ? n->raft.last_stored : match_of(n, m->member.id);
         m->last_contact = m->self       ? 0
                           : n->io.peers ? peers_last_contact(n->io.peers, m->member.id)
@@ -247,6 +248,8 @@ void node_status_publish(struct reg_node *n)
         .leader_changes = n->leader_changes,
         .fresh_at = n->fresh_at,
         .read_repeats = n->read_repeats,
+        .disk_free_bytes = n->room,
+        .disk_room_bytes = n->opt.room_bytes,
         .log_bytes = log_disk_bytes(n->io.log),
         .peers_refused = n->io.peers ? peers_refused(n->io.peers) : 0,
         .peer_certificate_until = n->tls ? peer_tls_until(n->tls) : 0,
@@ -317,6 +320,7 @@ static void on_tick(struct env_timer *t)
     node_member_tick(n);
     node_join_ask(n);
     greet(n);
+    node_room_tick(n);
     n->status_due = true;
     node_turn(n);
 }

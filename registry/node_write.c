@@ -481,32 +481,52 @@ static void forward_all(struct reg_node *n, uint64_t leader)
     buf_fini(&l.bytes);
 }
 
-static void refuse_foreign(struct reg_node *n, uint64_t to, const struct reg_request *r)
+/* full: the node whose disk it is for; 0 = somebody else may take it. */
+static void refuse_foreign(struct reg_node *n, uint64_t to, const struct reg_request *r,
+                           uint64_t full)
 {
-    uint64_t ids[] = {r->client, r->sequence};
+    uint64_t ids[] = {r->client, r->sequence, full};
     raftio_send(&n->io, to, FRAME_FORWARD_REFUSED, n->raft.current_term,
                 &(struct iovec){ids, sizeof(ids)}, 1);
 }
 
-static void refuse_foreigns(struct reg_node *n)
+static void refuse_foreigns(struct reg_node *n, uint64_t full)
 {
     while (!list_empty(&n->foreigns)) {
         struct foreign *f = container_of(list_first(&n->foreigns), struct foreign, node);
-        refuse_foreign(n, f->from, &f->request);
+        refuse_foreign(n, f->from, &f->request, full);
         foreign_free(n, f);
+    }
+}
+
+/* What may have been done already, in an entry of before, waits for what comes of it. */
+static void refuse_all(struct reg_node *n, uint64_t foreign_full, uint64_t full)
+{
+    refuse_foreigns(n, foreign_full);
+    LIST_EACH (&n->queue, node) {
+        struct pending *p = container_of(node, struct pending, node);
+        if (p->handed)
+            continue;
+        node_room_err(n, full, &p->w->err);
+        answer_write(n, p);
     }
 }
 
 void node_write_advance(struct reg_node *n)
 {
+    /* A follower without room would not see its own writes come back: others can take them. */
+    uint64_t full = node_leads(n) ? node_room_refuses(n) : n->no_room ? n->opt.id : 0;
     admit(n);
     if (n->stop != NODE_RUNS && n->stop != NODE_TRANSFERS)
         return;
+    if (full && (node_leads(n) || node_leader(n)))
+        refuse_all(n, node_leads(n) ? full : 0, full);
     if (node_leads(n)) {
-        pack_all(n);
+        if (!full)
+            pack_all(n);
         return;
     }
-    refuse_foreigns(n);
+    refuse_foreigns(n, 0);
     uint64_t leader = node_leader(n);
     if (leader && leader != n->opt.id && !n->retry.armed)
         forward_all(n, leader);
@@ -552,7 +572,7 @@ static struct foreign *foreign_new(uint64_t from, const struct reg_request *r)
 static void take_foreign(struct reg_node *n, uint64_t from, const struct reg_request *r)
 {
     if (!node_leads(n) || n->foreign_bytes > NODE_FOREIGN_BYTES_MAX) {
-        refuse_foreign(n, from, r);
+        refuse_foreign(n, from, r, 0);
         return;
     }
     struct foreign *f = foreign_new(from, r);
@@ -581,13 +601,17 @@ void node_write_on_forward(struct reg_node *n, uint64_t from, const struct frame
 void node_write_on_refused(struct reg_node *n, const struct frame *f)
 {
     struct reader r = reader_of(f->payload);
-    uint64_t client = reader_u64le(&r), sequence = reader_u64le(&r);
+    uint64_t client = reader_u64le(&r), sequence = reader_u64le(&r), full = reader_u64le(&r);
     struct pending *p = n->window[sequence % REG_CLIENT_WINDOW];
     if (!reader_done(&r) || client != n->client || !p || p->sequence != sequence ||
         p->sm.now != PENDING_FORWARDED)
         return;
     p->handed--;
     requeue(n, p);
+    if (full && !p->handed) {
+        node_room_err(n, full, &p->w->err);
+        answer_write(n, p);
+    }
     retry_soon(n);
 }
 

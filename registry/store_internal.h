@@ -1,4 +1,4 @@
-/* Shared by store.c, fsm.c, once.c, history.c and checkpoint.c only. */
+/* Shared by store.c, fsm.c, once.c, history.c, checkpoint.c, backup.c and restore.c only. */
 #ifndef WEFT_REGISTRY_STORE_INTERNAL_H
 #define WEFT_REGISTRY_STORE_INTERNAL_H
 
@@ -129,5 +129,8 @@ void store_history_put(struct reg_store *s, uint32_t sub, const struct reg_event
 void store_history_compact(struct reg_store *s);
 
 void store_notify_all(struct reg_store *s);
+
+/* checkpoint.c: SHA-256 and length of what is left to read of fd. */
+bool store_digest(int fd, const char *path, struct reg_checkpoint *ret, struct err *err);
 
 #endif

@@ -134,7 +134,8 @@ struct sim_disk {
     unsigned stall_per_mille; /* of the syncs take up to stall_max */
     sim_ns stall_max;
     unsigned error_per_mille; /* of the syncs fail, with a part of the bytes written */
-    bool full;                /* nothing grows */
+    bool limited;             /* files may grow by `room` bytes, and no more */
+    uint64_t room;
 };
 struct sim_disk *sim_disk(struct sim_host *h);
 

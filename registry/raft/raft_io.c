@@ -77,9 +77,12 @@ complete_later(struct raftio *io, void (*fn)(struct raftio *, struct completion 
 static int store_meta(struct raftio *io)
 {
     struct err err = {0};
-    if (!meta_store(io->env, io->dir, &io->meta, &err))
-        return fail(io, &err);
-    return 0;
+    if (meta_store(io->env, io->dir, &io->meta, &err))
+        return 0;
+    if (io->events->make_room && io->events->make_room(io->ctx) &&
+        meta_store(io->env, io->dir, &io->meta, &err))
+        return 0;
+    return fail(io, &err);
 }
 
 static int io_init(struct raft_io *io, raft_id id, const char *address)
@@ -673,7 +676,7 @@ static void on_install(struct raftio *io, uint64_t from, struct raft_message *m)
         install_try(io);
         return;
     }
-    if (in->phase == INSTALL_VERIFY) {
+    if (in->phase == INSTALL_VERIFY || (in->phase == INSTALL_NONE && io->no_room)) {
         install_refuse(io, from, m);
         message_free(m);
         return;

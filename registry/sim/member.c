@@ -134,6 +134,7 @@ static struct reg_node_options options_of(const struct member *m)
                                  .election_timeout = k->election,
                                  .heartbeat_timeout = k->heartbeat,
                                  .segment_bytes = k->segment_bytes,
+                                 .room_bytes = 8 * k->segment_bytes,
                                  .snapshot_log_bytes = k->snapshot_log_bytes,
                                  .history_revisions = k->history,
                                  .store_bytes = k->store_bytes};
