@@ -60,6 +60,7 @@ enum reg_expect {
     REG_EXPECT_ABSENT, /* create */
     REG_EXPECT_REV,    /* update or delete of what was read at `expected` (its mod_rev) */
     REG_EXPECT_EXISTS,
+    REG_EXPECT_EPOCH, /* a fence, of a check: `key` is a lease that is held at epoch `expected` */
 };
 
 struct reg_op {
@@ -68,6 +69,10 @@ struct reg_op {
     enum reg_expect expect;
     reg_rev expected;
     bool check; /* the expectation alone: nothing is written */
+    /* Leases (lease.h). */
+    const struct reg_grant *grant; /* the object is a lease, and this is what it grants */
+    struct slice attach;           /* the object lives as long as this lease; empty = by itself */
+    uint64_t expiry_term;          /* the leader of this term lets the lease expire; 0 = a user */
 };
 
 /* All ops of a write commit in one entry or none does. */
@@ -86,7 +91,8 @@ struct reg_write {
 
     /* Filled before fn. */
     struct err err;   /* ERR_NONE: durable on a quorum and applied on this node.
-                         CONFLICT, EXISTS, NOT_FOUND: op `failed_op`, nothing was done.
+                         CONFLICT, EXISTS, NOT_FOUND, GONE, LIMIT: op `failed_op`, nothing was
+                         done (GONE: the lease to attach to is not held).
                          UNAVAILABLE: no quorum, nothing was done; the message says how many voters
                          answer. UNKNOWN_OUTCOME: timed out after it was handed over. */
     reg_rev revision; /* of the commit; for a write that changed nothing (equal values) that of the
