@@ -9,8 +9,8 @@
 #include "registry/store_internal.h"
 
 /* Dbi leases, by the lease's key: id, rev, epoch u64, ttl, objects, flags u32, crc32c u32 of key
- * and the rest, holder. The key of one zero byte: the highest epoch of all that were deleted, in a row
- * of the same shape, so that a lease that is made again goes on behind it. */
+ * and the rest, holder. The key of one zero byte: the highest epoch of all that were deleted, in a
+ * row of the same shape, so that a lease that is made again goes on behind it. */
 #define ROW_HEAD 40
 #define ROW_CRC_AT 36
 #define ROW_REGISTRATION 1u

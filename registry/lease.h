@@ -14,8 +14,9 @@
  *   attach   An object may hang on a lease (reg_op.attach). When the lease is deleted, expires or
  *            is released, it is deleted in the same entry.
  *   expiry   Only a leader lets a lease expire, by a write of its own term that expects the
- *            revision of the last grant: a lease that was granted again, or a leader that is none any more,
- *            makes it void. A registration is deleted then; of any other lease the holder is taken.
+ *            revision of the last grant: a lease that was granted again, or a leader that is
+ *            none any more, makes it void. A registration is deleted then; of
+ *            any other lease the holder is taken.
  *
  * Signs of life are not in the log: the leader keeps them in memory (lease_clock.h), and whoever
  * leads next gives everybody a full time to live.
