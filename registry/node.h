@@ -112,7 +112,44 @@ void reg_write(struct reg_node *node, struct reg_write *w);
  * the leader did not get a majority to confirm it in time. */
 void reg_read_index(struct reg_node *node, struct reg_write *w);
 
+/* Signs of life of leases (lease.h). */
+
+#define REG_RENEWALS_MAX 1024 /* of one message */
+
+struct reg_renewal {
+    struct slice key; /* of the lease */
+    uint64_t epoch;   /* at which it is held */
+    bool lost;        /* filled: it is not, or is about to end; a holder stops what it does */
+};
+
+struct reg_renew {
+    struct reg_renewal *leases; /* borrowed until fn, their keys too */
+    size_t count;               /* 1 … REG_RENEWALS_MAX; 0 only with approve */
+    bool approve;               /* what mass expiry holds back may expire */
+    wf_ms timeout;              /* default 2,000 */
+    struct env *env;            /* where fn runs */
+    void (*fn)(struct reg_renew *r);
+
+    /* Filled before fn. */
+    struct err err;  /* NONE: a leader that a majority confirmed counts each for a full TTL from the
+                        moment at which it heard of it, or says that it is lost. UNAVAILABLE,
+                        TIMEOUT: nobody knows; ask again. LIMIT: too many, or too many under way. */
+    size_t approved; /* leases */
+    void *impl;
+};
+
+/* Goes to the leader from any node, in one message; nothing is logged. */
+void reg_lease_renew(struct reg_node *node, struct reg_renew *r);
+
 /* Status. */
+
+struct reg_lease_status {
+    uint64_t held;          /* with a TTL, by somebody; known on every node */
+    uint64_t registrations; /* of them */
+    /* The leader's; 0 on the others. */
+    uint64_t held_back;        /* registrations that mass expiry keeps */
+    uint64_t expired, renewed; /* by this node since it started */
+};
 
 enum reg_role { REG_FOLLOWER, REG_CANDIDATE, REG_LEADER, REG_UNAVAILABLE };
 
@@ -144,6 +181,7 @@ struct reg_status {
     uint64_t read_repeats; /* rounds of a read index asked again, because this process had paused */
     uint64_t log_bytes, store_bytes_used, store_bytes_map;
     uint64_t state_hash;
+    struct reg_lease_status leases;
     uint64_t peers_refused;         /* connections to the peer port; since the start */
     int64_t peer_certificate_until; /* seconds since 1970; 0 = peers speak without TLS */
     size_t member_count;

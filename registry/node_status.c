@@ -248,6 +248,11 @@ void node_status_publish(struct reg_node *n)
         .fresh_at = n->fresh_at,
         .read_repeats = n->read_repeats,
         .log_bytes = log_disk_bytes(n->io.log),
+        .leases = {.held = n->leases.timed.n,
+                   .registrations = n->leases.registrations,
+                   .held_back = n->leases.holds ? n->leases.due : 0,
+                   .expired = n->leases.expired,
+                   .renewed = n->renewed},
         .peers_refused = n->io.peers ? peers_refused(n->io.peers) : 0,
         .peer_certificate_until = n->tls ? peer_tls_until(n->tls) : 0,
     };
@@ -288,6 +293,7 @@ static void leader_changed(struct reg_node *n, uint64_t leader)
              F_U64("term", n->raft.current_term));
     node_write_recall(n);
     node_read_recall(n);
+    node_lease_recall(n);
 }
 
 void node_status_on_step(struct reg_node *n)
@@ -315,6 +321,7 @@ static void on_tick(struct env_timer *t)
     node_write_tick(n);
     node_read_tick(n);
     node_member_tick(n);
+    node_lease_tick(n);
     node_join_ask(n);
     greet(n);
     n->status_due = true;
