@@ -148,6 +148,7 @@ static void job_start(struct job *j, const struct options *opt, uint64_t from)
 struct totals {
     uint64_t runs, bad, deaths, writes, acked, reads, watched, leaders, checkpoints, events, rots,
         changes;
+    uint64_t renewals, expiries;
     double cpu_s, virtual_s;
 };
 
@@ -172,6 +173,8 @@ static void take(const struct options *opt, struct totals *t, const struct repor
     t->events += x->events;
     t->rots += x->rots;
     t->changes += x->changes;
+    t->renewals += x->renewals;
+    t->expiries += x->expiries;
     t->cpu_s += r->cpu_s;
     t->virtual_s += (double)x->virtual_ns / (double)SIM_S;
     if (x->violation[0]) {
@@ -251,15 +254,16 @@ static int run_many(const struct options *opt)
     for (unsigned i = 0; i < opt->jobs; i++)
         job_start(&jobs[i], opt, opt->first + i);
     jobs_run(jobs, opt, &t);
-    printf(
-        "%" PRIu64 " runs, %" PRIu64 " with a violation%s; %.0f s of virtual time, %.0f × real "
-        "time on one core, %.1f s\n"
-        "%" PRIu64 " writes (%" PRIu64 " acknowledged), %" PRIu64 " linearizable reads, %" PRIu64
-        " watch events, %" PRIu64 " deaths, %" PRIu64 " leaders, %" PRIu64 " checkpoints, %" PRIu64
-        " files damaged, %" PRIu64 " changes of members, %" PRIu64 " events\n",
-        t.runs, t.bad, opt->twice ? ", each run twice" : "", t.virtual_s,
-        t.cpu_s > 0 ? t.virtual_s / t.cpu_s : 0, now_s(CLOCK_MONOTONIC) - start, t.writes, t.acked,
-        t.reads, t.watched, t.deaths, t.leaders, t.checkpoints, t.rots, t.changes, t.events);
+    printf("%" PRIu64 " runs, %" PRIu64 " with a violation%s; %.0f s of virtual time, %.0f × real "
+           "time on one core, %.1f s\n"
+           "%" PRIu64 " writes (%" PRIu64 " acknowledged), %" PRIu64 " linearizable reads, %" PRIu64
+           " watch events, %" PRIu64 " deaths, %" PRIu64 " leaders, %" PRIu64
+           " checkpoints, %" PRIu64 " files damaged, %" PRIu64 " changes of members, %" PRIu64
+           " leases renewed, %" PRIu64 " expired, %" PRIu64 " events\n",
+           t.runs, t.bad, opt->twice ? ", each run twice" : "", t.virtual_s,
+           t.cpu_s > 0 ? t.virtual_s / t.cpu_s : 0, now_s(CLOCK_MONOTONIC) - start, t.writes,
+           t.acked, t.reads, t.watched, t.deaths, t.leaders, t.checkpoints, t.rots, t.changes,
+           t.renewals, t.expiries, t.events);
     return t.bad ? 1 : 0;
 }
 
