@@ -207,7 +207,7 @@ static struct member *member_pick(struct run *run)
     size_t from = sim_below(run->sim, run->members);
     for (size_t i = 0; i < run->members; i++) {
         struct member *m = &run->member[(from + i) % run->members];
-        if (member_ready(m))
+        if (member_ready(m) && member_in(m))
             return m;
     }
     return NULL;

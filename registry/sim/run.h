@@ -95,6 +95,8 @@ struct operator
     struct member *at, *target;
     unsigned phase, tries;
     bool busy, kill;
+};
+
 /* Takes a lease, keeps it alive, hangs objects on it, writes behind its fence, falls silent, and
  * comes back without knowing what it lost. */
 struct holder {
@@ -182,6 +184,7 @@ void operator_change(struct run *run); /* begins one, if none is under way */
 void operator_host_down(struct run *run, const struct sim_host *h);
 bool operator_idle(const struct run *run);
 void operator_fini(struct run *run);
+
 /* holder.c */
 void holders_start(struct run *run);
 void holders_host_down(struct run *run, const struct sim_host *h);
