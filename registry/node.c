@@ -149,6 +149,7 @@ static bool checkpoint_restore(struct reg_node *n, const struct snapshot_file *f
     snapshot_file_path(n->dir, f->index, snapshot_file_tag(f), path);
     if (!reg_store_restore(n->store, path, &c, err))
         return false;
+    node_lease_load(n);
     LOG_INFO("registry.restored", F_U64("node", n->opt.id), F_U64("index", f->index));
     return true;
 }
@@ -215,6 +216,7 @@ static void on_turn(struct env_task *t)
     node_write_answer_done(n);
     node_read_advance(n);
     node_write_advance(n);
+    node_lease_advance(n);
     guard_tell_commit(&n->guard);
     checkpoint_when_due(n);
     node_status_advance(n);
@@ -270,6 +272,10 @@ static void on_frame(void *ctx, uint64_t from, const struct frame *f)
     case FRAME_FORWARD_REFUSED:
         node_write_on_refused(n, f);
         break;
+    case FRAME_LEASE_RENEW:
+    case FRAME_LEASE_RENEWED:
+        node_lease_on_frame(n, from, f);
+        break;
     case FRAME_JOIN_ASK:
         node_join_on_ask(n, from);
         break;
@@ -309,6 +315,7 @@ static void on_down(void *ctx, uint64_t id)
     if (id == node_leader(n)) {
         node_write_recall(n);
         node_read_recall(n);
+        node_lease_recall(n);
     }
 }
 
@@ -453,7 +460,9 @@ static bool store_open(struct reg_node *n, struct err *err)
                                     .dir = path,
                                     .map_bytes = n->opt.store_bytes,
                                     .history_revisions = n->opt.history_revisions,
-                                    .verify = true};
+                                    .verify = true,
+                                    .on_lease = node_lease_on_change,
+                                    .ctx = n};
     struct err e = {0};
     n->store = reg_store_open(&opt, &e);
     if (!n->store && e.code == ERR_CORRUPT) {
@@ -647,12 +656,14 @@ static bool node_begin(struct reg_node *n, struct env *env, struct err *err)
     node_write_init(n);
     node_read_init(n);
     node_member_init(n);
+    node_lease_init(n);
     node_channel_init(n);
     if (!env_dir_make(env, n->dir, err) || !lock_dir(n, err) || !tls_open(n, err) ||
         !io_open(n, err) || !tls_fits(n, err) || !store_open(n, err) ||
         (n->io.has_manifest && !checkpoint_restore(n, &n->io.manifest.file, err)) ||
         !log_covers_store(n, err) || !raft_begin(n, err))
         return false;
+    node_lease_load(n);
     node_status_init(n);
     node_room_init(n);
     guard_step(&n->guard);
@@ -690,6 +701,7 @@ void node_free(struct reg_node *n)
 {
     node_watch_fini(n);
     node_channel_fini(n);
+    node_lease_fini(n);
     pthread_mutex_destroy(&n->lock);
     pthread_cond_destroy(&n->changed);
     mem_free(n->dir);
@@ -815,6 +827,7 @@ static void stop_close(struct reg_node *n)
     node_write_fail_all(n);
     node_read_fail_all(n);
     node_member_fail_all(n);
+    node_lease_fail_all(n);
     node_shut(n);
     n->stop = NODE_STOPPED;
     say(n, &n->stopped);

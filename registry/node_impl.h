@@ -17,6 +17,7 @@
 #include "base/env/env_uv.h"
 #include "registry/command.h"
 #include "registry/fsm.h"
+#include "registry/lease_clock.h"
 #include "registry/node.h"
 #include "registry/node_limits.h"
 #include "registry/raft/conf.h"
@@ -213,6 +214,17 @@ struct reg_node {
     struct env_post outbox_post;
     bool outbox_posted;
 
+    /* node_lease.c */
+    struct lease_clock leases;
+    uint64_t lease_term;        /* in which the clock leads; 0 = it does not */
+    struct list renews;         /* struct renew: ours, for whoever leads */
+    struct list renews_asked;   /* ours, the leader was asked */
+    struct list renews_confirm; /* struct confirm: ours and others' */
+    struct list leases_ending;  /* struct lease_end */
+    size_t renew_count, ending_count;
+    uint64_t renew_id, renewed;
+    bool lease_due, lease_held_back;
+
     /* node.c */
     enum node_stop stop;
     bool abrupt;
@@ -288,6 +300,20 @@ void node_read_on_frame(struct reg_node *n, uint64_t from, const struct frame *f
 void node_read_recall(struct reg_node *n);
 void node_read_tick(struct reg_node *n);
 void node_read_fail_all(struct reg_node *n);
+
+/* node_lease.c */
+void node_lease_init(struct reg_node *n);
+void node_lease_fini(struct reg_node *n);
+/* For the store's options. */
+void node_lease_on_change(void *ctx, const struct reg_lease *l, bool gone);
+/* Another store is open: reads all. */
+void node_lease_load(struct reg_node *n);
+void node_lease_tick(struct reg_node *n);
+void node_lease_advance(struct reg_node *n);
+void node_lease_on_frame(struct reg_node *n, uint64_t from, const struct frame *f);
+/* Leader or connection changed: what was asked is asked again. */
+void node_lease_recall(struct reg_node *n);
+void node_lease_fail_all(struct reg_node *n);
 
 /* node_status.c */
 void node_status_init(struct reg_node *n);

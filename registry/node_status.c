@@ -251,6 +251,11 @@ void node_status_publish(struct reg_node *n)
         .disk_free_bytes = n->room,
         .disk_room_bytes = n->opt.room_bytes,
         .log_bytes = log_disk_bytes(n->io.log),
+        .leases = {.held = n->leases.timed.n,
+                   .registrations = n->leases.registrations,
+                   .held_back = n->leases.holds ? n->leases.due : 0,
+                   .expired = n->leases.expired,
+                   .renewed = n->renewed},
         .peers_refused = n->io.peers ? peers_refused(n->io.peers) : 0,
         .peer_certificate_until = n->tls ? peer_tls_until(n->tls) : 0,
     };
@@ -291,6 +296,7 @@ static void leader_changed(struct reg_node *n, uint64_t leader)
              F_U64("term", n->raft.current_term));
     node_write_recall(n);
     node_read_recall(n);
+    node_lease_recall(n);
 }
 
 void node_status_on_step(struct reg_node *n)
@@ -318,6 +324,7 @@ static void on_tick(struct env_timer *t)
     node_write_tick(n);
     node_read_tick(n);
     node_member_tick(n);
+    node_lease_tick(n);
     node_join_ask(n);
     greet(n);
     node_room_tick(n);

@@ -86,9 +86,22 @@ static const char *refusal(enum err_code code)
         return "the object exists";
     case ERR_NOT_FOUND:
         return "the object does not exist";
+    case ERR_GONE:
+        return "the lease that it is to live on is not held";
+    case ERR_LIMIT:
+        return "there are too many leases, or objects on this lease";
     default:
         return "refused";
     }
+}
+
+static void refused_op(struct reg_write *w, const struct reg_result *r)
+{
+    const struct reg_op *op = &w->ops[r->failed_op];
+    const char *why = op->expect == REG_EXPECT_EPOCH
+                          ? "the lease is not held at this epoch any more"
+                          : refusal(r->code);
+    err_set(&w->err, r->code, "%.*s: %s", SLICE(op->key), why);
 }
 
 static void answer_result(struct reg_node *n, struct pending *p)
@@ -105,7 +118,7 @@ static void answer_result(struct reg_node *n, struct pending *p)
         err_set(&w->err, ERR_INVALID, "the key was used for another write (revision %llu)",
                 (unsigned long long)r->revision);
     else if (r->code != ERR_NONE && r->failed_op < w->op_count)
-        err_set(&w->err, r->code, "%.*s: %s", SLICE(w->ops[r->failed_op].key), refusal(r->code));
+        refused_op(w, r);
     else if (r->code != ERR_NONE)
         err_set(&w->err, r->code, "%s", refusal(r->code));
     answer_write(n, p);
@@ -170,6 +183,11 @@ static bool write_fits(const struct reg_write *w, struct err *err)
         if (op->value.n > REG_VALUE_BYTES_MAX)
             return err_set(err, ERR_LIMIT, "%.*s: %zu bytes; at most %u are possible",
                            SLICE(op->key), op->value.n, REG_VALUE_BYTES_MAX);
+        if (op->attach.n > REG_KEY_BYTES_MAX ||
+            (op->grant && (op->grant->holder.n > REG_HOLDER_BYTES_MAX ||
+                           op->grant->ttl_ms > REG_LEASE_TTL_MS_MAX)))
+            return err_set(err, ERR_LIMIT, "%.*s: a holder has at most %d bytes, a lease %u s",
+                           SLICE(op->key), REG_HOLDER_BYTES_MAX, REG_LEASE_TTL_MS_MAX / 1000);
         bytes += op->key.n + op->value.n;
     }
     return bytes <= REG_REQUEST_BYTES_MAX ||
@@ -184,6 +202,11 @@ static bool keys_distinct(const struct reg_write *w, struct err *err)
     for (size_t i = 0; ok && w->op_count > 1 && i < w->op_count; i++)
         if (map_put(&keys, w->ops[i].key, &keys))
             ok = err_set(err, ERR_INVALID, "%.*s: twice in one write", SLICE(w->ops[i].key));
+    for (size_t i = 0; ok && w->op_count > 1 && i < w->op_count; i++)
+        if (w->ops[i].attach.n && map_get(&keys, w->ops[i].attach))
+            ok = err_set(err, ERR_INVALID,
+                         "%.*s: hangs on a lease of the same write: write the lease before",
+                         SLICE(w->ops[i].key));
     map_fini(&keys);
     return ok;
 }
@@ -306,15 +329,22 @@ static void on_entry(struct raft_apply *req, int status, void *result)
     node_turn(n);
 }
 
+/* Many writes of one holder share an entry: a fence looks at no revision. */
+static bool is_fence(const struct reg_op *op)
+{
+    return op->expect == REG_EXPECT_EPOCH;
+}
+
 /* At most one operation per object and entry: its revision is the entry's. What has to wait blocks
  * its keys for those behind it, so that writes to one object keep their order. */
 static bool keys_free(struct map *keys, const struct reg_request *r)
 {
     bool fresh = true;
     for (size_t i = 0; fresh && i < r->op_count; i++)
-        fresh = !map_get(keys, r->ops[i].key);
+        fresh = is_fence(&r->ops[i]) || !map_get(keys, r->ops[i].key);
     for (size_t i = 0; i < r->op_count; i++)
-        map_put(keys, r->ops[i].key, keys);
+        if (!is_fence(&r->ops[i]))
+            map_put(keys, r->ops[i].key, keys);
     return fresh;
 }
 
@@ -412,6 +442,7 @@ static bool pack_one(struct reg_node *n)
     struct list packed;
     struct list_node *node;
     list_init(&packed);
+    k.builder.term = n->raft.current_term;
     reg_entry_begin(&k.builder, env_wall_ms(n->env));
     if (k.id % 2)
         pack_foreign(&k, &packed);
@@ -540,14 +571,44 @@ static char *put_bytes(char *at, struct slice *s)
     return at + s->n;
 }
 
-/* One block: the struct, its operations, their bytes. */
+static char *put_op(char *at, struct reg_op *op, struct reg_grant **next)
+{
+    at = put_bytes(at, &op->key);
+    at = put_bytes(at, &op->value);
+    at = put_bytes(at, &op->attach);
+    if (!op->grant)
+        return at;
+    struct reg_grant *g = (*next)++;
+    *g = *op->grant;
+    op->grant = g;
+    return put_bytes(at, &g->holder);
+}
+
+static size_t grant_count(const struct reg_request *r)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < r->op_count; i++)
+        n += r->ops[i].grant != NULL;
+    return n;
+}
+
+static size_t foreign_bytes(const struct reg_request *r)
+{
+    size_t bytes = sizeof(struct foreign) + r->op_count * sizeof(struct reg_op) +
+                   grant_count(r) * sizeof(struct reg_grant);
+    bytes += r->origin.n + (r->once ? r->once->memo.n : 0);
+    for (size_t i = 0; i < r->op_count; i++) {
+        const struct reg_op *op = &r->ops[i];
+        bytes += op->key.n + op->value.n + op->attach.n + (op->grant ? op->grant->holder.n : 0);
+    }
+    return bytes;
+}
+
+/* One block: the struct, its operations, their grants, the bytes of all. */
 static struct foreign *foreign_new(uint64_t from, const struct reg_request *r)
 {
-    size_t bytes = sizeof(struct foreign) + r->op_count * sizeof(struct reg_op);
+    size_t bytes = foreign_bytes(r);
     char *at;
-    bytes += r->origin.n + (r->once ? r->once->memo.n : 0);
-    for (size_t i = 0; i < r->op_count; i++)
-        bytes += r->ops[i].key.n + r->ops[i].value.n;
     struct foreign *f = mem_new(bytes);
     f->from = from;
     f->bytes = bytes;
@@ -555,16 +616,16 @@ static struct foreign *foreign_new(uint64_t from, const struct reg_request *r)
     if (r->op_count)
         memcpy(f->ops, r->ops, r->op_count * sizeof(struct reg_op));
     f->request.ops = f->ops;
-    at = put_bytes((char *)(f->ops + r->op_count), &f->request.origin);
+    at = (char *)((struct reg_grant *)(f->ops + r->op_count) + grant_count(r));
+    at = put_bytes(at, &f->request.origin);
     if (r->once) {
         f->once = *r->once;
         f->request.once = &f->once;
         at = put_bytes(at, &f->once.memo);
     }
-    for (size_t i = 0; i < r->op_count; i++) {
-        at = put_bytes(at, &f->ops[i].key);
-        at = put_bytes(at, &f->ops[i].value);
-    }
+    struct reg_grant *grants = (struct reg_grant *)(f->ops + r->op_count);
+    for (size_t i = 0; i < r->op_count; i++)
+        at = put_op(at, &f->ops[i], &grants);
     wf_assert(at == (char *)f + bytes);
     return f;
 }

@@ -230,6 +230,10 @@ static int dbis_open(struct reg_store *s, MDB_txn *txn)
         rc = mdb_dbi_open(txn, "once", MDB_CREATE, &s->dbi_once);
     if (!rc)
         rc = mdb_dbi_open(txn, "once_by", MDB_CREATE | MDB_INTEGERKEY, &s->dbi_once_by);
+    if (!rc)
+        rc = mdb_dbi_open(txn, "leases", MDB_CREATE, &s->dbi_leases);
+    if (!rc)
+        rc = mdb_dbi_open(txn, "lease_objects", MDB_CREATE, &s->dbi_lease_objects);
     return rc;
 }
 

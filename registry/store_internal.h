@@ -1,4 +1,5 @@
-/* Shared by store.c, fsm.c, once.c, history.c, checkpoint.c, backup.c and restore.c only. */
+/* Shared by store.c, fsm.c, once.c, lease.c, history.c, checkpoint.c, backup.c and restore.c only.
+ */
 #ifndef WEFT_REGISTRY_STORE_INTERNAL_H
 #define WEFT_REGISTRY_STORE_INTERNAL_H
 
@@ -56,6 +57,7 @@ struct reg_store {
     struct reg_store_options opt;
     MDB_env *env;
     MDB_dbi dbi_meta, dbi_kv, dbi_hist, dbi_clients, dbi_once, dbi_once_by;
+    MDB_dbi dbi_leases, dbi_lease_objects;
     struct store_meta meta; /* of the open batch; the writer's */
     uint64_t file_bytes;    /* data.mdb is at least so long; 0 = not looked at */
     unsigned unclean;       /* ends in a row that were no proper close; in the mark */
@@ -123,6 +125,18 @@ bool store_once_find(const struct reg_store *s, MDB_txn *txn,
 /* Remembers the request, number `sub` of entry `index`; forgets the oldest beyond the bounds. */
 void store_once_put(struct reg_store *s, const struct reg_once *once, reg_rev index, uint32_t sub,
                     reg_rev revision);
+
+/* lease.c. Does what the operation says of leases hold, in an entry of this term, after `before`
+ * others of its request? */
+enum err_code store_lease_check(struct reg_store *s, const struct reg_op *op, uint64_t term,
+                                size_t before);
+/* The operation changed its object, as number `sub` of entry `index`. */
+void store_lease_apply(struct reg_store *s, const struct reg_op *op, reg_rev index, uint32_t sub);
+/* … or left it as it was, which is a sign of life of a lease all the same. */
+void store_lease_same(struct reg_store *s, const struct reg_op *op);
+/* Keys of the objects that go with the lease that the operation ends. */
+struct slice *store_lease_falls(struct reg_store *s, const struct reg_op *op, struct arena *arena,
+                                size_t *ret_n);
 
 /* history.c */
 void store_history_put(struct reg_store *s, uint32_t sub, const struct reg_event *e);

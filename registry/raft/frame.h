@@ -44,9 +44,11 @@ enum frame_type {
     FRAME_MEMBER_ASK,      /* payload: id u64, change (registry/node_member.c); answered with */
     FRAME_MEMBER_STATE,    /* payload: id u64, code u64, text */
     FRAME_ROOM,            /* payload: u64 1 = its disk is full, 0 = it has room */
-    FRAME_BULK_GET = 48,   /* payload: index u64, term u64, offset u64 */
-    FRAME_BULK_DATA,       /* payload: offset u64, bytes */
-    FRAME_BULK_END,        /* payload: total bytes u64 */
+    FRAME_LEASE_RENEW,     /* payload: signs of life (registry/node_lease.c); answered with */
+    FRAME_LEASE_RENEWED,
+    FRAME_BULK_GET = 48, /* payload: index u64, term u64, offset u64 */
+    FRAME_BULK_DATA,     /* payload: offset u64, bytes */
+    FRAME_BULK_END,      /* payload: total bytes u64 */
     FRAME_BULK_GONE,
 };
 

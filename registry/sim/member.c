@@ -36,6 +36,7 @@ static int on_apply(struct raft_fsm *fsm, const struct raft_buffer *buf, void **
     raft_index index = n->raft.last_applied + 1;
     struct slice entry = slice_mem(buf->base, buf->len);
     struct sim_zone *was = sim_world_enter();
+    o->now = sim_now(m->run->sim);
     oracle_applied(o, name_of(m), m->last_applied, index, guard_term_of(&n->raft, index), entry);
     sim_world_leave(was);
     m->last_applied = index;
@@ -256,6 +257,7 @@ static void on_crash(void *ctx, struct sim_host *h, const char *why)
     m->node = NULL;
     clients_host_down(run, h);
     operator_host_down(run, h);
+    holders_host_down(run, h);
     if (m->rot_deaths && !m->disk_failed)
         rot_met(m, why);
     else if (why[0] && !m->disk_failed)
@@ -425,6 +427,7 @@ static void on_stopped(struct sim_event *e)
         return;
     clients_host_down(m->run, m->host);
     operator_host_down(m->run, m->host);
+    holders_host_down(m->run, m->host);
     size_t left = sim_host_exit(m->host);
     if (left > 0)
         oracle_fail(&m->run->oracle, "%s ended in order and left %zu bytes on the heap", name_of(m),
@@ -505,6 +508,7 @@ void member_look(struct member *m)
         return;
     m->led_term = m->node->raft.current_term;
     m->run->result->leaders++;
+    m->run->oracle.now = sim_now(m->run->sim);
     oracle_leads(&m->run->oracle, m->index + 1, m->led_term);
 }
 

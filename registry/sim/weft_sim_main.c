@@ -147,7 +147,7 @@ static void job_start(struct job *j, const struct options *opt, uint64_t from)
 
 struct totals {
     uint64_t runs, bad, undecided, deaths, writes, acked, reads, watched, leaders, checkpoints,
-        events, rots, changes;
+        events, rots, changes, renewals, expiries;
     double cpu_s, virtual_s;
 };
 
@@ -172,6 +172,8 @@ static void take(const struct options *opt, struct totals *t, const struct repor
     t->events += x->events;
     t->rots += x->rots;
     t->changes += x->changes;
+    t->renewals += x->renewals;
+    t->expiries += x->expiries;
     t->cpu_s += r->cpu_s;
     t->virtual_s += (double)x->virtual_ns / (double)SIM_S;
     if (x->violation[0]) {
@@ -261,6 +263,8 @@ static void totals_print(const struct options *opt, const struct totals *t, doub
                {t->checkpoints, "checkpoints"},
                {t->rots, "files damaged"},
                {t->changes, "changes of members"},
+               {t->renewals, "leases renewed"},
+               {t->expiries, "leases expired"},
                {t->events, "events"}};
     printf("%" PRIu64 " runs%s, %" PRIu64 " with a violation", t->runs,
            opt->twice ? ", each twice" : "", t->bad);
