@@ -11,7 +11,8 @@
 #include "registry/raft/message.h"
 
 #define PATH_BYTES SNAPSHOT_PATH_BYTES
-#define GET_AGAIN_MS 50 /* a checkpoint is being made anew */
+#define SCRUB_MS (60 * 60 * 1000) /* between checks of the newest checkpoint; one at each start */
+#define GET_AGAIN_MS 50           /* a checkpoint is being made anew */
 
 static struct raftio *self_of(struct raft_io *io)
 {
@@ -423,12 +424,29 @@ static void get_begin(struct get *g)
     env_work(g->io->env, &g->w);
 }
 
+/* Damage that nobody looks at waits for the day on which the file is needed. */
+static void scrub_done(struct get *g)
+{
+    struct raftio *io = g->io;
+    if (g->err.code && same_file(&g->file, &io->manifest.file)) {
+        LOG_ERROR("registry.checkpoint.damaged", F_U64("index", io->manifest.index),
+                  F_ERR(&g->err));
+        io->events->on_damaged(io->ctx);
+    }
+    mem_free(g);
+    env_timer_start(io->env, &io->scrub_timer, SCRUB_MS);
+}
+
 static void get_done(struct env_work *w)
 {
     struct get *g = container_of(w, struct get, w);
     struct raftio *io = g->io;
     struct raft_io_snapshot_get *req = g->req;
     io->works--;
+    if (!req) {
+        scrub_done(g);
+        return;
+    }
     if (!same_file(&g->file, &io->manifest.file)) { /* there is a newer one now */
         get_begin(g);
         return;
@@ -443,6 +461,18 @@ static void get_done(struct env_work *w)
     }
     mem_free(g);
     req->cb(req, make_snapshot(&io->manifest), 0);
+}
+
+static void on_scrub(struct env_timer *t)
+{
+    struct raftio *io = container_of(t, struct raftio, scrub_timer);
+    if (!io->has_manifest) {
+        env_timer_start(io->env, t, SCRUB_MS);
+        return;
+    }
+    struct get *g = MEM_NEW(struct get);
+    *g = (struct get){.w = {.work = get_work, .done = get_done}, .io = io};
+    get_begin(g);
 }
 
 static void on_get_again(struct env_timer *t)
@@ -816,6 +846,7 @@ static int io_start(struct raft_io *rio, unsigned msecs, raft_io_tick_cb tick, r
     if (!io->peers)
         return fail(io, &err);
     env_timer_start(io->env, &io->tick_timer, msecs);
+    env_timer_start(io->env, &io->scrub_timer, 0);
     return 0;
 }
 
@@ -834,6 +865,7 @@ static void io_close(struct raft_io *rio, raft_io_close_cb cb)
     struct raftio *io = self_of(rio);
     wf_assert(io->works == 0);
     env_timer_stop(io->env, &io->tick_timer);
+    env_timer_stop(io->env, &io->scrub_timer);
     raftio_disconnect(io);
     gets_cancel(io);
     env_defer_cancel(&io->complete);
@@ -1009,6 +1041,7 @@ bool raftio_open(struct raftio *io, const struct raftio_options *opt, struct err
                           .ctx = opt->ctx,
                           .birth = opt->birth,
                           .tick_timer.fn = on_tick,
+                          .scrub_timer.fn = on_scrub,
                           .complete.fn = on_complete};
     io->io = (struct raft_io){.version = 2,
                               .impl = io,
@@ -1044,6 +1077,7 @@ void raftio_fini(struct raftio *io)
     if (!io->dir)
         return;
     env_timer_stop(io->env, &io->tick_timer);
+    env_timer_stop(io->env, &io->scrub_timer);
     env_defer_cancel(&io->complete);
     run_completions(io);
     raftio_disconnect(io);

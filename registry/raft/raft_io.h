@@ -104,7 +104,7 @@ struct raftio {
     raft_io_tick_cb tick;
     raft_io_recv_cb recv;
     unsigned tick_ms;
-    struct env_timer tick_timer;
+    struct env_timer tick_timer, scrub_timer;
 
     struct list completions;
     struct list gets; /* wait until a damaged checkpoint is made anew */

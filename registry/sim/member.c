@@ -502,7 +502,7 @@ void member_look(struct member *m)
     if (m->node && m->node->raft_started && !m->node->raft_closed)
         look_at_conf(m);
     if (m->wiped && m->node && !sim_host_paused(m->host) && m->node->raft_started &&
-        m->node->guard.standing == GUARD_MEMBER)
+        m->node->guard.standing == GUARD_MEMBER && m->node->io.works == 0 && !m->node->remaking)
         m->wiped = false;
     if (!member_leads(m) || m->led_term == m->node->raft.current_term)
         return;
