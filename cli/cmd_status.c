@@ -61,6 +61,11 @@ static void member_problems(struct problems *p, const json_t *status)
         problem(p, "There is no leader: an election is under way.");
     json_array_foreach (json_object_get(status, "members"), i, m) {
         int64_t index = json_int(m, "matchIndex", 0);
+        if (json_bool(m, "diskFull", false))
+            problem(p,
+                    "The disk of member %.*s is full: it takes no writes until there is room; what "
+                    "it has is served.",
+                    SLICE(json_str(m, "name")));
         if (!json_bool(m, "connected", false))
             not_connected(p, m);
         else if (index > 0 && last_index - index > MEMBER_BEHIND_MAX)

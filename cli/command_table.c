@@ -96,6 +96,7 @@ const char *const *command_flag_choices(const struct command *cmd, enum flag_id 
 #define SEE "See"
 #define CHANGE "Change"
 #define DEBUG "Debug"
+#define OPERATE "Operate"
 #define OTHER "Other"
 
 static const struct command proxy_config_subs[] = {
@@ -155,6 +156,37 @@ static const struct command proxy_config_subs[] = {
      .words_max = 1,
      .words = WORDS_PROXY,
      .run = cmd_proxy_all},
+};
+
+static const struct command snapshot_subs[] = {
+    {.name = "save",
+     .group = OPERATE,
+     .args = "FILE",
+     .about = "Write the state of the registry into a file",
+     .text = "Of the node that is asked, also when there is no leader: it is what that node has. "
+             "FILE is there when it is whole and was read again, and not before.",
+     .examples = {{"weft snapshot save /backup/weft-$(date +%F).snap", NULL},
+                  {"weft snapshot save weft.snap -s 10.0.0.2:7443", "from this node"}},
+     .words_min = 1,
+     .words_max = 1,
+     .run = cmd_snapshot_save},
+    {.name = "inspect",
+     .group = OPERATE,
+     .args = "FILE",
+     .about = "Check a snapshot and say what is in it",
+     .text = "Needs no node. A file that is damaged is refused.",
+     .examples = {{"weft snapshot inspect weft.snap", NULL},
+                  {"weft snapshot inspect weft.snap -o json", NULL}},
+     .flags = FLAG_BIT(FLAG_OUTPUT),
+     .words_min = 1,
+     .words_max = 1,
+     .run = cmd_snapshot_inspect},
+    {.name = "restore",
+     .group = OPERATE,
+     .args = "FILE",
+     .about = "Say how a cluster is begun from a snapshot: with weftd restore, on its nodes",
+     .words_max = COMMAND_WORDS_ANY,
+     .run = cmd_snapshot_restore},
 };
 
 static const struct command completion_subs[] = {
@@ -349,6 +381,12 @@ static const struct command root_subs[] = {
      .about = "What a proxy was given",
      .subs = proxy_config_subs,
      .sub_count = ARRAY_LEN(proxy_config_subs)},
+    {.name = "snapshot",
+     .group = OPERATE,
+     .args = "save|inspect|restore FILE",
+     .about = "Backup of the registry",
+     .subs = snapshot_subs,
+     .sub_count = ARRAY_LEN(snapshot_subs)},
     {.name = "version",
      .group = OTHER,
      .about = "Version of this program and of the control plane",

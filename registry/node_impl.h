@@ -17,6 +17,7 @@
 #include "base/env/env_uv.h"
 #include "registry/command.h"
 #include "registry/fsm.h"
+#include "registry/lease_clock.h"
 #include "registry/node.h"
 #include "registry/node_limits.h"
 #include "registry/raft/conf.h"
@@ -137,6 +138,9 @@ struct reg_node {
     uint64_t members_seen; /* hash of what the list of members was made of */
     raft_index conf_seen, conf_seen_uncommitted;
     enum raftio_birth birth;
+    /* Newer than ours, from a member: somebody that we do not know yet may have to tell us. */
+    struct raft_configuration heard;
+    raft_index heard_at;
     uint64_t votes[RAFT_MEMBERS_MAX]; /* ids of the connected peers that said that they vote */
     bool belonged;                    /* a committed configuration held this node */
     struct raft_change conf_change;
@@ -158,6 +162,18 @@ struct reg_node {
     unsigned outstanding; /* atomic: accepted from callers */
     struct env_task turn;
     struct env_timer retry;
+
+    /* node_room.c */
+    bool no_room, reserved;
+    uint64_t room;
+    wf_ms room_looked, room_told, room_handed;
+    unsigned room_next; /* to whom it is handed over next */
+    struct raft_transfer room_transfer;
+    bool room_transferring;
+    struct {
+        uint64_t id;
+        wf_ms none_until;
+    } room_of[REG_NODES_MAX + 1];
 
     /* node_read.c */
     struct list reads_waiting; /* struct pending: no leader asked yet */
@@ -198,6 +214,17 @@ struct reg_node {
     struct env_post outbox_post;
     bool outbox_posted;
 
+    /* node_lease.c */
+    struct lease_clock leases;
+    uint64_t lease_term;        /* in which the clock leads; 0 = it does not */
+    struct list renews;         /* struct renew: ours, for whoever leads */
+    struct list renews_asked;   /* ours, the leader was asked */
+    struct list renews_confirm; /* struct confirm: ours and others' */
+    struct list leases_ending;  /* struct lease_end */
+    size_t renew_count, ending_count;
+    uint64_t renew_id, renewed;
+    bool lease_due, lease_held_back;
+
     /* node.c */
     enum node_stop stop;
     bool abrupt;
@@ -225,8 +252,15 @@ bool node_leads(const struct reg_node *n);
 uint64_t node_leader(const struct reg_node *n);
 unsigned node_voters(const struct reg_node *n);
 
-/* node_quarantine.c: puts all that the directory holds aside. false and err: it cannot, or has too
- * often. */
+/* Of a cluster without certificates: what its members' ids and addresses give. */
+uint64_t node_cluster_id(const struct reg_node_options *opt);
+
+/* node_quarantine.c: is it, in a node's directory, what makes the node what it is? */
+bool node_is_data(struct slice name);
+/* Moves it into a new directory of dir, prefix and a number; ERR_LIMIT: there are `max` already. */
+bool node_put_aside(struct env *env, const char *dir, const char *prefix, size_t max,
+                    char ret_name[NAME_MAX + 1], struct err *err);
+/* Puts all that the directory holds aside. false and err: it cannot, or has too often. */
 bool node_quarantine(struct reg_node *n, const struct err *why, struct err *err);
 
 /* node_write.c */
@@ -245,6 +279,19 @@ void node_write_fail_all(struct reg_node *n);
 void node_answer(struct pending *p);
 bool node_expired(struct reg_node *n, struct pending *p);
 
+/* node_room.c */
+void node_room_init(struct reg_node *n);
+void node_room_tick(struct reg_node *n);
+/* Gives the reserve up; false: it is gone already. */
+bool node_room_make(void *ctx);
+void node_room_on_frame(struct reg_node *n, uint64_t from, const struct frame *f);
+bool node_room_none(const struct reg_node *n, uint64_t id);
+/* May a copy of so many bytes be made? */
+bool node_room_for(const struct reg_node *n, uint64_t bytes);
+/* A leader asks: the id of a node for whose disk no write can be taken; 0 = they can. */
+uint64_t node_room_refuses(const struct reg_node *n);
+bool node_room_err(const struct reg_node *n, uint64_t id, struct err *err);
+
 /* node_read.c */
 void node_read_init(struct reg_node *n);
 void node_read_add(struct reg_node *n, struct pending *p);
@@ -253,6 +300,20 @@ void node_read_on_frame(struct reg_node *n, uint64_t from, const struct frame *f
 void node_read_recall(struct reg_node *n);
 void node_read_tick(struct reg_node *n);
 void node_read_fail_all(struct reg_node *n);
+
+/* node_lease.c */
+void node_lease_init(struct reg_node *n);
+void node_lease_fini(struct reg_node *n);
+/* For the store's options. */
+void node_lease_on_change(void *ctx, const struct reg_lease *l, bool gone);
+/* Another store is open: reads all. */
+void node_lease_load(struct reg_node *n);
+void node_lease_tick(struct reg_node *n);
+void node_lease_advance(struct reg_node *n);
+void node_lease_on_frame(struct reg_node *n, uint64_t from, const struct frame *f);
+/* Leader or connection changed: what was asked is asked again. */
+void node_lease_recall(struct reg_node *n);
+void node_lease_fail_all(struct reg_node *n);
 
 /* node_status.c */
 void node_status_init(struct reg_node *n);
@@ -272,6 +333,8 @@ void node_member_init(struct reg_node *n);
 /* The list of members follows the configuration. */
 void node_member_advance(struct reg_node *n);
 void node_member_tick(struct reg_node *n);
+/* The committed configuration as in an entry; raft_free(ret->base). */
+void node_member_encode(const struct reg_node *n, struct raft_buffer *ret);
 /* Tells `to` (0: all) whether this node votes. */
 void node_member_tell(struct reg_node *n, uint64_t to);
 void node_member_on_down(struct reg_node *n, uint64_t peer);
@@ -282,8 +345,8 @@ void node_member_fail_all(struct reg_node *n);
 void node_join_begin(struct reg_node *n);
 void node_join_ask(struct reg_node *n);
 void node_join_on_ask(struct reg_node *n, uint64_t from);
-/* node_member.c: the members that a configuration names, besides those that are known. */
-void node_member_learn(struct reg_node *n, const struct raft_configuration *c);
+/* node_member.c: another node's committed configuration. Who is in it may connect. */
+void node_member_learn(struct reg_node *n, raft_index index, const struct raft_configuration *c);
 void node_join_on_state(struct reg_node *n, uint64_t from, const struct frame *f);
 
 /* node_channel.c */

@@ -1,5 +1,4 @@
 /* A node with a new directory asks the others before it votes (raft/join.h). */
-#include "base/core/assert.h"
 #include "base/core/log.h"
 #include "registry/node_impl.h"
 
@@ -25,8 +24,7 @@ void node_join_on_ask(struct reg_node *n, uint64_t from)
     uint64_t head[] = {guard_last_index(&n->raft), n->guard.committed_at};
     struct raft_buffer conf = {0};
     guard_peer_lost_log(&n->guard, from);
-    if (n->guard.committed.n && raft_configuration_encode(&n->guard.committed, &conf) != 0)
-        wf_die("out of memory");
+    node_member_encode(n, &conf);
     struct iovec pieces[] = {{head, sizeof(head)}, {conf.base, conf.len}};
     raftio_send(&n->io, from, FRAME_JOIN_STATE, n->raft.current_term, pieces, conf.len ? 2 : 1);
     raft_free(conf.base);
@@ -49,7 +47,7 @@ static void ask_those(struct reg_node *n, uint64_t index, struct slice bytes)
     for (unsigned i = 0; i < conf.n; i++)
         if (conf.servers[i].id != n->opt.id && conf.servers[i].role == RAFT_VOTER)
             join_keep(&n->join, &was, conf.servers[i].id);
-    node_member_learn(n, &conf);
+    node_member_learn(n, index, &conf);
     raft_configuration_close(&conf);
 }
 

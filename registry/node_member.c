@@ -50,7 +50,8 @@ static void list_add(struct reg_member *list, size_t *n, const struct peer_membe
             list[i].addr = m->addr;
             return;
         }
-    wf_assert(*n < RAFT_MEMBERS_MAX);
+    if (*n == RAFT_MEMBERS_MAX)
+        return; /* it comes when others have gone */
     struct reg_member *to = &list[(*n)++];
     *to = (struct reg_member){.id = m->id, .addr = m->addr};
     snprintf(to->name, sizeof(to->name), "%.*s", (int)sizeof(to->name) - 1, m->name);
@@ -111,15 +112,39 @@ static void leave(struct reg_node *n)
         peers_set_members(n->io.peers, peers, count);
 }
 
-/* Both the committed configuration and the one that may come: a member that is to go is needed until
- * that is committed. A newcomer knows those that it was told of, until it finds itself. */
+static void list_add_known(const struct reg_node *n, struct reg_member *list, size_t *count,
+                           bool all)
+{
+    for (size_t i = 0; i < n->opt.member_count && *count < RAFT_MEMBERS_MAX; i++) {
+        struct peer_member m = {.id = n->opt.members[i].id, .addr = n->opt.members[i].addr};
+        snprintf(m.name, sizeof(m.name), "%s", n->opt.members[i].name);
+        if (all || m.id == n->opt.id)
+            list_add(list, count, &m);
+    }
+}
+
+/* Ourselves, the committed configuration and the one that may come: a member that is to go is
+ * needed until that is committed. Then whom others know of, and, until a newcomer finds itself,
+ * those that it was told of. */
+static void list_make(struct reg_node *n)
+{
+    struct reg_member list[RAFT_MEMBERS_MAX];
+    size_t count = 0;
+    list_add_known(n, list, &count, false);
+    list_add_conf(list, &count, &n->guard.committed);
+    list_add_conf(list, &count, &n->raft.configuration);
+    if (n->heard_at > n->guard.committed_at)
+        list_add_conf(list, &count, &n->heard);
+    if (!n->belonged)
+        list_add_known(n, list, &count, true);
+    list_set(n, list, count);
+}
+
 void node_member_advance(struct reg_node *n)
 {
     const struct raft_configuration *now = &n->raft.configuration, *sure = &n->guard.committed;
-    struct reg_member list[RAFT_MEMBERS_MAX];
-    size_t count = 0;
-    uint64_t hash = conf_hash(sure, conf_hash(now, 1));
-    if (hash == n->members_seen || now->n == 0)
+    uint64_t hash = conf_hash(&n->heard, conf_hash(sure, conf_hash(now, 1)));
+    if (hash == n->members_seen || (now->n == 0 && n->heard.n == 0))
         return;
     n->members_seen = hash;
     bool ours = conf_find(sure, n->opt.id) != NULL;
@@ -129,29 +154,25 @@ void node_member_advance(struct reg_node *n)
         leave(n);
         return;
     }
-    list_add_conf(list, &count, sure);
-    list_add_conf(list, &count, now);
-    for (size_t i = 0; !n->belonged && i < n->opt.member_count && count < RAFT_MEMBERS_MAX; i++) {
-        struct peer_member m = {.id = n->opt.members[i].id, .addr = n->opt.members[i].addr};
-        snprintf(m.name, sizeof(m.name), "%s", n->opt.members[i].name);
-        list_add(list, &count, &m);
-    }
-    list_set(n, list, count);
+    list_make(n);
+    node_member_tell(n, 0);
 }
 
-void node_member_learn(struct reg_node *n, const struct raft_configuration *c)
+void node_member_learn(struct reg_node *n, raft_index index, const struct raft_configuration *c)
 {
-    struct reg_member list[RAFT_MEMBERS_MAX];
-    struct peer_member self = {.id = n->opt.id};
-    size_t count = 0;
-    list_add_conf(list, &count, c);
-    for (size_t i = 0; i < n->opt.member_count && count < RAFT_MEMBERS_MAX; i++)
-        if (n->opt.members[i].id == n->opt.id) {
-            self.addr = n->opt.members[i].addr;
-            snprintf(self.name, sizeof(self.name), "%s", n->opt.members[i].name);
-            list_add(list, &count, &self);
-        }
-    list_set(n, list, count);
+    if (index <= n->heard_at || index <= n->guard.committed_at)
+        return;
+    raft_configuration_close(&n->heard);
+    conf_copy(c, &n->heard);
+    n->heard_at = index;
+    node_turn(n);
+}
+
+void node_member_encode(const struct reg_node *n, struct raft_buffer *ret)
+{
+    *ret = (struct raft_buffer){0};
+    if (n->guard.committed.n && raft_configuration_encode(&n->guard.committed, ret) != 0)
+        wf_die("out of memory");
 }
 
 /* Who votes? A node that lost its data is there, takes entries, and has no vote until it has caught
@@ -159,13 +180,16 @@ void node_member_learn(struct reg_node *n, const struct raft_configuration *c)
 
 void node_member_tell(struct reg_node *n, uint64_t to)
 {
-    uint64_t votes = n->guard.standing == GUARD_MEMBER;
+    uint64_t head[] = {n->guard.standing == GUARD_MEMBER, n->guard.committed_at};
+    struct raft_buffer conf;
+    node_member_encode(n, &conf);
+    struct iovec pieces[] = {{head, sizeof(head)}, {conf.base, conf.len}};
     for (size_t i = 0; i < n->opt.member_count; i++) {
         uint64_t id = n->opt.members[i].id;
         if (id != n->opt.id && (!to || id == to))
-            raftio_send(&n->io, id, FRAME_STANDING, n->raft.current_term,
-                        &(struct iovec){&votes, sizeof(votes)}, 1);
+            raftio_send(&n->io, id, FRAME_STANDING, n->raft.current_term, pieces, conf.len ? 2 : 1);
     }
+    raft_free(conf.base);
 }
 
 static bool votes(const struct reg_node *n, uint64_t id)
@@ -186,13 +210,24 @@ void node_member_on_down(struct reg_node *n, uint64_t peer)
 static void on_standing(struct reg_node *n, uint64_t from, const struct frame *f)
 {
     struct reader r = reader_of(f->payload);
-    uint64_t yes = reader_u64le(&r);
+    uint64_t yes = reader_u64le(&r), index = reader_u64le(&r);
+    struct slice bytes = slice_skip(f->payload, reader_offset(&r));
+    struct raft_configuration conf;
+    struct err err = {0};
     node_member_on_down(n, from);
-    for (size_t i = 0; reader_done(&r) && yes && i < ARRAY_LEN(n->votes); i++)
+    for (size_t i = 0; reader_ok(&r) && yes && i < ARRAY_LEN(n->votes); i++)
         if (n->votes[i] == 0) {
             n->votes[i] = from;
-            return;
+            break;
         }
+    if (!reader_ok(&r) || !bytes.n)
+        return;
+    if (!conf_entry_decode(bytes, &conf, &err)) {
+        LOG_WARN("registry.members.invalid", F_U64("from", from), F_ERR(&err));
+        return;
+    }
+    node_member_learn(n, index, &conf);
+    raft_configuration_close(&conf);
 }
 
 /* One step, on the leader. */
@@ -340,10 +375,29 @@ static enum step hand_over(struct reg_node *n, struct err *err)
     return refuse(err, ERR_CONFLICT, "it is the last voter that answers");
 }
 
+/* A member that is away must find somebody whom it knows when it comes back: nobody goes before all
+ * that stay have heard of those who came. */
+static bool all_know_all(struct reg_node *n, uint64_t but, struct err *err)
+{
+    const struct raft *r = &n->raft;
+    for (unsigned i = 0; i < r->configuration.n; i++) {
+        const struct raft_server *s = &r->configuration.servers[i];
+        if (s->id != but && s->id != n->opt.id &&
+            r->leader_state.progress[i].match_index < r->configuration_index)
+            return err_set(err, ERR_CONFLICT,
+                           "member %.*s is away, and does not know of all members: start it, or "
+                           "remove it first",
+                           (int)strcspn(s->address, "="), s->address);
+    }
+    return true;
+}
+
 static enum step step_remove(struct reg_node *n, const struct raft_server *s, struct err *err)
 {
     if (!s)
         return committed_or_wait(n, err);
+    if (!all_know_all(n, s->id, err))
+        return STEP_REFUSED;
     if (s->role == RAFT_VOTER && !removal_leaves_quorum(n, s->id))
         return refuse(err, ERR_CONFLICT, "without it no majority of the voters would answer");
     if (s->id == n->opt.id)
@@ -403,10 +457,11 @@ static void request_take(struct member_request *q, enum step step, const struct 
 
 static void request_send(struct reg_node *n, struct member_request *q, uint64_t leader)
 {
-    char text[CONF_TEXT];
+    char text[CONF_TEXT] = "";
     struct peer_member m = peer_of(&q->c->member);
     uint64_t head[] = {q->id, q->c->kind, m.id};
-    conf_member_format(&m, text);
+    if (q->c->kind == REG_MEMBER_ADD)
+        conf_member_format(&m, text);
     struct iovec pieces[] = {{head, sizeof(head)}, {text, strlen(text)}};
     raftio_send(&n->io, leader, FRAME_MEMBER_ASK, n->raft.current_term, pieces, 2);
 }
@@ -459,6 +514,8 @@ void reg_member_change(struct reg_node *node, struct reg_member_change *c)
 
 void node_member_fail_all(struct reg_node *n)
 {
+    raft_configuration_close(&n->heard);
+    raft_configuration_init(&n->heard);
     struct list_node *node;
     struct err err = {0};
     err_set(&err, ERR_UNAVAILABLE, "this node is stopping");
@@ -474,11 +531,11 @@ static void on_ask(struct reg_node *n, uint64_t from, const struct frame *f)
     uint64_t id = reader_u64le(&r), kind = reader_u64le(&r), member = reader_u64le(&r);
     struct slice text = slice_skip(f->payload, reader_offset(&r));
     char address[CONF_TEXT];
-    struct peer_member m;
+    struct peer_member m = {.id = member};
     struct err err = {0};
     if (!reader_ok(&r) || kind > REG_MEMBER_LEAD || member == 0 ||
         !slice_cstr(text, address, sizeof(address)) ||
-        !conf_member_parse(member, address, &m, &err)) {
+        (kind == REG_MEMBER_ADD && !conf_member_parse(member, address, &m, &err))) {
         LOG_WARN("registry.members.invalid", F_U64("from", from), F_ERR(&err));
         return;
     }

@@ -26,6 +26,22 @@ static const struct metric_def def_used = {"weft_store_used_bytes", METRIC_GAUGE
 static const struct metric_def def_map = {"weft_store_map_bytes", METRIC_GAUGE,
                                           "bytes of address space of the store", NULL, 0};
 
+static const struct metric_def def_disk_free = {"weft_disk_free_bytes", METRIC_GAUGE,
+                                                "bytes free where the data directory is", NULL, 0};
+static const struct metric_def def_disk_full = {
+    "weft_disk_full", METRIC_GAUGE,
+    "1 while the disk has so little room that this node takes no writes", NULL, 0};
+static const struct metric_def def_log = {"weft_raft_log_bytes", METRIC_GAUGE,
+                                          "bytes of the log's files", NULL, 0};
+
+static bool disk_full(const struct reg_status *st)
+{
+    for (size_t i = 0; i < st->member_count; i++)
+        if (st->members[i].self)
+            return st->members[i].no_room;
+    return false;
+}
+
 static void gauge(struct weftd *d, const struct metric_def *def, uint64_t v)
 {
     metric_set_value(metric_get(d->own, def, 0, NULL), (int64_t)v);
@@ -51,6 +67,9 @@ static void refresh(struct weftd *d)
     gauge(d, &def_certificate, (uint64_t)st.peer_certificate_until);
     gauge(d, &def_used, st.store_bytes_used);
     gauge(d, &def_map, st.store_bytes_map);
+    gauge(d, &def_log, st.log_bytes);
+    gauge(d, &def_disk_free, st.disk_free_bytes);
+    gauge(d, &def_disk_full, disk_full(&st));
     counter(d, &def_changes, st.leader_changes);
     counter(d, &def_refused, st.peers_refused);
 }

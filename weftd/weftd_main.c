@@ -12,11 +12,14 @@
 #include "base/env/env_uv.h"
 #include "pilot/pilot_limits.h"
 #include "weftd/init.h"
+#include "weftd/offline.h"
 #include "weftd/weftd.h"
 
 static const char usage_text[] =
     "weftd --name NAME --data DIR (--init | --cluster NAME=ADDR,…) [flags]\n"
     "weftd init --dir DIR --name NAME …    certificates for a new cluster; weftd init --help\n"
+    "weftd restore --from FILE [flags]     an empty data directory out of a snapshot; "
+    "docs/operate.md\n"
     "\n"
     "  --name NAME           of this node, one of the cluster's\n"
     "  --data DIR            log, checkpoints and state of this node\n"
@@ -34,6 +37,13 @@ static const char usage_text[] =
     "  --cluster-id ID       of the endpoints in metrics; default Kubernetes\n"
     "  --snapshot-log-mib N  checkpoint after so much log; default 64\n"
     "  --history N           changes that watches can resume from; default 100000\n"
+    "  --from FILE           restore: the snapshot, of weft snapshot save\n"
+    "  --to FILE             recover: writes the snapshot there; default "
+    "DATA/recovered-INDEX.snap\n"
+    "  --yes                 recover: do it; without, it says what would be kept and lost\n"
+    "  --above REVISION      restore, recover: the new cluster's revisions are above it; needed "
+    "for a file\n"
+    "                        that is restored for the second time\n"
     "  --log-level LEVEL     debug, info (default), warning, error\n"
     "  --log-format FORMAT   logfmt (default), json\n"
     "  --version, --help\n";
@@ -41,6 +51,10 @@ static const char usage_text[] =
 struct flags {
     struct weftd_options o;
     bool init;
+    const char *verb;      /* NULL, "restore", "recover" */
+    const char *from, *to; /* of the verbs */
+    bool yes;
+    uint64_t above;
     const char *cluster, *peer;
     char tls_dir[4096]; /* DATA/tls */
 };
@@ -156,6 +170,18 @@ static void parse_one(struct flags *f, int opt, const char *arg)
     case 'H':
         f->o.node.history_revisions = args_number("--history", arg, 1, 1u << 30);
         break;
+    case 'f':
+        f->from = arg;
+        break;
+    case 'T':
+        f->to = arg;
+        break;
+    case 'Y':
+        f->yes = true;
+        break;
+    case 'A':
+        f->above = args_number("--above", arg, 1, UINT64_C(1) << 43);
+        break;
     case 'v':
         if (!log_level_parse(slice_of(arg), &level))
             args_refuse("--log-level", "debug, info, warning or error");
@@ -187,6 +213,17 @@ static void find_tls(struct flags *f)
         f->o.node.peer_tls_dir = f->tls_dir;
 }
 
+static void check_verb(const struct flags *f)
+{
+    bool restore = f->verb && strcmp(f->verb, "restore") == 0;
+    if (restore != (f->from != NULL))
+        args_refuse("--from", "goes with weftd restore: which file?");
+    if ((f->to || f->yes) && (!f->verb || restore))
+        args_refuse("--to, --yes", "go with weftd recover");
+    if (f->above && !f->verb)
+        args_refuse("--above", "goes with weftd restore and weftd recover");
+}
+
 static void parse(struct flags *f, int argc, char **argv)
 {
     static const struct option longs[] = {
@@ -204,6 +241,10 @@ static void parse(struct flags *f, int argc, char **argv)
         {"cluster-id", 1, NULL, 'C'},
         {"snapshot-log-mib", 1, NULL, 's'},
         {"history", 1, NULL, 'H'},
+        {"from", 1, NULL, 'f'},
+        {"to", 1, NULL, 'T'},
+        {"yes", 0, NULL, 'Y'},
+        {"above", 1, NULL, 'A'},
         {"log-level", 1, NULL, 'v'},
         {"log-format", 1, NULL, 'F'},
         {"version", 0, NULL, 'V'},
@@ -222,6 +263,7 @@ static void parse(struct flags *f, int argc, char **argv)
         args_refuse("--data", "is needed: where does this node keep its log?");
     if (f->init == (f->cluster != NULL))
         args_refuse("--init, --cluster", "exactly one of them says what the cluster is");
+    check_verb(f);
     f->o.node.heartbeat_timeout = f->o.node.election_timeout / 6;
     parse_cluster(f);
     find_tls(f);
@@ -242,6 +284,13 @@ static void advise(const struct weftd_options *o)
                 o->node.dir);
 }
 
+static int run_verb(const struct flags *f)
+{
+    struct offline_options o = {
+        .node = f->o.node, .from = f->from, .to = f->to, .above = f->above, .yes = f->yes};
+    return f->from ? weftd_restore_run(&o) : weftd_recover_run(&o);
+}
+
 static void on_signal(void *ctx, int signum)
 {
     (void)signum;
@@ -257,8 +306,12 @@ int main(int argc, char **argv)
     parse_addr("--api", "127.0.0.1:7443", &f.o.api);
     parse_addr("--xds", "127.0.0.1:15012", &f.o.xds);
     parse_addr("--metrics", "127.0.0.1:15014", &f.o.metrics);
-    parse(&f, argc, argv);
+    if (argc > 1 && (strcmp(argv[1], "restore") == 0 || strcmp(argv[1], "recover") == 0))
+        f.verb = argv[1];
+    parse(&f, f.verb ? argc - 1 : argc, f.verb ? argv + 1 : argv);
     log_set_component(f.o.name);
+    if (f.verb)
+        return run_verb(&f);
     struct env *env = env_uv_new(&err);
     struct weftd *d = MEM_NEW(struct weftd);
     bool ok = env && weftd_start(d, env, &f.o, &err);

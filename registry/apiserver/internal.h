@@ -8,6 +8,7 @@
  *   once.c       writes with a key
  *   history.c    changes, differences  consistency.c  how fresh a read is
  *   discovery.c  what there is         mesh.c     /weft/v1, weft.dev
+ *   snapshot.c   snapshot files
  */
 #ifndef WEFT_REGISTRY_APISERVER_INTERNAL_H
 #define WEFT_REGISTRY_APISERVER_INTERNAL_H
@@ -36,7 +37,10 @@
 #define API_HISTORY_MAX 1000                      /* changes of one answer */
 #define API_DIFF_MAX 5000                         /* objects of one answer */
 #define API_HISTORY_BYTES_MAX (16u * 1024 * 1024) /* values of one answer, as they are stored */
-#define API_STALE_WARN_MS 2000 /* without a leader: older than any election takes */
+#define API_SNAPSHOTS_MAX 2                       /* being copied or sent */
+#define API_SNAPSHOT_CHUNK_BYTES (64u * 1024)
+#define API_SNAPSHOT_QUEUED_MAX (512u * 1024) /* bytes unsent: then the client is waited for */
+#define API_STALE_WARN_MS 2000                /* without a leader: older than any election takes */
 #define API_STALENESS_MS_MAX (24 * 3600 * 1000)
 
 /* Cells of the server's metrics. */
@@ -59,6 +63,8 @@ struct apiserver {
     size_t write_count;
     struct list indexes; /* struct api_index: reads that wait for the leader, likewise */
     size_t index_count;
+    struct list snapshots; /* struct api_snapshot */
+    size_t snapshot_count;
     struct metric_set *metrics;
     struct api_cells cells;
     int64_t started_wall_ms;
@@ -161,6 +167,9 @@ void api_writes_leave(struct apiserver *s);
 void api_history(struct apiserver *s, struct http_request *req);
 void api_diff(struct apiserver *s, struct http_request *req);
 void api_batch(struct apiserver *s, struct http_request *req);
+void api_snapshot(struct apiserver *s, struct http_request *req);
+/* The server ends, and then the store may: blocks until nobody copies it. */
+void api_snapshots_leave(struct apiserver *s);
 /* true when the path was one of discovery's. */
 bool api_discovery(struct apiserver *s, struct http_request *req);
 bool api_mesh_request(struct apiserver *s, struct http_request *req);

@@ -24,6 +24,8 @@ static json_t *member_json(const struct reg_status *st, const struct reg_member_
                           m->self || m->connected, "matchIndex", (json_int_t)m->match_index,
                           "lastContactMs", (json_int_t)m->last_contact);
     json_object_set_new(o, "address", json_string_of(at));
+    if (m->no_room)
+        json_object_set_new(o, "diskFull", json_true());
     return o;
 }
 
@@ -86,6 +88,9 @@ static void mesh_status(struct apiserver *s, struct http_request *req)
     if (age >= 0)
         json_object_set_new(body, "stalenessMs", json_integer((json_int_t)age));
     json_object_set_new(body, "oldest", json_integer((json_int_t)oldest_revision(s)));
+    json_object_set_new(body, "disk",
+                        json_pack("{s:I,s:I}", "freeBytes", (json_int_t)st.disk_free_bytes,
+                                  "neededBytes", (json_int_t)st.disk_room_bytes));
     char hash[32];
     snprintf(hash, sizeof(hash), "%016llx", (unsigned long long)st.state_hash);
     json_object_set_new(body, "stateHash", json_string(hash));
@@ -218,6 +223,8 @@ bool api_mesh_request(struct apiserver *s, struct http_request *req)
         api_history(s, req);
     else if (slice_eq(path, S("diff")))
         api_diff(s, req);
+    else if (slice_eq(path, S("snapshot")))
+        api_snapshot(s, req);
     else if (slice_eq(path, S("wait")))
         mesh_wait(s, req);
     else if (slice_eq(path, S("proxies")))

@@ -298,6 +298,22 @@ static void forget_silent_leader(struct guard *g)
         r->follower_state.current_leader.id = 0;
 }
 
+static bool has_command(const struct raft_append_entries *a)
+{
+    for (unsigned i = 0; i < a->n_entries; i++)
+        if (a->entries[i].type == RAFT_COMMAND)
+            return true;
+    return false;
+}
+
+/* A heartbeat remains, which is answered by what we have. Barriers and configurations are small and
+ * few, and a leader is none without them. */
+static void keep_out_commands(const struct guard *g, struct raft_message *m)
+{
+    if (g->no_room && has_command(&m->append_entries))
+        message_free(m);
+}
+
 /* false: libraft is not to see it. */
 static bool admit(struct guard *g, struct raft_message *m)
 {
@@ -313,6 +329,7 @@ static bool admit(struct guard *g, struct raft_message *m)
             return false;
         }
         rewrite_compacted(g, m);
+        keep_out_commands(g, m);
         return true;
     case RAFT_IO_INSTALL_SNAPSHOT:
         if (second_leader(g, m)) {
@@ -330,7 +347,7 @@ static bool admit(struct guard *g, struct raft_message *m)
         forget_silent_leader(g);
         return true;
     case RAFT_IO_TIMEOUT_NOW:
-        return !(rule(g, GUARD_G5_BUSY_TIMEOUT_NOW) && busy(g));
+        return !g->no_room && !(rule(g, GUARD_G5_BUSY_TIMEOUT_NOW) && busy(g));
     default:
         return true;
     }

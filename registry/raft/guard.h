@@ -115,6 +115,10 @@ struct guard {
     bool barrier_pending;
     raft_term barrier_term, ready_term;
 
+    /* The disk is full: no commands are taken into the log, from whatever leader; what they say of
+     * the commit is. And leadership is not taken over from another. */
+    bool no_room;
+
     enum guard_standing standing;
     raft_term join_term;   /* of the leader that is being caught up with */
     raft_index join_index; /* what it knew to be committed when we first heard of it */

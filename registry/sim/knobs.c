@@ -26,12 +26,15 @@ void knobs_draw(struct sim *sim, struct run_knobs *k)
         .chaos = (sim_ns)PICK(sim, 8, 15, 25) * SIM_S,
         .pause_between_faults = (sim_ns)PICK(sim, 200, 600, 2000) * SIM_MS,
         .value_max = PICK(sim, 32, 300, 2000),
+        .holders = sim_below(sim, RUN_HOLDERS_MAX + 1),
+        .lease_ttl = (uint32_t)PICK(sim, 2000, 2000, 5000),
         .write_timeout = (wf_ms)PICK(sim, 300, 1000, 5000),
     };
     k->heartbeat = k->election / (wf_ms)PICK(sim, 3, 6, 10);
     for (size_t i = 0; i < FAULT_COUNT; i++)
         k->fault_weight[i] = (unsigned)PICK(sim, 0, 0, 1, 3);
-    /* A lost disk under changing members is somebody to remove and to add anew, not to come back. */
+    /* A lost disk under changing members is somebody to remove and to add anew, not to come
+     * back. */
     if (k->fault_weight[FAULT_MEMBERS])
         k->fault_weight[FAULT_WIPE] = 0;
 }

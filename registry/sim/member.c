@@ -36,6 +36,7 @@ static int on_apply(struct raft_fsm *fsm, const struct raft_buffer *buf, void **
     raft_index index = n->raft.last_applied + 1;
     struct slice entry = slice_mem(buf->base, buf->len);
     struct sim_zone *was = sim_world_enter();
+    o->now = sim_now(m->run->sim);
     oracle_applied(o, name_of(m), m->last_applied, index, guard_term_of(&n->raft, index), entry);
     sim_world_leave(was);
     m->last_applied = index;
@@ -134,6 +135,7 @@ static struct reg_node_options options_of(const struct member *m)
                                  .election_timeout = k->election,
                                  .heartbeat_timeout = k->heartbeat,
                                  .segment_bytes = k->segment_bytes,
+                                 .room_bytes = 8 * k->segment_bytes,
                                  .snapshot_log_bytes = k->snapshot_log_bytes,
                                  .history_revisions = k->history,
                                  .store_bytes = k->store_bytes};
@@ -176,7 +178,9 @@ void member_start(struct member *m)
 
 static void on_restart(struct sim_event *e)
 {
-    member_start(container_of(e, struct member, restart));
+    struct member *m = container_of(e, struct member, restart);
+    if (member_wanted(m))
+        member_start(m);
 }
 
 void member_restart_later(struct member *m, sim_ns delay)
@@ -253,6 +257,7 @@ static void on_crash(void *ctx, struct sim_host *h, const char *why)
     m->node = NULL;
     clients_host_down(run, h);
     operator_host_down(run, h);
+    holders_host_down(run, h);
     if (m->rot_deaths && !m->disk_failed)
         rot_met(m, why);
     else if (why[0] && !m->disk_failed)
@@ -422,6 +427,7 @@ static void on_stopped(struct sim_event *e)
         return;
     clients_host_down(m->run, m->host);
     operator_host_down(m->run, m->host);
+    holders_host_down(m->run, m->host);
     size_t left = sim_host_exit(m->host);
     if (left > 0)
         oracle_fail(&m->run->oracle, "%s ended in order and left %zu bytes on the heap", name_of(m),
@@ -496,12 +502,13 @@ void member_look(struct member *m)
     if (m->node && m->node->raft_started && !m->node->raft_closed)
         look_at_conf(m);
     if (m->wiped && m->node && !sim_host_paused(m->host) && m->node->raft_started &&
-        m->node->guard.standing == GUARD_MEMBER)
+        m->node->guard.standing == GUARD_MEMBER && m->node->io.works == 0 && !m->node->remaking)
         m->wiped = false;
     if (!member_leads(m) || m->led_term == m->node->raft.current_term)
         return;
     m->led_term = m->node->raft.current_term;
     m->run->result->leaders++;
+    m->run->oracle.now = sim_now(m->run->sim);
     oracle_leads(&m->run->oracle, m->index + 1, m->led_term);
 }
 
