@@ -186,7 +186,7 @@ static _Noreturn void usage(void)
     fputs("weft-regload --store weft|etcd --server ADDR [--server ADDR …] "
           "fill|writes|reads|steady\n"
           "             [--clients N] [--keys N] [--seconds N] [--rate WRITES_PER_SECOND]\n"
-          "             [--timeout MS] [--bytes N]\n",
+          "             [--timeout MS] [--bytes N] [--first KEY]\n",
           stderr);
     exit(64);
 }
@@ -219,6 +219,8 @@ static bool set_option(struct program *p, int opt, const char *arg)
     case 'n':
         p->seconds = number(arg, 86400, &n) ? n : 0;
         return p->seconds > 0;
+    case 'f':
+        return number(arg, REGLOAD_KEYS_MAX, &o->first);
     case 'b':
         return number(arg, REGLOAD_VALUE_BYTES_MAX, &o->bytes) && o->bytes >= REGLOAD_VALUE_BYTES;
     case 't':
@@ -243,7 +245,8 @@ static void parse(struct program *p, int argc, char **argv)
     static const struct option longs[] = {
         {"store", 1, NULL, 'S'},   {"server", 1, NULL, 's'}, {"clients", 1, NULL, 'c'},
         {"keys", 1, NULL, 'k'},    {"rate", 1, NULL, 'r'},   {"seconds", 1, NULL, 'n'},
-        {"timeout", 1, NULL, 't'}, {"bytes", 1, NULL, 'b'},  {NULL, 0, NULL, 0},
+        {"timeout", 1, NULL, 't'}, {"bytes", 1, NULL, 'b'},  {"first", 1, NULL, 'f'},
+        {NULL, 0, NULL, 0},
     };
     int opt;
     while ((opt = getopt_long(argc, argv, "", longs, NULL)) != -1)

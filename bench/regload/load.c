@@ -190,7 +190,7 @@ void regload_spread(struct regload *l)
 void regload_init(struct regload *l, struct env *env, const struct regload_options *opt)
 {
     wf_assert(opt->clients && opt->clients <= REGLOAD_CLIENTS_MAX && opt->server_count);
-    *l = (struct regload){.env = env, .opt = *opt, .tick.fn = on_tick};
+    *l = (struct regload){.env = env, .opt = *opt, .tick.fn = on_tick, .next_key = opt->first};
     if (!l->opt.bytes)
         l->opt.bytes = REGLOAD_VALUE_BYTES;
     list_init(&l->idle);

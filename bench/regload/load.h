@@ -27,6 +27,7 @@ struct regload_options {
     enum regload_mode mode;
     uint32_t clients;
     uint32_t keys;    /* fill, writes, reads */
+    uint32_t first;   /* steady: key to begin with */
     uint32_t bytes;   /* of a value; 0 = REGLOAD_VALUE_BYTES */
     uint32_t rate;    /* steady: writes a second */
     wf_ms timeout_ms; /* of one write: the client then leaves its server */
