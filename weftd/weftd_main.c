@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 
 #include "base/core/args.h"
@@ -297,6 +298,16 @@ static void on_signal(void *ctx, int signum)
     env_uv_stop(ctx);
 }
 
+/* As many connections as the system lets us have: a shell's 1,024 are gone with as many watches. */
+static void raise_files(void)
+{
+    struct rlimit lim;
+    if (getrlimit(RLIMIT_NOFILE, &lim) != 0)
+        return;
+    lim.rlim_cur = lim.rlim_max;
+    setrlimit(RLIMIT_NOFILE, &lim);
+}
+
 int main(int argc, char **argv)
 {
     struct err err = {0};
@@ -312,6 +323,7 @@ int main(int argc, char **argv)
     log_set_component(f.o.name);
     if (f.verb)
         return run_verb(&f);
+    raise_files();
     struct env *env = env_uv_new(&err);
     struct weftd *d = MEM_NEW(struct weftd);
     bool ok = env && weftd_start(d, env, &f.o, &err);
