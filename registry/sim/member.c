@@ -512,6 +512,30 @@ void member_look(struct member *m)
     oracle_leads(&m->run->oracle, m->index + 1, m->led_term);
 }
 
+void member_trace(const struct member *m)
+{
+    struct sim *sim = m->run->sim;
+    const struct reg_node *n = m->node;
+    if (!n || !n->raft_started) {
+        sim_trace(sim, "%s: %s", name_of(m), m->gone ? "taken out" : "does not run");
+        return;
+    }
+    const struct raft *r = &n->raft;
+    sim_trace(sim,
+              "%s: state %u term %llu log %llu stored %llu commit %llu applied %llu, standing %d, "
+              "appends %u, installing %d/%d, put %d, pending %llu, uncommitted %llu",
+              name_of(m), r->state, r->current_term, guard_last_index(r), r->last_stored,
+              r->commit_index, r->last_applied, (int)n->guard.standing, n->guard.appends_in_flight,
+              n->guard.installing, (int)n->io.install.phase, r->snapshot.put.data != NULL,
+              r->snapshot.pending.term, r->configuration_uncommitted_index);
+    for (unsigned i = 0; r->state == RAFT_LEADER && i < r->configuration.n; i++) {
+        const struct raft_progress *p = &r->leader_state.progress[i];
+        sim_trace(sim, "  %s role %d: progress %u next %llu match %llu snapshot %llu",
+                  r->configuration.servers[i].address, r->configuration.servers[i].role, p->state,
+                  p->next_index, p->match_index, p->snapshot_index);
+    }
+}
+
 void member_init(struct run *run, size_t i)
 {
     struct member *m = &run->member[i];

@@ -164,6 +164,8 @@ bool member_in(const struct member *m);
 /* Its process should run: not gone, and added if it is to be. */
 bool member_wanted(const struct member *m);
 void member_self(const struct member *m, struct reg_member *ret);
+/* Where it stands, for whoever reads the trace of a run that failed. */
+void member_trace(const struct member *m);
 /* After each event. */
 void member_look(struct member *m);
 
