@@ -103,7 +103,7 @@ struct holder {
     struct run *run;
     size_t index;
     struct sim_event tick;
-    char name[8], key[32];
+    char name[24], key[40];
     bool registration;
     uint64_t epoch;    /* at which it believes to hold the lease; 0 = it does not */
     bool returns;      /* from silence: it grants itself again what it may have lost */
