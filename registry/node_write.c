@@ -523,8 +523,10 @@ static void refuse_foreign(struct reg_node *n, uint64_t to, const struct reg_req
 
 static void refuse_foreigns(struct reg_node *n, uint64_t full)
 {
-    while (!list_empty(&n->foreigns)) {
-        struct foreign *f = container_of(list_first(&n->foreigns), struct foreign, node);
+    LIST_EACH (&n->foreigns, node) {
+        struct foreign *f = container_of(node, struct foreign, node);
+        if (full == NODE_ROOM_QUOTA && !node_room_grows(f->ops, f->request.op_count))
+            continue;
         refuse_foreign(n, f->from, &f->request, full);
         foreign_free(n, f);
     }
@@ -536,7 +538,8 @@ static void refuse_all(struct reg_node *n, uint64_t foreign_full, uint64_t full)
     refuse_foreigns(n, foreign_full);
     LIST_EACH (&n->queue, node) {
         struct pending *p = container_of(node, struct pending, node);
-        if (p->handed)
+        bool grows = node_room_grows(p->w->ops, p->w->op_count);
+        if (p->handed || (full == NODE_ROOM_QUOTA && !grows))
             continue;
         node_room_err(n, full, &p->w->err);
         answer_write(n, p);
@@ -553,7 +556,7 @@ void node_write_advance(struct reg_node *n)
     if (full && (node_leads(n) || node_leader(n)))
         refuse_all(n, node_leads(n) ? full : 0, full);
     if (node_leads(n)) {
-        if (!full)
+        if (!full || full == NODE_ROOM_QUOTA)
             pack_all(n);
         return;
     }

@@ -103,6 +103,7 @@ enum store_image { STORE_FOUND, STORE_PROVED };
 int store_map_grow(struct reg_store *s);
 bool store_map_open(struct reg_store *s, enum store_image image, struct err *err);
 uint64_t store_used_bytes(const struct reg_store *s); /* all pages up to the last */
+uint64_t store_dbi_bytes(MDB_txn *txn, MDB_dbi dbi);  /* pages that hold something of it */
 /* Makes the file as long as its pages say. After each commit. */
 bool store_file_fill(struct reg_store *s, struct err *err);
 void store_map_close(struct reg_store *s);

@@ -34,6 +34,15 @@ static const struct metric_def def_disk_full = {
 static const struct metric_def def_log = {"weft_raft_log_bytes", METRIC_GAUGE,
                                           "bytes of the log's files", NULL, 0};
 
+static const struct metric_def def_objects = {"weft_store_object_bytes", METRIC_GAUGE,
+                                              "bytes of the store that hold objects", NULL, 0};
+static const struct metric_def def_history = {"weft_store_history_bytes", METRIC_GAUGE,
+                                              "bytes of the store that hold past changes", NULL, 0};
+static const struct metric_def def_quota = {"weft_store_quota_bytes", METRIC_GAUGE,
+                                            "objects may take so much", NULL, 0};
+static const struct metric_def def_over = {"weft_store_over_quota", METRIC_GAUGE,
+                                           "1 while only deletions are taken", NULL, 0};
+
 static bool disk_full(const struct reg_status *st)
 {
     for (size_t i = 0; i < st->member_count; i++)
@@ -68,6 +77,10 @@ static void refresh(struct weftd *d)
     gauge(d, &def_used, st.store_bytes_used);
     gauge(d, &def_map, st.store_bytes_map);
     gauge(d, &def_log, st.log_bytes);
+    gauge(d, &def_objects, st.object_bytes);
+    gauge(d, &def_history, st.history_bytes);
+    gauge(d, &def_quota, st.quota_bytes);
+    gauge(d, &def_over, st.over_quota);
     gauge(d, &def_disk_free, st.disk_free_bytes);
     gauge(d, &def_disk_full, disk_full(&st));
     counter(d, &def_changes, st.leader_changes);

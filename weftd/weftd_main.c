@@ -36,6 +36,7 @@ static const char usage_text[] =
     "  --xds-workers N       threads that serve proxies; default 2\n"
     "  --cluster-id ID       of the endpoints in metrics; default Kubernetes\n"
     "  --snapshot-log-mib N  checkpoint after so much log; default 64\n"
+    "  --store-quota-mib N   of objects; above it only deletions are taken; default 2048\n"
     "  --history N           changes that watches can resume from; default 100000\n"
     "  --from FILE           restore: the snapshot, of weft snapshot save\n"
     "  --to FILE             recover: writes the snapshot there; default "
@@ -167,6 +168,9 @@ static void parse_one(struct flags *f, int opt, const char *arg)
     case 's':
         f->o.node.snapshot_log_bytes = args_number("--snapshot-log-mib", arg, 1, 1u << 20) << 20;
         break;
+    case 'q':
+        f->o.node.quota_bytes = args_number("--store-quota-mib", arg, 1, 1u << 20) << 20;
+        break;
     case 'H':
         f->o.node.history_revisions = args_number("--history", arg, 1, 1u << 30);
         break;
@@ -240,6 +244,7 @@ static void parse(struct flags *f, int argc, char **argv)
         {"xds-workers", 1, NULL, 'w'},
         {"cluster-id", 1, NULL, 'C'},
         {"snapshot-log-mib", 1, NULL, 's'},
+        {"store-quota-mib", 1, NULL, 'q'},
         {"history", 1, NULL, 'H'},
         {"from", 1, NULL, 'f'},
         {"to", 1, NULL, 'T'},

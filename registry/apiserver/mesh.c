@@ -88,6 +88,10 @@ static void mesh_status(struct apiserver *s, struct http_request *req)
     if (age >= 0)
         json_object_set_new(body, "stalenessMs", json_integer((json_int_t)age));
     json_object_set_new(body, "oldest", json_integer((json_int_t)oldest_revision(s)));
+    json_object_set_new(body, "quota",
+                        json_pack("{s:I,s:I,s:b}", "objectBytes", (json_int_t)st.object_bytes,
+                                  "quotaBytes", (json_int_t)st.quota_bytes, "reached",
+                                  st.over_quota));
     json_object_set_new(body, "disk",
                         json_pack("{s:I,s:I}", "freeBytes", (json_int_t)st.disk_free_bytes,
                                   "neededBytes", (json_int_t)st.disk_room_bytes));
