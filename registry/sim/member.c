@@ -243,6 +243,13 @@ static void rot_met(struct member *m, const char *why)
         oracle_fail(&m->run->oracle, "%s ends itself again and again: %s", name_of(m), why);
 }
 
+/* A node that has nothing yet needs room to begin, and says so. */
+static bool no_room_to_start(const struct member *m, const char *why)
+{
+    return strncmp(why, "cannot start", 12) == 0 && strstr(why, "No space left") &&
+           sim_disk(m->host)->limited;
+}
+
 static void on_crash(void *ctx, struct sim_host *h, const char *why)
 {
     struct member *m = ctx;
@@ -260,7 +267,7 @@ static void on_crash(void *ctx, struct sim_host *h, const char *why)
     holders_host_down(run, h);
     if (m->rot_deaths && !m->disk_failed)
         rot_met(m, why);
-    else if (why[0] && !m->disk_failed)
+    else if (why[0] && !m->disk_failed && !no_room_to_start(m, why))
         oracle_fail(&run->oracle, "%s ended itself: %s", name_of(m), why);
     if (why[0] && m->disk_failed) /* it was mended meanwhile */
         sim_disk(h)->error_per_mille = m->disk_failed = 0;
