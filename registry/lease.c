@@ -163,21 +163,31 @@ static void object_row_check(const struct reg_store *s, MDB_val k, MDB_val v, si
         store_doubt(s, "the checksum of what hangs on a lease is wrong");
 }
 
-/* The lease that an object hangs on; its key is copied. */
-static bool object_lease(struct reg_store *s, struct slice object, uint64_t *ret_id,
-                         char lease[REG_KEY_BYTES_MAX], size_t *ret_n)
+static bool object_find(const struct reg_store *s, MDB_txn *txn, struct slice object,
+                        uint64_t *ret_id, struct slice *ret_lease)
 {
     struct object_key key;
     MDB_val k = object_key(&key, 'o', NULL, object), v;
-    int rc = mdb_get(s->batch, s->dbi_lease_objects, &k, &v);
+    int rc = mdb_get(txn, s->dbi_lease_objects, &k, &v);
     if (rc == MDB_NOTFOUND)
         return false;
     must(s, rc);
     object_row_check(s, k, v, OBJECT_HEAD);
-    *ret_n = v.mv_size - OBJECT_HEAD;
-    wf_assert(*ret_n <= REG_KEY_BYTES_MAX);
     memcpy(ret_id, (char *)v.mv_data + 4, 8);
-    memcpy(lease, (char *)v.mv_data + OBJECT_HEAD, *ret_n);
+    *ret_lease = slice_skip(store_slice(v), OBJECT_HEAD);
+    wf_assert(ret_lease->n <= REG_KEY_BYTES_MAX);
+    return true;
+}
+
+/* The lease that an object hangs on; its key is copied. */
+static bool object_lease(struct reg_store *s, struct slice object, uint64_t *ret_id,
+                         char lease[REG_KEY_BYTES_MAX], size_t *ret_n)
+{
+    struct slice found;
+    if (!object_find(s, s->batch, object, ret_id, &found))
+        return false;
+    *ret_n = found.n;
+    memcpy(lease, found.p, found.n);
     return true;
 }
 
@@ -389,6 +399,13 @@ static void each(const struct reg_store *s, MDB_txn *txn,
 bool reg_lease_get(struct reg_txn *txn, struct slice key, struct reg_lease *ret)
 {
     return key.n > 1 && key.n <= REG_KEY_BYTES_MAX && row_find(txn->store, txn->mdb, key, ret);
+}
+
+bool reg_lease_of(struct reg_txn *txn, struct slice object, struct slice *ret_lease)
+{
+    uint64_t id;
+    return object.n && object.n <= REG_KEY_BYTES_MAX &&
+           object_find(txn->store, txn->mdb, object, &id, ret_lease);
 }
 
 uint64_t reg_lease_epoch_next(struct reg_txn *txn, struct slice key)

@@ -55,6 +55,9 @@ struct reg_lease {
 bool reg_lease_get(struct reg_txn *txn, struct slice key, struct reg_lease *ret);
 /* The epoch that the next acquisition of `key` has to name (or a greater one). */
 uint64_t reg_lease_epoch_next(struct reg_txn *txn, struct slice key);
+/* The lease that an object hangs on, borrowed from the transaction: who writes the object again
+ * attaches it again, or it lives by itself. */
+bool reg_lease_of(struct reg_txn *txn, struct slice object, struct slice *ret_lease);
 /* All of them, by key, until fn returns false. */
 void reg_lease_scan(struct reg_txn *txn, bool (*fn)(void *ctx, const struct reg_lease *l),
                     void *ctx);
