@@ -264,23 +264,36 @@ static enum err_code check_grant(const struct reg_store *s, const struct reg_gra
     return g->epoch >= least ? ERR_NONE : ERR_CONFLICT;
 }
 
-static enum err_code check_attach(struct reg_store *s, const struct reg_op *op, size_t before)
+/* Does an operation of the request before number i grant this lease? */
+static bool granted_before(const struct reg_request *q, size_t i, struct slice lease)
 {
+    while (i-- > 0)
+        if (slice_eq(q->ops[i].key, lease))
+            return q->ops[i].grant && q->ops[i].grant->holder.n;
+    return false;
+}
+
+static enum err_code check_attach(struct reg_store *s, const struct reg_request *q, size_t i)
+{
+    const struct reg_op *op = &q->ops[i];
     char now[REG_KEY_BYTES_MAX];
     struct reg_lease l;
     uint64_t id;
     size_t n;
     if (op->grant || slice_eq(op->attach, op->key)) /* leases live by themselves */
         return ERR_GONE;
+    if (granted_before(q, i, op->attach))
+        return i < REG_LEASE_OBJECTS_MAX ? ERR_NONE : ERR_LIMIT;
     if (!row_find(s, s->batch, op->attach, &l) || !l.holder.n)
         return ERR_GONE;
     bool same = object_lease(s, op->key, &id, now, &n) && id == l.id;
-    return same || l.objects + before < REG_LEASE_OBJECTS_MAX ? ERR_NONE : ERR_LIMIT;
+    return same || l.objects + i < REG_LEASE_OBJECTS_MAX ? ERR_NONE : ERR_LIMIT;
 }
 
-enum err_code store_lease_check(struct reg_store *s, const struct reg_op *op, uint64_t term,
-                                size_t before)
+enum err_code store_lease_check(struct reg_store *s, const struct reg_request *q, size_t i,
+                                uint64_t term)
 {
+    const struct reg_op *op = &q->ops[i];
     struct reg_lease l = {0};
     bool lease = op->grant || op->expect == REG_EXPECT_EPOCH;
     bool there = lease && row_find(s, s->batch, op->key, &l);
@@ -291,9 +304,9 @@ enum err_code store_lease_check(struct reg_store *s, const struct reg_op *op, ui
     if (op->expiry_term && op->expiry_term != term)
         return ERR_CONFLICT;
     if (op->grant)
-        code = check_grant(s, op->grant, there, &l, before);
+        code = check_grant(s, op->grant, there, &l, i);
     if (code == ERR_NONE && op->attach.n)
-        code = check_attach(s, op, before);
+        code = check_attach(s, q, i);
     return code;
 }
 

@@ -11,7 +11,8 @@
  *   fence    A write with the check REG_EXPECT_EPOCH has its effect only while the lease is held at
  *            that epoch. So a holder that was away and does not know it cannot write, whatever its
  *            clock says.
- *   attach   An object may hang on a lease (reg_op.attach). When the lease is deleted, expires or
+ *   attach   An object may hang on a lease (reg_op.attach) that is held, or is granted by an
+ *            operation before it in the same write. When the lease is deleted, expires or
  *            is released, it is deleted in the same entry.
  *   expiry   Only a leader lets a lease expire, by a write of its own term that expects the
  *            revision of the last grant: a lease that was granted again, or a leader that is

@@ -46,6 +46,15 @@ static bool grant_of(struct item *it, struct reg_txn *txn, json_t *next, struct 
     return true;
 }
 
+/* A lease of the same request, that it writes before and somebody holds then. */
+static bool held_before(const struct write *w, const struct item *it)
+{
+    for (const struct item *i = w->items.p; i < it; i++)
+        if (i->grants && slice_eq(i->key, it->attach))
+            return i->grant.holder.n;
+    return false;
+}
+
 static bool attach_of(struct write *w, struct item *it, struct reg_txn *txn, struct slice name,
                       struct err *err)
 {
@@ -58,7 +67,7 @@ static bool attach_of(struct write *w, struct item *it, struct reg_txn *txn, str
     if (!kind_key(&kinds[KIND_LEASE], it->ns, name, &w->arena, &it->attach, err))
         return err_wrap(err, "%s \"%.*s\": metadata.annotations[" KIND_ON_LEASE "]",
                         it->kind->plural, SLICE(it->name));
-    return (reg_lease_get(txn, it->attach, &l) && l.holder.n) ||
+    return held_before(w, it) || (reg_lease_get(txn, it->attach, &l) && l.holder.n) ||
            err_set(err, ERR_NOT_FOUND,
                    "%s \"%.*s\": metadata.annotations[" KIND_ON_LEASE
                    "]: nobody holds the lease %.*s/%.*s: write it before, with "
