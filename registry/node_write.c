@@ -202,11 +202,6 @@ static bool keys_distinct(const struct reg_write *w, struct err *err)
     for (size_t i = 0; ok && w->op_count > 1 && i < w->op_count; i++)
         if (map_put(&keys, w->ops[i].key, &keys))
             ok = err_set(err, ERR_INVALID, "%.*s: twice in one write", SLICE(w->ops[i].key));
-    for (size_t i = 0; ok && w->op_count > 1 && i < w->op_count; i++)
-        if (w->ops[i].attach.n && map_get(&keys, w->ops[i].attach))
-            ok = err_set(err, ERR_INVALID,
-                         "%.*s: hangs on a lease of the same write: write the lease before",
-                         SLICE(w->ops[i].key));
     map_fini(&keys);
     return ok;
 }

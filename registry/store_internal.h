@@ -127,10 +127,9 @@ bool store_once_find(const struct reg_store *s, MDB_txn *txn,
 void store_once_put(struct reg_store *s, const struct reg_once *once, reg_rev index, uint32_t sub,
                     reg_rev revision);
 
-/* lease.c. Does what the operation says of leases hold, in an entry of this term, after `before`
- * others of its request? */
-enum err_code store_lease_check(struct reg_store *s, const struct reg_op *op, uint64_t term,
-                                size_t before);
+/* lease.c. Does what operation i of the request says of leases hold, in an entry of this term? */
+enum err_code store_lease_check(struct reg_store *s, const struct reg_request *q, size_t i,
+                                uint64_t term);
 /* The operation changed its object, as number `sub` of entry `index`. */
 void store_lease_apply(struct reg_store *s, const struct reg_op *op, reg_rev index, uint32_t sub);
 /* … or left it as it was, which is a sign of life of a lease all the same. */

@@ -5,7 +5,7 @@
  *   read.c       get and list          watch.c    watch
  *   write.c      changes               batch.c    many in one request
  *   item.c       what one becomes      expand.c   what deletions take along
- *   once.c       writes with a key
+ *   once.c       writes with a key     lease.c    leases: grants, fences, signs of life
  *   history.c    changes, differences  consistency.c  how fresh a read is
  *   discovery.c  what there is         mesh.c     /weft/v1, weft.dev
  *   snapshot.c   snapshot files
@@ -166,6 +166,8 @@ void api_delete_collection(struct api_call *c);
 void api_writes_leave(struct apiserver *s);
 void api_history(struct apiserver *s, struct http_request *req);
 void api_diff(struct apiserver *s, struct http_request *req);
+void api_leases_renew(struct apiserver *s, struct http_request *req);
+void api_leases_approve(struct apiserver *s, struct http_request *req);
 void api_batch(struct apiserver *s, struct http_request *req);
 void api_snapshot(struct apiserver *s, struct http_request *req);
 /* The server ends, and then the store may: blocks until nobody copies it. */

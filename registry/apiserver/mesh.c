@@ -95,6 +95,11 @@ static void mesh_status(struct apiserver *s, struct http_request *req)
     json_object_set_new(body, "disk",
                         json_pack("{s:I,s:I}", "freeBytes", (json_int_t)st.disk_free_bytes,
                                   "neededBytes", (json_int_t)st.disk_room_bytes));
+    json_object_set_new(body, "leases",
+                        json_pack("{s:I,s:I,s:I,s:I}", "held", (json_int_t)st.leases.held,
+                                  "registrations", (json_int_t)st.leases.registrations, "heldBack",
+                                  (json_int_t)st.leases.held_back, "expired",
+                                  (json_int_t)st.leases.expired));
     char hash[32];
     snprintf(hash, sizeof(hash), "%016llx", (unsigned long long)st.state_hash);
     json_object_set_new(body, "stateHash", json_string(hash));
@@ -215,6 +220,11 @@ bool api_mesh_request(struct apiserver *s, struct http_request *req)
     bool transaction = slice_eq(path, S("transaction")) || slice_eq(path, S("batch"));
     if (transaction && req->method_id == HTTP_POST) {
         api_batch(s, req);
+        return true;
+    }
+    bool renew = slice_eq(path, S("leases/renew"));
+    if (req->method_id == HTTP_POST && (renew || slice_eq(path, S("leases/approve")))) {
+        (renew ? api_leases_renew : api_leases_approve)(s, req);
         return true;
     }
     if (req->method_id != HTTP_GET)
