@@ -333,6 +333,23 @@ static void bad_objects_are_reported(void **state)
     compiler_class_release(f->compiler, class_id);
 }
 
+/* A store that is being rebuilt is empty, the mesh is not: who asks must wait. */
+static void nothing_is_said_before_anything_is_known(void **state)
+{
+    struct fixture *f = *state;
+    start(f);
+    uint64_t class_id = compiler_class_acquire(f->compiler, &sidecar);
+    for (int i = 0; i < 10; i++) {
+        env_uv_turn(f->env, 10);
+        assert_null(compiler_snapshot(f->compiler));
+    }
+    put(f, SERVICE_KEY, SERVICE);
+    struct xds_snapshot *s = wait_for(f, at_revision, class_id);
+    assert_non_null(cluster(s, class_id));
+    xds_snapshot_unref(s);
+    compiler_class_release(f->compiler, class_id);
+}
+
 static void classes_by_equal_input(void **state)
 {
     (void)state;
@@ -370,6 +387,7 @@ int main(void)
                                         teardown),
         cmocka_unit_test_setup_teardown(restarts_agree, setup, teardown),
         cmocka_unit_test_setup_teardown(bad_objects_are_reported, setup, teardown),
+        cmocka_unit_test_setup_teardown(nothing_is_said_before_anything_is_known, setup, teardown),
         cmocka_unit_test(classes_by_equal_input),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

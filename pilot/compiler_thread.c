@@ -206,7 +206,8 @@ static void turn(struct builder *b, bool classes_new)
         LOG_ERROR("compiler.read", F_ERR(&err));
         return;
     }
-    if (fresh || classes_new)
+    /* A node that knows nothing yet has nothing to say: an empty mesh would be a lie. */
+    if (b->revision > 0 && (fresh || classes_new))
         publish(b, began);
 }
 

@@ -244,6 +244,7 @@ static void on_joined(void *ctx)
     struct reg_node *n = ctx;
     LOG_INFO("registry.joined", F_U64("node", n->opt.id), F_U64("term", n->raft.current_term));
     raftio_set_joined(&n->io);
+    node_member_tell(n, 0);
 }
 
 static const struct guard_events guard_events = {.on_step = on_step, .on_joined = on_joined};
@@ -272,6 +273,7 @@ static void on_frame(void *ctx, uint64_t from, const struct frame *f)
     case FRAME_JOIN_STATE:
         node_join_on_state(n, from, f);
         break;
+    case FRAME_STANDING:
     case FRAME_MEMBER_ASK:
     case FRAME_MEMBER_STATE:
         node_member_on_frame(n, from, f);
@@ -288,6 +290,7 @@ static void on_up(void *ctx, uint64_t id)
 {
     struct reg_node *n = ctx;
     guard_peer_up(&n->guard, id);
+    node_member_tell(n, id);
     node_join_ask(n);
     node_turn(n);
 }
@@ -296,6 +299,7 @@ static void on_down(void *ctx, uint64_t id)
 {
     struct reg_node *n = ctx;
     node_channel_on_down(n, id);
+    node_member_on_down(n, id);
     if (id == node_leader(n)) {
         node_write_recall(n);
         node_read_recall(n);
@@ -573,7 +577,7 @@ static bool io_open(struct reg_node *n, struct err *err)
                                                 .cluster = cluster_of(n),
                                                 .members = members,
                                                 .member_count = n->opt.member_count,
-                                                .newcomer = n->opt.newcomer,
+                                                .birth = n->birth,
                                                 .user_timeout = 2 * n->opt.election_timeout,
                                                 .tls = n->tls,
                                                 .segment_bytes = n->opt.segment_bytes,
@@ -606,7 +610,7 @@ static bool raft_begin(struct reg_node *n, struct err *err)
     raft_set_pre_vote(&n->raft, true);
     if (n->io.meta.joining && !MUTANT(WIPED_VOTES))
         node_join_begin(n);
-    if ((n->io.fresh && !n->opt.newcomer && !bootstrap(n, err)) ||
+    if ((raftio_bootstraps(&n->io) && !bootstrap(n, err)) ||
         !raft_ok(n, raft_start(&n->raft), "start", err) || !members_fit(n, err))
         return false;
     conf_begin(n);
@@ -687,11 +691,13 @@ static void node_reset(struct reg_node *n)
 bool node_open(struct reg_node *n, struct env *env, struct err *err)
 {
     struct err why = {0};
+    n->birth = n->opt.newcomer ? RAFTIO_NEWCOMER : RAFTIO_WITH_CLUSTER;
     if (node_begin(n, env, &why))
         return true;
     if (why.code == ERR_CORRUPT && n->opt.member_count > 1) {
         struct err failed = {0};
         node_reset(n);
+        n->birth = RAFTIO_AGAIN;
         if (node_quarantine(n, &why, &failed) && node_begin(n, env, &failed))
             return true;
         why = failed;

@@ -136,11 +136,17 @@ struct reg_node {
     uint64_t member_request_id;
     uint64_t members_seen; /* hash of what the list of members was made of */
     raft_index conf_seen, conf_seen_uncommitted;
-    bool belonged; /* a committed configuration held this node */
+    enum raftio_birth birth;
+    /* Newer than ours, from a member: somebody that we do not know yet may have to tell us. */
+    struct raft_configuration heard;
+    raft_index heard_at;
+    uint64_t votes[RAFT_MEMBERS_MAX]; /* ids of the connected peers that said that they vote */
+    bool belonged;                    /* a committed configuration held this node */
     struct raft_change conf_change;
     struct raft_transfer conf_transfer;
     bool conf_transferring;
-    struct join join; /* while guard.standing is GUARD_ASKING */
+    uint64_t join_conf; /* index of the newest configuration that we were told of meanwhile */
+    struct join join;   /* while guard.standing is GUARD_ASKING */
 
     /* node_write.c */
     uint64_t client, next_sequence, oldest_sequence;
@@ -269,6 +275,11 @@ void node_member_init(struct reg_node *n);
 /* The list of members follows the configuration. */
 void node_member_advance(struct reg_node *n);
 void node_member_tick(struct reg_node *n);
+/* The committed configuration as in an entry; raft_free(ret->base). */
+void node_member_encode(const struct reg_node *n, struct raft_buffer *ret);
+/* Tells `to` (0: all) whether this node votes. */
+void node_member_tell(struct reg_node *n, uint64_t to);
+void node_member_on_down(struct reg_node *n, uint64_t peer);
 void node_member_on_frame(struct reg_node *n, uint64_t from, const struct frame *f);
 void node_member_fail_all(struct reg_node *n);
 
@@ -276,6 +287,8 @@ void node_member_fail_all(struct reg_node *n);
 void node_join_begin(struct reg_node *n);
 void node_join_ask(struct reg_node *n);
 void node_join_on_ask(struct reg_node *n, uint64_t from);
+/* node_member.c: another node's committed configuration. Who is in it may connect. */
+void node_member_learn(struct reg_node *n, raft_index index, const struct raft_configuration *c);
 void node_join_on_state(struct reg_node *n, uint64_t from, const struct frame *f);
 
 /* node_channel.c */

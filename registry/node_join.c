@@ -21,18 +21,43 @@ void node_join_ask(struct reg_node *n)
 
 void node_join_on_ask(struct reg_node *n, uint64_t from)
 {
-    uint64_t last = guard_last_index(&n->raft);
+    uint64_t head[] = {guard_last_index(&n->raft), n->guard.committed_at};
+    struct raft_buffer conf = {0};
     guard_peer_lost_log(&n->guard, from);
-    raftio_send(&n->io, from, FRAME_JOIN_STATE, n->raft.current_term,
-                &(struct iovec){&last, sizeof(last)}, 1);
+    node_member_encode(n, &conf);
+    struct iovec pieces[] = {{head, sizeof(head)}, {conf.base, conf.len}};
+    raftio_send(&n->io, from, FRAME_JOIN_STATE, n->raft.current_term, pieces, conf.len ? 2 : 1);
+    raft_free(conf.base);
+}
+
+/* Whom to ask the cluster knows better than the options of a node that lost its data. */
+static void ask_those(struct reg_node *n, uint64_t index, struct slice bytes)
+{
+    struct raft_configuration conf;
+    struct err err = {0};
+    if (index <= n->join_conf || !bytes.n)
+        return;
+    if (!conf_entry_decode(bytes, &conf, &err)) {
+        LOG_WARN("registry.join.invalid", F_ERR(&err));
+        return;
+    }
+    n->join_conf = index;
+    struct join was = n->join;
+    n->join = (struct join){0};
+    for (unsigned i = 0; i < conf.n; i++)
+        if (conf.servers[i].id != n->opt.id && conf.servers[i].role == RAFT_VOTER)
+            join_keep(&n->join, &was, conf.servers[i].id);
+    node_member_learn(n, index, &conf);
+    raft_configuration_close(&conf);
 }
 
 void node_join_on_state(struct reg_node *n, uint64_t from, const struct frame *f)
 {
     struct reader r = reader_of(f->payload);
-    uint64_t last = reader_u64le(&r), term = 0;
-    if (!reader_done(&r) || n->guard.standing != GUARD_ASKING)
+    uint64_t last = reader_u64le(&r), conf = reader_u64le(&r), term = 0;
+    if (!reader_ok(&r) || n->guard.standing != GUARD_ASKING)
         return;
+    ask_those(n, conf, slice_skip(f->payload, reader_offset(&r)));
     join_answer(&n->join, from, f->term, last);
     bool virgin = join_virgin(n->raft.current_term, guard_last_index(&n->raft));
     switch (join_decide(&n->join, virgin, &term)) {

@@ -50,7 +50,8 @@ static void list_add(struct reg_member *list, size_t *n, const struct peer_membe
             list[i].addr = m->addr;
             return;
         }
-    wf_assert(*n < RAFT_MEMBERS_MAX);
+    if (*n == RAFT_MEMBERS_MAX)
+        return; /* it comes when others have gone */
     struct reg_member *to = &list[(*n)++];
     *to = (struct reg_member){.id = m->id, .addr = m->addr};
     snprintf(to->name, sizeof(to->name), "%.*s", (int)sizeof(to->name) - 1, m->name);
@@ -111,15 +112,39 @@ static void leave(struct reg_node *n)
         peers_set_members(n->io.peers, peers, count);
 }
 
-/* Both the committed configuration and the one that may come: a member that is to go is needed until
- * that is committed. A newcomer knows those that it was told of, until it finds itself. */
+static void list_add_known(const struct reg_node *n, struct reg_member *list, size_t *count,
+                           bool all)
+{
+    for (size_t i = 0; i < n->opt.member_count && *count < RAFT_MEMBERS_MAX; i++) {
+        struct peer_member m = {.id = n->opt.members[i].id, .addr = n->opt.members[i].addr};
+        snprintf(m.name, sizeof(m.name), "%s", n->opt.members[i].name);
+        if (all || m.id == n->opt.id)
+            list_add(list, count, &m);
+    }
+}
+
+/* Ourselves, the committed configuration and the one that may come: a member that is to go is needed
+ * until that is committed. Then whom others know of, and, until a newcomer finds itself, those that
+ * it was told of. */
+static void list_make(struct reg_node *n)
+{
+    struct reg_member list[RAFT_MEMBERS_MAX];
+    size_t count = 0;
+    list_add_known(n, list, &count, false);
+    list_add_conf(list, &count, &n->guard.committed);
+    list_add_conf(list, &count, &n->raft.configuration);
+    if (n->heard_at > n->guard.committed_at)
+        list_add_conf(list, &count, &n->heard);
+    if (!n->belonged)
+        list_add_known(n, list, &count, true);
+    list_set(n, list, count);
+}
+
 void node_member_advance(struct reg_node *n)
 {
     const struct raft_configuration *now = &n->raft.configuration, *sure = &n->guard.committed;
-    struct reg_member list[RAFT_MEMBERS_MAX];
-    size_t count = 0;
-    uint64_t hash = conf_hash(sure, conf_hash(now, 1));
-    if (hash == n->members_seen || now->n == 0)
+    uint64_t hash = conf_hash(&n->heard, conf_hash(sure, conf_hash(now, 1)));
+    if (hash == n->members_seen || (now->n == 0 && n->heard.n == 0))
         return;
     n->members_seen = hash;
     bool ours = conf_find(sure, n->opt.id) != NULL;
@@ -129,14 +154,80 @@ void node_member_advance(struct reg_node *n)
         leave(n);
         return;
     }
-    list_add_conf(list, &count, sure);
-    list_add_conf(list, &count, now);
-    for (size_t i = 0; !n->belonged && i < n->opt.member_count && count < RAFT_MEMBERS_MAX; i++) {
-        struct peer_member m = {.id = n->opt.members[i].id, .addr = n->opt.members[i].addr};
-        snprintf(m.name, sizeof(m.name), "%s", n->opt.members[i].name);
-        list_add(list, &count, &m);
+    list_make(n);
+    node_member_tell(n, 0);
+}
+
+void node_member_learn(struct reg_node *n, raft_index index, const struct raft_configuration *c)
+{
+    if (index <= n->heard_at || index <= n->guard.committed_at)
+        return;
+    raft_configuration_close(&n->heard);
+    conf_copy(c, &n->heard);
+    n->heard_at = index;
+    node_turn(n);
+}
+
+void node_member_encode(const struct reg_node *n, struct raft_buffer *ret)
+{
+    *ret = (struct raft_buffer){0};
+    if (n->guard.committed.n && raft_configuration_encode(&n->guard.committed, ret) != 0)
+        wf_die("out of memory");
+}
+
+/* Who votes? A node that lost its data is there, takes entries, and has no vote until it has caught
+ * up: as one of two voters it would be the end. */
+
+void node_member_tell(struct reg_node *n, uint64_t to)
+{
+    uint64_t head[] = {n->guard.standing == GUARD_MEMBER, n->guard.committed_at};
+    struct raft_buffer conf;
+    node_member_encode(n, &conf);
+    struct iovec pieces[] = {{head, sizeof(head)}, {conf.base, conf.len}};
+    for (size_t i = 0; i < n->opt.member_count; i++) {
+        uint64_t id = n->opt.members[i].id;
+        if (id != n->opt.id && (!to || id == to))
+            raftio_send(&n->io, id, FRAME_STANDING, n->raft.current_term, pieces, conf.len ? 2 : 1);
     }
-    list_set(n, list, count);
+    raft_free(conf.base);
+}
+
+static bool votes(const struct reg_node *n, uint64_t id)
+{
+    for (size_t i = 0; i < ARRAY_LEN(n->votes); i++)
+        if (n->votes[i] == id)
+            return peers_connected(n->io.peers, id);
+    return id == n->opt.id;
+}
+
+void node_member_on_down(struct reg_node *n, uint64_t peer)
+{
+    for (size_t i = 0; i < ARRAY_LEN(n->votes); i++)
+        if (n->votes[i] == peer)
+            n->votes[i] = 0;
+}
+
+static void on_standing(struct reg_node *n, uint64_t from, const struct frame *f)
+{
+    struct reader r = reader_of(f->payload);
+    uint64_t yes = reader_u64le(&r), index = reader_u64le(&r);
+    struct slice bytes = slice_skip(f->payload, reader_offset(&r));
+    struct raft_configuration conf;
+    struct err err = {0};
+    node_member_on_down(n, from);
+    for (size_t i = 0; reader_ok(&r) && yes && i < ARRAY_LEN(n->votes); i++)
+        if (n->votes[i] == 0) {
+            n->votes[i] = from;
+            break;
+        }
+    if (!reader_ok(&r) || !bytes.n)
+        return;
+    if (!conf_entry_decode(bytes, &conf, &err)) {
+        LOG_WARN("registry.members.invalid", F_U64("from", from), F_ERR(&err));
+        return;
+    }
+    node_member_learn(n, index, &conf);
+    raft_configuration_close(&conf);
 }
 
 /* One step, on the leader. */
@@ -255,8 +346,8 @@ static enum step step_lead(struct reg_node *n, const struct raft_server *s, stru
         return STEP_DONE;
     if (n->conf_transferring || n->raft.transfer || !guard_ready(&n->guard))
         return wait_for(err, "leadership is on its way");
-    if (!peers_connected(n->io.peers, s->id))
-        return refuse(err, ERR_CONFLICT, "it does not answer");
+    if (!votes(n, s->id))
+        return refuse(err, ERR_CONFLICT, "it does not answer, or has lost its data");
     n->conf_transferring = raft_transfer(&n->raft, &n->conf_transfer, s->id, on_transferred) == 0;
     return wait_for(err, "leadership is on its way");
 }
@@ -270,7 +361,7 @@ static bool removal_leaves_quorum(const struct reg_node *n, uint64_t id)
         if (s->role != RAFT_VOTER || s->id == id)
             continue;
         voters++;
-        answer += s->id == n->opt.id || peers_connected(n->io.peers, s->id);
+        answer += votes(n, s->id);
     }
     return answer > voters / 2;
 }
@@ -280,7 +371,7 @@ static enum step hand_over(struct reg_node *n, struct err *err)
 {
     for (unsigned i = 0; i < n->raft.configuration.n; i++) {
         const struct raft_server *s = &n->raft.configuration.servers[i];
-        if (s->id != n->opt.id && s->role == RAFT_VOTER && peers_connected(n->io.peers, s->id))
+        if (s->id != n->opt.id && s->role == RAFT_VOTER && votes(n, s->id))
             return step_lead(n, s, err);
     }
     return refuse(err, ERR_CONFLICT, "it is the last voter that answers");
@@ -405,6 +496,8 @@ void reg_member_change(struct reg_node *node, struct reg_member_change *c)
 
 void node_member_fail_all(struct reg_node *n)
 {
+    raft_configuration_close(&n->heard);
+    raft_configuration_init(&n->heard);
     struct list_node *node;
     struct err err = {0};
     err_set(&err, ERR_UNAVAILABLE, "this node is stopping");
@@ -455,7 +548,9 @@ static void on_state(struct reg_node *n, const struct frame *f)
 
 void node_member_on_frame(struct reg_node *n, uint64_t from, const struct frame *f)
 {
-    if (f->type == FRAME_MEMBER_ASK)
+    if (f->type == FRAME_STANDING)
+        on_standing(n, from, f);
+    else if (f->type == FRAME_MEMBER_ASK)
         on_ask(n, from, f);
     else
         on_state(n, f);

@@ -158,9 +158,32 @@ static bool call_query(struct api_call *c, struct err *err)
     return call_selectors(c, err);
 }
 
+/* A node that begins, or rebuilds what its disk lost, knows nothing; that is not the same as that
+ * there is nothing. */
+static bool knows_nothing(struct api_call *c)
+{
+    struct reg_txn txn;
+    struct err err = {0};
+    if (!reg_txn_begin(c->srv->store, &txn, &err)) {
+        api_respond_err(c->req, c, &err);
+        return true;
+    }
+    bool nothing = txn.revision == 0;
+    reg_txn_end(&txn);
+    if (!nothing)
+        return false;
+    api_say_freshness(c->srv, c->req, 0);
+    err_set(&err, ERR_UNAVAILABLE,
+            "this node has no state yet: it waits for the cluster; ask another node, or again");
+    api_respond_err(c->req, c, &err);
+    return true;
+}
+
 static void read_fresh(void *ctx)
 {
     struct api_call *c = ctx;
+    if (knows_nothing(c))
+        return;
     if (c->watch && c->initial_events == API_INITIAL_YES)
         api_when_applied(c, api_watch_open);
     else if (c->watch)

@@ -20,6 +20,7 @@ struct api_watch {
     struct env_timer bookmark, end;
     reg_rev at;     /* everything up to it was sent */
     bool blocked;   /* the client takes nothing: wait for on_drain */
+    bool resumes;   /* from a revision that may not be here yet */
     bool first_row; /* of a Table: the first event carries the columns */
     struct slice prefix;
     bool initial; /* still sending what there is, by key */
@@ -193,12 +194,43 @@ static void watch_expired(struct api_watch *w)
     http_respond_end(req);
 }
 
+struct shared {
+    struct slice prefix;
+    reg_rev revision;
+    unsigned changes;
+};
+
+static bool shared_one(void *ctx, const struct reg_event *e)
+{
+    struct shared *s = ctx;
+    if (e->revision != s->revision)
+        return false;
+    s->changes += slice_starts(e->object.key, s->prefix);
+    return s->changes < 2;
+}
+
+/* A revision can hold changes of several objects, and a connection can be cut between their events:
+ * a client that goes on from the resourceVersion of the first has not seen the others. It is told
+ * such a revision once more, whole; what it knows already changes nothing for it. A node that is
+ * behind finds out when it gets there. */
+static void watch_resume(struct api_watch *w, struct reg_txn *txn)
+{
+    struct shared s = {.prefix = w->prefix, .revision = w->at};
+    if (!w->resumes || w->at > txn->revision)
+        return;
+    w->resumes = false;
+    reg_changes(txn, w->at - 1, shared_one, &s);
+    if (s.changes > 1)
+        w->at--;
+}
+
 static void watch_pump(struct api_watch *w)
 {
     struct err err = {0};
     struct reg_txn txn;
     if (w->blocked || !reg_txn_begin(w->call->srv->store, &txn, &err))
         return;
+    watch_resume(w, &txn);
     struct pump p = {.watch = w, .prefix = w->prefix, .seen = w->at};
     enum reg_history h = reg_changes(&txn, w->at, pump_event, &p);
     w->at = w->blocked ? p.seen : txn.revision > w->at ? txn.revision : w->at;
@@ -256,6 +288,7 @@ static bool watch_begin(struct api_watch *w, struct err *err)
     w->initial = from_state(c);
     w->at = w->initial || !c->at ? txn.revision : c->at;
     bool there = w->at >= txn.compacted;
+    w->resumes = !w->initial && c->at > 0;
     reg_txn_end(&txn);
     return there ? true
                  : err_set(err, ERR_GONE, "too old resource version: %llu: list again",

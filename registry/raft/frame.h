@@ -36,7 +36,10 @@ enum frame_type {
     FRAME_FORWARD_REFUSED, /* payload: client u64, sequence u64: not taken, send it elsewhere */
     FRAME_CHANNEL,         /* payload: channel u32, bytes of the application */
     FRAME_JOIN_ASK,        /* "my directory is new" (join.h); answered with */
-    FRAME_JOIN_STATE,      /* the own term in the head; payload: last index u64 */
+    FRAME_JOIN_STATE,      /* the own term in the head; payload: last index u64, index u64 of the
+                              committed configuration, and that itself (as in an entry) */
+    FRAME_STANDING,        /* payload: u64 1 = votes, 0 = has lost its data and does not; u64 index
+                              of the committed configuration, and that itself (as in an entry) */
     FRAME_MEMBER_ASK,      /* payload: id u64, change (registry/node_member.c); answered with */
     FRAME_MEMBER_STATE,    /* payload: id u64, code u64, text */
     FRAME_BULK_GET = 48,   /* payload: index u64, term u64, offset u64 */

@@ -13,6 +13,14 @@ void join_add(struct join *j, uint64_t id)
     j->peer[j->count++] = (struct join_peer){.id = id};
 }
 
+void join_keep(struct join *j, const struct join *was, uint64_t id)
+{
+    join_add(j, id);
+    for (size_t i = 0; i < was->count; i++)
+        if (was->peer[i].id == id)
+            j->peer[j->count - 1] = was->peer[i];
+}
+
 void join_answer(struct join *j, uint64_t id, uint64_t term, uint64_t last_index)
 {
     for (size_t i = 0; i < j->count; i++) {

@@ -45,6 +45,8 @@ enum join_verdict { JOIN_WAIT, JOIN_NEW_CLUSTER, JOIN_CATCH_UP };
 /* Nothing but the first entry, and no vote in a later term: such a node has promised nothing. */
 bool join_virgin(uint64_t term, uint64_t last_index);
 void join_add(struct join *j, uint64_t id);
+/* The same with what it had answered in `was`. */
+void join_keep(struct join *j, const struct join *was, uint64_t id);
 /* The newest answer of a peer counts. */
 void join_answer(struct join *j, uint64_t id, uint64_t term, uint64_t last_index);
 /* *ret_term: for CATCH_UP, the highest that was told. */

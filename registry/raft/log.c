@@ -274,6 +274,14 @@ static bool segment_begin(struct log *log, uint64_t need, struct err *err)
     return true;
 }
 
+/* Nothing was written to it yet: one that stayed without a head would be taken for damaged. */
+static bool segment_widen(struct log *log, uint64_t need, struct err *err)
+{
+    struct segment *s = last_segment(log);
+    s->bytes = need + LOG_SEGMENT_HEAD_BYTES;
+    return env_file_preallocate(log->file, s->bytes, err);
+}
+
 static bool open_last(struct log *log, struct err *err)
 {
     char path[PATH_BYTES];
@@ -454,7 +462,7 @@ static void on_flush(struct env_task *t)
         need += append_bytes(container_of(n, struct log_append, node));
     }
     if (log->offset + LOG_SEGMENT_HEAD_BYTES + need > last_segment(log)->bytes &&
-        !segment_begin(log, need, &err))
+        !(log->offset == 0 ? segment_widen(log, need, &err) : segment_begin(log, need, &err)))
         die(log, &err);
     buf_clear(&log->group);
     if (log->offset == 0)

@@ -8,11 +8,15 @@
 
 #include "base/env/env.h"
 
+/* What a directory that was made anew lacks (join.h): FIRST may be that of a new cluster, whose first
+ * entry it then holds; AGAIN lost its data. */
+enum meta_joining { META_MEMBER, META_JOINS_FIRST, META_JOINS_AGAIN };
+
 struct meta {
     uint64_t cluster, node;
     uint64_t incarnation; /* random, of this data directory */
     uint64_t term, vote;
-    uint64_t joining; /* 1: has not caught up since the directory was made (join.h) */
+    uint64_t joining; /* enum meta_joining */
     uint64_t started; /* 1: the log was not empty once: an empty one is a lost one */
 };
 

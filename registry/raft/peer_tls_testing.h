@@ -17,7 +17,7 @@
 
 static inline void peer_tls_test_file(const char *dir, const char *name, const struct buf *bytes)
 {
-    char path[PEER_TLS_TEST_DIR + 32];
+    char path[256];
     snprintf(path, sizeof(path), "%s/%s", dir, name);
     FILE *f = fopen(path, "w");
     wf_assert(f && fwrite(bytes->p + bytes->at, 1, bytes->n, f) == bytes->n && fclose(f) == 0);

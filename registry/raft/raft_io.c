@@ -855,6 +855,11 @@ uint64_t raftio_recovered_index(const struct raftio *io)
     return io->has_manifest && io->manifest.file.index > last ? io->manifest.file.index : last;
 }
 
+bool raftio_bootstraps(const struct raftio *io)
+{
+    return io->fresh && io->birth == RAFTIO_WITH_CLUSTER && io->meta.joining != META_JOINS_AGAIN;
+}
+
 bool raftio_begun(const struct raftio *io)
 {
     return !io->bootstrapping;
@@ -874,6 +879,13 @@ uint64_t raftio_log_bytes(const struct raftio *io)
     return log_appended_bytes(io->log) - io->bytes_at_snapshot;
 }
 
+static enum meta_joining joining_at_birth(const struct raftio *io)
+{
+    if (io->birth == RAFTIO_NEWCOMER || io->member_count == 1)
+        return META_MEMBER;
+    return io->birth == RAFTIO_AGAIN ? META_JOINS_AGAIN : META_JOINS_FIRST;
+}
+
 static bool meta_open(struct raftio *io, struct err *err)
 {
     struct err e = {0};
@@ -886,10 +898,11 @@ static bool meta_open(struct raftio *io, struct err *err)
     if (e.code != ERR_NOT_FOUND)
         return err_set(err, e.code, "%s", e.msg);
     io->fresh = true;
-    io->meta = (struct meta){
-        .cluster = io->cluster, .node = io->self, .joining = io->member_count > 1 && !io->newcomer};
+    io->meta =
+        (struct meta){.cluster = io->cluster, .node = io->self, .joining = joining_at_birth(io)};
     env_random(io->env, &io->meta.incarnation, sizeof(io->meta.incarnation));
-    return true;
+    /* Remembered at once: a new start must not take the directory for one that was never used. */
+    return io->birth != RAFTIO_AGAIN || meta_store(io->env, io->dir, &io->meta, err);
 }
 
 static bool manifest_open(struct raftio *io, struct err *err)
@@ -990,7 +1003,7 @@ bool raftio_open(struct raftio *io, const struct raftio_options *opt, struct err
                           .raft = opt->raft,
                           .events = opt->events,
                           .ctx = opt->ctx,
-                          .newcomer = opt->newcomer,
+                          .birth = opt->birth,
                           .tick_timer.fn = on_tick,
                           .complete.fn = on_complete};
     io->io = (struct raft_io){.version = 2,

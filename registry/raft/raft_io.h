@@ -3,7 +3,7 @@
  *
  *   raftio_open(&io, &(struct raftio_options){…}, &err);    reads and checks the directory
  *   guard_init(&guard, &io.io, &raft, …); raft_init(&raft, &guard.io, …);
- *   if (io.fresh) raft_bootstrap(&raft, &conf);
+ *   if (raftio_bootstraps(&io)) raft_bootstrap(&raft, &conf);
  *   raft_start(&raft);                                      listens, connects
  *   … raft_close(&raft, cb);                                closes all that start opened
  *   raftio_fini(&io);
@@ -34,13 +34,17 @@ struct raftio_events {
     bool (*verify)(void *ctx, const char *path, const struct snapshot_file *f, struct err *err);
 };
 
+/* WITH_CLUSTER: one of those that begin it. NEWCOMER: of an id that was never used; begins without a
+ * log. AGAIN: what it had is damaged; the same, and it must ask before it votes. */
+enum raftio_birth { RAFTIO_WITH_CLUSTER, RAFTIO_NEWCOMER, RAFTIO_AGAIN };
+
 struct raftio_options {
     struct env *env;
     const char *dir; /* of the node; made if absent; copied */
     uint64_t self, cluster;
     const struct peer_member *members;
     size_t member_count;
-    bool newcomer; /* to a cluster that is there: begins without a log of its own */
+    enum raftio_birth birth; /* of a new directory */
     wf_ms user_timeout;
     struct peer_tls *tls; /* NULL = peers without TLS; must outlive the I/O */
     uint64_t segment_bytes;
@@ -77,8 +81,9 @@ struct raftio {
     const struct raftio_events *events;
     void *ctx;
 
-    bool fresh; /* nothing was there: bootstrap, unless it is a newcomer */
-    bool newcomer, bootstrapping;
+    enum raftio_birth birth;
+    bool fresh; /* nothing was there: to be bootstrapped, if it is born with the cluster */
+    bool bootstrapping;
     struct meta meta;
     uint64_t genesis;
     struct log *log;
@@ -111,6 +116,8 @@ void raftio_fini(struct raftio *io);
 /* Index of the last entry that is on disk or in a checkpoint: what can be applied at most. Before
  * raft_start. */
 uint64_t raftio_recovered_index(const struct raftio *io);
+/* raft_bootstrap is to be called, before raft_start. */
+bool raftio_bootstraps(const struct raftio *io);
 /* The first entry of a new cluster is on this node's disk: before that nothing may be told to have
  * been applied, here or to the store. */
 bool raftio_begun(const struct raftio *io);

@@ -33,7 +33,7 @@ void knobs_draw(struct sim *sim, struct run_knobs *k)
         k->fault_weight[i] = (unsigned)PICK(sim, 0, 0, 1, 3);
     /* A lost disk under changing members is somebody to remove and to add anew, not to come back. */
     if (k->fault_weight[FAULT_MEMBERS])
-        k->fault_weight[FAULT_WIPE] = k->fault_weight[FAULT_ROT] = 0;
+        k->fault_weight[FAULT_WIPE] = 0;
 }
 
 void knobs_trace(struct sim *sim, const struct run_knobs *k)

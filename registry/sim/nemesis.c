@@ -77,6 +77,12 @@ static void pause_one(struct run *run)
 static struct member *may_lose_disk(struct run *run)
 {
     struct member *m = any(run);
+    size_t voters = 0;
+    for (size_t i = 0; i < run->members; i++)
+        voters += run->member[i].voter;
+    /* Of two voters none may be lost; and a change must know who votes. */
+    if (!member_in(m) || !operator_idle(run) || (run->conf.n && voters < 3))
+        return NULL;
     for (size_t i = 0; i < run->members; i++) {
         struct member *k = &run->member[i];
         if (k != m && !k->gone &&

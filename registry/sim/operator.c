@@ -118,11 +118,14 @@ void operator_change(struct run *run)
     size_t n = 0;
     if (o->phase != OPERATOR_IDLE || o->busy || o->kill)
         return;
-    for (size_t i = 0; i < run->members; i++)
-        n += member_in(&run->member[i]);
-    if (n < run->knobs.nodes) /* the cluster has not begun */
-        if (n == 0)
-            return;
+    for (size_t i = 0; i < run->members; i++) {
+        struct member *m = &run->member[i];
+        n += member_in(m);
+        if (member_in(m) && m->wiped)
+            return; /* first things first */
+    }
+    if (n == 0) /* the cluster has not begun */
+        return;
     uint64_t dice = sim_below(run->sim, 100);
     o->tries = 0;
     if (dice < 40 && run->members < RUN_MEMBERS_MAX && n < REG_NODES_MAX) {
@@ -130,7 +133,7 @@ void operator_change(struct run *run)
         o->phase = OPERATOR_ADDS;
     } else {
         o->target = &run->member[sim_below(run->sim, run->members)];
-        if (!member_in(o->target) || (dice < 75 && n <= 2))
+        if (!member_in(o->target) || (dice < 75 && n <= 3))
             return;
         o->phase = dice < 75 ? OPERATOR_REMOVES : OPERATOR_MOVES;
     }
