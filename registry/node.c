@@ -498,6 +498,11 @@ static bool bootstrap(struct reg_node *n, struct err *err)
  * means one node here and another there is a mistake that must not be lived with. */
 static bool members_fit(struct reg_node *n, struct err *err)
 {
+    if (n->raft.configuration_index == 1 && n->raft.configuration.n != n->opt.member_count)
+        return err_set(err, ERR_INVALID,
+                       "%s was made for a cluster of %u, the options name %zu members: begin with "
+                       "the members that it had, others are added while it runs",
+                       n->dir, n->raft.configuration.n, n->opt.member_count);
     for (unsigned i = 0; i < n->raft.configuration.n; i++) {
         const struct raft_server *s = &n->raft.configuration.servers[i];
         const struct reg_member *o = find_member(&n->opt, s->id);
@@ -506,8 +511,8 @@ static bool members_fit(struct reg_node *n, struct err *err)
             return false;
         if (o && strcmp(o->name, m.name) != 0)
             return err_set(err, ERR_INVALID,
-                           "%s: member %llu is %s there, and %s in the options: begin with the "
-                           "members that it had, others are added while it runs",
+                           "%s: member %llu is %s there, and %s in the options: ids go by the "
+                           "order of names; name the members that it began with",
                            n->dir, (unsigned long long)s->id, m.name, o->name);
     }
     return true;

@@ -23,8 +23,8 @@ struct reg_member {
 struct reg_node_options {
     const char *dir; /* data directory */
     uint64_t id;     /* of this node; one of members */
-    /* The initial cluster (`--cluster`); used when dir is new. Of a newcomer: itself, and the members
-     * that will call it. From then on the members are what the cluster says. */
+    /* The initial cluster (`--cluster`); used when dir is new. Of a newcomer: itself, and the
+     * members that will call it. From then on the members are what the cluster says. */
     struct reg_member members[REG_NODES_MAX + 1];
     size_t member_count;
     bool newcomer;    /* to the cluster `cluster`: it has been, or will be, added by a member */
@@ -169,9 +169,10 @@ struct reg_member_change {
     struct env *env;          /* where fn runs */
     void (*fn)(struct reg_member_change *c);
 
-    /* ERR_NONE: it is so, and committed. NOT_FOUND: no such member. CONFLICT: id, name or address
-     * are another's; the last voters cannot go; too few of the others answer. LIMIT: REG_NODES_MAX.
-     * TIMEOUT: not so yet (the message says why); it may still come about. */
+    /* ERR_NONE: it is so, and committed. NOT_FOUND: no such member. CONFLICT: id, name or
+     * address are another's; the last voters cannot go; too few of the others answer; REMOVE:
+     * somebody who stays does not know of all who came (start it, or remove it first). LIMIT:
+     * REG_NODES_MAX. TIMEOUT: not so yet (the message says why); it may still come about. */
     struct err err;
     void *impl;
 };

@@ -123,9 +123,9 @@ static void list_add_known(const struct reg_node *n, struct reg_member *list, si
     }
 }
 
-/* Ourselves, the committed configuration and the one that may come: a member that is to go is needed
- * until that is committed. Then whom others know of, and, until a newcomer finds itself, those that
- * it was told of. */
+/* Ourselves, the committed configuration and the one that may come: a member that is to go is
+ * needed until that is committed. Then whom others know of, and, until a newcomer finds itself,
+ * those that it was told of. */
 static void list_make(struct reg_node *n)
 {
     struct reg_member list[RAFT_MEMBERS_MAX];
@@ -377,10 +377,29 @@ static enum step hand_over(struct reg_node *n, struct err *err)
     return refuse(err, ERR_CONFLICT, "it is the last voter that answers");
 }
 
+/* A member that is away must find somebody whom it knows when it comes back: nobody goes before all
+ * that stay have heard of those who came. */
+static bool all_know_all(struct reg_node *n, uint64_t but, struct err *err)
+{
+    const struct raft *r = &n->raft;
+    for (unsigned i = 0; i < r->configuration.n; i++) {
+        const struct raft_server *s = &r->configuration.servers[i];
+        if (s->id != but && s->id != n->opt.id &&
+            r->leader_state.progress[i].match_index < r->configuration_index)
+            return err_set(err, ERR_CONFLICT,
+                           "member %.*s is away, and does not know of all members: start it, or "
+                           "remove it first",
+                           (int)strcspn(s->address, "="), s->address);
+    }
+    return true;
+}
+
 static enum step step_remove(struct reg_node *n, const struct raft_server *s, struct err *err)
 {
     if (!s)
         return committed_or_wait(n, err);
+    if (!all_know_all(n, s->id, err))
+        return STEP_REFUSED;
     if (s->role == RAFT_VOTER && !removal_leaves_quorum(n, s->id))
         return refuse(err, ERR_CONFLICT, "without it no majority of the voters would answer");
     if (s->id == n->opt.id)
@@ -440,10 +459,11 @@ static void request_take(struct member_request *q, enum step step, const struct 
 
 static void request_send(struct reg_node *n, struct member_request *q, uint64_t leader)
 {
-    char text[CONF_TEXT];
+    char text[CONF_TEXT] = "";
     struct peer_member m = peer_of(&q->c->member);
     uint64_t head[] = {q->id, q->c->kind, m.id};
-    conf_member_format(&m, text);
+    if (q->c->kind == REG_MEMBER_ADD)
+        conf_member_format(&m, text);
     struct iovec pieces[] = {{head, sizeof(head)}, {text, strlen(text)}};
     raftio_send(&n->io, leader, FRAME_MEMBER_ASK, n->raft.current_term, pieces, 2);
 }
@@ -513,11 +533,11 @@ static void on_ask(struct reg_node *n, uint64_t from, const struct frame *f)
     uint64_t id = reader_u64le(&r), kind = reader_u64le(&r), member = reader_u64le(&r);
     struct slice text = slice_skip(f->payload, reader_offset(&r));
     char address[CONF_TEXT];
-    struct peer_member m;
+    struct peer_member m = {.id = member};
     struct err err = {0};
     if (!reader_ok(&r) || kind > REG_MEMBER_LEAD || member == 0 ||
         !slice_cstr(text, address, sizeof(address)) ||
-        !conf_member_parse(member, address, &m, &err)) {
+        (kind == REG_MEMBER_ADD && !conf_member_parse(member, address, &m, &err))) {
         LOG_WARN("registry.members.invalid", F_U64("from", from), F_ERR(&err));
         return;
     }

@@ -739,6 +739,103 @@ static void damaged_data_is_put_aside(void **state)
     cluster_fini(&c);
 }
 
+struct member_call {
+    struct reg_member_change c;
+    pthread_mutex_t lock;
+    pthread_cond_t cond;
+    bool done;
+};
+
+static void on_member_changed(struct reg_member_change *c)
+{
+    struct member_call *m = container_of(c, struct member_call, c);
+    pthread_mutex_lock(&m->lock);
+    m->done = true;
+    pthread_cond_signal(&m->cond);
+    pthread_mutex_unlock(&m->lock);
+}
+
+static enum err_code change(struct cluster *c, size_t at, enum reg_member_change_kind kind,
+                            const struct reg_member *member, char msg[ERR_MSG_BYTES])
+{
+    struct member_call m = {.c = {.kind = kind,
+                                  .member = *member,
+                                  .env = env_thread_env(c->client),
+                                  .fn = on_member_changed}};
+    pthread_mutex_init(&m.lock, NULL);
+    pthread_cond_init(&m.cond, NULL);
+    reg_member_change(c->node[at], &m.c);
+    pthread_mutex_lock(&m.lock);
+    while (!m.done)
+        pthread_cond_wait(&m.cond, &m.lock);
+    pthread_mutex_unlock(&m.lock);
+    snprintf(msg, ERR_MSG_BYTES, "%s", m.c.err.msg);
+    return m.c.err.code;
+}
+
+static size_t member_count(struct cluster *c, size_t i)
+{
+    struct reg_status s;
+    reg_node_status(c->node[i], &s);
+    return s.member_count;
+}
+
+/* A fourth node comes, leads, and one of the first goes; each asked for at a node that does not
+ * lead, and all the while the cluster is written to. */
+static void members_come_and_go(void **state)
+{
+    (void)state;
+    struct cluster c;
+    char msg[ERR_MSG_BYTES];
+    cluster_init(&c, 3);
+    cluster_up(&c);
+    size_t follower = (wait_leader(&c) + 1) % 3;
+    must_put_everywhere(&c, follower, "services/default/a", "1");
+    struct reg_member fourth = c.opt.members[0];
+    fourth.id = reg_member_new_id(c.node[0]->env);
+    snprintf(fourth.name, sizeof(fourth.name), "n4");
+    assert_int_equal(change(&c, follower, REG_MEMBER_ADD, &fourth, msg), ERR_CONFLICT);
+    env_addr_set_port(&fourth.addr, test_free_port());
+    assert_int_equal(change(&c, follower, REG_MEMBER_ADD, &fourth, msg), ERR_NONE);
+    assert_int_equal(change(&c, follower, REG_MEMBER_ADD, &fourth, msg), ERR_NONE);
+
+    struct reg_node_options opt = c.opt;
+    opt.newcomer = true;
+    opt.cluster = reg_node_cluster(c.node[0]);
+    opt.members[opt.member_count++] = fourth;
+    opt.id = fourth.id;
+    opt.dir = c.dir[3];
+    strcpy(c.dir[3], "/tmp/weft-node-test-XXXXXX");
+    assert_non_null(mkdtemp(c.dir[3]));
+    struct err err = {0};
+    c.node[3] = reg_node_start(&opt, &err);
+    assert_non_null(c.node[3]);
+    c.n = 4;
+    reg_rev rev = must_put(&c, follower, "services/default/b", "2");
+    WAIT_FOR(applied_of(&c, 3) >= rev);
+    assert_int_equal(change(&c, 3, REG_MEMBER_PROMOTE, &fourth, msg), ERR_NONE);
+    assert_int_equal(change(&c, follower, REG_MEMBER_LEAD, &fourth, msg), ERR_NONE);
+    assert_int_equal(wait_leader(&c), 3);
+    must_put_everywhere(&c, 3, "services/default/c", "3");
+
+    size_t gone = follower;
+    size_t left = (gone + 1) % 3;
+    WAIT_FOR(member_count(&c, left) == 4);
+    assert_int_equal(change(&c, left, REG_MEMBER_REMOVE, &c.opt.members[gone], msg), ERR_NONE);
+    node_down(&c, gone, true);
+    must_put(&c, left, "services/default/d", "4");
+    struct reg_member stranger = {.id = 4711};
+    assert_int_equal(change(&c, left, REG_MEMBER_PROMOTE, &stranger, msg), ERR_NOT_FOUND);
+    node_down(&c, 3, false);
+    c.node[3] = reg_node_start(&opt, &err); /* as weftd does: it was a newcomer once */
+    assert_non_null(c.node[3]);
+    rev = must_put(&c, left, "services/default/e", "5");
+    WAIT_FOR(applied_of(&c, 3) >= rev);
+    assert_true(value_is(&c, 3, "services/default/a", "1"));
+    WAIT_FOR(member_count(&c, 3) == 3);
+    cluster_fini(&c);
+}
+
 /* With one of the others away, nobody can say what the wiped node promised: A alone with it is no
  * majority. */
 static void a_wiped_node_is_no_voter_until_all_have_spoken(void **state)
@@ -1018,6 +1115,7 @@ int main(void)
         cmocka_unit_test(a_node_that_forgot_does_not_start),
         cmocka_unit_test(a_port_in_use_is_named),
         cmocka_unit_test_prestate(a_node_that_dies_while_it_fetches_gets_it_again, &with_tls),
+        cmocka_unit_test(members_come_and_go),
         cmocka_unit_test(damaged_data_is_put_aside),
         cmocka_unit_test(a_wiped_node_is_no_voter_until_all_have_spoken),
         BOTH(messages_reach_the_others_and_a_loss_is_told),

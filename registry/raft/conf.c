@@ -67,7 +67,7 @@ static bool server_decode(struct slice bytes, struct reader *r, struct raft_conf
 {
     uint64_t id = reader_u64le(r);
     struct slice rest = slice_skip(bytes, reader_offset(r));
-    size_t len = strnlen(rest.p, rest.n);
+    size_t len = rest.n ? strnlen(rest.p, rest.n) : 0;
     if (!reader_ok(r) || len == rest.n || len >= CONF_TEXT)
         return err_set(err, ERR_INVALID, "configuration: an address has no end");
     reader_bytes(r, len + 1);

@@ -173,6 +173,14 @@ static void a_replaced_suffix_stays_replaced(void **state)
     teardown(&f);
 }
 
+/* As a power cut leaves it: the mark did not reach the disk. */
+static void forget_end(const struct fixture *f)
+{
+    char path[128];
+    snprintf(path, sizeof(path), "%s/end", f->dir);
+    assert_int_equal(unlink(path), 0);
+}
+
 /* Its last group looks like one that was torn, but it had been synced, and was acknowledged. */
 static void a_cut_log_is_told_from_a_torn_one(void **state)
 {
@@ -188,10 +196,8 @@ static void a_cut_log_is_told_from_a_torn_one(void **state)
         append(&f, 2, 1, 512);
         drain(&f);
         close_log(&f);
-        if (!lost) { /* a power cut: the mark did not reach the disk */
-            snprintf(path, sizeof(path), "%s/end", f.dir);
-            assert_int_equal(unlink(path), 0);
-        }
+        if (!lost)
+            forget_end(&f);
         snprintf(path, sizeof(path), "%s/0000000000000001.log", f.dir);
         assert_int_equal(truncate(path, 64 + 4 * (48 + 512)), 0);
         assert_int_equal(open_log(&f, &err), !lost);
@@ -362,6 +368,7 @@ static void a_torn_tail_is_cut_and_the_log_goes_on(void **state)
     drain(&f);
     close_log(&f);
     flip(f.dir, FIRST, 64 + 112 * 3 + 10); /* the last group's first record; its second is whole */
+    forget_end(&f);
     f.next = 4;
     must_open(&f);
     assert_true(f.c.torn_bytes > 0);
@@ -372,6 +379,25 @@ static void a_torn_tail_is_cut_and_the_log_goes_on(void **state)
     must_open(&f);
     assert_int_equal(f.c.torn_bytes, 0);
     check_model(&f);
+    teardown(&f);
+}
+
+/* A newcomer's first group can be larger than a segment. */
+static void a_first_group_may_be_large(void **state)
+{
+    (void)state;
+    struct fixture f;
+    setup(&f);
+    must_open(&f);
+    for (int k = 0; k < 20; k++) /* one group of 80 KiB into a log of segments of 64 */
+        append(&f, 1, 1, 4000);
+    drain(&f);
+    append(&f, 1, 1, 4000);
+    drain(&f);
+    close_log(&f);
+    must_open(&f);
+    check_model(&f);
+    assert_int_equal(f.c.entries.n, 21);
     teardown(&f);
 }
 
@@ -406,6 +432,7 @@ int main(void)
         cmocka_unit_test(a_bit_flipped_in_the_middle_stops_the_node),
         cmocka_unit_test(a_missing_segment_stops_the_node),
         cmocka_unit_test(a_torn_tail_is_cut_and_the_log_goes_on),
+        cmocka_unit_test(a_first_group_may_be_large),
         cmocka_unit_test(appends_of_one_turn_share_a_sync),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -8,8 +8,8 @@
 
 #include "base/env/env.h"
 
-/* What a directory that was made anew lacks (join.h): FIRST may be that of a new cluster, whose first
- * entry it then holds; AGAIN lost its data. */
+/* What a directory that was made anew lacks (join.h): FIRST may be that of a new cluster, whose
+ * first entry it then holds; AGAIN lost its data. */
 enum meta_joining { META_MEMBER, META_JOINS_FIRST, META_JOINS_AGAIN };
 
 struct meta {

@@ -851,7 +851,8 @@ bool raftio_serving_checkpoint(const struct raftio *io)
 uint64_t raftio_recovered_index(const struct raftio *io)
 {
     uint64_t last = io->next_index - 1;
-    /* The file of a checkpoint is newer than its snapshot, by what was applied while it was made. */
+    /* The file of a checkpoint is newer than its snapshot, by what was applied while it was
+     * made. */
     return io->has_manifest && io->manifest.file.index > last ? io->manifest.file.index : last;
 }
 

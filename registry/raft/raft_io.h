@@ -34,8 +34,8 @@ struct raftio_events {
     bool (*verify)(void *ctx, const char *path, const struct snapshot_file *f, struct err *err);
 };
 
-/* WITH_CLUSTER: one of those that begin it. NEWCOMER: of an id that was never used; begins without a
- * log. AGAIN: what it had is damaged; the same, and it must ask before it votes. */
+/* WITH_CLUSTER: one of those that begin it. NEWCOMER: of an id that was never used; begins
+ * without a log. AGAIN: what it had is damaged; the same, and it must ask before it votes. */
 enum raftio_birth { RAFTIO_WITH_CLUSTER, RAFTIO_NEWCOMER, RAFTIO_AGAIN };
 
 struct raftio_options {

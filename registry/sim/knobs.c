@@ -31,7 +31,8 @@ void knobs_draw(struct sim *sim, struct run_knobs *k)
     k->heartbeat = k->election / (wf_ms)PICK(sim, 3, 6, 10);
     for (size_t i = 0; i < FAULT_COUNT; i++)
         k->fault_weight[i] = (unsigned)PICK(sim, 0, 0, 1, 3);
-    /* A lost disk under changing members is somebody to remove and to add anew, not to come back. */
+    /* A lost disk under changing members is somebody to remove and to add anew, not to come
+     * back. */
     if (k->fault_weight[FAULT_MEMBERS])
         k->fault_weight[FAULT_WIPE] = 0;
 }

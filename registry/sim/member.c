@@ -176,7 +176,9 @@ void member_start(struct member *m)
 
 static void on_restart(struct sim_event *e)
 {
-    member_start(container_of(e, struct member, restart));
+    struct member *m = container_of(e, struct member, restart);
+    if (member_wanted(m))
+        member_start(m);
 }
 
 void member_restart_later(struct member *m, sim_ns delay)
