@@ -7,7 +7,7 @@
 #include "cli/mesh.h"
 
 #define CHANGE_DEFAULT_MS 30000
-#define CHANGE_ROUND_MS 20000 /* of one request: the API waits 60 s at most */
+#define CHANGE_ROUND_MS 5000  /* of one request: then the next node is asked */
 #define CHANGE_ANSWER_MS 5000 /* for the answer to come after that */
 #define ID_FIRST (1u << 20)   /* registry/node.h: above those of a first cluster */
 #define ID_END (UINT64_C(1) << 48)
@@ -49,6 +49,7 @@ static bool change_send(struct cli *c, const struct raft_change *x, json_t **ret
             return true;
         if (err->code != ERR_TIMEOUT || env_now(env) >= end)
             return false;
+        client_next_address(c->client);
     }
 }
 
@@ -76,11 +77,27 @@ static struct slice member_path(struct cli *c, const json_t *member, const char 
                         verb);
 }
 
+/* A node that is cut off, or was removed itself, may not know of a member: the others are asked. */
+static json_t *find_member(struct cli *c, struct slice name, struct err *err)
+{
+    struct client *cl = cli_client(c, err);
+    size_t n = cl ? client_address_count(cl) : 0;
+    json_t *m = NULL;
+    for (size_t i = 0; i < n && !m; i++) {
+        m = mesh_fetch(c, false, name, err);
+        if (!m && err->code != ERR_NOT_FOUND)
+            break;
+        if (!m)
+            client_next_address(cl);
+    }
+    return m;
+}
+
 /* The member that the command names. */
 static int change_named(struct cli *c, struct slice method, const char *verb, const char *done)
 {
     struct err err = {0};
-    json_t *m = mesh_fetch(c, false, c->flags.words[0], &err);
+    json_t *m = find_member(c, c->flags.words[0], &err);
     if (!m)
         return cli_fail(c, &err);
     struct raft_change x = {.method = method, .path = member_path(c, m, verb)};

@@ -23,12 +23,12 @@ static void test_named(void **state)
     (void)state;
     static const struct canned answers[] = {
         LIST(THREE),
-        {"POST /weft/v1/members/4/promote?timeout=20000ms", 200, "{\"id\":4}", NULL},
-        {"DELETE /weft/v1/members/4?timeout=20000ms", 200, "{\"id\":4,\"result\":\"removed\"}",
+        {"POST /weft/v1/members/4/promote?timeout=5000ms", 200, "{\"id\":4}", NULL},
+        {"DELETE /weft/v1/members/4?timeout=5000ms", 200, "{\"id\":4,\"result\":\"removed\"}",
          NULL},
-        {"POST /weft/v1/members/2/lead?timeout=7000ms", 200, "{}", NULL},
-        {"POST /weft/v1/members/3/lead?timeout=20000ms", 200, "{}", NULL},
-        {"DELETE /weft/v1/members/1?timeout=20000ms", 409,
+        {"POST /weft/v1/members/2/lead?timeout=3000ms", 200, "{}", NULL},
+        {"POST /weft/v1/members/3/lead?timeout=5000ms", 200, "{}", NULL},
+        {"DELETE /weft/v1/members/1?timeout=5000ms", 409,
          REFUSED("409", "Conflict", "member n1: it is the last voter that answers"), NULL},
         {0}};
     struct fake f;
@@ -37,8 +37,8 @@ static void test_named(void **state)
     fake_check(&f, "operator raft remove n4", CLI_OK, "n4 removed\n", "");
     fake_check(&f, "operator raft remove-peer n4 -o json", CLI_OK,
                "{\n  \"id\": 4,\n  \"result\": \"removed\"\n}\n", "");
-    fake_check(&f, "operator raft lead n2 --timeout 7s", CLI_OK, "n2 leads\n", "");
-    fake_check(&f, "operator raft transfer-leader n2 --timeout 7s", CLI_OK, "n2 leads\n", "");
+    fake_check(&f, "operator raft lead n2 --timeout 3s", CLI_OK, "n2 leads\n", "");
+    fake_check(&f, "operator raft transfer-leader n2 --timeout 3s", CLI_OK, "n2 leads\n", "");
     fake_check(&f, "operator raft transfer-leader", CLI_OK, "n3 leads\n", "");
     fake_check(&f, "operator raft remove n1", CLI_FAILED, "",
                "error: member n1: it is the last voter that answers\n");
@@ -52,9 +52,9 @@ static void test_waits_as_long_as_told(void **state)
     (void)state;
     static const struct canned answers[] = {
         LIST(THREE),
-        {"POST /weft/v1/members/4/promote?timeout=20000ms", 504,
+        {"POST /weft/v1/members/4/promote?timeout=5000ms", 504,
          REFUSED("504", "Timeout", "member n4: not yet: it is 9 entries behind"), NULL},
-        {"POST /weft/v1/members/4/promote?timeout=20000ms", 200, "{}", NULL},
+        {"POST /weft/v1/members/4/promote?timeout=5000ms", 200, "{}", NULL},
         {"POST /weft/v1/members/4/promote?timeout=1ms", 504,
          REFUSED("504", "Timeout", "member n4: not yet: it is 9 entries behind"), NULL},
         {0}};
@@ -68,7 +68,7 @@ static void test_add(void **state)
 {
     (void)state;
     static const struct canned answers[] = {
-        {"POST /weft/v1/members?timeout=20000ms", 201, "{\"id\":5}", NULL}, {0}};
+        {"POST /weft/v1/members?timeout=5000ms", 201, "{\"id\":5}", NULL}, {0}};
     struct fake f;
     fake_start(&f, answers);
     assert_int_equal(fake_run(&f, "operator raft add n5=10.0.0.5:7444"), CLI_OK);

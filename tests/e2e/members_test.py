@@ -125,10 +125,11 @@ class Members(Case):
 
     def remove(self, node):
         """It is out, it says so, and nobody of the others speaks to it any more."""
+        self.ids = {m["name"]: m["id"] for m in self.cluster.members().values()}
         self.assertIn(f"{node.name} removed", self.weft("remove", node.name))
         since = time.monotonic()
         if node.alive():
-            self.logged(node, "registry.members.removed")
+            self.logged(node, f"node {self.ids[node.name]} is no member")
             wait_for(lambda: not node.status()["quorum"], 5, f"{node.name} is cut off")
             wait_for(lambda: all(not m["connected"] or m["self"] for m in node.api(
                 "GET", "/weft/v1/members").json()["items"]), 5, f"{node.name} has no connection")
