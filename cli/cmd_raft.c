@@ -122,6 +122,16 @@ int cmd_raft_lead(struct cli *c)
     return change_named(c, S("POST"), "/lead", "leads");
 }
 
+static bool new_id(struct cli *c, uint64_t *ret, struct err *err)
+{
+    struct slice text = flags_text(&c->flags, FLAG_MEMBER_ID, S(""));
+    env_random(c->world->env, ret, sizeof(*ret));
+    *ret = ID_FIRST + *ret % (ID_END - ID_FIRST);
+    if (text.n && (!slice_u64(text, ret) || *ret == 0 || *ret >= ID_END))
+        return err_set(err, ERR_INVALID, "--id %.*s: a number below 2^48 is wanted", SLICE(text));
+    return true;
+}
+
 int cmd_raft_add(struct cli *c)
 {
     struct err err = {0};
@@ -132,8 +142,8 @@ int cmd_raft_add(struct cli *c)
                 SLICE(c->flags.words[0]));
         return cli_usage(c, &err);
     }
-    env_random(c->world->env, &id, sizeof(id));
-    id = ID_FIRST + id % (ID_END - ID_FIRST);
+    if (!new_id(c, &id, &err))
+        return cli_usage(c, &err);
     json_t *body = json_pack("{s:o,s:o,s:I}", "name", json_string_of(name), "address",
                              json_string_of(addr), "id", (json_int_t)id);
     if (!body) {
@@ -141,11 +151,8 @@ int cmd_raft_add(struct cli *c)
         return cli_usage(c, &err);
     }
     struct raft_change x = {.method = S("POST"), .path = S("/weft/v1/members"), .body = body};
-    int code = change_run(c, &x,
-                          arena_printf(&c->arena,
-                                       "%.*s added as a standby: start it with weftd --name %.*s "
-                                       "--peer %.*s --id %" PRIu64 " --join …",
-                                       SLICE(name), SLICE(name), SLICE(addr), id));
+    int code = change_run(
+        c, &x, arena_printf(&c->arena, "%.*s added as a standby, id %" PRIu64, SLICE(name), id));
     json_decref(body);
     return code;
 }

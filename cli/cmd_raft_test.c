@@ -72,12 +72,16 @@ static void test_add(void **state)
     struct fake f;
     fake_start(&f, answers);
     assert_int_equal(fake_run(&f, "operator raft add n5=10.0.0.5:7444"), CLI_OK);
-    assert_non_null(strstr(f.out, "n5 added as a standby: start it with weftd --name n5 --peer "
-                                  "10.0.0.5:7444 --id "));
+    assert_non_null(strstr(f.out, "n5 added as a standby, id "));
     json_t *body = json_parse(buf_slice(&f.last_body), NULL);
     assert_true(slice_eq(json_str(body, "address"), S("10.0.0.5:7444")));
     assert_true(json_int(body, "id", 0) >= 1 << 20);
     json_decref(body);
+    fake_check(&f, "operator raft add n5=10.0.0.5:7444 --id 42", CLI_OK,
+               "n5 added as a standby, id 42\n", "");
+    fake_check(&f, "operator raft add n5=10.0.0.5:7444 --id 0", CLI_USAGE, "",
+               "error: --id 0: a number below 2^48 is wanted\n"
+               "See \"weft operator raft add --help\".\n");
     fake_check(&f, "operator raft add n5", CLI_USAGE, "",
                "error: \"n5\": NAME=ADDR is wanted, n4=10.0.0.4:7444\n"
                "See \"weft operator raft add --help\".\n");

@@ -55,6 +55,7 @@ enum flag_id {
     FLAG_LIMIT,
     FLAG_SHOW_STATUS,
     FLAG_YES,
+    FLAG_MEMBER_ID,
     FLAG_ID_COUNT,
 };
 #define FLAG_BIT(id) (UINT64_C(1) << (id))

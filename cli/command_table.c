@@ -70,6 +70,8 @@ const struct flag flags_known[FLAG_ID_COUNT] = {
     [FLAG_SHOW_STATUS] = {0, "show-status", FLAG_SWITCH, NULL, NULL,
                           "Also what changed nothing but the status."},
     [FLAG_YES] = {'y', "yes", FLAG_SWITCH, NULL, NULL, "Do not ask."},
+    [FLAG_MEMBER_ID] = {0, "id", FLAG_TEXT, "ID", NULL,
+                        "Of the new member, as its certificate says it; otherwise random."},
 };
 
 const uint64_t flags_global = FLAG_BIT(FLAG_HELP) | FLAG_BIT(FLAG_SERVER) |
@@ -111,8 +113,9 @@ static const struct command raft_subs[] = {
      .group = OPERATE,
      .args = "NAME=ADDR",
      .about = "A new node, as a standby; a node that joins does this itself",
-     .examples = {{"weft operator raft add n4=10.0.0.4:7444", NULL}},
-     .flags = FLAG_BIT(FLAG_OUTPUT),
+     .text = "-o json is what weftd --join-file takes.",
+     .examples = {{"weft operator raft add n4=10.0.0.4:7444 --id 42 -o json >member.json", NULL}},
+     .flags = FLAG_BIT(FLAG_OUTPUT) | FLAG_BIT(FLAG_MEMBER_ID),
      .words_min = 1,
      .words_max = 1,
      .run = cmd_raft_add},

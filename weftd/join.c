@@ -8,12 +8,13 @@
 #include "base/env/env_uv.h"
 #include "base/net/http_client.h"
 #include "base/wire/json.h"
-#include "registry/raft/identity.h"
+#include "registry/raft/peer_tls.h"
 
 #define PATIENCE_DEFAULT_MS 60000
 #define ASK_TIMEOUT_MS 15000 /* longer than the API's 10 s */
 #define PAUSE_MS 300         /* between two rounds */
 #define PATH_BYTES 4096
+#define FILE_BYTES_MAX 65536
 
 bool join_contacts_parse(struct slice text, struct join_options *o, struct err *err)
 {
@@ -183,23 +184,6 @@ static bool has_data(struct env *env, const char *dir)
     return there;
 }
 
-static bool draw(struct env *env, const struct join_options *o, struct member_file *ret,
-                 struct err *err)
-{
-    struct member_file f = {.state = MEMBER_ASKING};
-    if (has_data(env, o->dir))
-        return err_set(err, ERR_CONFLICT,
-                       "%s is of a node that did not join: start it as it was (--cluster), or "
-                       "join with an empty directory",
-                       o->dir);
-    f.self = (struct reg_member){.id = o->id ? o->id : reg_member_new_id(env), .addr = o->peer};
-    snprintf(f.self.name, sizeof(f.self.name), "%s", o->name);
-    if (!member_file_store(env, o->dir, &f, err))
-        return false;
-    *ret = f;
-    return true;
-}
-
 static bool is_ours(const struct join_options *o, const struct member_file *f, struct err *err)
 {
     char addr[ENV_ADDR_TEXT];
@@ -212,9 +196,54 @@ static bool is_ours(const struct join_options *o, const struct member_file *f, s
                        o->dir, f->self.id, o->id);
     if (o->peer.len && !env_addr_equal(&o->peer, &f->self.addr))
         return err_set(err, ERR_CONFLICT,
-                       "%s joined at %s, and stays there: an other address (--peer) is an other "
-                       "member, with an empty directory",
+                       "%s was added at %s: at another address (--peer) it is another member, with "
+                       "an empty directory",
                        o->name, addr);
+    return true;
+}
+
+/* A certificate is of one id; without, nobody had it before. */
+static bool draw_id(struct env *env, const struct join_options *o, uint64_t *ret, struct err *err)
+{
+    *ret = o->id ? o->id : reg_member_new_id(env);
+    if (o->id || !o->tls_dir)
+        return true;
+    struct peer_tls *tls = peer_tls_open(env, o->tls_dir, err);
+    if (tls)
+        *ret = peer_tls_self(tls)->node;
+    peer_tls_close(tls);
+    return tls != NULL;
+}
+
+static bool read_added(struct env *env, const struct join_options *o, struct member_file *f,
+                       struct err *err)
+{
+    struct buf text = {0};
+    json_t *body = NULL;
+    bool ok = env_file_load(env, o->file, FILE_BYTES_MAX, &text, err) &&
+              (body = json_parse(buf_slice(&text), err)) != NULL &&
+              member_parse(body, &f->self, err) && take_answer(body, f, err);
+    json_decref(body);
+    buf_fini(&text);
+    return ok || err_wrap(err, "%s", o->file);
+}
+
+static bool draw(struct env *env, const struct join_options *o, struct member_file *ret,
+                 struct err *err)
+{
+    struct member_file f = {.state = MEMBER_ASKING};
+    if (has_data(env, o->dir))
+        return err_set(err, ERR_CONFLICT,
+                       "%s is of a node that did not join: start it as it was (--cluster), or "
+                       "join with an empty directory",
+                       o->dir);
+    f.self.addr = o->peer;
+    snprintf(f.self.name, sizeof(f.self.name), "%s", o->name);
+    if (!(o->file ? read_added(env, o, &f, err) && is_ours(o, &f, err)
+                  : draw_id(env, o, &f.self.id, err)) ||
+        !member_file_store(env, o->dir, &f, err))
+        return false;
+    *ret = f;
     return true;
 }
 

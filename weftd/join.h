@@ -15,8 +15,12 @@
 
 struct join_options {
     const char *dir, *name;
-    struct env_addr peer;                        /* ours; len 0 = not said */
-    uint64_t id;                                 /* 0 = random */
+    struct env_addr peer; /* ours; len 0 = not said */
+    uint64_t id;          /* 0 = the certificate's, or random without */
+    const char *tls_dir;  /* of our certificate; NULL = without TLS */
+    /* What the API answered when somebody else added us (`weft operator raft add -o json`): then
+     * nobody is asked. NULL = contacts are. */
+    const char *file;
     struct env_addr contacts[JOIN_CONTACTS_MAX]; /* APIs of members */
     size_t contact_count;
     wf_ms patience; /* with members that do not answer; default 60,000 */
@@ -26,7 +30,7 @@ struct join_options {
 bool join_contacts_parse(struct slice text, struct join_options *o, struct err *err);
 /* Has this directory joined before? */
 bool join_known(struct env *env, const char *dir);
-/* Joins unless the directory says that it has, then fills ret with what reg_node_start needs: id,
+/* Joins unless the directory says that it did, then fills ret with what reg_node_start needs: id,
  * members, newcomer, cluster. ERR_CONFLICT: the cluster or the directory says otherwise. */
 bool join_cluster(struct env *env, const struct join_options *o, struct reg_node_options *ret,
                   struct err *err);

@@ -25,8 +25,9 @@ static const char usage_text[] =
     "  --cluster N=ADDR,…    all voters and their peer addresses, the same on every node\n"
     "  --join URL,…          joins a cluster that runs: the API of one or more of its members,\n"
     "                        http://127.0.0.1:7443. Not looked at once DATA/member is there\n"
+    "  --join-file FILE      the same, added by an operator: weft operator raft add … -o json\n"
     "  --standby             with --join: takes everything, has no vote\n"
-    "  --id ID               with --join: as `weft operator raft add` said; default random\n"
+    "  --id ID               with --join: default that of the certificate, or random\n"
     "  --peer ADDR           with --init or --join: this node's peer address; of --init the\n"
     "                        default is 127.0.0.1:7444\n"
     "  --peer-cert-dir DIR   ca.crt, node.crt and node.key of this node (weftd init): peers speak\n"
@@ -136,6 +137,9 @@ static void parse_one(struct flags *f, int opt, const char *arg)
     case 'j':
         f->contacts = arg;
         break;
+    case 'f':
+        f->join.file = arg;
+        break;
     case 'S':
         f->o.standby = true;
         break;
@@ -210,6 +214,7 @@ static void parse_join(struct flags *f)
     struct err err = {0};
     j->dir = f->o.node.dir;
     j->name = f->o.name;
+    j->tls_dir = f->o.node.peer_tls_dir;
     if (f->peer)
         parse_any_addr("--peer", f->peer, &j->peer);
     else if (f->contacts)
@@ -221,7 +226,7 @@ static void parse_join(struct flags *f)
 static void parse_members(struct flags *f, struct env *env)
 {
     bool known = join_known(env, f->o.node.dir), first = f->init || f->cluster;
-    f->joins = f->o.node.newcomer = known || f->contacts;
+    f->joins = f->o.node.newcomer = known || f->contacts || f->join.file;
     if (known && first)
         args_refuse(f->init ? "--init" : "--cluster",
                     "this directory joined a cluster before, which says who its members are");
@@ -244,6 +249,7 @@ static void parse(struct flags *f, int argc, char **argv)
         {"cluster", 1, NULL, 'c'},
         {"peer", 1, NULL, 'p'},
         {"join", 1, NULL, 'j'},
+        {"join-file", 1, NULL, 'f'},
         {"standby", 0, NULL, 'S'},
         {"id", 1, NULL, 'I'},
         {"peer-cert-dir", 1, NULL, 't'},
@@ -271,8 +277,9 @@ static void parse(struct flags *f, int argc, char **argv)
     args_name("--name", slice_of(f->o.name), sizeof(((struct reg_member *)0)->name) - 1);
     if (!f->o.node.dir)
         args_refuse("--data", "is needed: where does this node keep its log?");
-    if (f->init + (f->cluster != NULL) + (f->contacts != NULL) > 1)
-        args_refuse("--init, --cluster, --join", "one of them says what the cluster is");
+    if (f->init + (f->cluster != NULL) + (f->contacts != NULL) + (f->join.file != NULL) > 1)
+        args_refuse("--init, --cluster, --join, --join-file",
+                    "one of them says what the cluster is");
     f->o.node.heartbeat_timeout = f->o.node.election_timeout / 6;
     find_tls(f);
 }

@@ -6,6 +6,7 @@ acknowledged is gone, a node comes back as two, or one that was removed still ha
 
 import os
 import shutil
+import subprocess
 import sys
 import threading
 import time
@@ -102,9 +103,16 @@ class Members(Case):
 
     def new_node(self, *flags):
         i = type(self).next = getattr(type(self), "next", 3) + 1
-        if i > 250:
-            self.skipTest("no addresses left")
-        return self.cluster.newcomer(i, *flags)
+        node = self.cluster.newcomer(i, *flags)
+        if self.tls:
+            self.weftd("init", "--dir", self.ws.path("pki"), "--add", node.name)
+        return node
+
+    def weftd(self, *args):
+        got = subprocess.run([os.path.join(self.cluster.bin_dir, "weftd"), *args], timeout=60, check=False,
+                             capture_output=True, text=True)
+        self.assertEqual(got.returncode, 0, got)
+        return got.stdout
 
     def join(self):
         node = self.new_node().start()
@@ -217,6 +225,7 @@ class Members(Case):
             node.kill()
         node.start()
         c.wait_role(node, "voter")
+        wait_for(lambda: c.members()[node.name]["connected"] and node.status()["quorum"], 10, "it is there")
         mine = [m for m in c.members().values() if m["address"] == node.peer_addr]
         self.assertEqual(len(mine), 1, mine)
         self.remove(node)
@@ -236,6 +245,29 @@ class Members(Case):
         p.ends_alone = True
         self.check()
 
+    def test_added_by_an_operator(self):
+        """Nobody is asked: on the node's machine there may be no API."""
+        c, node = self.cluster, self.new_node()
+        told = self.ws.path("told.json")
+        args = ["add", f"{node.name}={node.peer_addr}", "-o", "json"]
+        if self.tls:
+            with open(os.path.join(node.certs, "node.crt"), encoding="ascii") as f:
+                text = subprocess.run(["openssl", "x509", "-noout", "-ext", "subjectAltName"], stdin=f, text=True,
+                                      check=True, capture_output=True).stdout
+            args += ["--id", text.strip().rsplit("/", 1)[1]]
+        with open(told, "w", encoding="utf-8") as f:
+            f.write(self.weft(*args))
+        node.joins = ["--join-file", told]
+        node.start()
+        c.wait_role(node, "voter")
+        os.unlink(told)
+        node.restart()
+        c.wait_ready()
+        self.writers.more()
+        self.remove(node)
+        c.forget(node)
+        self.check()
+
     def test_without_its_log_it_does_not_come_back(self):
         c, node = self.cluster, self.join()
         node.stop()
@@ -250,6 +282,11 @@ class Members(Case):
         self.remove(node)
         c.forget(node)
         self.check()
+
+
+class MembersTls(Members):
+    tls = True
+    test_a_name_that_is_taken = test_without_its_log_it_does_not_come_back = test_a_standby_stays_one = None
 
 
 if __name__ == "__main__":
