@@ -205,6 +205,9 @@ static void what_is_ours_is_described(void **state)
     const json_t *diff =
         json_object_get(json_object_get(json_object_get(doc, "paths"), "/weft/v1/diff"), "get");
     assert_non_null(by_name(json_object_get(diff, "parameters"), "name", "maxStalenessMs"));
+    const json_t *members = json_object_get(json_object_get(doc, "paths"), "/weft/v1/members");
+    assert_int_equal(json_object_size(members), 2); /* one path, two methods */
+    assert_non_null(json_at(members, "post.requestBody.content"));
     json_decref(doc);
     doc = documented("/openapi/v3/api/v1");
     const json_t *get = json_object_get(

@@ -328,6 +328,8 @@ static enum step step_promote(struct reg_node *n, const struct raft_server *s, s
         return committed_or_wait(n, err);
     if (s->role == RAFT_SPARE)
         return assign(n, s->id, RAFT_STANDBY, err);
+    if (!peers_connected(n->io.peers, s->id)) /* Raft would wait for it, and take nothing else */
+        return wait_for(err, "it does not answer");
     raft_index lag = lag_of(n, s->id);
     if (lag > NODE_PROMOTE_LAG_MAX) {
         err_set(err, ERR_TIMEOUT, "it is %llu entries behind", (unsigned long long)lag);
