@@ -77,7 +77,7 @@ static void groups_are_listed_once_with_the_stored_version_first(void **state)
 {
     json_t *list = discovered("/apis", false);
     (void)state;
-    assert_int_equal(json_array_size(json_object_get(list, "groups")), 3);
+    assert_int_equal(json_array_size(json_object_get(list, "groups")), 4);
     const json_t *istio = by_name(json_object_get(list, "groups"), "name", "networking.istio.io");
     assert_true(
         slice_eq(json_str(istio, "preferredVersion.groupVersion"), S("networking.istio.io/v1")));
@@ -112,7 +112,7 @@ static void aggregated_discovery_says_all_at_once(void **state)
     assert_int_equal(json_array_size(json_object_get(core, "items")), 1);
     assert_non_null(
         by_name(json_at(core, "items[0].versions[0].resources"), "resource", "services"));
-    assert_int_equal(json_array_size(json_object_get(rest, "items")), 3);
+    assert_int_equal(json_array_size(json_object_get(rest, "items")), 4);
     const json_t *dr =
         by_name(json_at(rest, "items[1].versions[0].resources"), "resource", "destinationrules");
     assert_true(slice_eq(json_str(dr, "responseKind.kind"), S("DestinationRule")));
@@ -188,7 +188,7 @@ static void the_index_lists_documents_that_exist(void **state)
         arena_fini(&arena);
         n++;
     }
-    assert_int_equal(n, 6);
+    assert_int_equal(n, 7);
     json_decref(index);
     assert_null(documented("/openapi/v3/apis/nope/v1"));
     assert_null(documented("/openapi/v2"));
@@ -205,6 +205,9 @@ static void what_is_ours_is_described(void **state)
     const json_t *diff =
         json_object_get(json_object_get(json_object_get(doc, "paths"), "/weft/v1/diff"), "get");
     assert_non_null(by_name(json_object_get(diff, "parameters"), "name", "maxStalenessMs"));
+    const json_t *members = json_object_get(json_object_get(doc, "paths"), "/weft/v1/members");
+    assert_int_equal(json_object_size(members), 2); /* one path, two methods */
+    assert_non_null(json_at(members, "post.requestBody.content"));
     json_decref(doc);
     doc = documented("/openapi/v3/api/v1");
     const json_t *get = json_object_get(

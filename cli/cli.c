@@ -49,9 +49,9 @@ int cli_fail(struct cli *c, const struct err *err)
 int cli_usage(struct cli *c, const struct err *err)
 {
     cli_fail(c, err);
-    const struct command *cmd = c->flags.command, *parent = command_parent(cmd);
-    fprintf(c->err, "See \"weft %s%s%s%s--help\".\n", parent ? parent->name : "", parent ? " " : "",
-            cmd == &command_root ? "" : cmd->name, cmd == &command_root ? "" : " ");
+    char title[COMMAND_TITLE];
+    struct slice words = command_title(c->flags.command, title);
+    fprintf(c->err, "See \"weft %s%s--help\".\n", words.p, words.n ? " " : "");
     return CLI_USAGE;
 }
 

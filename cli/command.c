@@ -1,5 +1,7 @@
 #include "cli/command.h"
 
+#include <stdio.h>
+
 #include "api/names.h"
 
 bool command_takes(const struct command *cmd, enum flag_id id)
@@ -25,15 +27,26 @@ const struct command *command_find(const struct command *parent, struct slice wo
     return NULL;
 }
 
-const struct command *command_parent(const struct command *cmd)
+/* Appends to dst, which holds n bytes; 0: it is not below parent. */
+static size_t title_below(const struct command *parent, const struct command *cmd, size_t n,
+                          char dst[COMMAND_TITLE])
 {
-    for (size_t i = 0; i < command_root.sub_count; i++) {
-        const struct command *top = &command_root.subs[i];
-        for (size_t j = 0; j < top->sub_count; j++)
-            if (cmd == &top->subs[j])
-                return top;
+    for (size_t i = 0; i < parent->sub_count; i++) {
+        const struct command *sub = &parent->subs[i];
+        int more = snprintf(dst + n, COMMAND_TITLE - n, "%s%s", n ? " " : "", sub->name);
+        wf_assert(more > 0 && n + (size_t)more < COMMAND_TITLE);
+        size_t end = sub == cmd ? n + (size_t)more : title_below(sub, cmd, n + (size_t)more, dst);
+        if (end)
+            return end;
     }
-    return NULL;
+    return 0;
+}
+
+struct slice command_title(const struct command *cmd, char dst[COMMAND_TITLE])
+{
+    size_t n = cmd == &command_root ? 0 : title_below(&command_root, cmd, 0, dst);
+    dst[n] = '\0';
+    return slice_mem(dst, n);
 }
 
 struct slice command_suggest(const struct command *parent, struct slice word)

@@ -55,6 +55,7 @@ enum flag_id {
     FLAG_LIMIT,
     FLAG_SHOW_STATUS,
     FLAG_YES,
+    FLAG_MEMBER_ID,
     FLAG_ID_COUNT,
 };
 #define FLAG_BIT(id) (UINT64_C(1) << (id))
@@ -82,6 +83,7 @@ enum command_words {
     WORDS_POSITION, /* @N, then or instead KIND/NAME */
     WORDS_COMMANDS,
     WORDS_FIELD, /* KIND[.FIELD…] */
+    WORDS_MEMBER,
 };
 
 struct command_example {
@@ -110,9 +112,10 @@ struct command {
 
 extern const struct command command_root;
 
+#define COMMAND_TITLE 128
+/* "operator raft list": the words that lead to it; "" for the root. NUL-terminated in dst. */
+struct slice command_title(const struct command *cmd, char dst[COMMAND_TITLE]);
 /* The sub-command of that name or alias, or NULL. */
-/* "proxy-config" of its "clusters"; NULL for those that stand directly below "weft". */
-const struct command *command_parent(const struct command *cmd);
 const struct command *command_find(const struct command *parent, struct slice word);
 /* The nearest name in the table; empty when none is near. */
 struct slice command_suggest(const struct command *parent, struct slice word);
@@ -142,6 +145,11 @@ int cmd_members(struct cli *c);
 int cmd_snapshot_save(struct cli *c);
 int cmd_snapshot_inspect(struct cli *c);
 int cmd_snapshot_restore(struct cli *c);
+int cmd_raft_add(struct cli *c);
+int cmd_raft_promote(struct cli *c);
+int cmd_raft_remove(struct cli *c);
+int cmd_raft_lead(struct cli *c);
+int cmd_raft_transfer(struct cli *c);
 int cmd_proxy_status(struct cli *c);
 int cmd_proxy_clusters(struct cli *c);
 int cmd_proxy_endpoints(struct cli *c);

@@ -117,6 +117,12 @@ static void complete_word(struct complete *o, struct arena *arena, const struct 
     case WORDS_FIELD:
         offer_kinds(o, arena);
         break;
+    case WORDS_MEMBER:
+        if (f->word_count == 0) {
+            o->need = COMPLETE_OBJECTS;
+            o->kind = S("members");
+        }
+        break;
     case WORDS_NONE:
         break;
     }

@@ -95,12 +95,13 @@ static void check_manual(const char *manual, const char *prefix, const char *nam
 static void check_command(const struct command *parent, const struct command *cmd,
                           const char *manual)
 {
-    char line[128], parent_line[128];
+    char line[COMMAND_TITLE], parent_line[COMMAND_TITLE + 1], title[COMMAND_TITLE];
     bool top = parent == &command_root;
     if (!cmd->group)
         return;
-    snprintf(parent_line, sizeof(parent_line), "%s%s", top ? "" : parent->name, top ? "" : " ");
-    snprintf(line, sizeof(line), "%s%s", parent_line, cmd->name);
+    command_title(parent, title);
+    command_title(cmd, line);
+    snprintf(parent_line, sizeof(parent_line), "%s%s", title, top ? "" : " ");
     char *help = help_of(parent);
     check_contains(help, cmd->name);
     free(help);

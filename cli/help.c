@@ -99,14 +99,10 @@ static void print_subs(FILE *out, const struct command *cmd)
 
 static void print_usage(FILE *out, const struct command *cmd)
 {
-    const struct command *parent = command_parent(cmd);
-    fputs("Usage: weft", out);
-    if (parent)
-        fprintf(out, " %s", parent->name);
-    if (cmd != &command_root)
-        fprintf(out, " %s", cmd->name);
-    fprintf(out, "%s%s%s\n", cmd->args ? " " : "", cmd->args ? cmd->args : "",
-            cmd->flags ? " [FLAGS]" : "");
+    char title[COMMAND_TITLE];
+    struct slice words = command_title(cmd, title);
+    fprintf(out, "Usage: weft%s%s%s%s%s\n", words.n ? " " : "", words.p, cmd->args ? " " : "",
+            cmd->args ? cmd->args : "", cmd->flags ? " [FLAGS]" : "");
 }
 
 static void print_examples(FILE *out, const struct command *cmd)
@@ -206,14 +202,11 @@ static void man_flags(FILE *out, const struct command *cmd, uint64_t which)
     }
 }
 
-static void man_heading(FILE *out, const struct command *parent, const struct command *cmd)
+static void man_heading(FILE *out, const struct command *cmd)
 {
+    char title[COMMAND_TITLE];
     fputs(".SS \"weft ", out);
-    if (parent) {
-        roff(out, slice_of(parent->name));
-        fputc(' ', out);
-    }
-    roff(out, slice_of(cmd->name));
+    roff(out, command_title(cmd, title));
     if (cmd->args) {
         fputc(' ', out);
         roff(out, slice_of(cmd->args));
@@ -221,11 +214,11 @@ static void man_heading(FILE *out, const struct command *parent, const struct co
     fputs("\"\n", out);
 }
 
-static void man_command(FILE *out, const struct command *parent, const struct command *cmd)
+static void man_command(FILE *out, const struct command *cmd)
 {
     if (!cmd->group)
         return;
-    man_heading(out, parent, cmd);
+    man_heading(out, cmd);
     roff(out, slice_of(cmd->about));
     fputs(".\n", out);
     for (size_t i = 0; i < COMMAND_ALIASES_MAX && cmd->aliases[i]; i++) {
@@ -245,7 +238,7 @@ static void man_command(FILE *out, const struct command *parent, const struct co
         fputs("\n.EE\n", out);
     }
     for (size_t i = 0; i < cmd->sub_count; i++)
-        man_command(out, cmd, &cmd->subs[i]);
+        man_command(out, &cmd->subs[i]);
 }
 
 static void man_row(FILE *out, const char *name, const char *about)
@@ -266,7 +259,7 @@ void help_print_man(FILE *out)
           ".SH COMMANDS\n",
           out);
     for (size_t i = 0; i < command_root.sub_count; i++)
-        man_command(out, NULL, &command_root.subs[i]);
+        man_command(out, &command_root.subs[i]);
     fputs(".SH FLAGS OF EVERY COMMAND\n", out);
     man_flags(out, &command_root, flags_global | command_root.flags);
     fputs(".SH ENVIRONMENT\n", out);

@@ -273,10 +273,17 @@ int cmd_proxy_status(struct cli *c)
 
 /* Members. */
 
+/* A voter is what it does: "leader", "follower"; the others have no vote. */
+static struct slice member_role(const json_t *m)
+{
+    struct slice role = json_str(m, "role"), state = json_str(m, "state");
+    return slice_eq(role, S("voter")) ? state : role;
+}
+
 static void member_row(struct table *t, const json_t *m)
 {
     bool self = json_bool(m, "self", false), connected = json_bool(m, "connected", false);
-    struct slice role = json_str(m, "role");
+    struct slice role = member_role(m);
     int64_t index = json_int(m, "matchIndex", 0), contact = json_int(m, "lastContactMs", -1);
     table_cellf(t, "%.*s%s", SLICE(json_str(m, "name")), self ? " (asked)" : "");
     table_cell_tint(t, role, slice_eq(role, S("leader")) ? TINT_GOOD : TINT_NONE);

@@ -3,7 +3,7 @@
 #include "cli/fake.h"
 
 #define MEMBER(name, role, self, connected, index)                                                 \
-    "{\"id\":1,\"name\":\"" name "\",\"role\":\"" role "\",\"self\":" self                         \
+    "{\"id\":1,\"name\":\"" name "\",\"role\":\"voter\",\"state\":\"" role "\",\"self\":" self     \
     ",\"connected\":" connected ",\"matchIndex\":" index                                           \
     ",\"lastContactMs\":12,\"address\":\"10.0.0.1:7444\"}"
 #define STATUS(role, quorum, members, proxies)                                                     \

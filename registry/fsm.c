@@ -203,7 +203,7 @@ static bool request_allowed(struct reg_store *s, const struct reg_request *q, ui
         bool found = kv_get(s, q->ops[i].key, &old);
         enum err_code code = expect_check(&q->ops[i], found, &old);
         if (code == ERR_NONE)
-            code = store_lease_check(s, &q->ops[i], term, i);
+            code = store_lease_check(s, q, i, term);
         if (code == ERR_NONE)
             continue;
         res->code = code;

@@ -163,21 +163,31 @@ static void object_row_check(const struct reg_store *s, MDB_val k, MDB_val v, si
         store_doubt(s, "the checksum of what hangs on a lease is wrong");
 }
 
-/* The lease that an object hangs on; its key is copied. */
-static bool object_lease(struct reg_store *s, struct slice object, uint64_t *ret_id,
-                         char lease[REG_KEY_BYTES_MAX], size_t *ret_n)
+static bool object_find(const struct reg_store *s, MDB_txn *txn, struct slice object,
+                        uint64_t *ret_id, struct slice *ret_lease)
 {
     struct object_key key;
     MDB_val k = object_key(&key, 'o', NULL, object), v;
-    int rc = mdb_get(s->batch, s->dbi_lease_objects, &k, &v);
+    int rc = mdb_get(txn, s->dbi_lease_objects, &k, &v);
     if (rc == MDB_NOTFOUND)
         return false;
     must(s, rc);
     object_row_check(s, k, v, OBJECT_HEAD);
-    *ret_n = v.mv_size - OBJECT_HEAD;
-    wf_assert(*ret_n <= REG_KEY_BYTES_MAX);
     memcpy(ret_id, (char *)v.mv_data + 4, 8);
-    memcpy(lease, (char *)v.mv_data + OBJECT_HEAD, *ret_n);
+    *ret_lease = slice_skip(store_slice(v), OBJECT_HEAD);
+    wf_assert(ret_lease->n <= REG_KEY_BYTES_MAX);
+    return true;
+}
+
+/* The lease that an object hangs on; its key is copied. */
+static bool object_lease(struct reg_store *s, struct slice object, uint64_t *ret_id,
+                         char lease[REG_KEY_BYTES_MAX], size_t *ret_n)
+{
+    struct slice found;
+    if (!object_find(s, s->batch, object, ret_id, &found))
+        return false;
+    *ret_n = found.n;
+    memcpy(lease, found.p, found.n);
     return true;
 }
 
@@ -254,23 +264,36 @@ static enum err_code check_grant(const struct reg_store *s, const struct reg_gra
     return g->epoch >= least ? ERR_NONE : ERR_CONFLICT;
 }
 
-static enum err_code check_attach(struct reg_store *s, const struct reg_op *op, size_t before)
+/* Does an operation of the request before number i grant this lease? */
+static bool granted_before(const struct reg_request *q, size_t i, struct slice lease)
 {
+    while (i-- > 0)
+        if (slice_eq(q->ops[i].key, lease))
+            return q->ops[i].grant && q->ops[i].grant->holder.n;
+    return false;
+}
+
+static enum err_code check_attach(struct reg_store *s, const struct reg_request *q, size_t i)
+{
+    const struct reg_op *op = &q->ops[i];
     char now[REG_KEY_BYTES_MAX];
     struct reg_lease l;
     uint64_t id;
     size_t n;
     if (op->grant || slice_eq(op->attach, op->key)) /* leases live by themselves */
         return ERR_GONE;
+    if (granted_before(q, i, op->attach))
+        return i < REG_LEASE_OBJECTS_MAX ? ERR_NONE : ERR_LIMIT;
     if (!row_find(s, s->batch, op->attach, &l) || !l.holder.n)
         return ERR_GONE;
     bool same = object_lease(s, op->key, &id, now, &n) && id == l.id;
-    return same || l.objects + before < REG_LEASE_OBJECTS_MAX ? ERR_NONE : ERR_LIMIT;
+    return same || l.objects + i < REG_LEASE_OBJECTS_MAX ? ERR_NONE : ERR_LIMIT;
 }
 
-enum err_code store_lease_check(struct reg_store *s, const struct reg_op *op, uint64_t term,
-                                size_t before)
+enum err_code store_lease_check(struct reg_store *s, const struct reg_request *q, size_t i,
+                                uint64_t term)
 {
+    const struct reg_op *op = &q->ops[i];
     struct reg_lease l = {0};
     bool lease = op->grant || op->expect == REG_EXPECT_EPOCH;
     bool there = lease && row_find(s, s->batch, op->key, &l);
@@ -281,9 +304,9 @@ enum err_code store_lease_check(struct reg_store *s, const struct reg_op *op, ui
     if (op->expiry_term && op->expiry_term != term)
         return ERR_CONFLICT;
     if (op->grant)
-        code = check_grant(s, op->grant, there, &l, before);
+        code = check_grant(s, op->grant, there, &l, i);
     if (code == ERR_NONE && op->attach.n)
-        code = check_attach(s, op, before);
+        code = check_attach(s, q, i);
     return code;
 }
 
@@ -389,6 +412,13 @@ static void each(const struct reg_store *s, MDB_txn *txn,
 bool reg_lease_get(struct reg_txn *txn, struct slice key, struct reg_lease *ret)
 {
     return key.n > 1 && key.n <= REG_KEY_BYTES_MAX && row_find(txn->store, txn->mdb, key, ret);
+}
+
+bool reg_lease_of(struct reg_txn *txn, struct slice object, struct slice *ret_lease)
+{
+    uint64_t id;
+    return object.n && object.n <= REG_KEY_BYTES_MAX &&
+           object_find(txn->store, txn->mdb, object, &id, ret_lease);
 }
 
 uint64_t reg_lease_epoch_next(struct reg_txn *txn, struct slice key)

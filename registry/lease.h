@@ -11,7 +11,8 @@
  *   fence    A write with the check REG_EXPECT_EPOCH has its effect only while the lease is held at
  *            that epoch. So a holder that was away and does not know it cannot write, whatever its
  *            clock says.
- *   attach   An object may hang on a lease (reg_op.attach). When the lease is deleted, expires or
+ *   attach   An object may hang on a lease (reg_op.attach) that is held, or is granted by an
+ *            operation before it in the same write. When the lease is deleted, expires or
  *            is released, it is deleted in the same entry.
  *   expiry   Only a leader lets a lease expire, by a write of its own term that expects the
  *            revision of the last grant: a lease that was granted again, or a leader that is
@@ -55,6 +56,9 @@ struct reg_lease {
 bool reg_lease_get(struct reg_txn *txn, struct slice key, struct reg_lease *ret);
 /* The epoch that the next acquisition of `key` has to name (or a greater one). */
 uint64_t reg_lease_epoch_next(struct reg_txn *txn, struct slice key);
+/* The lease that an object hangs on, borrowed from the transaction: who writes the object again
+ * attaches it again, or it lives by itself. */
+bool reg_lease_of(struct reg_txn *txn, struct slice object, struct slice *ret_lease);
 /* All of them, by key, until fn returns false. */
 void reg_lease_scan(struct reg_txn *txn, bool (*fn)(void *ctx, const struct reg_lease *l),
                     void *ctx);

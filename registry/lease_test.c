@@ -195,6 +195,24 @@ static void what_hangs_on_a_lease_falls_with_it(void **state)
     assert_false(there(f, "a") || there(f, "leases/default/a"));
 }
 
+static void a_lease_and_what_hangs_on_it_in_one_write(void **state)
+{
+    struct fixture *f = *state;
+    struct reg_grant g = {.holder = S("x"), .ttl_ms = 1, .epoch = 1}, none = {.epoch = 1};
+    struct reg_op ops[] = {{.key = LEASE, .value = S("1"), .grant = &g},
+                           {.key = S("a"), .value = S("1"), .attach = LEASE}};
+    struct reg_op wrong[] = {ops[1], ops[0]};
+    struct reg_op ends[] = {{.key = LEASE, .value = S("2"), .grant = &none},
+                            {.key = S("b"), .value = S("1"), .attach = LEASE}};
+    assert_int_equal(apply(f, wrong, 2), ERR_GONE);
+    assert_int_equal(apply(f, ops, 2), ERR_NONE);
+    assert_int_equal(lease(f).objects, 1);
+    assert_int_equal(apply(f, ends, 2), ERR_NONE); /* it lives by itself then */
+    assert_false(there(f, "a"));
+    assert_true(there(f, "b"));
+    assert_int_equal(lease(f).objects, 0);
+}
+
 static void only_the_leader_of_the_term_expires(void **state)
 {
     struct fixture *f = *state;
@@ -233,8 +251,8 @@ int main(void)
 #define CASE(fn) cmocka_unit_test_setup_teardown(fn, setup, teardown)
     const struct CMUnitTest tests[] = {
         CASE(epochs_rise_and_nobody_is_robbed),    CASE(fences_hold),
-        CASE(what_hangs_on_a_lease_falls_with_it), CASE(only_the_leader_of_the_term_expires),
-        CASE(a_lease_holds_so_many_objects),
+        CASE(what_hangs_on_a_lease_falls_with_it), CASE(a_lease_and_what_hangs_on_it_in_one_write),
+        CASE(only_the_leader_of_the_term_expires), CASE(a_lease_holds_so_many_objects),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -413,6 +413,7 @@ static void options_default(struct reg_node_options *o)
     o->snapshot_log_bytes =
         o->snapshot_log_bytes ? o->snapshot_log_bytes : SNAPSHOT_LOG_BYTES_DEFAULT;
     o->history_revisions = o->history_revisions ? o->history_revisions : HISTORY_DEFAULT;
+    o->quota_bytes = o->quota_bytes ? o->quota_bytes : NODE_QUOTA_BYTES_DEFAULT;
     if (!o->room_bytes)
         o->room_bytes = 2 * o->segment_bytes > NODE_ROOM_BYTES_DEFAULT ? 2 * o->segment_bytes
                                                                        : NODE_ROOM_BYTES_DEFAULT;
@@ -460,6 +461,7 @@ static bool store_open(struct reg_node *n, struct err *err)
                                     .dir = path,
                                     .map_bytes = n->opt.store_bytes,
                                     .history_revisions = n->opt.history_revisions,
+                                    .history_bytes = n->opt.quota_bytes,
                                     .verify = true,
                                     .on_lease = node_lease_on_change,
                                     .ctx = n};

@@ -34,6 +34,8 @@ struct reg_node_options {
     uint64_t segment_bytes;      /* of the log; default 16 MiB */
     uint64_t snapshot_log_bytes; /* checkpoint after so much log; default 64 MiB */
     uint64_t history_revisions;  /* watch window; default 100,000 */
+    uint64_t quota_bytes; /* of objects, and as much again of history; default 2 GiB. Above it only
+                             deletions are taken */
     uint64_t room_bytes;  /* free on the disk, or no writes are taken; default: two segments and at
                             least 64 MiB */
     uint64_t store_bytes; /* LMDB map to begin with; default 1 GiB, grows by itself */
@@ -183,6 +185,8 @@ struct reg_status {
     wf_ms fresh_at;
     uint64_t read_repeats; /* rounds of a read index asked again, because this process had paused */
     uint64_t log_bytes, store_bytes_used, store_bytes_map;
+    uint64_t object_bytes, history_bytes, quota_bytes;
+    bool over_quota; /* only deletions are taken, until there is less again */
     uint64_t disk_free_bytes, disk_room_bytes; /* of these at least the second are wanted */
     uint64_t state_hash;
     struct reg_lease_status leases;

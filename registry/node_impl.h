@@ -164,6 +164,8 @@ struct reg_node {
     struct env_timer retry;
 
     /* node_room.c */
+    uint64_t object_bytes;
+    bool over_quota;
     bool no_room, reserved;
     uint64_t room;
     wf_ms room_looked, room_told, room_handed;
@@ -289,8 +291,14 @@ void node_room_on_frame(struct reg_node *n, uint64_t from, const struct frame *f
 bool node_room_none(const struct reg_node *n, uint64_t id);
 /* May a copy of so many bytes be made? */
 bool node_room_for(const struct reg_node *n, uint64_t bytes);
-/* A leader asks: the id of a node for whose disk no write can be taken; 0 = they can. */
+/* A leader asks: the id of a node for whose disk no write can be taken, or NODE_ROOM_QUOTA; 0 =
+ * they can. */
 uint64_t node_room_refuses(const struct reg_node *n);
+#define NODE_ROOM_QUOTA UINT64_MAX /* instead of an id: it is the quota */
+/* What the store uses now. */
+void node_room_used(struct reg_node *n, const struct reg_store_usage *used);
+/* Does the quota keep it out? Deletions make room. */
+bool node_room_grows(const struct reg_op *ops, size_t n);
 bool node_room_err(const struct reg_node *n, uint64_t id, struct err *err);
 
 /* node_read.c */

@@ -8,6 +8,7 @@
 #define NODE_PACK_LOOK_MAX 4096            /* requests looked at for one entry */
 #define NODE_PARCEL_BYTES (256u << 10)     /* a frame of forwarded requests ends beyond this */
 #define NODE_RETRY_MS 10
+#define NODE_QUOTA_BYTES_DEFAULT (2ull << 30)
 #define NODE_ROOM_BYTES_DEFAULT (64u << 20)
 #define NODE_ROOM_LOOK_MS 100           /* a disk fills at 500 MiB/s: 50 MiB */
 #define NODE_ROOM_HOLDS_ELECTIONS 4     /* what a node says of its disk; it says it in every one */

@@ -156,12 +156,43 @@ uint64_t node_room_refuses(const struct reg_node *n)
         none++;
         id = c->servers[i].id;
     }
-    return voters - none > voters / 2 ? 0 : id;
+    if (voters - none <= voters / 2)
+        return id;
+    return n->over_quota ? NODE_ROOM_QUOTA : 0;
+}
+
+void node_room_used(struct reg_node *n, const struct reg_store_usage *used)
+{
+    uint64_t quota = n->opt.quota_bytes;
+    bool over = used->object_bytes >= (n->over_quota ? quota - quota / 20 : quota);
+    n->object_bytes = used->object_bytes;
+    if (over == n->over_quota)
+        return;
+    n->over_quota = over;
+    if (over)
+        LOG_ERROR("registry.quota.reached", F_U64("node", n->opt.id),
+                  F_U64("bytes", used->object_bytes), F_U64("quota", quota));
+    else
+        LOG_INFO("registry.quota.has_room", F_U64("node", n->opt.id),
+                 F_U64("bytes", used->object_bytes));
+}
+
+bool node_room_grows(const struct reg_op *ops, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        if (!ops[i].del && !ops[i].check)
+            return true;
+    return false;
 }
 
 bool node_room_err(const struct reg_node *n, uint64_t id, struct err *err)
 {
     const char *name = "?";
+    if (id == NODE_ROOM_QUOTA)
+        return err_set(err, ERR_NO_ROOM,
+                       "the registry holds %" PRIu64 " MiB of objects, its quota is %" PRIu64
+                       " MiB: nothing was done; deletions are taken, and writes when it holds less",
+                       n->object_bytes >> 20, n->opt.quota_bytes >> 20);
     for (size_t i = 0; i < n->opt.member_count; i++)
         if (n->opt.members[i].id == id)
             name = n->opt.members[i].name;

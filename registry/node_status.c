@@ -221,7 +221,7 @@ static bool has_quorum(const struct reg_node *n)
            peers_last_contact(n->io.peers, leader) < n->opt.election_timeout;
 }
 
-static void status_store(const struct reg_node *n, struct reg_status *s)
+static void status_store(struct reg_node *n, struct reg_status *s)
 {
     struct reg_store_usage usage = {0};
     struct reg_txn txn;
@@ -229,6 +229,11 @@ static void status_store(const struct reg_node *n, struct reg_status *s)
     reg_store_usage(n->store, &usage);
     s->store_bytes_used = usage.used_bytes;
     s->store_bytes_map = usage.map_bytes;
+    node_room_used(n, &usage);
+    s->object_bytes = usage.object_bytes;
+    s->history_bytes = usage.history_bytes;
+    s->quota_bytes = n->opt.quota_bytes;
+    s->over_quota = n->over_quota;
     if (reg_txn_begin(n->store, &txn, &err)) {
         s->state_hash = reg_state_hash(&txn);
         reg_txn_end(&txn);

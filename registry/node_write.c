@@ -202,11 +202,6 @@ static bool keys_distinct(const struct reg_write *w, struct err *err)
     for (size_t i = 0; ok && w->op_count > 1 && i < w->op_count; i++)
         if (map_put(&keys, w->ops[i].key, &keys))
             ok = err_set(err, ERR_INVALID, "%.*s: twice in one write", SLICE(w->ops[i].key));
-    for (size_t i = 0; ok && w->op_count > 1 && i < w->op_count; i++)
-        if (w->ops[i].attach.n && map_get(&keys, w->ops[i].attach))
-            ok = err_set(err, ERR_INVALID,
-                         "%.*s: hangs on a lease of the same write: write the lease before",
-                         SLICE(w->ops[i].key));
     map_fini(&keys);
     return ok;
 }
@@ -523,8 +518,10 @@ static void refuse_foreign(struct reg_node *n, uint64_t to, const struct reg_req
 
 static void refuse_foreigns(struct reg_node *n, uint64_t full)
 {
-    while (!list_empty(&n->foreigns)) {
-        struct foreign *f = container_of(list_first(&n->foreigns), struct foreign, node);
+    LIST_EACH (&n->foreigns, node) {
+        struct foreign *f = container_of(node, struct foreign, node);
+        if (full == NODE_ROOM_QUOTA && !node_room_grows(f->ops, f->request.op_count))
+            continue;
         refuse_foreign(n, f->from, &f->request, full);
         foreign_free(n, f);
     }
@@ -536,7 +533,8 @@ static void refuse_all(struct reg_node *n, uint64_t foreign_full, uint64_t full)
     refuse_foreigns(n, foreign_full);
     LIST_EACH (&n->queue, node) {
         struct pending *p = container_of(node, struct pending, node);
-        if (p->handed)
+        bool grows = node_room_grows(p->w->ops, p->w->op_count);
+        if (p->handed || (full == NODE_ROOM_QUOTA && !grows))
             continue;
         node_room_err(n, full, &p->w->err);
         answer_write(n, p);
@@ -553,7 +551,7 @@ void node_write_advance(struct reg_node *n)
     if (full && (node_leads(n) || node_leader(n)))
         refuse_all(n, node_leads(n) ? full : 0, full);
     if (node_leads(n)) {
-        if (!full)
+        if (!full || full == NODE_ROOM_QUOTA)
             pack_all(n);
         return;
     }

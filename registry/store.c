@@ -502,13 +502,27 @@ uint64_t reg_store_genesis(const struct reg_store *s)
     return s->meta.genesis;
 }
 
+uint64_t store_dbi_bytes(MDB_txn *txn, MDB_dbi dbi)
+{
+    MDB_stat st;
+    if (mdb_stat(txn, dbi, &st) != 0)
+        return 0;
+    return (st.ms_branch_pages + st.ms_leaf_pages + st.ms_overflow_pages) * (uint64_t)st.ms_psize;
+}
+
 void reg_store_usage(struct reg_store *s, struct reg_store_usage *ret)
 {
     MDB_envinfo info;
+    MDB_txn *txn;
     pthread_rwlock_rdlock(&s->map_lock);
     mdb_env_info(s->env, &info);
     *ret =
         (struct reg_store_usage){.used_bytes = store_used_bytes(s), .map_bytes = info.me_mapsize};
+    if (mdb_txn_begin(s->env, NULL, MDB_RDONLY, &txn) == 0) {
+        ret->object_bytes = store_dbi_bytes(txn, s->dbi_kv);
+        ret->history_bytes = store_dbi_bytes(txn, s->dbi_hist);
+        mdb_txn_abort(txn);
+    }
     pthread_rwlock_unlock(&s->map_lock);
 }
 

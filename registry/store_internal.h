@@ -103,6 +103,7 @@ enum store_image { STORE_FOUND, STORE_PROVED };
 int store_map_grow(struct reg_store *s);
 bool store_map_open(struct reg_store *s, enum store_image image, struct err *err);
 uint64_t store_used_bytes(const struct reg_store *s); /* all pages up to the last */
+uint64_t store_dbi_bytes(MDB_txn *txn, MDB_dbi dbi);  /* pages that hold something of it */
 /* Makes the file as long as its pages say. After each commit. */
 bool store_file_fill(struct reg_store *s, struct err *err);
 void store_map_close(struct reg_store *s);
@@ -126,10 +127,9 @@ bool store_once_find(const struct reg_store *s, MDB_txn *txn,
 void store_once_put(struct reg_store *s, const struct reg_once *once, reg_rev index, uint32_t sub,
                     reg_rev revision);
 
-/* lease.c. Does what the operation says of leases hold, in an entry of this term, after `before`
- * others of its request? */
-enum err_code store_lease_check(struct reg_store *s, const struct reg_op *op, uint64_t term,
-                                size_t before);
+/* lease.c. Does what operation i of the request says of leases hold, in an entry of this term? */
+enum err_code store_lease_check(struct reg_store *s, const struct reg_request *q, size_t i,
+                                uint64_t term);
 /* The operation changed its object, as number `sub` of entry `index`. */
 void store_lease_apply(struct reg_store *s, const struct reg_op *op, reg_rev index, uint32_t sub);
 /* … or left it as it was, which is a sign of life of a lease all the same. */

@@ -593,8 +593,8 @@ static void in_a_process(struct fixture *f, void (*fn)(struct fixture *f))
     assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 0);
 }
 
-/* Wrong: damage that no scan meets ends the process soon after each start, for ever. But whoever has
- * run for a while was not ended by it. */
+/* Wrong: damage that no scan meets ends the process soon after each start, for ever. But whoever
+ * has run for a while was not ended by it. */
 static void test_ends_in_a_row_are_counted(void **state)
 {
     struct fixture *f = *state;

@@ -15,6 +15,7 @@
 
 static const char usage_text[] =
     "weftd init --dir DIR --name NAME [--name NAME …] [--days N]\n"
+    "weftd init --dir DIR --add NAME [--days N]\n"
     "weftd init --dir DIR --renew [--days N]\n"
     "\n"
     "Makes a CA for a new cluster and a certificate for each node, so that peers speak TLS:\n"
@@ -25,6 +26,8 @@ static const char usage_text[] =
     "                        start it with --peer-cert-dir, or put them in DATA/tls\n"
     "\n"
     "  --name NAME           a node, as --cluster of weftd names it; all of them at once\n"
+    "  --add NAME            one more node, for a cluster that runs: of a new id, which is never\n"
+    "                        used again. Says how it joins\n"
     "  --days N              how long the nodes' certificates live; default 365\n"
     "  --renew               signs the certificates in DIR again; keys and ids stay, and a node\n"
     "                        that runs takes its new node.crt by itself\n"
@@ -35,16 +38,22 @@ struct init {
     const char *dir;
     const char *names[REG_NODES_MAX]; /* sorted, as --cluster counts the ids */
     size_t name_count;
+    const char *add;
     int64_t days;
     bool renew;
 };
 
+static void check_name(const char *flag, const char *name)
+{
+    args_name(flag, slice_of(name), NAME_BYTES - 1);
+    if (name[0] == '.' || strncmp(name, "ca.", 3) == 0)
+        args_refuse(flag, "cannot be the name of a directory beside ca.key");
+}
+
 static void add_name(struct init *o, const char *name)
 {
     size_t at = o->name_count;
-    args_name("--name", slice_of(name), NAME_BYTES - 1);
-    if (name[0] == '.' || strncmp(name, "ca.", 3) == 0)
-        args_refuse("--name", "cannot be the name of a directory beside ca.key");
+    check_name("--name", name);
     if (o->name_count == REG_NODES_MAX)
         args_refuse("--name", "at most 7 nodes");
     for (size_t i = 0; i < o->name_count; i++)
@@ -59,8 +68,9 @@ static void add_name(struct init *o, const char *name)
 static void parse(struct init *o, int argc, char **argv)
 {
     static const struct option longs[] = {
-        {"dir", 1, NULL, 'd'},   {"name", 1, NULL, 'n'}, {"days", 1, NULL, 'D'},
-        {"renew", 0, NULL, 'r'}, {"help", 0, NULL, 'h'}, {NULL, 0, NULL, 0},
+        {"dir", 1, NULL, 'd'},  {"name", 1, NULL, 'n'},  {"add", 1, NULL, 'a'},
+        {"days", 1, NULL, 'D'}, {"renew", 0, NULL, 'r'}, {"help", 0, NULL, 'h'},
+        {NULL, 0, NULL, 0},
     };
     int opt;
     while ((opt = getopt_long(argc, argv, "", longs, NULL)) != -1) {
@@ -68,6 +78,8 @@ static void parse(struct init *o, int argc, char **argv)
             o->dir = optarg;
         else if (opt == 'n')
             add_name(o, optarg);
+        else if (opt == 'a')
+            check_name("--add", o->add = optarg);
         else if (opt == 'D')
             o->days = (int64_t)args_number("--days", optarg, 1, DAYS_MAX);
         else if (opt == 'r')
@@ -81,8 +93,8 @@ static void parse(struct init *o, int argc, char **argv)
         args_refuse(argv[optind], "is no flag");
     if (!o->dir)
         args_refuse("--dir", "is needed: where do CA and certificates go?");
-    if (o->renew == (o->name_count > 0))
-        args_refuse("--name, --renew", "new nodes or a renewal, one of them");
+    if (o->renew + (o->name_count > 0) + (o->add != NULL) != 1)
+        args_refuse("--name, --add, --renew", "new nodes, one more or a renewal, one of them");
 }
 
 static uint64_t random_cluster(struct env *env)
@@ -121,6 +133,19 @@ static bool renew(struct init *o, struct env *env, struct cluster_ca *ca, struct
            cluster_ca_renew(ca, env, o->dir, o->days, on_renewed, o, err);
 }
 
+static bool add(const struct init *o, struct env *env, struct cluster_ca *ca, struct err *err)
+{
+    uint64_t id = reg_member_new_id(env);
+    if (!cluster_ca_load(ca, env, o->dir, err) ||
+        !cluster_ca_add(ca, env, o->dir, o->add, id, o->days, err))
+        return false;
+    printf("node %llu: %s/%s\n"
+           "  beside a member: weft operator raft add %s=ADDR --id %llu -o json >member.json\n"
+           "  on the node: weftd --name %s --data DIR --peer-cert-dir … --join-file member.json\n",
+           (unsigned long long)id, o->dir, o->add, o->add, (unsigned long long)id, o->add);
+    return true;
+}
+
 int weftd_init_run(int argc, char **argv)
 {
     struct init o = {.days = CLUSTER_CA_NODE_DAYS_DEFAULT};
@@ -128,7 +153,9 @@ int weftd_init_run(int argc, char **argv)
     struct err err = {0};
     parse(&o, argc, argv);
     struct env *env = env_uv_new(&err);
-    bool ok = env && (o.renew ? renew(&o, env, &ca, &err) : make(&o, env, &ca, &err));
+    bool ok = env && (o.renew ? renew(&o, env, &ca, &err)
+                      : o.add ? add(&o, env, &ca, &err)
+                              : make(&o, env, &ca, &err));
     if (!ok)
         fprintf(stderr, "weftd init: %s\n", err.msg);
     cluster_ca_fini(&ca);

@@ -83,10 +83,11 @@ static bool recover(struct env *env, const struct offline_options *o, struct err
     if (!reg_survivor_look(env, &o->node, &s, err))
         return false;
     say_survivor(o, &s);
-    if (!o->yes)
-        return err_set(err, ERR_CANCELLED,
-                       "nothing was done. Look at every survivor, and recover the one with the "
-                       "highest term, then the highest index, with --yes");
+    if (!o->yes) {
+        printf("nothing was done: look at every survivor, and recover the one with the highest "
+               "term, then\nthe highest index, with --yes\n");
+        return true;
+    }
     struct snapshot_head *h = MEM_NEW(struct snapshot_head);
     snprintf(to, sizeof(to), "%s/recovered-%" PRIu64 ".snap", o->node.dir, s.last_index);
     const char *file = o->to ? o->to : to;

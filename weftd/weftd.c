@@ -118,6 +118,7 @@ bool weftd_start(struct weftd *d, struct env *env, const struct weftd_options *o
     if (!pilot_start(d, err) || !api_start(d, err) || !weftd_metrics_start(d, err))
         return false;
     seed_start(d);
+    weftd_promote_start(d);
     char api[ENV_ADDR_TEXT], xds[ENV_ADDR_TEXT];
     LOG_INFO("weftd.started", F_CSTR("name", d->opt.name),
              F_STR("api", env_addr_format(apiserver_addr(d->api), api)),
@@ -148,6 +149,7 @@ void weftd_stop(struct weftd *d)
 {
     d->stopping = true;
     env_timer_stop(d->env, &d->seed);
+    weftd_promote_stop(d);
     http_server_free(d->metrics);
     api_stop(d);
     fleet_free(d->fleet);

@@ -21,8 +21,15 @@ struct weftd_options {
     struct reg_node_options node;
     char name[64];
     struct env_addr api, xds, metrics; /* metrics: len 0 = none */
+    bool standby;                      /* of a newcomer: it does not ask for a vote */
     unsigned xds_workers;
     struct slice cluster_id;
+};
+
+struct weftd_promote {
+    struct env_timer timer;
+    struct reg_member_change change;
+    bool asking, noted, over;
 };
 
 struct weftd {
@@ -44,6 +51,7 @@ struct weftd {
     struct reg_op seed_ops[2];
     struct reg_write seed_write;
     char seed_values[2][512];
+    struct weftd_promote promote;
     bool stopping;
 };
 
@@ -54,6 +62,9 @@ void weftd_stop(struct weftd *d);
 
 /* metrics.c */
 bool weftd_metrics_start(struct weftd *d, struct err *err);
+/* promote.c: of a node that joined (join.h). */
+void weftd_promote_start(struct weftd *d);
+void weftd_promote_stop(struct weftd *d);
 /* mesh.c: what the API asks of pilot. */
 struct api_mesh weftd_mesh(struct weftd *d);
 

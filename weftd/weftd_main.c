@@ -13,11 +13,12 @@
 #include "base/env/env_uv.h"
 #include "pilot/pilot_limits.h"
 #include "weftd/init.h"
+#include "weftd/join.h"
 #include "weftd/offline.h"
 #include "weftd/weftd.h"
 
 static const char usage_text[] =
-    "weftd --name NAME --data DIR (--init | --cluster NAME=ADDR,…) [flags]\n"
+    "weftd --name NAME --data DIR (--init | --cluster NAME=ADDR,… | --join URL,…) [flags]\n"
     "weftd init --dir DIR --name NAME …    certificates for a new cluster; weftd init --help\n"
     "weftd restore --from FILE [flags]     an empty data directory out of a snapshot; "
     "docs/operate.md\n"
@@ -26,7 +27,13 @@ static const char usage_text[] =
     "  --data DIR            log, checkpoints and state of this node\n"
     "  --init                a cluster of this node alone\n"
     "  --cluster N=ADDR,…    all voters and their peer addresses, the same on every node\n"
-    "  --peer ADDR           with --init: this node's peer address; default 127.0.0.1:7444\n"
+    "  --join URL,…          joins a cluster that runs: the API of one or more of its members,\n"
+    "                        http://127.0.0.1:7443. Not looked at once DATA/member is there\n"
+    "  --join-file FILE      the same, added by an operator: weft operator raft add … -o json\n"
+    "  --standby             with --join: takes everything, has no vote\n"
+    "  --id ID               with --join: default that of the certificate, or random\n"
+    "  --peer ADDR           with --init or --join: this node's peer address; of --init the\n"
+    "                        default is 127.0.0.1:7444\n"
     "  --peer-cert-dir DIR   ca.crt, node.crt and node.key of this node (weftd init): peers speak\n"
     "                        TLS. Default: DATA/tls, if it is there. Without, peers are on\n"
     "                        loopback addresses only\n"
@@ -37,6 +44,7 @@ static const char usage_text[] =
     "  --xds-workers N       threads that serve proxies; default 2\n"
     "  --cluster-id ID       of the endpoints in metrics; default Kubernetes\n"
     "  --snapshot-log-mib N  checkpoint after so much log; default 64\n"
+    "  --store-quota-mib N   of objects; above it only deletions are taken; default 2048\n"
     "  --history N           changes that watches can resume from; default 100000\n"
     "  --from FILE           restore: the snapshot, of weft snapshot save\n"
     "  --to FILE             recover: writes the snapshot there; default "
@@ -51,12 +59,13 @@ static const char usage_text[] =
 
 struct flags {
     struct weftd_options o;
-    bool init;
+    struct join_options join;
+    bool init, joins;      /* joins: now or before */
     const char *verb;      /* NULL, "restore", "recover" */
     const char *from, *to; /* of the verbs */
     bool yes;
     uint64_t above;
-    const char *cluster, *peer;
+    const char *cluster, *contacts, *peer;
     char tls_dir[4096]; /* DATA/tls */
 };
 
@@ -141,6 +150,18 @@ static void parse_one(struct flags *f, int opt, const char *arg)
     case 'p':
         f->peer = arg;
         break;
+    case 'j':
+        f->contacts = arg;
+        break;
+    case 'J':
+        f->join.file = arg;
+        break;
+    case 'S':
+        f->o.standby = true;
+        break;
+    case 'I':
+        f->join.id = args_number("--id", arg, 1, (1ull << 48) - 1);
+        break;
     case 't':
         f->o.node.peer_tls_dir = arg;
         break;
@@ -167,6 +188,9 @@ static void parse_one(struct flags *f, int opt, const char *arg)
         break;
     case 's':
         f->o.node.snapshot_log_bytes = args_number("--snapshot-log-mib", arg, 1, 1u << 20) << 20;
+        break;
+    case 'q':
+        f->o.node.quota_bytes = args_number("--store-quota-mib", arg, 1, 1u << 20) << 20;
         break;
     case 'H':
         f->o.node.history_revisions = args_number("--history", arg, 1, 1u << 30);
@@ -225,6 +249,39 @@ static void check_verb(const struct flags *f)
         args_refuse("--above", "goes with weftd restore and weftd recover");
 }
 
+/* What the cluster is: the flags say it, or the directory of a node that joined before. */
+static void parse_join(struct flags *f)
+{
+    struct join_options *j = &f->join;
+    struct err err = {0};
+    j->dir = f->o.node.dir;
+    j->name = f->o.name;
+    j->tls_dir = f->o.node.peer_tls_dir;
+    if (f->peer)
+        parse_any_addr("--peer", f->peer, &j->peer);
+    else if (f->contacts)
+        args_refuse("--peer", "is needed with --join: where do the others reach this node?");
+    if (f->contacts && !join_contacts_parse(slice_of(f->contacts), j, &err))
+        args_refuse("--join", err.msg);
+}
+
+static void parse_members(struct flags *f, struct env *env)
+{
+    bool known = join_known(env, f->o.node.dir), first = f->init || f->cluster;
+    f->joins = f->o.node.newcomer = known || f->contacts || f->join.file;
+    if (known && first)
+        args_refuse(f->init ? "--init" : "--cluster",
+                    "this directory joined a cluster before, which says who its members are");
+    if (!f->joins && !first)
+        args_refuse("--init, --cluster, --join", "one of them says what the cluster is");
+    if (!f->joins && (f->o.standby || f->join.id))
+        args_refuse("--standby, --id", "are for a node that joins");
+    if (f->joins)
+        parse_join(f);
+    else
+        parse_cluster(f);
+}
+
 static void parse(struct flags *f, int argc, char **argv)
 {
     static const struct option longs[] = {
@@ -233,6 +290,10 @@ static void parse(struct flags *f, int argc, char **argv)
         {"init", 0, NULL, 'i'},
         {"cluster", 1, NULL, 'c'},
         {"peer", 1, NULL, 'p'},
+        {"join", 1, NULL, 'j'},
+        {"join-file", 1, NULL, 'J'},
+        {"standby", 0, NULL, 'S'},
+        {"id", 1, NULL, 'I'},
         {"peer-cert-dir", 1, NULL, 't'},
         {"api", 1, NULL, 'a'},
         {"xds", 1, NULL, 'x'},
@@ -241,6 +302,7 @@ static void parse(struct flags *f, int argc, char **argv)
         {"xds-workers", 1, NULL, 'w'},
         {"cluster-id", 1, NULL, 'C'},
         {"snapshot-log-mib", 1, NULL, 's'},
+        {"store-quota-mib", 1, NULL, 'q'},
         {"history", 1, NULL, 'H'},
         {"from", 1, NULL, 'f'},
         {"to", 1, NULL, 'T'},
@@ -262,18 +324,23 @@ static void parse(struct flags *f, int argc, char **argv)
     args_name("--name", slice_of(f->o.name), sizeof(((struct reg_member *)0)->name) - 1);
     if (!f->o.node.dir)
         args_refuse("--data", "is needed: where does this node keep its log?");
-    if (f->init == (f->cluster != NULL))
-        args_refuse("--init, --cluster", "exactly one of them says what the cluster is");
+    if (f->init + (f->cluster != NULL) + (f->contacts != NULL) + (f->join.file != NULL) > 1)
+        args_refuse("--init, --cluster, --join, --join-file",
+                    "one of them says what the cluster is");
     check_verb(f);
     f->o.node.heartbeat_timeout = f->o.node.election_timeout / 6;
-    parse_cluster(f);
     find_tls(f);
 }
 
 /* What this node kept cannot be trusted; an empty directory can (registry/raft/join.h). */
 static void advise(const struct weftd_options *o)
 {
-    if (o->node.member_count > 1)
+    if (o->node.newcomer)
+        fprintf(stderr,
+                "weftd: replace it: weft operator raft remove %s, then join with an empty "
+                "directory on a sound disk\n",
+                o->name);
+    else if (o->node.member_count > 1)
         fprintf(
             stderr,
             "weftd: give this node a sound disk and start it with an empty directory, under the "
@@ -321,12 +388,21 @@ int main(int argc, char **argv)
         f.verb = argv[1];
     parse(&f, f.verb ? argc - 1 : argc, f.verb ? argv + 1 : argv);
     log_set_component(f.o.name);
-    if (f.verb)
+    if (f.verb) {
+        if (f.init == (f.cluster != NULL))
+            args_refuse("--init, --cluster", "exactly one of them says what the cluster is");
+        parse_cluster(&f);
         return run_verb(&f);
+    }
     raise_files();
     struct env *env = env_uv_new(&err);
     struct weftd *d = MEM_NEW(struct weftd);
-    bool ok = env && weftd_start(d, env, &f.o, &err);
+    bool ok = env != NULL, begun;
+    if (ok)
+        parse_members(&f, env);
+    ok = ok && (!f.joins || join_cluster(env, &f.join, &f.o.node, &err));
+    begun = ok;
+    ok = ok && weftd_start(d, env, &f.o, &err);
     if (ok) {
         env_uv_on_signal(env, SIGTERM, on_signal, env);
         env_uv_on_signal(env, SIGINT, on_signal, env);
@@ -336,10 +412,9 @@ int main(int argc, char **argv)
         if (err.code == ERR_CORRUPT)
             advise(&f.o);
     }
-    if (env) {
+    if (begun)
         weftd_stop(d);
-        env_uv_free(env);
-    }
+    env_uv_free(env);
     mem_free(d);
     return ok ? 0 : 1;
 }

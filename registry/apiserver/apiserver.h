@@ -10,8 +10,9 @@
  * What it serves: discovery, OpenAPI v3, get, list, watch, create, update, merge, JSON and
  * strategic merge patch, delete, status subresource, Table, dry run, field validation, Warning
  * headers, Status errors; resourceVersion is the revision, resourceVersionMatch=Exact reads a past
- * one (410 beyond the history). Beside it, /weft/v1: status, members, wait, transaction (batch.c),
- * history and diff (history.c), proxies and their configuration.
+ * one (410 beyond the history). Beside it, /weft/v1: status, members and their changes
+ * (members.c), wait, transaction (batch.c), history and diff (history.c), proxies and their
+ * configuration.
  *
  * Reads are answered from this node's state, at once; `consistency=linearizable` first makes sure
  * with the leader that it has everything that was committed before the question (no log write), and

@@ -5,10 +5,10 @@
  *   read.c       get and list          watch.c    watch
  *   write.c      changes               batch.c    many in one request
  *   item.c       what one becomes      expand.c   what deletions take along
- *   once.c       writes with a key
+ *   once.c       writes with a key     lease.c    leases: grants, fences, signs of life
  *   history.c    changes, differences  consistency.c  how fresh a read is
  *   discovery.c  what there is         mesh.c     /weft/v1, weft.dev
- *   snapshot.c   snapshot files
+ *   snapshot.c   snapshot files        members.c  who belongs to the control plane
  */
 #ifndef WEFT_REGISTRY_APISERVER_INTERNAL_H
 #define WEFT_REGISTRY_APISERVER_INTERNAL_H
@@ -42,6 +42,8 @@
 #define API_SNAPSHOT_QUEUED_MAX (512u * 1024) /* bytes unsent: then the client is waited for */
 #define API_STALE_WARN_MS 2000                /* without a leader: older than any election takes */
 #define API_STALENESS_MS_MAX (24 * 3600 * 1000)
+#define API_CHANGES_MAX 16 /* of members, under way */
+#define API_CHANGE_MS_MAX 60000
 
 /* Cells of the server's metrics. */
 struct api_cells {
@@ -72,6 +74,8 @@ struct apiserver {
     size_t index_count;
     struct list snapshots; /* struct api_snapshot */
     size_t snapshot_count;
+    struct list changes; /* of members, under way, with or without a client */
+    size_t change_count;
     struct metric_set *metrics;
     struct api_cells cells;
     int64_t started_wall_ms;
@@ -174,12 +178,23 @@ void api_delete_collection(struct api_call *c);
 void api_writes_leave(struct apiserver *s);
 void api_history(struct apiserver *s, struct http_request *req);
 void api_diff(struct apiserver *s, struct http_request *req);
+void api_leases_renew(struct apiserver *s, struct http_request *req);
+void api_leases_approve(struct apiserver *s, struct http_request *req);
 void api_batch(struct apiserver *s, struct http_request *req);
 void api_snapshot(struct apiserver *s, struct http_request *req);
 /* The server ends, and then the store may: blocks until nobody copies it. */
 void api_snapshots_leave(struct apiserver *s);
 /* true when the path was one of discovery's. */
 bool api_discovery(struct apiserver *s, struct http_request *req);
+/* mesh.c: "follower", "leader", … */
+const char *api_role_name(enum reg_role role);
+/* "10s", "1m30s" or a bare number of seconds; up to API_WAIT_MS_MAX. */
+bool api_duration_parse(struct slice text, wf_ms *ret);
+/* path: behind /weft/v1/, it begins with "members". false: nothing is served there. */
+bool api_members(struct apiserver *s, struct http_request *req, struct slice path);
+json_t *api_members_json(const struct reg_status *st);
+/* The server ends: changes under way go on without it. */
+void api_changes_leave(struct apiserver *s);
 bool api_mesh_request(struct apiserver *s, struct http_request *req);
 void api_dispatch(struct apiserver *s, struct http_request *req);
 /* Runs fn(call) when this node has applied `at`, or answers 504 after a while. */

@@ -5,36 +5,10 @@
 #include "api/duration.h"
 #include "registry/apiserver/internal.h"
 
-static const char *role_name(enum reg_role role)
+const char *api_role_name(enum reg_role role)
 {
     static const char *const names[] = {"follower", "candidate", "leader", "unavailable"};
     return (size_t)role < ARRAY_LEN(names) ? names[role] : "unknown";
-}
-
-static json_t *member_json(const struct reg_status *st, const struct reg_member_status *m)
-{
-    char addr[ENV_ADDR_TEXT];
-    struct slice at = env_addr_format(&m->member.addr, addr);
-    const char *role = m->self                         ? role_name(st->role)
-                       : m->member.id == st->leader_id ? "leader"
-                       : m->connected                  ? "follower"
-                                                       : "unknown";
-    json_t *o = json_pack("{s:I,s:s,s:s,s:b,s:b,s:I,s:I}", "id", (json_int_t)m->member.id, "name",
-                          m->member.name, "role", role, "self", m->self, "connected",
-                          m->self || m->connected, "matchIndex", (json_int_t)m->match_index,
-                          "lastContactMs", (json_int_t)m->last_contact);
-    json_object_set_new(o, "address", json_string_of(at));
-    if (m->no_room)
-        json_object_set_new(o, "diskFull", json_true());
-    return o;
-}
-
-static json_t *members_json(const struct reg_status *st)
-{
-    json_t *list = json_array();
-    for (size_t i = 0; i < st->member_count; i++)
-        json_array_append_new(list, member_json(st, &st->members[i]));
-    return list;
 }
 
 static reg_rev head_revision(struct apiserver *s)
@@ -76,33 +50,33 @@ static void mesh_status(struct apiserver *s, struct http_request *req)
     json_t *body = json_pack(
         "{s:s,s:I,s:{s:I,s:s,s:s},s:b,s:s,s:I,s:o,s:{s:I,s:I},s:{s:I,s:I,s:I},s:I,s:I,s:o}",
         "version", WEFT_VERSION, "revision", (json_int_t)head_revision(s), "node", "id",
-        (json_int_t)self, "name", reg_member_name(&st, self), "role", role_name(st.role), "quorum",
-        st.quorum, "leader", reg_member_name(&st, st.leader_id), "term", (json_int_t)st.term,
-        "members", members_json(&st), "store", "usedBytes", (json_int_t)st.store_bytes_used,
-        "mapBytes", (json_int_t)st.store_bytes_map, "log", "bytes", (json_int_t)st.log_bytes,
-        "lastIndex", (json_int_t)st.last_index, "appliedIndex", (json_int_t)st.applied_index,
-        "leaderChanges", (json_int_t)st.leader_changes, "uptimeMs",
+        (json_int_t)self, "name", reg_member_name(&st, self), "role", api_role_name(st.role),
+        "quorum", st.quorum, "leader", reg_member_name(&st, st.leader_id), "term",
+        (json_int_t)st.term, "members", api_members_json(&st), "store", "usedBytes",
+        (json_int_t)st.store_bytes_used, "mapBytes", (json_int_t)st.store_bytes_map, "log", "bytes",
+        (json_int_t)st.log_bytes, "lastIndex", (json_int_t)st.last_index, "appliedIndex",
+        (json_int_t)st.applied_index, "leaderChanges", (json_int_t)st.leader_changes, "uptimeMs",
         (json_int_t)(env_wall_ms(s->env) - s->started_wall_ms), "proxies",
         proxies ? proxies : json_object());
     wf_ms age = api_staleness(s, &st);
     if (age >= 0)
         json_object_set_new(body, "stalenessMs", json_integer((json_int_t)age));
     json_object_set_new(body, "oldest", json_integer((json_int_t)oldest_revision(s)));
+    json_object_set_new(body, "quota",
+                        json_pack("{s:I,s:I,s:b}", "objectBytes", (json_int_t)st.object_bytes,
+                                  "quotaBytes", (json_int_t)st.quota_bytes, "reached",
+                                  st.over_quota));
     json_object_set_new(body, "disk",
                         json_pack("{s:I,s:I}", "freeBytes", (json_int_t)st.disk_free_bytes,
                                   "neededBytes", (json_int_t)st.disk_room_bytes));
+    json_object_set_new(body, "leases",
+                        json_pack("{s:I,s:I,s:I,s:I}", "held", (json_int_t)st.leases.held,
+                                  "registrations", (json_int_t)st.leases.registrations, "heldBack",
+                                  (json_int_t)st.leases.held_back, "expired",
+                                  (json_int_t)st.leases.expired));
     char hash[32];
     snprintf(hash, sizeof(hash), "%016llx", (unsigned long long)st.state_hash);
     json_object_set_new(body, "stateHash", json_string(hash));
-    api_respond_json(req, 200, body);
-    json_decref(body);
-}
-
-static void mesh_members(struct apiserver *s, struct http_request *req)
-{
-    struct reg_status st;
-    reg_node_status(s->opt.node, &st);
-    json_t *body = json_pack("{s:o}", "items", members_json(&st));
     api_respond_json(req, 200, body);
     json_decref(body);
 }
@@ -142,8 +116,7 @@ static struct question *question_new(struct apiserver *s, struct http_request *r
     return q;
 }
 
-/* "10s", "1m30s" or a bare number of seconds. */
-static bool duration(struct slice text, wf_ms *ret)
+bool api_duration_parse(struct slice text, wf_ms *ret)
 {
     uint64_t seconds;
     wf_ms ms = slice_u64(text, &seconds) && seconds <= API_WAIT_MS_MAX / 1000
@@ -166,7 +139,8 @@ static void mesh_wait(struct apiserver *s, struct http_request *req)
     if (uri_query_get(req->query, S("revision"), req->arena, &text) && !slice_u64(text, &revision))
         err_set(&err, ERR_INVALID, "revision=%.*s: must be a number", SLICE(text));
     text = S("");
-    if (uri_query_get(req->query, S("timeout"), req->arena, &text) && !duration(text, &timeout))
+    if (uri_query_get(req->query, S("timeout"), req->arena, &text) &&
+        !api_duration_parse(text, &timeout))
         err_set(&err, ERR_INVALID, "timeout=%.*s: write 10s or 500ms", SLICE(text));
     if (!err.code && !s->mesh.wait)
         err_set(&err, ERR_UNAVAILABLE, "this node serves no proxies");
@@ -213,12 +187,17 @@ bool api_mesh_request(struct apiserver *s, struct http_request *req)
         api_batch(s, req);
         return true;
     }
+    bool renew = slice_eq(path, S("leases/renew"));
+    if (req->method_id == HTTP_POST && (renew || slice_eq(path, S("leases/approve")))) {
+        (renew ? api_leases_renew : api_leases_approve)(s, req);
+        return true;
+    }
+    if (slice_starts(path, S("members")))
+        return api_members(s, req, path);
     if (req->method_id != HTTP_GET)
         return false;
     if (slice_eq(path, S("status")))
         mesh_status(s, req);
-    else if (slice_eq(path, S("members")))
-        mesh_members(s, req);
     else if (slice_eq(path, S("history")))
         api_history(s, req);
     else if (slice_eq(path, S("diff")))

@@ -535,6 +535,16 @@ static void note_told(struct guard *g, const struct raft_message *m)
         *told = at;
 }
 
+static void note_snapshot(struct guard *g, const struct raft_message *m)
+{
+    struct raft *r = g->raft;
+    for (unsigned i = 0; rule(g, GUARD_G17_SNAPSHOT) && i < r->configuration.n; i++) {
+        struct raft_progress *p = &r->leader_state.progress[i];
+        if (r->configuration.servers[i].id == m->server_id && p->state == PROGRESS_SNAPSHOT)
+            p->snapshot_index = m->install_snapshot.last_index;
+    }
+}
+
 static int io_send(struct raft_io *io, struct raft_io_send *req, const struct raft_message *message,
                    raft_io_send_cb cb)
 {
@@ -542,6 +552,8 @@ static int io_send(struct raft_io *io, struct raft_io_send *req, const struct ra
     struct raft_message m = *message;
     if (m.type == RAFT_IO_APPEND_ENTRIES)
         note_told(g, &m);
+    if (m.type == RAFT_IO_INSTALL_SNAPSHOT && g->raft->state == RAFT_LEADER)
+        note_snapshot(g, &m);
     if (m.type == RAFT_IO_APPEND_ENTRIES_RESULT) {
         clip_result(g, &m.append_entries_result);
         if (!result_is_due(g, &m))

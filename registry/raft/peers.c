@@ -1,5 +1,6 @@
 #include "registry/raft/peers.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #include "base/core/assert.h"
@@ -157,7 +158,10 @@ static void complain(struct peer *p, const struct err *why)
 
 static void out_fail(struct peer *p, const struct err *why)
 {
-    LOG_WARN("registry.peer.refused", F_CSTR("peer", p->member.name), F_ERR(why));
+    uint64_t said = hash_bytes(slice_of(why->msg));
+    if (said != p->complained)
+        LOG_WARN("registry.peer.refused", F_CSTR("peer", p->member.name), F_ERR(why));
+    p->complained = said;
     conn_close(&p->out);
     out_lost(p, false);
 }
@@ -256,6 +260,12 @@ static void on_in_frame(void *ctx, const struct frame *f)
 {
     struct peer *p = ctx;
     p->heard = env_now(p->peers->env);
+    if (f->type == FRAME_REFUSE && f->from == p->member.id) {
+        LOG_WARN("registry.peer.farewell", F_CSTR("peer", p->member.name),
+                 F_STR("says", f->payload));
+        conn_close(&p->in);
+        return;
+    }
     if (f->from != p->member.id || f->type < FRAME_APPEND || f->type >= FRAME_BULK_GET) {
         LOG_WARN("registry.peer.protocol", F_CSTR("peer", p->member.name), F_U64("from", f->from),
                  F_I64("type", f->type));
@@ -480,13 +490,25 @@ static struct peer *peer_add(struct peers *p, const struct peer_member *m)
     return &p->peer[i];
 }
 
-static void peer_remove(struct peer *peer)
+/* It cannot know otherwise: the change that takes it out is not sent to it (Raft §6). */
+static void say_farewell(struct peer *peer)
+{
+    char text[64];
+    int n = snprintf(text, sizeof(text), "node %llu is no member any more",
+                     (unsigned long long)peer->member.id);
+    conn_send(&peer->out, FRAME_REFUSE, 0, &(struct iovec){text, (size_t)n}, 1);
+    conn_close_after_write(&peer->out);
+}
+
+static void peer_remove(struct peer *peer, bool self_stays)
 {
     struct peers *p = peer->peers;
     uint64_t id = peer->member.id;
     bool was_up = peer->out_sm.now == OUT_UP;
     LOG_INFO("registry.peer.removed", F_CSTR("peer", peer->member.name), F_U64("id", id));
     env_timer_stop(p->env, &peer->retry);
+    if (was_up && self_stays)
+        say_farewell(peer);
     conn_close(&peer->out);
     conn_close(&peer->in);
     *peer = (struct peer){0};
@@ -502,7 +524,7 @@ void peers_set_members(struct peers *p, const struct peer_member *members, size_
         struct peer *peer = &p->peer[i];
         const struct peer_member *m = listed(members, n, peer->member.id);
         if (peer->member.id && (!self || !m))
-            peer_remove(peer);
+            peer_remove(peer, self);
         else if (peer->member.id)
             peer->member = *m; /* another address holds from the next connection on */
     }

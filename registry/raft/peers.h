@@ -55,9 +55,10 @@ void peers_close(struct peers *p);
 /* The first write is there: who told another genesis is disconnected, and refused from now on. */
 void peers_set_genesis(struct peers *p, uint64_t genesis);
 
-/* Who belongs to it from now on. Who does not any more is cut off before this returns (on_down
- * comes from inside) and cannot come back; new ones are called. Connections for checkpoints are
- * their owner's (bulk_server_cut). Without ourselves in it, nobody is left. */
+/* Who belongs to it from now on. Who does not any more is told so (registry.peer.farewell), cut off
+ * before this returns (on_down comes from inside) and cannot come back; new ones are called.
+ * Connections for checkpoints are their owner's (bulk_server_cut). Without ourselves in it, nobody
+ * is left. */
 void peers_set_members(struct peers *p, const struct peer_member *members, size_t n);
 
 /* false: not connected, or more than PEER_QUEUED_BYTES_MAX would wait: the frame is lost. */

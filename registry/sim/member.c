@@ -243,6 +243,13 @@ static void rot_met(struct member *m, const char *why)
         oracle_fail(&m->run->oracle, "%s ends itself again and again: %s", name_of(m), why);
 }
 
+/* A node that has nothing yet needs room to begin, and says so. */
+static bool no_room_to_start(const struct member *m, const char *why)
+{
+    return strncmp(why, "cannot start", 12) == 0 && strstr(why, "No space left") &&
+           sim_disk(m->host)->limited;
+}
+
 static void on_crash(void *ctx, struct sim_host *h, const char *why)
 {
     struct member *m = ctx;
@@ -260,7 +267,7 @@ static void on_crash(void *ctx, struct sim_host *h, const char *why)
     holders_host_down(run, h);
     if (m->rot_deaths && !m->disk_failed)
         rot_met(m, why);
-    else if (why[0] && !m->disk_failed)
+    else if (why[0] && !m->disk_failed && !no_room_to_start(m, why))
         oracle_fail(&run->oracle, "%s ended itself: %s", name_of(m), why);
     if (why[0] && m->disk_failed) /* it was mended meanwhile */
         sim_disk(h)->error_per_mille = m->disk_failed = 0;
@@ -510,6 +517,30 @@ void member_look(struct member *m)
     m->run->result->leaders++;
     m->run->oracle.now = sim_now(m->run->sim);
     oracle_leads(&m->run->oracle, m->index + 1, m->led_term);
+}
+
+void member_trace(const struct member *m)
+{
+    struct sim *sim = m->run->sim;
+    const struct reg_node *n = m->node;
+    if (!n || !n->raft_started) {
+        sim_trace(sim, "%s: %s", name_of(m), m->gone ? "taken out" : "does not run");
+        return;
+    }
+    const struct raft *r = &n->raft;
+    sim_trace(sim,
+              "%s: state %u term %llu log %llu stored %llu commit %llu applied %llu, standing %d, "
+              "appends %u, installing %d/%d, put %d, pending %llu, uncommitted %llu",
+              name_of(m), r->state, r->current_term, guard_last_index(r), r->last_stored,
+              r->commit_index, r->last_applied, (int)n->guard.standing, n->guard.appends_in_flight,
+              n->guard.installing, (int)n->io.install.phase, r->snapshot.put.data != NULL,
+              r->snapshot.pending.term, r->configuration_uncommitted_index);
+    for (unsigned i = 0; r->state == RAFT_LEADER && i < r->configuration.n; i++) {
+        const struct raft_progress *p = &r->leader_state.progress[i];
+        sim_trace(sim, "  %s role %d: progress %u next %llu match %llu snapshot %llu",
+                  r->configuration.servers[i].address, r->configuration.servers[i].role, p->state,
+                  p->next_index, p->match_index, p->snapshot_index);
+    }
 }
 
 void member_init(struct run *run, size_t i)

@@ -161,6 +161,8 @@ static void begin(struct run *run)
 static void end(struct run *run)
 {
     struct run_result *r = run->result;
+    for (size_t i = 0; failed(run) && i < run->members; i++)
+        member_trace(&run->member[i]);
     r->trace = sim_trace_hash(run->sim);
     r->expiries = run->oracle.expiries;
     r->events = sim_events(run->sim);

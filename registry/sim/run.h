@@ -103,7 +103,7 @@ struct holder {
     struct run *run;
     size_t index;
     struct sim_event tick;
-    char name[8], key[32];
+    char name[24], key[40];
     bool registration;
     uint64_t epoch;    /* at which it believes to hold the lease; 0 = it does not */
     bool returns;      /* from silence: it grants itself again what it may have lost */
@@ -164,6 +164,8 @@ bool member_in(const struct member *m);
 /* Its process should run: not gone, and added if it is to be. */
 bool member_wanted(const struct member *m);
 void member_self(const struct member *m, struct reg_member *ret);
+/* Where it stands, for whoever reads the trace of a run that failed. */
+void member_trace(const struct member *m);
 /* After each event. */
 void member_look(struct member *m);
 

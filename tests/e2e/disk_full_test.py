@@ -157,5 +157,39 @@ class DiskFull(Case):
         note(f"{acknowledged} writes before, all there")
 
 
+class Quota(Case):
+    def test_quota(self):
+        """At the quota deletions are taken, and nothing else; then it clears by itself."""
+        c = Cluster(ws=self.ws, flags=["--store-quota-mib", "2"]).start()
+
+        def one(i, verb="apply"):
+            o = entry(f"q{i}", 1)
+            o["metadata"]["annotations"] = {"a": "x" * 60000}
+            return {"items": [{"verb": verb, "object": o}]}
+
+        written, refused = 0, None
+        while not refused and written < 200:
+            r = c.nodes[written % 3].api("POST", "/weft/v1/batch", one(written), timeout=10)
+            if r.status == 200:
+                written += 1
+            else:
+                refused = r
+        self.assertEqual(refused.status, 507, refused)
+        self.assertIn("quota is 2 MiB", refused.json()["message"])
+        lead = c.leader()
+        out = subprocess.run([os.path.join(c.bin_dir, "weft"), "status", "--server", lead.api_addr],
+                             capture_output=True, text=True, check=False).stdout
+        self.assertIn("NOSPACE", out)
+        self.assertEqual(lead.metrics()["weft_store_over_quota"], 1)
+        for i in range(written // 2):
+            r = c.nodes[i % 3].api("DELETE", f"{ENTRIES}/q{i}", timeout=10)
+            self.assertEqual(r.status, 200, r)
+        wait_for(lambda: not lead.status()["quota"]["reached"], 10, "the alarm clears")
+        r = c.follower().api("POST", "/weft/v1/batch", one(1000), timeout=10)
+        self.assertEqual(r.status, 200, r)
+        c.wait_same()
+        note(f"{written} objects of 60 kB fit into 2 MiB")
+
+
 if __name__ == "__main__":
     main()

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""If this fails, a reader who types what docs/use.md shows does not get what it shows."""
+"""If this fails, a reader who types what docs/use.md or docs/operate.md shows does not get what it shows."""
 
 import glob
 import os
@@ -96,7 +96,7 @@ class Docs(Case):
         cls.shell.close()
         super().tearDownClass()
 
-    def follow(self, number, command, want):
+    def follow(self, doc, number, command, want):
         """What shows something may need some tries until it does; the rest is done once. A status of
         0 and no word is also a promise."""
         deadline = time.monotonic() + PATIENCE_S
@@ -105,7 +105,7 @@ class Docs(Case):
             if status == 0 and matches(want, got):
                 return
             if not want or time.monotonic() > deadline:
-                self.fail(f"docs/use.md:{number}: {command}\nshows:\n" + "\n".join(want) +
+                self.fail(f"docs/{doc}:{number}: {command}\nshows:\n" + "\n".join(want) +
                           f"\nbut here, with status {status}:\n{got}")
             time.sleep(0.2)
 
@@ -118,14 +118,20 @@ class Docs(Case):
                 found = CRASH.search(f.read())
             self.assertIsNone(found, f"{path}: its log says {found and found.group().decode()!r}")
 
-    def test_use(self):
-        shown = commands(os.path.join(ROOT, "docs", "use.md"))
+    def follow_all(self, doc):
+        shown = commands(os.path.join(ROOT, "docs", doc))
         self.assertTrue(shown[-1][1].startswith("rm "), "its last command ends with the logs")
         for number, command, want in shown[:-1]:
-            self.follow(number, command, want)
+            self.follow(doc, number, command, want)
         self.check_logs()
-        self.follow(*shown[-1])
-        note(f"{len(shown)} commands of docs/use.md do what it shows")
+        self.follow(doc, *shown[-1])
+        note(f"{len(shown)} commands of docs/{doc} do what it shows")
+
+    def test_use(self):
+        self.follow_all("use.md")
+
+    def test_operate(self):
+        self.follow_all("operate.md")
 
 
 if __name__ == "__main__":

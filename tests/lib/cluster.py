@@ -58,12 +58,14 @@ class Node:
         self.peer_addr = f"{self.ip}:{PEER_PORT}"
         self.data = cluster.ws.path("data", self.name)
         self.certs = cluster.ws.path("pki", self.name) if cluster.tls else None
+        self.joins = None  # flags of a node that came later
         self.process = None
 
     def argv(self):
         c = self.cluster
-        how = (["--init", "--peer", self.peer_addr] if c.n == 1 else
-               ["--cluster", ",".join(f"{n.name}={n.peer_addr}" for n in c.nodes)])
+        how = (["--peer", self.peer_addr, *self.joins] if self.joins is not None else
+               ["--init", "--peer", self.peer_addr] if c.n == 1 else
+               ["--cluster", ",".join(f"{n.name}={n.peer_addr}" for n in c.founders)])
         return [os.path.join(c.bin_dir, "weftd"), "--name", self.name, *how, "--data", self.data,
                 "--api", self.api_addr, "--xds", self.xds_addr, "--metrics", self.metrics_addr,
                 *(["--peer-cert-dir", self.certs] if self.certs else []), *c.flags]
@@ -128,7 +130,8 @@ class Cluster:
             self.ws.on_close(lease.close)
         else:
             self.base = base_addr
-        self.nodes = [Node(self, i + 1) for i in range(n)]
+        self.founders = [Node(self, i + 1) for i in range(n)]
+        self.nodes = list(self.founders)
 
     def __enter__(self):
         return self
@@ -160,6 +163,34 @@ class Cluster:
 
     def close(self, failed=False):
         self.ws.close(failed)
+
+    def newcomer(self, i, *flags):
+        """A node that joins when it is started, through any that lives."""
+        node = Node(self, i)
+        contacts = ",".join("http://" + n.api_addr for n in self.alive())
+        node.joins = ["--join", contacts, *flags]
+        self.nodes.append(node)
+        return node
+
+    def forget(self, node):
+        """It is no member any more."""
+        node.kill()
+        self.nodes.remove(node)
+
+    def members(self):
+        """By name, as the leader sees them."""
+        items = self.leader().api("GET", "/weft/v1/members", timeout=2).json()["items"]
+        return {m["name"]: m for m in items}
+
+    def wait_role(self, node, role, timeout=30):
+        wait_for(lambda: self.members()[node.name]["role"] == role, timeout,
+                 f"{node.name} is a {role}")
+
+    def weft(self, *args, timeout=60):
+        """The command line, as operators use it, at any node that lives."""
+        return subprocess.run([os.path.join(self.bin_dir, "weft"), *args, "--server",
+                               ",".join(n.api_addr for n in self.alive())],
+                              capture_output=True, text=True, timeout=timeout, check=False)
 
     def node(self, i):
         """i counts from 1, as the names do."""

@@ -1,0 +1,297 @@
+#!/usr/bin/env python3
+"""If this fails, nodes cannot be added, replaced and removed while clients write: a write that was
+acknowledged is gone, a node comes back as two, or one that was removed still has a say.
+
+    tests/e2e/members_test.py --cycles 50      the long run; WEFT_MEMBER_CYCLES says the same"""
+
+import os
+import shutil
+import subprocess
+import sys
+import threading
+import time
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
+
+from lib import web  # noqa: E402
+from lib.bookinfo import service  # noqa: E402
+from lib.case import Case, main, note  # noqa: E402
+from lib.cluster import Cluster, wait_for  # noqa: E402
+
+CYCLES = int(os.environ.get("WEFT_MEMBER_CYCLES", "3"))
+CUT_S = 1.0
+PATH = "/api/v1/namespaces/default/services"
+
+
+class Writers:
+    """Clients that write all the time, each to the next node when one does not answer. What was
+    acknowledged is kept; a refusal that a client could not live with is a failure."""
+
+    runs = 0
+
+    def __init__(self, cluster, count=4):
+        Writers.runs += 1
+        self.cluster, self.acked, self.failed, self.turn = cluster, [], [], Writers.runs
+        self.longest, self.over, self.lock = 0.0, False, threading.Lock()
+        self.threads = [threading.Thread(target=self.run, args=(i,)) for i in range(count)]
+        for t in self.threads:
+            t.start()
+
+    def write(self, name):
+        """Under one key: done once, however often it is sent."""
+        start = time.monotonic()
+        while time.monotonic() - start < 30:
+            for node in self.cluster.alive():
+                try:
+                    r = node.api("POST", PATH, service(name), timeout=5,
+                                 headers={"Idempotency-Key": name})
+                except web.NO_ANSWER:
+                    continue
+                if r.status == 201:
+                    return time.monotonic() - start
+                if r.status < 500 and r.status != 429:
+                    raise AssertionError(f"{name}: {r}")
+            if self.over:
+                return None
+            time.sleep(0.02)
+        raise AssertionError(f"{name}: nobody took it for 30 s")
+
+    def run(self, i):
+        k = 0
+        try:
+            while not self.over:
+                name = f"w{self.turn}-{i}-{k}"
+                took = self.write(name)
+                if took is not None:
+                    with self.lock:
+                        self.acked.append(name)
+                        self.longest = max(self.longest, took)
+                k += 1
+                time.sleep(0.005)
+        except Exception as e:  # pylint: disable=broad-except
+            self.failed.append(e)
+
+    def more(self, count=20):
+        """Until so many more are acknowledged."""
+        start = len(self.acked)
+        wait_for(lambda: self.failed or len(self.acked) >= start + count, 30, "writes go on")
+        assert not self.failed, self.failed
+
+    def finish(self):
+        self.over = True
+        for t in self.threads:
+            t.join()
+        assert not self.failed, self.failed
+        return self.acked
+
+
+class Members(Case):
+    tls = False
+
+    @classmethod
+    def begin(cls):
+        cls.cluster = Cluster(ws=cls.ws, tls=cls.tls).start()
+
+    def setUp(self):
+        self.writers = Writers(self.cluster)
+        self.addCleanup(self.stop_writers)
+
+    def stop_writers(self):
+        self.writers.over = True
+        for t in self.writers.threads:
+            t.join()
+
+    def new_node(self, *flags):
+        i = type(self).next = getattr(type(self), "next", 3) + 1
+        node = self.cluster.newcomer(i, *flags)
+        if self.tls:
+            self.weftd("init", "--dir", self.ws.path("pki"), "--add", node.name)
+        return node
+
+    def weftd(self, *args):
+        got = subprocess.run([os.path.join(self.cluster.bin_dir, "weftd"), *args], timeout=60, check=False,
+                             capture_output=True, text=True)
+        self.assertEqual(got.returncode, 0, got)
+        return got.stdout
+
+    def join(self):
+        node = self.new_node().start()
+        self.cluster.wait_role(node, "voter")
+        self.writers.more()
+        return node
+
+    def weft(self, *args):
+        got = self.cluster.weft("operator", "raft", *args)
+        self.assertEqual(got.returncode, 0, got)
+        return got.stdout
+
+    def logged(self, node, *parts):
+        def look():
+            return any(all(p in line for p in parts)
+                       for line in node.process.log().decode("utf-8", "replace").splitlines())
+        wait_for(look, 15, f"the log of {node.name} has {parts}")
+
+    def remove(self, node):
+        """It is out, it says so, and nobody of the others speaks to it any more."""
+        self.ids = {m["name"]: m["id"] for m in self.cluster.members().values()}
+        self.assertIn(f"{node.name} removed", self.weft("remove", node.name))
+        since = time.monotonic()
+        if node.alive():
+            self.logged(node, f"node {self.ids[node.name]} is no member")
+            wait_for(lambda: not node.status()["quorum"], 5, f"{node.name} is cut off")
+            wait_for(lambda: all(not m["connected"] or m["self"] for m in node.api(
+                "GET", "/weft/v1/members").json()["items"]), 5, f"{node.name} has no connection")
+            self.assertLess(time.monotonic() - since, CUT_S * (5 if self.cluster.sanitized() else 1))
+            r = node.api("POST", PATH, service("of-" + node.name), timeout=10)
+            self.assertGreaterEqual(r.status, 500, r)
+        self.assertNotIn(node.name, self.cluster.members())
+
+    def check(self):
+        """All that was acknowledged is there, on every node, and nothing of those who were out."""
+        acked = self.writers.finish()
+        self.cluster.wait_same()
+        for node in self.cluster.alive():
+            names = {o["metadata"]["name"] for o in node.list(PATH)}
+            self.assertEqual(set(acked) - names, set(), node.name)
+            self.assertFalse([n for n in names if n.startswith("of-")], node.name)
+        note(f"{len(acked)} writes, the slowest took {self.writers.longest * 1000:.0f} ms")
+        self.cluster.api("DELETE", PATH, timeout=30)
+
+    def test_grow_shrink_and_hand_over(self):
+        c = self.cluster
+        self.writers.more()
+        fourth, fifth = self.join(), self.join()
+        self.assertEqual(len(c.members()), 5)
+        to = next(n for n in c.nodes if n is not c.leader())
+        self.weft("lead", to.name)
+        wait_for(lambda: c.leader() is to, 10, f"{to.name} leads")
+        self.writers.more()
+        self.remove(to)                       # the leader
+        c.forget(to)
+        self.writers.more()
+        gone = c.follower()
+        self.remove(gone)
+        c.forget(gone)
+        self.writers.more()
+        self.weft("transfer-leader")
+        self.writers.more()
+        self.assertLessEqual({fourth.name, fifth.name} & {n.name for n in c.nodes}, set(c.members()))
+        self.check()
+
+    def test_a_lost_disk_is_replaced(self):
+        c, dead = self.cluster, self.cluster.follower()
+        dead.kill()
+        shutil.rmtree(dead.data)
+        self.writers.more()
+        self.remove(dead)
+        c.forget(dead)
+        self.join()
+        self.check()
+
+    def test_cycles(self):
+        for _ in range(CYCLES):
+            c = self.cluster
+            node = self.join()
+            out = c.nodes[0]
+            self.remove(out)
+            c.forget(out)
+            self.writers.more()
+            node.restart()                   # as the member that it became
+            c.wait_ready()
+            self.writers.more()
+        self.check()
+
+    def test_a_standby_stays_one(self):
+        c, node = self.cluster, self.new_node("--standby").start()
+        wait_for(lambda: node.name in c.members(), 20, "it is added")
+        self.writers.more()
+        c.wait_role(node, "standby")
+        wait_for(lambda: node.status()["revision"] > 0, 20, "it is sent everything")
+        node.restart()
+        self.writers.more()
+        self.assertEqual(c.members()[node.name]["role"], "standby")
+        self.weft("promote", node.name)
+        self.assertEqual(c.members()[node.name]["role"], "voter")
+        self.remove(node)
+        c.forget(node)
+        self.check()
+
+    def test_dying_while_it_joins(self):
+        """At whatever moment it dies, it comes back as the member that it was to become."""
+        c, node = self.cluster, self.new_node()
+        for ms in (0, 5, 15, 40, 80, 150, 300, 600):
+            node.start()
+            time.sleep(ms / 1000)
+            node.kill()
+        node.start()
+        c.wait_role(node, "voter")
+        wait_for(lambda: c.members()[node.name]["connected"] and node.status()["quorum"], 10, "it is there")
+        mine = [m for m in c.members().values() if m["address"] == node.peer_addr]
+        self.assertEqual(len(mine), 1, mine)
+        self.remove(node)
+        c.forget(node)
+        self.check()
+
+    def test_a_name_that_is_taken(self):
+        c, node = self.cluster, self.new_node()
+        other = c.nodes[0]
+        self.assertIsNot(other, node)
+        node.name = other.name
+        node.data = self.ws.path("data", "imposter")
+        c.nodes.remove(node)
+        p = self.ws.spawn("imposter", node.argv())
+        self.assertEqual(p.popen.wait(30), 1)
+        self.assertIn(b"another member has this name or address: remove it first", p.log())
+        p.ends_alone = True
+        self.check()
+
+    def test_added_by_an_operator(self):
+        """Nobody is asked: on the node's machine there may be no API."""
+        c, node = self.cluster, self.new_node()
+        told = self.ws.path("told.json")
+        args = ["add", f"{node.name}={node.peer_addr}", "-o", "json"]
+        if self.tls:
+            with open(os.path.join(node.certs, "node.crt"), encoding="ascii") as f:
+                text = subprocess.run(["openssl", "x509", "-noout", "-ext", "subjectAltName"], stdin=f, text=True,
+                                      check=True, capture_output=True).stdout
+            args += ["--id", text.strip().rsplit("/", 1)[1]]
+        with open(told, "w", encoding="utf-8") as f:
+            f.write(self.weft(*args))
+        node.joins = ["--join-file", told]
+        node.start()
+        c.wait_role(node, "voter")
+        os.unlink(told)
+        node.restart()
+        c.wait_ready()
+        self.writers.more()
+        self.remove(node)
+        c.forget(node)
+        self.check()
+
+    def test_without_its_log_it_does_not_come_back(self):
+        c, node = self.cluster, self.join()
+        node.stop()
+        for name in os.listdir(node.data):
+            if name != "member":
+                path = os.path.join(node.data, name)
+                (shutil.rmtree if os.path.isdir(path) else os.unlink)(path)
+        p = self.ws.spawn("without-log", node.argv())
+        self.assertEqual(p.popen.wait(30), 1)
+        self.assertIn(b"it must not come back without", p.log())
+        p.ends_alone = True
+        self.remove(node)
+        c.forget(node)
+        self.check()
+
+
+class MembersTls(Members):
+    tls = True
+    test_a_name_that_is_taken = test_without_its_log_it_does_not_come_back = test_a_standby_stays_one = None
+
+
+if __name__ == "__main__":
+    if "--cycles" in sys.argv:
+        at = sys.argv.index("--cycles")
+        CYCLES = int(sys.argv[at + 1])
+        del sys.argv[at:at + 2]
+    main()
