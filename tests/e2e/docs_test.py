@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""If this fails, a reader who types what docs/use.md shows does not get what it shows."""
+"""If this fails, a reader who types what docs/use.md or operate-members.md shows does not get what it shows."""
 
 import glob
 import os
@@ -89,14 +89,12 @@ class Docs(Case):
             raise unittest.SkipTest("curl is not installed")
         if os.path.realpath(default_bin_dir()) != os.path.realpath(RELEASE_BIN):
             raise unittest.SkipTest(f"the document runs {RELEASE_BIN}")
-        cls.shell = Shell(ROOT, {**os.environ, "TMPDIR": cls.ws.dir})
 
-    @classmethod
-    def tearDownClass(cls):
-        cls.shell.close()
-        super().tearDownClass()
+    def setUp(self):
+        self.shell = Shell(ROOT, {**os.environ, "TMPDIR": self.ws.dir})
+        self.addCleanup(self.shell.close)
 
-    def follow(self, number, command, want):
+    def follow(self, name, number, command, want):
         """What shows something may need some tries until it does; the rest is done once. A status of
         0 and no word is also a promise."""
         deadline = time.monotonic() + PATIENCE_S
@@ -105,7 +103,7 @@ class Docs(Case):
             if status == 0 and matches(want, got):
                 return
             if not want or time.monotonic() > deadline:
-                self.fail(f"docs/use.md:{number}: {command}\nshows:\n" + "\n".join(want) +
+                self.fail(f"docs/{name}:{number}: {command}\nshows:\n" + "\n".join(want) +
                           f"\nbut here, with status {status}:\n{got}")
             time.sleep(0.2)
 
@@ -118,14 +116,20 @@ class Docs(Case):
                 found = CRASH.search(f.read())
             self.assertIsNone(found, f"{path}: its log says {found and found.group().decode()!r}")
 
-    def test_use(self):
-        shown = commands(os.path.join(ROOT, "docs", "use.md"))
+    def follow_all(self, name):
+        shown = commands(os.path.join(ROOT, "docs", name))
         self.assertTrue(shown[-1][1].startswith("rm "), "its last command ends with the logs")
         for number, command, want in shown[:-1]:
-            self.follow(number, command, want)
+            self.follow(name, number, command, want)
         self.check_logs()
-        self.follow(*shown[-1])
-        note(f"{len(shown)} commands of docs/use.md do what it shows")
+        self.follow(name, *shown[-1])
+        note(f"{len(shown)} commands of docs/{name} do what it shows")
+
+    def test_operate_members(self):
+        self.follow_all("operate-members.md")
+
+    def test_use(self):
+        self.follow_all("use.md")
 
 
 if __name__ == "__main__":
