@@ -163,6 +163,23 @@ const struct kind kinds[KIND_COUNT] = {
                       .distributed = true,
                       .column_count = 1,
                       .columns = {{"Live", "string", "Proxies that have it.", 0, kind_cell_live}}},
+    [KIND_LEASE] = {.id = KIND_LEASE,
+                    .about = "A Lease is held by one at a time, who gives signs of life.",
+                    .schema = &schema_lease,
+                    .group = "coordination.k8s.io",
+                    .versions = {"v1"},
+                    .kind = "Lease",
+                    .plural = "leases",
+                    .singular = "lease",
+                    .namespaced = true,
+                    .column_count = 4,
+                    .columns = {{"Holder", "string", "Who holds it.", 0, kind_cell_lease_holder},
+                                {"Epoch", "string", "Number of this holding, for fences.", 0,
+                                 kind_cell_lease_epoch},
+                                {"TTL", "string", "How long a sign of life is good for.", 0,
+                                 kind_cell_lease_ttl},
+                                {"On-Expiry", "string", "What becomes of it: delete or release.", 0,
+                                 kind_cell_lease_on_expiry}}},
 };
 
 /* Finding. */
@@ -258,6 +275,7 @@ const char *kind_api_version(const struct kind *k)
         [KIND_DESTINATION_RULE] = "networking.istio.io/v1",
         [KIND_GATEWAY] = "networking.istio.io/v1",
         [KIND_SIDECAR] = "networking.istio.io/v1",
+        [KIND_LEASE] = "coordination.k8s.io/v1",
     };
     return names[k->id];
 }

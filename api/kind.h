@@ -27,6 +27,7 @@ enum kind_id {
     KIND_DESTINATION_RULE,
     KIND_GATEWAY,
     KIND_SIDECAR,
+    KIND_LEASE,
     KIND_COUNT,
 };
 
@@ -58,6 +59,12 @@ struct kind {
 };
 
 extern const struct kind kinds[KIND_COUNT];
+
+/* Annotations of ours. On any object with a namespace: the lease, of the same namespace, that it
+ * lives on. On a Lease: "delete" for one that is deleted when it expires; of others the holder is
+ * taken. */
+#define KIND_ON_LEASE "weft.dev/lease"
+#define KIND_LEASE_ON_EXPIRY "weft.dev/on-expiry"
 
 /* By the path of the API; version may be any that is served. NULL when there is none. */
 const struct kind *kind_find(struct slice group, struct slice version, struct slice plural);

@@ -1,5 +1,7 @@
 #include "api/kind_columns.h"
 
+#include "api/kind.h"
+
 static void text_or(struct buf *out, struct slice text, struct slice otherwise)
 {
     buf_append(out, text.n ? text : otherwise);
@@ -193,6 +195,32 @@ void kind_cell_gateway_ports(const json_t *object, struct buf *out)
             buf_printf(out, "%lld/%.*s", (long long)json_int(v, "port.number", 0),
                        SLICE(json_str(v, "port.protocol")));
     join_end(&j);
+}
+
+void kind_cell_lease_holder(const json_t *object, struct buf *out)
+{
+    text_at(out, object, "spec.holderIdentity");
+}
+
+void kind_cell_lease_epoch(const json_t *object, struct buf *out)
+{
+    buf_printf(out, "%lld", (long long)json_int(object, "spec.leaseTransitions", 0));
+}
+
+void kind_cell_lease_ttl(const json_t *object, struct buf *out)
+{
+    long long seconds = (long long)json_int(object, "spec.leaseDurationSeconds", 0);
+    if (seconds)
+        buf_printf(out, "%llds", seconds);
+    else
+        buf_append(out, S("<none>"));
+}
+
+void kind_cell_lease_on_expiry(const json_t *object, struct buf *out)
+{
+    const json_t *annotations = json_at(object, "metadata.annotations");
+    struct slice word = json_slice(json_object_get(annotations, KIND_LEASE_ON_EXPIRY));
+    buf_append(out, word.n ? word : S("release"));
 }
 
 void kind_cell_live(const json_t *object, struct buf *out)

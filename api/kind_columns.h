@@ -23,6 +23,10 @@ void kind_cell_resolution(const json_t *object, struct buf *out);
 void kind_cell_host(const json_t *object, struct buf *out);
 void kind_cell_subsets(const json_t *object, struct buf *out);
 void kind_cell_gateway_ports(const json_t *object, struct buf *out);
+void kind_cell_lease_holder(const json_t *object, struct buf *out);
+void kind_cell_lease_epoch(const json_t *object, struct buf *out);
+void kind_cell_lease_ttl(const json_t *object, struct buf *out);
+void kind_cell_lease_on_expiry(const json_t *object, struct buf *out);
 /* "12/12 @1182": message of the condition Distributed. */
 void kind_cell_live(const json_t *object, struct buf *out);
 

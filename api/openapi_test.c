@@ -77,7 +77,7 @@ static void groups_are_listed_once_with_the_stored_version_first(void **state)
 {
     json_t *list = discovered("/apis", false);
     (void)state;
-    assert_int_equal(json_array_size(json_object_get(list, "groups")), 3);
+    assert_int_equal(json_array_size(json_object_get(list, "groups")), 4);
     const json_t *istio = by_name(json_object_get(list, "groups"), "name", "networking.istio.io");
     assert_true(
         slice_eq(json_str(istio, "preferredVersion.groupVersion"), S("networking.istio.io/v1")));
@@ -112,7 +112,7 @@ static void aggregated_discovery_says_all_at_once(void **state)
     assert_int_equal(json_array_size(json_object_get(core, "items")), 1);
     assert_non_null(
         by_name(json_at(core, "items[0].versions[0].resources"), "resource", "services"));
-    assert_int_equal(json_array_size(json_object_get(rest, "items")), 3);
+    assert_int_equal(json_array_size(json_object_get(rest, "items")), 4);
     const json_t *dr =
         by_name(json_at(rest, "items[1].versions[0].resources"), "resource", "destinationrules");
     assert_true(slice_eq(json_str(dr, "responseKind.kind"), S("DestinationRule")));
@@ -188,7 +188,7 @@ static void the_index_lists_documents_that_exist(void **state)
         arena_fini(&arena);
         n++;
     }
-    assert_int_equal(n, 6);
+    assert_int_equal(n, 7);
     json_decref(index);
     assert_null(documented("/openapi/v3/apis/nope/v1"));
     assert_null(documented("/openapi/v2"));

@@ -66,7 +66,7 @@ struct schema_field {
 /* Tables of the kinds, in the order of enum kind_id. */
 extern const struct schema schema_namespace, schema_service, schema_endpoint_slice,
     schema_workload_entry, schema_service_entry, schema_virtual_service, schema_destination_rule,
-    schema_gateway, schema_sidecar;
+    schema_gateway, schema_sidecar, schema_lease;
 /* metadata of every kind. */
 extern const struct schema schema_object_meta;
 

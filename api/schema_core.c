@@ -1,6 +1,6 @@
 #include "api/schema_table.h"
 
-/* core/v1 and discovery.k8s.io/v1. */
+/* core/v1, discovery.k8s.io/v1 and coordination.k8s.io/v1. */
 
 /* Namespace. */
 
@@ -96,3 +96,18 @@ SHARED_OBJECT(schema_endpoint_slice, TOP_FIELDS,
               REQUIRED("addressType", &address_type, "What the addresses are."),
               FIELD("endpoints", &endpoints, "Workloads of the service."),
               FIELD("ports", &slice_ports, "Ports of all the endpoints."));
+
+/* Lease. */
+
+static const struct schema lease_holder = {.type = SCHEMA_STRING, .length_max = 256};
+RANGE(lease_seconds, 1, 604800);
+OBJECT(lease_spec, FIELD("holderIdentity", &lease_holder, "Who holds the lease; absent: nobody."),
+       FIELD("leaseDurationSeconds", &lease_seconds,
+             "How long a sign of life is good for; absent: the lease does not expire."),
+       FIELD("acquireTime", &schema_date_time, "As the holder gives it."),
+       FIELD("renewTime", &schema_date_time,
+             "As the holder gives it; signs of life by other ways are not written."),
+       FIELD("leaseTransitions", &schema_int32,
+             "The epoch: rises with every acquisition. Set by the server."),
+       FIELD("strategy", &schema_string, NULL), FIELD("preferredHolder", &schema_string, NULL));
+SHARED_OBJECT(schema_lease, TOP_FIELDS, FIELD("spec", &lease_spec, NULL));

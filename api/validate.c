@@ -16,6 +16,7 @@ static check_fn *const rules[KIND_COUNT] = {
     [KIND_DESTINATION_RULE] = validate_destination_rule,
     [KIND_GATEWAY] = validate_gateway,
     [KIND_SIDECAR] = validate_sidecar,
+    [KIND_LEASE] = validate_lease,
 };
 
 /* Metadata. */

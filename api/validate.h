@@ -23,5 +23,6 @@ void validate_virtual_service(struct check *c, const json_t *object);
 void validate_destination_rule(struct check *c, const json_t *object);
 void validate_gateway(struct check *c, const json_t *object);
 void validate_sidecar(struct check *c, const json_t *object);
+void validate_lease(struct check *c, const json_t *object);
 
 #endif

@@ -3,7 +3,7 @@
 #include "api/names.h"
 #include "api/validate_parts.h"
 
-/* core/v1 and discovery.k8s.io/v1: what a Kubernetes API server refuses. */
+/* core/v1, discovery.k8s.io/v1 and coordination.k8s.io/v1: what a Kubernetes API server refuses. */
 
 #define CUT(s) SLICE(slice_sub((s), 0, 80))
 
@@ -166,4 +166,41 @@ void validate_endpoint_slice(struct check *c, const json_t *object)
         check_leave(c, labels);
         check_leave(c, at);
     }
+}
+
+/* Lease. */
+
+static void check_on_expiry(struct check *c, const json_t *word)
+{
+    struct slice s = json_slice(word);
+    if (!slice_eq(s, S("delete")) && !slice_eq(s, S("release")))
+        check_invalid(c,
+                      "\"%.*s\": must be \"delete\" (the lease and what lives on it) or "
+                      "\"release\" (the holder is taken)",
+                      CUT(s));
+}
+
+static void check_lease_annotations(struct check *c, const json_t *annotations)
+{
+    check_field(c, annotations, KIND_LEASE_ON_EXPIRY, check_on_expiry);
+    if (json_object_get(annotations, KIND_ON_LEASE))
+        check_forbidden_at(c, KIND_ON_LEASE, "a lease lives on no other lease");
+}
+
+static void check_lease_meta(struct check *c, const json_t *meta)
+{
+    check_field(c, meta, "annotations", check_lease_annotations);
+}
+
+static void check_lease_spec(struct check *c, const json_t *spec)
+{
+    const json_t *holder = json_object_get(spec, "holderIdentity");
+    if (holder && json_slice(holder).n && !json_object_get(spec, "leaseDurationSeconds"))
+        check_warn(c, "no leaseDurationSeconds: the lease does not expire");
+}
+
+void validate_lease(struct check *c, const json_t *object)
+{
+    check_field(c, object, "metadata", check_lease_meta);
+    check_field(c, object, "spec", check_lease_spec);
 }

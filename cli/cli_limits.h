@@ -19,10 +19,12 @@
  * JSON_BYTES_MAX. */
 #define CLI_DELETE_PART_OBJECTS_MAX 1000
 
-#define CLI_WATCH_STALL_MS 90000  /* three bookmarks of the server are missing: another node */
-#define CLI_TIMEOUT_MS 10000      /* of one request */
-#define CLI_WAIT_TIMEOUT_MS 30000 /* of weft wait and --wait */
-#define CLI_WAIT_GRACE_MS 2000    /* for the answer behind the server's own time-out */
+#define CLI_WATCH_STALL_MS 90000 /* three bookmarks of the server are missing: another node */
+#define CLI_DOWNLOAD_STALL_MS 30000
+#define CLI_SNAPSHOT_TIMEOUT_MS 600000 /* the node copies its store before it answers */
+#define CLI_TIMEOUT_MS 10000           /* of one request */
+#define CLI_WAIT_TIMEOUT_MS 30000      /* of weft wait and --wait */
+#define CLI_WAIT_GRACE_MS 2000         /* for the answer behind the server's own time-out */
 /* A namespace of CLI_OBJECTS_MAX goes in 32 revisions, for each of which the server waits 5 s at
  * most; who hangs up before the answer ends the deletion. */
 #define CLI_NAMESPACE_TIMEOUT_MS 180000

@@ -249,7 +249,7 @@ static bool worth_another_node(const struct exchange *x, const struct client_req
 {
     bool read = slice_eq(r->method, S("GET"));
     if (x->status)
-        return x->status == 503 || (x->status == 504 && r->key.n);
+        return x->status == 503 || x->status == 507 || (x->status == 504 && r->key.n);
     return x->failure.code == ERR_UNAVAILABLE ||
            (x->failure.code == ERR_UNKNOWN_OUTCOME && (read || r->repeatable));
 }
@@ -288,6 +288,8 @@ static enum err_code code_of_status(int status, struct slice reason)
         return ERR_UNAVAILABLE;
     case 504:
         return ERR_TIMEOUT;
+    case 507:
+        return ERR_NO_ROOM;
     default:
         return ERR_INTERNAL;
     }
@@ -408,6 +410,96 @@ const json_t *client_status(const struct client *cl)
 bool client_reached(const struct client *cl)
 {
     return cl->reached;
+}
+
+/* A long answer. */
+
+struct downloading {
+    struct client *cl;
+    const struct client_download *d;
+    struct http_call *call;
+    int status;
+    bool over, begun;
+    struct buf refusal; /* the body of what is no 200 */
+    struct err failure;
+};
+
+static void on_download_head(void *ctx, const struct http_response *r)
+{
+    struct downloading *x = ctx;
+    x->status = r->status;
+    warn_headers(x->cl, r->headers);
+}
+
+static void on_download_data(void *ctx, struct slice bytes)
+{
+    struct downloading *x = ctx;
+    if (x->status != 200) {
+        buf_append(&x->refusal, bytes);
+        return;
+    }
+    x->begun = true;
+    if (x->d->fn(x->d->ctx, bytes, &x->failure))
+        return;
+    x->over = true;
+    http_call_cancel(x->call);
+}
+
+static void on_download_end(void *ctx)
+{
+    struct downloading *x = ctx;
+    x->over = true;
+}
+
+static void on_download_fail(void *ctx, const struct err *err)
+{
+    struct downloading *x = ctx;
+    x->over = true;
+    x->failure = *err;
+}
+
+static void download_run(struct downloading *x)
+{
+    struct arena scratch = {0};
+    struct http_call_options o = call_options(
+        x->cl,
+        &(struct client_request){.method = S("GET"), .path = x->d->path, .timeout = x->d->timeout},
+        &scratch);
+    o.stall_timeout = CLI_DOWNLOAD_STALL_MS;
+    o.on_head = on_download_head;
+    o.on_data = on_download_data;
+    o.on_end = on_download_end;
+    o.on_fail = on_download_fail;
+    o.ctx = x;
+    x->over = false;
+    x->status = 0;
+    err_clear(&x->failure);
+    buf_clear(&x->refusal);
+    x->call = http_call_start(x->cl->http, &o);
+    while (!x->over)
+        env_uv_turn(x->cl->opt.env, TURN_MS);
+    arena_fini(&scratch);
+}
+
+bool client_download(struct client *cl, const struct client_download *d, struct err *err)
+{
+    struct downloading x = {.cl = cl, .d = d, .refusal = {.limit = JSON_BYTES_MAX}};
+    download_run(&x);
+    for (size_t tries = 1; tries < cl->addr_n && !x.begun && (!x.status || x.status == 503);
+         tries++) {
+        client_next_address(cl);
+        download_run(&x);
+    }
+    bool ok = x.status == 200 && !x.failure.code;
+    struct slice text = buf_slice(&x.refusal);
+    if (x.begun && x.failure.code)
+        err_set(err, x.failure.code, "%s", x.failure.msg);
+    else if (x.failure.code)
+        lost(cl, &x.failure, err);
+    else if (!ok)
+        refused(cl, x.status, text.n ? json_parse(text, NULL) : NULL, text, err);
+    buf_fini(&x.refusal);
+    return ok;
 }
 
 /* Watch. */

@@ -66,6 +66,16 @@ const json_t *client_status(const struct client *cl);
 /* Did the last call come to any node? If not, it has surely done nothing. */
 bool client_reached(const struct client *cl);
 
+/* A long answer as it comes: each piece goes to fn; false and its err end it. A node that does not
+ * answer, or answers 503, is passed over; what has begun to come is not begun again. */
+struct client_download {
+    struct slice path;
+    wf_ms timeout; /* until it begins */
+    bool (*fn)(void *ctx, struct slice bytes, struct err *err);
+    void *ctx;
+};
+bool client_download(struct client *cl, const struct client_download *d, struct err *err);
+
 /* Called for each event of a watch ({type, object}, borrowed); false ends it. */
 typedef bool (*client_event_fn)(void *ctx, const json_t *event);
 

@@ -61,6 +61,11 @@ static void member_problems(struct problems *p, const json_t *status)
         problem(p, "There is no leader: an election is under way.");
     json_array_foreach (json_object_get(status, "members"), i, m) {
         int64_t index = json_int(m, "matchIndex", 0);
+        if (json_bool(m, "diskFull", false))
+            problem(p,
+                    "The disk of member %.*s is full: it takes no writes until there is room; what "
+                    "it has is served.",
+                    SLICE(json_str(m, "name")));
         if (!json_bool(m, "connected", false))
             not_connected(p, m);
         else if (index > 0 && last_index - index > MEMBER_BEHIND_MAX)
@@ -97,10 +102,16 @@ static void proxy_problems(struct problems *p, const json_t *status)
 
 static void store_problems(struct problems *p, const json_t *status)
 {
-    int64_t used = json_int(status, "store.usedBytes", 0),
-            map = json_int(status, "store.mapBytes", 0);
-    if (map > 0 && used > map / 10 * 9)
-        problem(p, "The store has used %" PRId64 " of %" PRId64 " MiB.", used >> 20, map >> 20);
+    int64_t used = json_int(status, "quota.objectBytes", 0),
+            quota = json_int(status, "quota.quotaBytes", 0);
+    if (json_bool(status, "quota.reached", false))
+        problem(p,
+                "NOSPACE: the objects take %" PRId64 " MiB, the quota is %" PRId64
+                " MiB: only deletions are taken.",
+                used >> 20, quota >> 20);
+    else if (quota > 0 && used > quota / 10 * 9)
+        problem(p, "The objects take %" PRId64 " MiB of a quota of %" PRId64 " MiB.", used >> 20,
+                quota >> 20);
 }
 
 static const char *tint(const struct cli *c, bool good)

@@ -9,6 +9,7 @@
 #include "base/core/hash.h"
 #include "base/core/map.h"
 #include "base/wire/json.h"
+#include "registry/lease.h"
 
 /* An object that waits for its proxies, or that one refuses. */
 struct pending {
@@ -232,7 +233,8 @@ static bool set_accepted(json_t *object, const struct summary_rejection *r, int6
 }
 
 /* false: it can never be written. */
-static bool op_add(struct conditions *c, const struct reg_object *o, const json_t *object)
+static bool op_add(struct conditions *c, struct reg_txn *txn, const struct reg_object *o,
+                   const json_t *object)
 {
     struct err err = {0};
     struct buf value = {0};
@@ -244,6 +246,9 @@ static bool op_add(struct conditions *c, const struct reg_object *o, const json_
             .expect = REG_EXPECT_REV,
             .expected = o->mod_rev,
         };
+        struct slice lease;
+        if (reg_lease_of(txn, o->key, &lease))
+            c->ops[c->op_count - 1].attach = arena_dup(&c->arena, lease);
         c->op_bytes += o->key.n + value.n;
     }
     buf_fini(&value);
@@ -292,7 +297,7 @@ static void judge(struct conditions *c, struct reg_txn *txn, const struct summar
     if (r || (!stands && !is_live(object) && all_have_it))
         changed |= set_distributed(object, s, r != NULL, status_said_at(object, o.mod_rev), now);
     if (changed)
-        p->hopeless = !op_add(c, &o, object);
+        p->hopeless = !op_add(c, txn, &o, object);
     json_decref(object);
 }
 

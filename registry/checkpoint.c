@@ -13,14 +13,8 @@
 
 #define HASH_CHUNK (1u << 20)
 
-/* SHA-256 and length of a file; optionally synced. */
-static bool file_digest(const char *path, bool sync, struct reg_checkpoint *ret, struct err *err)
+bool store_digest(int fd, const char *path, struct reg_checkpoint *ret, struct err *err)
 {
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0 && errno == ENOENT)
-        return err_set(err, ERR_CORRUPT, "checkpoint %s is gone", path);
-    if (fd < 0)
-        return err_errno(err, errno, "checkpoint %s", path);
     EVP_MD_CTX *md = EVP_MD_CTX_new();
     char *chunk = mem_new(HASH_CHUNK);
     ssize_t n = 0;
@@ -33,13 +27,25 @@ static bool file_digest(const char *path, bool sync, struct reg_checkpoint *ret,
     }
     ok = ok && n == 0 && EVP_DigestFinal_ex(md, ret->sha256, &len) == 1 &&
          len == sizeof(ret->sha256);
-    if (ok && sync && fsync(fd) != 0)
-        ok = false;
     int saved = errno;
     EVP_MD_CTX_free(md);
     mem_free(chunk);
-    close(fd);
     return ok ? true : err_errno(err, saved, "checkpoint %s: read", path);
+}
+
+/* SHA-256 and length of a file; optionally synced. */
+static bool file_digest(const char *path, bool sync, struct reg_checkpoint *ret, struct err *err)
+{
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0 && errno == ENOENT)
+        return err_set(err, ERR_CORRUPT, "checkpoint %s is gone", path);
+    if (fd < 0)
+        return err_errno(err, errno, "checkpoint %s", path);
+    bool ok = store_digest(fd, path, ret, err);
+    if (ok && sync && fsync(fd) != 0)
+        ok = err_errno(err, errno, "checkpoint %s: sync", path);
+    close(fd);
+    return ok;
 }
 
 /* Index and term of what is in the image, from the image itself. */
@@ -79,8 +85,10 @@ bool reg_store_checkpoint(struct reg_store *s, const char *path, struct reg_chec
     pthread_rwlock_rdlock(&s->map_lock);
     int rc = mdb_env_copy2(s->env, path, 0);
     pthread_rwlock_unlock(&s->map_lock);
-    if (rc)
+    if (rc) {
+        unlink(path); /* what there is of it may be what fills the disk */
         return err_set(err, ERR_IO, "checkpoint %s: %s", path, mdb_strerror(rc));
+    }
     if (!image_meta(path, &meta, err) || !file_digest(path, true, &c, err))
         return false;
     c.index = meta.applied_index;

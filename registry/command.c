@@ -6,27 +6,58 @@
 
 #define ENTRY_MAGIC 0x54464557u /* "WEFT" */
 #define ENTRY_VERSION_OLDEST 1
-#define ENTRY_HEADER_BYTES 20
+#define ENTRY_HEADER_BYTES 28
 #define ENTRY_COUNT_AT 16
 #define OP_DELETE 0x01u
 #define OP_EXPECT_SHIFT 1
 #define OP_EXPECT_MASK 0x03u
 #define OP_CHECK 0x08u
-#define OP_KNOWN 0x0Fu
+#define OP_EPOCH 0x10u /* instead of an expectation of the two bits */
+#define OP_GRANT 0x20u
+#define OP_ATTACH 0x40u
+#define OP_EXPIRE 0x80u
+#define OP_KNOWN_BEFORE_3 0x0Fu
+#define GRANT_REGISTRATION 0x01u
 #define REQUEST_ONCE 0x01u
+
+static unsigned op_flags(const struct reg_op *op)
+{
+    unsigned expect =
+        op->expect == REG_EXPECT_EPOCH ? OP_EPOCH : (unsigned)op->expect << OP_EXPECT_SHIFT;
+    return expect | (op->del ? OP_DELETE : 0u) | (op->check ? OP_CHECK : 0u) |
+           (op->grant ? OP_GRANT : 0u) | (op->attach.n ? OP_ATTACH : 0u) |
+           (op->expiry_term ? OP_EXPIRE : 0u);
+}
+
+static void put_grant(struct buf *out, const struct reg_grant *g)
+{
+    wf_assert(g->holder.n <= REG_HOLDER_BYTES_MAX && g->ttl_ms <= REG_LEASE_TTL_MS_MAX);
+    buf_append_byte(out, g->registration ? GRANT_REGISTRATION : 0);
+    buf_u32le(out, g->ttl_ms);
+    buf_u64le(out, g->epoch);
+    buf_u16le(out, (uint16_t)g->holder.n);
+    buf_append(out, g->holder);
+}
 
 static void put_op(struct buf *out, const struct reg_op *op)
 {
-    unsigned flags = (op->del ? OP_DELETE : 0u) | (op->check ? OP_CHECK : 0u) |
-                     ((unsigned)op->expect << OP_EXPECT_SHIFT);
     wf_assert(op->key.n > 0 && op->key.n <= REG_KEY_BYTES_MAX);
     wf_assert(op->value.n <= REG_VALUE_BYTES_MAX);
-    buf_append_byte(out, (char)flags);
+    wf_assert(op->attach.n <= REG_KEY_BYTES_MAX);
+    buf_append_byte(out, (char)op_flags(op));
     buf_u64le(out, op->expected);
     buf_u16le(out, (uint16_t)op->key.n);
     buf_append(out, op->key);
     buf_u32le(out, (uint32_t)op->value.n);
     buf_append(out, op->value);
+    if (op->grant)
+        put_grant(out, op->grant);
+    if (op->attach.n) {
+        buf_u16le(out, (uint16_t)op->attach.n);
+        buf_append(out, op->attach);
+    }
+    if (op->expiry_term)
+        buf_u64le(out, op->expiry_term);
 }
 
 static void put_once(struct buf *out, const struct reg_once *o)
@@ -56,7 +87,44 @@ void reg_request_encode(struct buf *out, const struct reg_request *r)
         put_op(out, &r->ops[i]);
 }
 
-static bool get_op(struct reader *r, struct reg_op *op)
+static const struct reg_grant *get_grant(struct reader *r, struct arena *arena)
+{
+    struct reg_grant *g = ARENA_NEW(arena, struct reg_grant);
+    uint8_t flags = reader_u8(r);
+    *g = (struct reg_grant){.registration = flags & GRANT_REGISTRATION,
+                            .ttl_ms = reader_u32le(r),
+                            .epoch = reader_u64le(r)};
+    g->holder = reader_bytes(r, reader_u16le(r));
+    bool sane = flags <= GRANT_REGISTRATION && g->holder.n <= REG_HOLDER_BYTES_MAX &&
+                g->ttl_ms <= REG_LEASE_TTL_MS_MAX;
+    return reader_ok(r) && sane ? g : NULL;
+}
+
+/* What version 3 has behind the value. */
+static bool get_lease_parts(struct reader *r, unsigned flags, struct arena *arena,
+                            struct reg_op *op)
+{
+    if (flags & OP_EPOCH) {
+        if (op->expect != REG_EXPECT_ANY || !op->check)
+            return false;
+        op->expect = REG_EXPECT_EPOCH;
+    }
+    if (flags & OP_GRANT && (op->del || op->check || !(op->grant = get_grant(r, arena))))
+        return false;
+    if (flags & OP_ATTACH) {
+        op->attach = reader_bytes(r, reader_u16le(r));
+        if (op->del || op->check || !op->attach.n || op->attach.n > REG_KEY_BYTES_MAX)
+            return false;
+    }
+    if (flags & OP_EXPIRE) {
+        op->expiry_term = reader_u64le(r);
+        if (!op->expiry_term || op->expect != REG_EXPECT_REV || op->check)
+            return false;
+    }
+    return reader_ok(r);
+}
+
+static bool get_op(struct reader *r, unsigned version, struct arena *arena, struct reg_op *op)
 {
     uint8_t flags = reader_u8(r);
     *op = (struct reg_op){
@@ -67,9 +135,11 @@ static bool get_op(struct reader *r, struct reg_op *op)
     };
     op->key = reader_bytes(r, reader_u16le(r));
     op->value = reader_bytes(r, reader_u32le(r));
-    bool sane = flags <= OP_KNOWN && !(op->check && (op->del || op->value.n));
+    bool sane =
+        (version >= 3 || flags <= OP_KNOWN_BEFORE_3) && !(op->check && (op->del || op->value.n));
     return reader_ok(r) && sane && op->key.n > 0 && op->key.n <= REG_KEY_BYTES_MAX &&
-           op->value.n <= REG_VALUE_BYTES_MAX;
+           op->value.n <= REG_VALUE_BYTES_MAX &&
+           (version < 3 || get_lease_parts(r, flags, arena, op));
 }
 
 static const struct reg_once *get_once(struct reader *r, struct arena *arena)
@@ -111,7 +181,7 @@ bool reg_request_decode(struct reader *r, unsigned version, struct arena *arena,
         return err_set(err, ERR_INVALID, "write request at byte %zu: bad head", reader_offset(r));
     struct reg_op *ops = ARENA_ARRAY(arena, struct reg_op, q.op_count + 1);
     for (size_t i = 0; i < q.op_count; i++)
-        if (!get_op(r, &ops[i]))
+        if (!get_op(r, version, arena, &ops[i]))
             return err_set(err, ERR_INVALID, "write request at byte %zu: bad operation %zu",
                            reader_offset(r), i);
     q.ops = ops;
@@ -128,14 +198,18 @@ void reg_entry_begin(struct reg_entry_builder *b, int64_t leader_wall_ms)
     buf_u16le(&b->bytes, 0);
     buf_u64le(&b->bytes, (uint64_t)leader_wall_ms);
     buf_u32le(&b->bytes, 0);
+    buf_u64le(&b->bytes, b->term);
     wf_assert(b->bytes.n == ENTRY_HEADER_BYTES);
 }
 
 static size_t request_bytes(const struct reg_request *r)
 {
     size_t n = 30 + r->origin.n + (r->once ? 34 + r->once->memo.n : 0);
-    for (size_t i = 0; i < r->op_count; i++)
-        n += 15 + r->ops[i].key.n + r->ops[i].value.n;
+    for (size_t i = 0; i < r->op_count; i++) {
+        const struct reg_op *op = &r->ops[i];
+        n += 15 + op->key.n + op->value.n + (op->grant ? 15 + op->grant->holder.n : 0);
+        n += (op->attach.n ? 2 + op->attach.n : 0) + (op->expiry_term ? 8 : 0);
+    }
     return n;
 }
 
@@ -182,6 +256,10 @@ bool reg_entry_open(struct reader *r, struct reg_entry_head *ret, struct err *er
                        REG_ENTRY_VERSION);
     if (head.count == 0 || head.count > REG_ENTRY_REQUESTS_MAX)
         return err_set(err, ERR_CORRUPT, "log entry: %u requests", head.count);
+    if (version >= 3)
+        head.term = reader_u64le(r);
+    if (!reader_ok(r))
+        return err_set(err, ERR_CORRUPT, "log entry: ends in its head");
     *ret = head;
     return true;
 }

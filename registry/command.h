@@ -1,13 +1,16 @@
 /* The bytes of one Raft log entry: all the writes of one loop turn.
  *
- *   entry    magic u32, version u16, flags u16, leader time ms u64, request count u32, requests,
- *            pad to 8
+ *   entry    magic u32, version u16, flags u16, leader time ms u64, request count u32, term u64,
+ *            requests, pad to 8
  *   request  client u64, sequence u64, settled u64, flags u8 (once), origin u8+bytes,
  *            once: key 16, digest 16, memo u16+bytes; op count u32, ops
- *   op       flags u8 (delete, expect, check), expected u64, key u16+bytes, value u32+bytes
+ *   op       flags u8 (delete, expect, check, epoch, grant, attach, expire), expected u64, key
+ *            u16+bytes, value u32+bytes; grant: flags u8, ttl ms u32, epoch u64, holder u16+bytes;
+ *            attach: lease u16+bytes; expire: term u64
  *
- * Entries of version 1 are read too: their requests go from settled to op count, and there is no
- * check. Version 2 is written. Little endian.
+ * Earlier entries are read too. Version 1: requests go from settled to op count, and there is no
+ * check. Version 2: there is no term, and no operation has to do with a lease. Version 3 is
+ * written. Little endian.
  *
  * (client, sequence) makes a retry after a lost leader exactly once in effect: the state machine
  * keeps the result of every sequence of a client that is not settled. `settled`: every lower
@@ -21,9 +24,10 @@
 #define WEFT_REGISTRY_COMMAND_H
 
 #include "base/core/reader.h"
+#include "registry/lease.h"
 #include "registry/node.h"
 
-#define REG_ENTRY_VERSION 2
+#define REG_ENTRY_VERSION 3
 #define REG_ENTRY_BYTES_MAX (2u * 1024u * 1024u)
 #define REG_ENTRY_REQUESTS_MAX 1024
 #define REG_CLIENTS_MAX 256
@@ -39,6 +43,7 @@ struct reg_request {
 
 /* Builds an entry: begin, add …, end. */
 struct reg_entry_builder {
+    uint64_t term; /* of the leader that proposes it; set before begin */
     struct buf bytes;
     uint32_t count;
 };
@@ -53,6 +58,7 @@ void reg_entry_fini(struct reg_entry_builder *b);
 struct reg_entry_head {
     unsigned version; /* for reg_request_decode */
     int64_t leader_wall_ms;
+    uint64_t term; /* 0 = not told (versions 1 and 2) */
     uint32_t count;
 };
 bool reg_entry_open(struct reader *r, struct reg_entry_head *ret, struct err *err);

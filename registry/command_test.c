@@ -12,11 +12,18 @@
 static const struct reg_once once = {
     .key = {1, 2, 3}, .digest = {4, 5, 6}, .memo = S_INIT("201 a")};
 
+static const struct reg_grant grant = {
+    .holder = S_INIT("n1"), .ttl_ms = 15000, .epoch = 4, .registration = true};
+
 static const struct reg_op ops[] = {
     {.key = S_INIT("services/default/a"), .value = S_INIT("{}"), .expect = REG_EXPECT_ABSENT},
     {.del = true, .key = S_INIT("b"), .expect = REG_EXPECT_REV, .expected = 41},
     {.check = true, .key = S_INIT("c"), .expect = REG_EXPECT_EXISTS},
     {.key = S_INIT("d"), .value = S_INIT("1")},
+    {.check = true, .key = S_INIT("l"), .expect = REG_EXPECT_EPOCH, .expected = 7},
+    {.key = S_INIT("m"), .value = S_INIT("1"), .grant = &grant, .expect = REG_EXPECT_ABSENT},
+    {.key = S_INIT("e"), .value = S_INIT("2"), .attach = S_INIT("l")},
+    {.del = true, .key = S_INIT("f"), .expect = REG_EXPECT_REV, .expected = 3, .expiry_term = 9},
 };
 
 static const struct reg_request requests[] = {
@@ -41,6 +48,13 @@ static void must_equal(const struct reg_request *a, const struct reg_request *b)
     for (size_t i = 0; i < a->op_count; i++) {
         const struct reg_op *x = &a->ops[i], *y = &b->ops[i];
         assert_true(slice_eq(x->key, y->key) && slice_eq(x->value, y->value));
+        assert_true(slice_eq(x->attach, y->attach) && x->expiry_term == y->expiry_term);
+        assert_int_equal(!x->grant, !y->grant);
+        if (x->grant)
+            assert_true(slice_eq(x->grant->holder, y->grant->holder) &&
+                        x->grant->ttl_ms == y->grant->ttl_ms &&
+                        x->grant->epoch == y->grant->epoch &&
+                        x->grant->registration == y->grant->registration);
         assert_true(x->del == y->del && x->check == y->check && x->expect == y->expect &&
                     x->expected == y->expected);
     }
@@ -49,7 +63,7 @@ static void must_equal(const struct reg_request *a, const struct reg_request *b)
 static void entries_read_as_written(void **state)
 {
     (void)state;
-    struct reg_entry_builder b = {0};
+    struct reg_entry_builder b = {.term = 12};
     struct reg_entry_head head;
     struct arena arena = {0};
     struct err err = {0};
@@ -60,6 +74,7 @@ static void entries_read_as_written(void **state)
     assert_true(reg_entry_open(&r, &head, &err));
     assert_int_equal(head.version, REG_ENTRY_VERSION);
     assert_int_equal(head.leader_wall_ms, 1700000000123);
+    assert_int_equal(head.term, 12);
     assert_int_equal(head.count, ARRAY_LEN(requests));
     for (size_t i = 0; i < head.count; i++) {
         struct reg_request q;

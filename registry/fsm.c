@@ -156,6 +156,7 @@ static void clients_store(struct reg_store *s)
 /* What an operation is part of. */
 struct place {
     reg_rev index;
+    uint64_t term; /* of the leader that proposed it; 0 = not told */
     int64_t wall_ms;
     uint32_t request, op; /* numbers within the entry */
 };
@@ -182,23 +183,27 @@ static enum err_code expect_check(const struct reg_op *op, bool found,
     case REG_EXPECT_REV:
         if (!found)
             return ERR_NOT_FOUND;
-        return old->mod_rev == op->expected || (MUTANT(CAS_LOOSE) && old->mod_rev > op->expected)
+        return old->mod_rev == op->expected || (MUTANT(CAS_LOOSE) && old->mod_rev > op->expected) ||
+                       (MUTANT(EXPIRE_RENEWED) && op->expiry_term)
                    ? ERR_NONE
                    : ERR_CONFLICT;
     case REG_EXPECT_ANY:
+    case REG_EXPECT_EPOCH: /* lease.c */
         break;
     }
     return ERR_NONE;
 }
 
 /* Do all preconditions hold against the state before this request? */
-static bool request_allowed(struct reg_store *s, const struct reg_request *q,
+static bool request_allowed(struct reg_store *s, const struct reg_request *q, uint64_t term,
                             struct reg_result *res)
 {
     for (size_t i = 0; i < q->op_count; i++) {
         struct store_record old = {0};
         bool found = kv_get(s, q->ops[i].key, &old);
         enum err_code code = expect_check(&q->ops[i], found, &old);
+        if (code == ERR_NONE)
+            code = store_lease_check(s, q, i, term);
         if (code == ERR_NONE)
             continue;
         res->code = code;
@@ -213,6 +218,11 @@ static void state_hash_op(struct reg_store *s, const struct reg_op *op, reg_rev 
 {
     uint64_t h = hash_bytes_seed(op->key, s->meta.state_hash ^ (op->del ? 1u : 0u));
     h = hash_bytes_seed(op->value, h);
+    if (op->attach.n)
+        h = hash_bytes_seed(op->attach, h);
+    if (op->grant)
+        h = hash_u64(hash_bytes_seed(op->grant->holder, h) ^ op->grant->epoch << 32 ^
+                     op->grant->ttl_ms ^ (uint64_t)op->grant->registration << 63);
     s->meta.state_hash = hash_u64(h ^ index);
 }
 
@@ -230,8 +240,10 @@ static reg_rev op_apply(struct reg_store *s, const struct reg_op *op, const stru
     reg_rev index = at->index;
     struct store_record old = {0};
     bool found = kv_get(s, op->key, &old);
-    if (op->del ? !found : found && slice_eq(old.value, op->value))
+    if (op->del ? !found : found && slice_eq(old.value, op->value)) {
+        store_lease_same(s, op);
         return old.mod_rev;
+    }
     /* The old value lies in a page that the put may reuse. */
     struct arena scratch = {0};
     struct reg_event e = {
@@ -261,6 +273,7 @@ static reg_rev op_apply(struct reg_store *s, const struct reg_op *op, const stru
     else
         kv_put(s, op->key, &now);
     store_history_put(s, at->op, &e);
+    store_lease_apply(s, op, index, at->op);
     state_hash_op(s, op, index);
     s->meta.revision = index;
     if (!s->meta.genesis)
@@ -268,6 +281,18 @@ static reg_rev op_apply(struct reg_store *s, const struct reg_op *op, const stru
     s->batch_changed = true;
     arena_fini(&scratch);
     return index;
+}
+
+/* What hangs on a lease goes before it. */
+static void lease_end(struct reg_store *s, const struct reg_op *op, struct place *at,
+                      struct slice origin)
+{
+    struct arena scratch = {0};
+    size_t n;
+    struct slice *keys = store_lease_falls(s, op, &scratch, &n);
+    for (size_t i = 0; i < n; i++, at->op++)
+        op_apply(s, &(struct reg_op){.del = true, .key = keys[i]}, at, origin);
+    arena_fini(&scratch);
 }
 
 /* Was it asked for before, by whatever client and node? */
@@ -288,9 +313,10 @@ static bool request_replay(struct reg_store *s, const struct reg_request *q, reg
 static void request_run(struct reg_store *s, const struct reg_request *q, struct place *at,
                         struct reg_result *res)
 {
-    if (request_replay(s, q, at->index, res) || !request_allowed(s, q, res))
+    if (request_replay(s, q, at->index, res) || !request_allowed(s, q, at->term, res))
         return;
     for (size_t i = 0; i < q->op_count; i++, at->op++) {
+        lease_end(s, &q->ops[i], at, q->origin);
         reg_rev rev = q->ops[i].check ? 0 : op_apply(s, &q->ops[i], at, q->origin);
         if (rev > res->revision)
             res->revision = rev;
@@ -364,7 +390,7 @@ void reg_fsm_apply(struct reg_store *s, reg_rev index, uint64_t term, struct sli
     s->batch_bytes += entry.n;
     if (!reg_entry_open(&r, &head, &err))
         wf_die("entry %llu: %s", (unsigned long long)index, err.msg);
-    struct place at = {.index = index, .wall_ms = head.leader_wall_ms};
+    struct place at = {.index = index, .term = head.term, .wall_ms = head.leader_wall_ms};
     for (; at.request < head.count; at.request++) {
         struct reg_request q;
         if (!reg_request_decode(&r, head.version, &arena, &q, &err))
@@ -415,6 +441,7 @@ void reg_fsm_commit(struct reg_store *s, reg_rev index, uint64_t term)
     if (!store_file_fill(s, &err))
         wf_die("%s: this node stops", err.msg);
     map_grow_when_needed(s);
+    store_settle(s);
     if (s->batch_changed)
         store_notify_all(s);
     s->batch_changed = false;

@@ -16,8 +16,12 @@ struct reg_store_options {
     struct env *env;    /* whose files hold the marks */
     const char *dir;    /* made if absent; holds data.mdb */
     uint64_t map_bytes; /* to begin with; grows by itself when half of what is left is used */
-    uint64_t history_revisions; /* window of changes that are kept */
+    uint64_t history_revisions; /* window of changes that are kept, … */
+    uint64_t history_bytes;     /* and at most so much of it; 0 = whatever it takes */
     bool verify;                /* read every record's checksum at open */
+    /* Told at once of every lease that an entry grants, renews or ends, before the commit. */
+    void (*on_lease)(void *ctx, const struct reg_lease *l, bool gone);
+    void *ctx;
 };
 
 /* ERR_CORRUPT: the caller restores a checkpoint (reg_store_restore) or starts from an empty store
@@ -35,8 +39,8 @@ uint64_t reg_store_genesis(const struct reg_store *store);
 
 struct reg_result {
     uint64_t client, sequence;
-    /* NONE, CONFLICT, EXISTS, NOT_FOUND; INVALID: a key that another write used; CANCELLED: a
-     * sequence below settled */
+    /* NONE, CONFLICT, EXISTS, NOT_FOUND; GONE, LIMIT of leases; INVALID: a key that another write
+     * used; CANCELLED: a sequence below settled */
     enum err_code code;
     bool repeated; /* it was applied before: the answer of then */
     bool replayed; /* another request with the same key was: the answer of that one */
@@ -79,6 +83,7 @@ bool reg_store_restore(struct reg_store *store, const char *path, const struct r
 
 struct reg_store_usage {
     uint64_t used_bytes, map_bytes;
+    uint64_t object_bytes, history_bytes; /* pages that hold something */
 };
 void reg_store_usage(struct reg_store *store, struct reg_store_usage *ret);
 

@@ -157,9 +157,16 @@ void store_history_compact(struct reg_store *s)
     MDB_stat st;
     MDB_cursor *cur;
     MDB_val k, v;
-    if (mdb_stat(s->batch, s->dbi_hist, &st) || st.ms_entries <= s->opt.history_revisions)
+    if (mdb_stat(s->batch, s->dbi_hist, &st))
         return;
-    size_t surplus = st.ms_entries - s->opt.history_revisions;
+    size_t surplus =
+        st.ms_entries > s->opt.history_revisions ? st.ms_entries - s->opt.history_revisions : 0;
+    if (s->opt.history_bytes && store_dbi_bytes(s->batch, s->dbi_hist) > s->opt.history_bytes)
+        surplus = surplus < STORE_COMPACT_ROWS_MAX ? STORE_COMPACT_ROWS_MAX : surplus;
+    if (surplus > st.ms_entries)
+        surplus = st.ms_entries;
+    if (!surplus)
+        return;
     if (surplus > STORE_COMPACT_ROWS_MAX)
         surplus = STORE_COMPACT_ROWS_MAX;
     int rc = mdb_cursor_open(s->batch, s->dbi_hist, &cur);

@@ -149,6 +149,7 @@ static bool checkpoint_restore(struct reg_node *n, const struct snapshot_file *f
     snapshot_file_path(n->dir, f->index, snapshot_file_tag(f), path);
     if (!reg_store_restore(n->store, path, &c, err))
         return false;
+    node_lease_load(n);
     LOG_INFO("registry.restored", F_U64("node", n->opt.id), F_U64("index", f->index));
     return true;
 }
@@ -191,6 +192,9 @@ static void checkpoint_when_due(struct reg_node *n)
                (!raftio_serving_checkpoint(&n->io) || bytes >= 4 * n->opt.snapshot_log_bytes);
     if (!guard_can_install(&n->guard))
         return; /* one is being made */
+    struct reg_store_usage usage;
+    reg_store_usage(n->store, &usage);
+    due = due && node_room_for(n, usage.used_bytes);
     raft_set_snapshot_threshold(r, due ? 1 : UINT_MAX);
     raft_index since = r->last_applied - r->log.snapshot.last_index;
     raft_set_snapshot_trailing(r, since / 2 > NODE_TRAILING_ENTRIES_MIN
@@ -212,6 +216,7 @@ static void on_turn(struct env_task *t)
     node_write_answer_done(n);
     node_read_advance(n);
     node_write_advance(n);
+    node_lease_advance(n);
     guard_tell_commit(&n->guard);
     checkpoint_when_due(n);
     node_status_advance(n);
@@ -267,6 +272,10 @@ static void on_frame(void *ctx, uint64_t from, const struct frame *f)
     case FRAME_FORWARD_REFUSED:
         node_write_on_refused(n, f);
         break;
+    case FRAME_LEASE_RENEW:
+    case FRAME_LEASE_RENEWED:
+        node_lease_on_frame(n, from, f);
+        break;
     case FRAME_JOIN_ASK:
         node_join_on_ask(n, from);
         break;
@@ -277,6 +286,9 @@ static void on_frame(void *ctx, uint64_t from, const struct frame *f)
     case FRAME_MEMBER_ASK:
     case FRAME_MEMBER_STATE:
         node_member_on_frame(n, from, f);
+        break;
+    case FRAME_ROOM:
+        node_room_on_frame(n, from, f);
         break;
     case FRAME_CHANNEL:
         node_channel_on_frame(n, from, f);
@@ -303,6 +315,7 @@ static void on_down(void *ctx, uint64_t id)
     if (id == node_leader(n)) {
         node_write_recall(n);
         node_read_recall(n);
+        node_lease_recall(n);
     }
 }
 
@@ -351,6 +364,7 @@ static const struct raftio_events raftio_events = {.on_frame = on_frame,
                                                    .on_down = on_down,
                                                    .on_gone = on_gone,
                                                    .on_damaged = on_damaged,
+                                                   .make_room = node_room_make,
                                                    .verify = verify};
 
 /* Start. */
@@ -399,11 +413,15 @@ static void options_default(struct reg_node_options *o)
     o->snapshot_log_bytes =
         o->snapshot_log_bytes ? o->snapshot_log_bytes : SNAPSHOT_LOG_BYTES_DEFAULT;
     o->history_revisions = o->history_revisions ? o->history_revisions : HISTORY_DEFAULT;
+    o->quota_bytes = o->quota_bytes ? o->quota_bytes : NODE_QUOTA_BYTES_DEFAULT;
+    if (!o->room_bytes)
+        o->room_bytes = 2 * o->segment_bytes > NODE_ROOM_BYTES_DEFAULT ? 2 * o->segment_bytes
+                                                                       : NODE_ROOM_BYTES_DEFAULT;
     o->store_bytes = o->store_bytes ? o->store_bytes : STORE_BYTES_DEFAULT;
 }
 
 /* Of ids and addresses of the initial members, in the order of ids: equal on all of them. */
-static uint64_t cluster_id(const struct reg_node_options *opt)
+uint64_t node_cluster_id(const struct reg_node_options *opt)
 {
     struct buf b = {0};
     for (size_t done = 0, last = 0; done < opt->member_count; done++) {
@@ -443,7 +461,10 @@ static bool store_open(struct reg_node *n, struct err *err)
                                     .dir = path,
                                     .map_bytes = n->opt.store_bytes,
                                     .history_revisions = n->opt.history_revisions,
-                                    .verify = true};
+                                    .history_bytes = n->opt.quota_bytes,
+                                    .verify = true,
+                                    .on_lease = node_lease_on_change,
+                                    .ctx = n};
     struct err e = {0};
     n->store = reg_store_open(&opt, &e);
     if (!n->store && e.code == ERR_CORRUPT) {
@@ -498,7 +519,8 @@ static bool bootstrap(struct reg_node *n, struct err *err)
  * means one node here and another there is a mistake that must not be lived with. */
 static bool members_fit(struct reg_node *n, struct err *err)
 {
-    if (n->raft.configuration_index == 1 && n->raft.configuration.n != n->opt.member_count)
+    if (!n->opt.newcomer && n->raft.configuration_index == 1 &&
+        n->raft.configuration.n != n->opt.member_count)
         return err_set(err, ERR_INVALID,
                        "%s was made for a cluster of %u, the options name %zu members: begin with "
                        "the members that it had, others are added while it runs",
@@ -537,7 +559,7 @@ static uint64_t cluster_of(const struct reg_node *n)
 {
     if (n->tls)
         return peer_tls_self(n->tls)->cluster;
-    return n->opt.newcomer ? n->opt.cluster : cluster_id(&n->opt);
+    return n->opt.newcomer ? n->opt.cluster : node_cluster_id(&n->opt);
 }
 
 static bool tls_open(struct reg_node *n, struct err *err)
@@ -636,13 +658,16 @@ static bool node_begin(struct reg_node *n, struct env *env, struct err *err)
     node_write_init(n);
     node_read_init(n);
     node_member_init(n);
+    node_lease_init(n);
     node_channel_init(n);
     if (!env_dir_make(env, n->dir, err) || !lock_dir(n, err) || !tls_open(n, err) ||
         !io_open(n, err) || !tls_fits(n, err) || !store_open(n, err) ||
         (n->io.has_manifest && !checkpoint_restore(n, &n->io.manifest.file, err)) ||
         !log_covers_store(n, err) || !raft_begin(n, err))
         return false;
+    node_lease_load(n);
     node_status_init(n);
+    node_room_init(n);
     guard_step(&n->guard);
     store_commit(n); /* a single voter has applied its log already */
     node_status_publish(n);
@@ -678,6 +703,7 @@ void node_free(struct reg_node *n)
 {
     node_watch_fini(n);
     node_channel_fini(n);
+    node_lease_fini(n);
     pthread_mutex_destroy(&n->lock);
     pthread_cond_destroy(&n->changed);
     mem_free(n->dir);
@@ -803,6 +829,7 @@ static void stop_close(struct reg_node *n)
     node_write_fail_all(n);
     node_read_fail_all(n);
     node_member_fail_all(n);
+    node_lease_fail_all(n);
     node_shut(n);
     n->stop = NODE_STOPPED;
     say(n, &n->stopped);

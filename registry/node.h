@@ -34,7 +34,11 @@ struct reg_node_options {
     uint64_t segment_bytes;      /* of the log; default 16 MiB */
     uint64_t snapshot_log_bytes; /* checkpoint after so much log; default 64 MiB */
     uint64_t history_revisions;  /* watch window; default 100,000 */
-    uint64_t store_bytes;        /* LMDB map to begin with; default 1 GiB, grows by itself */
+    uint64_t quota_bytes; /* of objects, and as much again of history; default 2 GiB. Above it only
+                             deletions are taken */
+    uint64_t room_bytes;  /* free on the disk, or no writes are taken; default: two segments and at
+                            least 64 MiB */
+    uint64_t store_bytes; /* LMDB map to begin with; default 1 GiB, grows by itself */
     /* Directory of the certificates for peers (raft/peer_tls.h; made by `weftd init`); NULL: peers
      * speak without TLS, and only on loopback addresses. */
     const char *peer_tls_dir;
@@ -60,6 +64,7 @@ enum reg_expect {
     REG_EXPECT_ABSENT, /* create */
     REG_EXPECT_REV,    /* update or delete of what was read at `expected` (its mod_rev) */
     REG_EXPECT_EXISTS,
+    REG_EXPECT_EPOCH, /* a fence, of a check: `key` is a lease that is held at epoch `expected` */
 };
 
 struct reg_op {
@@ -68,6 +73,10 @@ struct reg_op {
     enum reg_expect expect;
     reg_rev expected;
     bool check; /* the expectation alone: nothing is written */
+    /* Leases (lease.h). */
+    const struct reg_grant *grant; /* the object is a lease, and this is what it grants */
+    struct slice attach;           /* the object lives as long as this lease; empty = by itself */
+    uint64_t expiry_term;          /* the leader of this term lets the lease expire; 0 = a user */
 };
 
 /* All ops of a write commit in one entry or none does. */
@@ -86,7 +95,8 @@ struct reg_write {
 
     /* Filled before fn. */
     struct err err;   /* ERR_NONE: durable on a quorum and applied on this node.
-                         CONFLICT, EXISTS, NOT_FOUND: op `failed_op`, nothing was done.
+                         CONFLICT, EXISTS, NOT_FOUND, GONE, LIMIT: op `failed_op`, nothing was
+                         done (GONE: the lease to attach to is not held).
                          UNAVAILABLE: no quorum, nothing was done; the message says how many voters
                          answer. UNKNOWN_OUTCOME: timed out after it was handed over. */
     reg_rev revision; /* of the commit; for a write that changed nothing (equal values) that of the
@@ -106,7 +116,44 @@ void reg_write(struct reg_node *node, struct reg_write *w);
  * the leader did not get a majority to confirm it in time. */
 void reg_read_index(struct reg_node *node, struct reg_write *w);
 
+/* Signs of life of leases (lease.h). */
+
+#define REG_RENEWALS_MAX 1024 /* of one message */
+
+struct reg_renewal {
+    struct slice key; /* of the lease */
+    uint64_t epoch;   /* at which it is held */
+    bool lost;        /* filled: it is not, or is about to end; a holder stops what it does */
+};
+
+struct reg_renew {
+    struct reg_renewal *leases; /* borrowed until fn, their keys too */
+    size_t count;               /* 1 … REG_RENEWALS_MAX; 0 only with approve */
+    bool approve;               /* what mass expiry holds back may expire */
+    wf_ms timeout;              /* default 2,000 */
+    struct env *env;            /* where fn runs */
+    void (*fn)(struct reg_renew *r);
+
+    /* Filled before fn. */
+    struct err err;  /* NONE: a leader that a majority confirmed counts each for a full TTL from the
+                        moment at which it heard of it, or says that it is lost. UNAVAILABLE,
+                        TIMEOUT: nobody knows; ask again. LIMIT: too many, or too many under way. */
+    size_t approved; /* leases */
+    void *impl;
+};
+
+/* Goes to the leader from any node, in one message; nothing is logged. */
+void reg_lease_renew(struct reg_node *node, struct reg_renew *r);
+
 /* Status. */
+
+struct reg_lease_status {
+    uint64_t held;          /* with a TTL, by somebody; known on every node */
+    uint64_t registrations; /* of them */
+    /* The leader's; 0 on the others. */
+    uint64_t held_back;        /* registrations that mass expiry keeps */
+    uint64_t expired, renewed; /* by this node since it started */
+};
 
 enum reg_role { REG_FOLLOWER, REG_CANDIDATE, REG_LEADER, REG_UNAVAILABLE };
 
@@ -123,6 +170,7 @@ struct reg_member_status {
     bool connected;
     reg_rev match_index; /* leader's view; 0 = unknown */
     wf_ms last_contact;  /* ms since the last message; -1 = never */
+    bool no_room;        /* its disk is full: it takes no writes (node_room.c) */
 };
 
 struct reg_status {
@@ -137,7 +185,11 @@ struct reg_status {
     wf_ms fresh_at;
     uint64_t read_repeats; /* rounds of a read index asked again, because this process had paused */
     uint64_t log_bytes, store_bytes_used, store_bytes_map;
+    uint64_t object_bytes, history_bytes, quota_bytes;
+    bool over_quota; /* only deletions are taken, until there is less again */
+    uint64_t disk_free_bytes, disk_room_bytes; /* of these at least the second are wanted */
     uint64_t state_hash;
+    struct reg_lease_status leases;
     uint64_t peers_refused;         /* connections to the peer port; since the start */
     int64_t peer_certificate_until; /* seconds since 1970; 0 = peers speak without TLS */
     size_t member_count;

@@ -17,6 +17,7 @@
 #include "base/env/env_uv.h"
 #include "registry/command.h"
 #include "registry/fsm.h"
+#include "registry/lease_clock.h"
 #include "registry/node.h"
 #include "registry/node_limits.h"
 #include "registry/raft/conf.h"
@@ -162,6 +163,20 @@ struct reg_node {
     struct env_task turn;
     struct env_timer retry;
 
+    /* node_room.c */
+    uint64_t object_bytes;
+    bool over_quota;
+    bool no_room, reserved;
+    uint64_t room;
+    wf_ms room_looked, room_told, room_handed;
+    unsigned room_next; /* to whom it is handed over next */
+    struct raft_transfer room_transfer;
+    bool room_transferring;
+    struct {
+        uint64_t id;
+        wf_ms none_until;
+    } room_of[REG_NODES_MAX + 1];
+
     /* node_read.c */
     struct list reads_waiting; /* struct pending: no leader asked yet */
     struct list reads_asked;   /* struct node_read: the leader was asked (follower) */
@@ -201,6 +216,17 @@ struct reg_node {
     struct env_post outbox_post;
     bool outbox_posted;
 
+    /* node_lease.c */
+    struct lease_clock leases;
+    uint64_t lease_term;        /* in which the clock leads; 0 = it does not */
+    struct list renews;         /* struct renew: ours, for whoever leads */
+    struct list renews_asked;   /* ours, the leader was asked */
+    struct list renews_confirm; /* struct confirm: ours and others' */
+    struct list leases_ending;  /* struct lease_end */
+    size_t renew_count, ending_count;
+    uint64_t renew_id, renewed;
+    bool lease_due, lease_held_back;
+
     /* node.c */
     enum node_stop stop;
     bool abrupt;
@@ -228,8 +254,15 @@ bool node_leads(const struct reg_node *n);
 uint64_t node_leader(const struct reg_node *n);
 unsigned node_voters(const struct reg_node *n);
 
-/* node_quarantine.c: puts all that the directory holds aside. false and err: it cannot, or has too
- * often. */
+/* Of a cluster without certificates: what its members' ids and addresses give. */
+uint64_t node_cluster_id(const struct reg_node_options *opt);
+
+/* node_quarantine.c: is it, in a node's directory, what makes the node what it is? */
+bool node_is_data(struct slice name);
+/* Moves it into a new directory of dir, prefix and a number; ERR_LIMIT: there are `max` already. */
+bool node_put_aside(struct env *env, const char *dir, const char *prefix, size_t max,
+                    char ret_name[NAME_MAX + 1], struct err *err);
+/* Puts all that the directory holds aside. false and err: it cannot, or has too often. */
 bool node_quarantine(struct reg_node *n, const struct err *why, struct err *err);
 
 /* node_write.c */
@@ -248,6 +281,25 @@ void node_write_fail_all(struct reg_node *n);
 void node_answer(struct pending *p);
 bool node_expired(struct reg_node *n, struct pending *p);
 
+/* node_room.c */
+void node_room_init(struct reg_node *n);
+void node_room_tick(struct reg_node *n);
+/* Gives the reserve up; false: it is gone already. */
+bool node_room_make(void *ctx);
+void node_room_on_frame(struct reg_node *n, uint64_t from, const struct frame *f);
+bool node_room_none(const struct reg_node *n, uint64_t id);
+/* May a copy of so many bytes be made? */
+bool node_room_for(const struct reg_node *n, uint64_t bytes);
+/* A leader asks: the id of a node for whose disk no write can be taken, or NODE_ROOM_QUOTA; 0 =
+ * they can. */
+uint64_t node_room_refuses(const struct reg_node *n);
+#define NODE_ROOM_QUOTA UINT64_MAX /* instead of an id: it is the quota */
+/* What the store uses now. */
+void node_room_used(struct reg_node *n, const struct reg_store_usage *used);
+/* Does the quota keep it out? Deletions make room. */
+bool node_room_grows(const struct reg_op *ops, size_t n);
+bool node_room_err(const struct reg_node *n, uint64_t id, struct err *err);
+
 /* node_read.c */
 void node_read_init(struct reg_node *n);
 void node_read_add(struct reg_node *n, struct pending *p);
@@ -256,6 +308,20 @@ void node_read_on_frame(struct reg_node *n, uint64_t from, const struct frame *f
 void node_read_recall(struct reg_node *n);
 void node_read_tick(struct reg_node *n);
 void node_read_fail_all(struct reg_node *n);
+
+/* node_lease.c */
+void node_lease_init(struct reg_node *n);
+void node_lease_fini(struct reg_node *n);
+/* For the store's options. */
+void node_lease_on_change(void *ctx, const struct reg_lease *l, bool gone);
+/* Another store is open: reads all. */
+void node_lease_load(struct reg_node *n);
+void node_lease_tick(struct reg_node *n);
+void node_lease_advance(struct reg_node *n);
+void node_lease_on_frame(struct reg_node *n, uint64_t from, const struct frame *f);
+/* Leader or connection changed: what was asked is asked again. */
+void node_lease_recall(struct reg_node *n);
+void node_lease_fail_all(struct reg_node *n);
 
 /* node_status.c */
 void node_status_init(struct reg_node *n);

@@ -8,6 +8,11 @@
 #define NODE_PACK_LOOK_MAX 4096            /* requests looked at for one entry */
 #define NODE_PARCEL_BYTES (256u << 10)     /* a frame of forwarded requests ends beyond this */
 #define NODE_RETRY_MS 10
+#define NODE_QUOTA_BYTES_DEFAULT (2ull << 30)
+#define NODE_ROOM_BYTES_DEFAULT (64u << 20)
+#define NODE_ROOM_LOOK_MS 100           /* a disk fills at 500 MiB/s: 50 MiB */
+#define NODE_ROOM_HOLDS_ELECTIONS 4     /* what a node says of its disk; it says it in every one */
+#define NODE_ROOM_HAND_OVER_ELECTIONS 3 /* between two tries */
 #define NODE_STOP_POLL_MS 2
 #define NODE_STOP_DRAIN_MS 10000
 #define NODE_EXPEDITE_RANK_MS 15 /* a pre-vote, a vote and two small syncs take about 3 */
@@ -17,5 +22,8 @@
 #define NODE_QUARANTINES_MAX 3   /* a disk that damages its data again and again is no disk */
 #define NODE_READ_PROBE_MS 500   /* between the questions how fresh this node is */
 #define NODE_TRAILING_ENTRIES_MIN 8
+#define NODE_RENEWS_MAX 2048       /* messages with signs of life under way, own and others' */
+#define NODE_LEASE_ENDS_MAX 64     /* leases that one tick lets expire: 1,280 a second */
+#define NODE_LEASE_ENDING_MAX 1024 /* writes that end leases, not answered yet */
 
 #endif

@@ -483,8 +483,21 @@ static void request_step(struct reg_node *n, struct member_request *q)
     }
 }
 
+static void requests_fail(struct reg_node *n)
+{
+    struct list_node *node;
+    struct err err = {0};
+    err_set(&err, ERR_UNAVAILABLE, "this node is stopping");
+    while ((node = list_first(&n->member_changes)))
+        request_end(container_of(node, struct member_request, node), &err);
+}
+
 void node_member_tick(struct reg_node *n)
 {
+    if (n->stop != NODE_RUNS) { /* its connections may be cut already */
+        requests_fail(n);
+        return;
+    }
     LIST_EACH (&n->member_changes, node)
         request_step(n, container_of(node, struct member_request, node));
 }
@@ -516,13 +529,9 @@ void reg_member_change(struct reg_node *node, struct reg_member_change *c)
 
 void node_member_fail_all(struct reg_node *n)
 {
+    requests_fail(n);
     raft_configuration_close(&n->heard);
     raft_configuration_init(&n->heard);
-    struct list_node *node;
-    struct err err = {0};
-    err_set(&err, ERR_UNAVAILABLE, "this node is stopping");
-    while ((node = list_first(&n->member_changes)))
-        request_end(container_of(node, struct member_request, node), &err);
 }
 
 /* Frames. */
@@ -541,7 +550,7 @@ static void on_ask(struct reg_node *n, uint64_t from, const struct frame *f)
         LOG_WARN("registry.members.invalid", F_U64("from", from), F_ERR(&err));
         return;
     }
-    if (!node_leads(n))
+    if (!node_leads(n) || n->stop != NODE_RUNS)
         return;
     enum step step = member_step(n, (enum reg_member_change_kind)kind, &m, &err);
     uint64_t head[] = {id, (uint64_t)step, err.code};

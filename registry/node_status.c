@@ -200,6 +200,7 @@ static void status_members(const struct reg_node *n, struct reg_status *s)
         m->self = m->member.id == n->opt.id;
         m->role = role_of_member(n, m->member.id);
         m->connected = member_connected(n, m->member.id);
+        m->no_room = node_room_none(n, m->member.id);
         m->match_index = m->self ? n->raft.last_stored : match_of(n, m->member.id);
         m->last_contact = m->self       ? 0
                           : n->io.peers ? peers_last_contact(n->io.peers, m->member.id)
@@ -220,7 +221,7 @@ static bool has_quorum(const struct reg_node *n)
            peers_last_contact(n->io.peers, leader) < n->opt.election_timeout;
 }
 
-static void status_store(const struct reg_node *n, struct reg_status *s)
+static void status_store(struct reg_node *n, struct reg_status *s)
 {
     struct reg_store_usage usage = {0};
     struct reg_txn txn;
@@ -228,6 +229,11 @@ static void status_store(const struct reg_node *n, struct reg_status *s)
     reg_store_usage(n->store, &usage);
     s->store_bytes_used = usage.used_bytes;
     s->store_bytes_map = usage.map_bytes;
+    node_room_used(n, &usage);
+    s->object_bytes = usage.object_bytes;
+    s->history_bytes = usage.history_bytes;
+    s->quota_bytes = n->opt.quota_bytes;
+    s->over_quota = n->over_quota;
     if (reg_txn_begin(n->store, &txn, &err)) {
         s->state_hash = reg_state_hash(&txn);
         reg_txn_end(&txn);
@@ -247,7 +253,14 @@ void node_status_publish(struct reg_node *n)
         .leader_changes = n->leader_changes,
         .fresh_at = n->fresh_at,
         .read_repeats = n->read_repeats,
+        .disk_free_bytes = n->room,
+        .disk_room_bytes = n->opt.room_bytes,
         .log_bytes = log_disk_bytes(n->io.log),
+        .leases = {.held = n->leases.timed.n,
+                   .registrations = n->leases.registrations,
+                   .held_back = n->leases.holds ? n->leases.due : 0,
+                   .expired = n->leases.expired,
+                   .renewed = n->renewed},
         .peers_refused = n->io.peers ? peers_refused(n->io.peers) : 0,
         .peer_certificate_until = n->tls ? peer_tls_until(n->tls) : 0,
     };
@@ -288,6 +301,7 @@ static void leader_changed(struct reg_node *n, uint64_t leader)
              F_U64("term", n->raft.current_term));
     node_write_recall(n);
     node_read_recall(n);
+    node_lease_recall(n);
 }
 
 void node_status_on_step(struct reg_node *n)
@@ -315,8 +329,10 @@ static void on_tick(struct env_timer *t)
     node_write_tick(n);
     node_read_tick(n);
     node_member_tick(n);
+    node_lease_tick(n);
     node_join_ask(n);
     greet(n);
+    node_room_tick(n);
     n->status_due = true;
     node_turn(n);
 }

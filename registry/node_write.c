@@ -86,9 +86,22 @@ static const char *refusal(enum err_code code)
         return "the object exists";
     case ERR_NOT_FOUND:
         return "the object does not exist";
+    case ERR_GONE:
+        return "the lease that it is to live on is not held";
+    case ERR_LIMIT:
+        return "there are too many leases, or objects on this lease";
     default:
         return "refused";
     }
+}
+
+static void refused_op(struct reg_write *w, const struct reg_result *r)
+{
+    const struct reg_op *op = &w->ops[r->failed_op];
+    const char *why = op->expect == REG_EXPECT_EPOCH
+                          ? "the lease is not held at this epoch any more"
+                          : refusal(r->code);
+    err_set(&w->err, r->code, "%.*s: %s", SLICE(op->key), why);
 }
 
 static void answer_result(struct reg_node *n, struct pending *p)
@@ -105,7 +118,7 @@ static void answer_result(struct reg_node *n, struct pending *p)
         err_set(&w->err, ERR_INVALID, "the key was used for another write (revision %llu)",
                 (unsigned long long)r->revision);
     else if (r->code != ERR_NONE && r->failed_op < w->op_count)
-        err_set(&w->err, r->code, "%.*s: %s", SLICE(w->ops[r->failed_op].key), refusal(r->code));
+        refused_op(w, r);
     else if (r->code != ERR_NONE)
         err_set(&w->err, r->code, "%s", refusal(r->code));
     answer_write(n, p);
@@ -170,6 +183,11 @@ static bool write_fits(const struct reg_write *w, struct err *err)
         if (op->value.n > REG_VALUE_BYTES_MAX)
             return err_set(err, ERR_LIMIT, "%.*s: %zu bytes; at most %u are possible",
                            SLICE(op->key), op->value.n, REG_VALUE_BYTES_MAX);
+        if (op->attach.n > REG_KEY_BYTES_MAX ||
+            (op->grant && (op->grant->holder.n > REG_HOLDER_BYTES_MAX ||
+                           op->grant->ttl_ms > REG_LEASE_TTL_MS_MAX)))
+            return err_set(err, ERR_LIMIT, "%.*s: a holder has at most %d bytes, a lease %u s",
+                           SLICE(op->key), REG_HOLDER_BYTES_MAX, REG_LEASE_TTL_MS_MAX / 1000);
         bytes += op->key.n + op->value.n;
     }
     return bytes <= REG_REQUEST_BYTES_MAX ||
@@ -306,15 +324,22 @@ static void on_entry(struct raft_apply *req, int status, void *result)
     node_turn(n);
 }
 
+/* Many writes of one holder share an entry: a fence looks at no revision. */
+static bool is_fence(const struct reg_op *op)
+{
+    return op->expect == REG_EXPECT_EPOCH;
+}
+
 /* At most one operation per object and entry: its revision is the entry's. What has to wait blocks
  * its keys for those behind it, so that writes to one object keep their order. */
 static bool keys_free(struct map *keys, const struct reg_request *r)
 {
     bool fresh = true;
     for (size_t i = 0; fresh && i < r->op_count; i++)
-        fresh = !map_get(keys, r->ops[i].key);
+        fresh = is_fence(&r->ops[i]) || !map_get(keys, r->ops[i].key);
     for (size_t i = 0; i < r->op_count; i++)
-        map_put(keys, r->ops[i].key, keys);
+        if (!is_fence(&r->ops[i]))
+            map_put(keys, r->ops[i].key, keys);
     return fresh;
 }
 
@@ -412,6 +437,7 @@ static bool pack_one(struct reg_node *n)
     struct list packed;
     struct list_node *node;
     list_init(&packed);
+    k.builder.term = n->raft.current_term;
     reg_entry_begin(&k.builder, env_wall_ms(n->env));
     if (k.id % 2)
         pack_foreign(&k, &packed);
@@ -481,32 +507,55 @@ static void forward_all(struct reg_node *n, uint64_t leader)
     buf_fini(&l.bytes);
 }
 
-static void refuse_foreign(struct reg_node *n, uint64_t to, const struct reg_request *r)
+/* full: the node whose disk it is for; 0 = somebody else may take it. */
+static void refuse_foreign(struct reg_node *n, uint64_t to, const struct reg_request *r,
+                           uint64_t full)
 {
-    uint64_t ids[] = {r->client, r->sequence};
+    uint64_t ids[] = {r->client, r->sequence, full};
     raftio_send(&n->io, to, FRAME_FORWARD_REFUSED, n->raft.current_term,
                 &(struct iovec){ids, sizeof(ids)}, 1);
 }
 
-static void refuse_foreigns(struct reg_node *n)
+static void refuse_foreigns(struct reg_node *n, uint64_t full)
 {
-    while (!list_empty(&n->foreigns)) {
-        struct foreign *f = container_of(list_first(&n->foreigns), struct foreign, node);
-        refuse_foreign(n, f->from, &f->request);
+    LIST_EACH (&n->foreigns, node) {
+        struct foreign *f = container_of(node, struct foreign, node);
+        if (full == NODE_ROOM_QUOTA && !node_room_grows(f->ops, f->request.op_count))
+            continue;
+        refuse_foreign(n, f->from, &f->request, full);
         foreign_free(n, f);
+    }
+}
+
+/* What may have been done already, in an entry of before, waits for what comes of it. */
+static void refuse_all(struct reg_node *n, uint64_t foreign_full, uint64_t full)
+{
+    refuse_foreigns(n, foreign_full);
+    LIST_EACH (&n->queue, node) {
+        struct pending *p = container_of(node, struct pending, node);
+        bool grows = node_room_grows(p->w->ops, p->w->op_count);
+        if (p->handed || (full == NODE_ROOM_QUOTA && !grows))
+            continue;
+        node_room_err(n, full, &p->w->err);
+        answer_write(n, p);
     }
 }
 
 void node_write_advance(struct reg_node *n)
 {
+    /* A follower without room would not see its own writes come back: others can take them. */
+    uint64_t full = node_leads(n) ? node_room_refuses(n) : n->no_room ? n->opt.id : 0;
     admit(n);
     if (n->stop != NODE_RUNS && n->stop != NODE_TRANSFERS)
         return;
+    if (full && (node_leads(n) || node_leader(n)))
+        refuse_all(n, node_leads(n) ? full : 0, full);
     if (node_leads(n)) {
-        pack_all(n);
+        if (!full || full == NODE_ROOM_QUOTA)
+            pack_all(n);
         return;
     }
-    refuse_foreigns(n);
+    refuse_foreigns(n, 0);
     uint64_t leader = node_leader(n);
     if (leader && leader != n->opt.id && !n->retry.armed)
         forward_all(n, leader);
@@ -520,14 +569,44 @@ static char *put_bytes(char *at, struct slice *s)
     return at + s->n;
 }
 
-/* One block: the struct, its operations, their bytes. */
+static char *put_op(char *at, struct reg_op *op, struct reg_grant **next)
+{
+    at = put_bytes(at, &op->key);
+    at = put_bytes(at, &op->value);
+    at = put_bytes(at, &op->attach);
+    if (!op->grant)
+        return at;
+    struct reg_grant *g = (*next)++;
+    *g = *op->grant;
+    op->grant = g;
+    return put_bytes(at, &g->holder);
+}
+
+static size_t grant_count(const struct reg_request *r)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < r->op_count; i++)
+        n += r->ops[i].grant != NULL;
+    return n;
+}
+
+static size_t foreign_bytes(const struct reg_request *r)
+{
+    size_t bytes = sizeof(struct foreign) + r->op_count * sizeof(struct reg_op) +
+                   grant_count(r) * sizeof(struct reg_grant);
+    bytes += r->origin.n + (r->once ? r->once->memo.n : 0);
+    for (size_t i = 0; i < r->op_count; i++) {
+        const struct reg_op *op = &r->ops[i];
+        bytes += op->key.n + op->value.n + op->attach.n + (op->grant ? op->grant->holder.n : 0);
+    }
+    return bytes;
+}
+
+/* One block: the struct, its operations, their grants, the bytes of all. */
 static struct foreign *foreign_new(uint64_t from, const struct reg_request *r)
 {
-    size_t bytes = sizeof(struct foreign) + r->op_count * sizeof(struct reg_op);
+    size_t bytes = foreign_bytes(r);
     char *at;
-    bytes += r->origin.n + (r->once ? r->once->memo.n : 0);
-    for (size_t i = 0; i < r->op_count; i++)
-        bytes += r->ops[i].key.n + r->ops[i].value.n;
     struct foreign *f = mem_new(bytes);
     f->from = from;
     f->bytes = bytes;
@@ -535,16 +614,16 @@ static struct foreign *foreign_new(uint64_t from, const struct reg_request *r)
     if (r->op_count)
         memcpy(f->ops, r->ops, r->op_count * sizeof(struct reg_op));
     f->request.ops = f->ops;
-    at = put_bytes((char *)(f->ops + r->op_count), &f->request.origin);
+    at = (char *)((struct reg_grant *)(f->ops + r->op_count) + grant_count(r));
+    at = put_bytes(at, &f->request.origin);
     if (r->once) {
         f->once = *r->once;
         f->request.once = &f->once;
         at = put_bytes(at, &f->once.memo);
     }
-    for (size_t i = 0; i < r->op_count; i++) {
-        at = put_bytes(at, &f->ops[i].key);
-        at = put_bytes(at, &f->ops[i].value);
-    }
+    struct reg_grant *grants = (struct reg_grant *)(f->ops + r->op_count);
+    for (size_t i = 0; i < r->op_count; i++)
+        at = put_op(at, &f->ops[i], &grants);
     wf_assert(at == (char *)f + bytes);
     return f;
 }
@@ -552,7 +631,7 @@ static struct foreign *foreign_new(uint64_t from, const struct reg_request *r)
 static void take_foreign(struct reg_node *n, uint64_t from, const struct reg_request *r)
 {
     if (!node_leads(n) || n->foreign_bytes > NODE_FOREIGN_BYTES_MAX) {
-        refuse_foreign(n, from, r);
+        refuse_foreign(n, from, r, 0);
         return;
     }
     struct foreign *f = foreign_new(from, r);
@@ -581,13 +660,17 @@ void node_write_on_forward(struct reg_node *n, uint64_t from, const struct frame
 void node_write_on_refused(struct reg_node *n, const struct frame *f)
 {
     struct reader r = reader_of(f->payload);
-    uint64_t client = reader_u64le(&r), sequence = reader_u64le(&r);
+    uint64_t client = reader_u64le(&r), sequence = reader_u64le(&r), full = reader_u64le(&r);
     struct pending *p = n->window[sequence % REG_CLIENT_WINDOW];
     if (!reader_done(&r) || client != n->client || !p || p->sequence != sequence ||
         p->sm.now != PENDING_FORWARDED)
         return;
     p->handed--;
     requeue(n, p);
+    if (full && !p->handed) {
+        node_room_err(n, full, &p->w->err);
+        answer_write(n, p);
+    }
     retry_soon(n);
 }
 

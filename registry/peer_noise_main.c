@@ -123,10 +123,10 @@ static bool believed(const struct frame *f)
 static enum frame_type random_type(struct noise *x)
 {
     static const enum frame_type types[] = {
-        FRAME_APPEND,     FRAME_APPEND_RESULT,     FRAME_VOTE,      FRAME_VOTE_RESULT,
-        FRAME_INSTALL,    FRAME_TIMEOUT_NOW,       FRAME_READ_PING, FRAME_READ_PONG,
-        FRAME_READ_INDEX, FRAME_READ_INDEX_RESULT, FRAME_FORWARD,   FRAME_FORWARD_REFUSED,
-        FRAME_CHANNEL,    FRAME_JOIN_ASK,
+        FRAME_APPEND,     FRAME_APPEND_RESULT,     FRAME_VOTE,        FRAME_VOTE_RESULT,
+        FRAME_INSTALL,    FRAME_TIMEOUT_NOW,       FRAME_READ_PING,   FRAME_READ_PONG,
+        FRAME_READ_INDEX, FRAME_READ_INDEX_RESULT, FRAME_FORWARD,     FRAME_FORWARD_REFUSED,
+        FRAME_CHANNEL,    FRAME_JOIN_ASK,          FRAME_LEASE_RENEW, FRAME_LEASE_RENEWED,
     };
     return types[below(x, ARRAY_LEN(types))];
 }

@@ -73,7 +73,10 @@ static bool mark_write(const struct reg_store *s, bool clean, struct err *err)
     char path[4096], text[80], boot[ENV_BOOT_ID_BYTES];
     store_path(s, "mark", path, sizeof(path));
     env_boot_id(s->opt.env, boot);
-    snprintf(text, sizeof(text), clean ? "clean\n" : "open %s\n", boot);
+    if (clean)
+        snprintf(text, sizeof(text), "clean\n");
+    else
+        snprintf(text, sizeof(text), "open %s %u\n", boot, s->unclean);
     return env_file_store(s->opt.env, path, slice_of(text), err) || err_wrap(err, "store's mark");
 }
 
@@ -112,20 +115,41 @@ static bool mark_read(const struct reg_store *s, const char *name, struct buf *t
     return env_file_load(s->opt.env, path, MARK_BYTES_MAX, text, &err) || err.code != ERR_NOT_FOUND;
 }
 
-static bool mark_trusted(const struct reg_store *s)
+/* "open <boot id> N\n" of this start of the machine: the process ended for the N+1st time. */
+static bool mark_is_open(struct reg_store *s, struct slice text)
+{
+    char open[80], boot[ENV_BOOT_ID_BYTES];
+    env_boot_id(s->opt.env, boot);
+    for (unsigned n = 0; boot[0] && n < STORE_UNCLEAN_MAX; n++) {
+        snprintf(open, sizeof(open), "open %s %u\n", boot, n);
+        if (!slice_eq(text, slice_of(open)))
+            continue;
+        s->unclean = n + 1;
+        return true;
+    }
+    return false;
+}
+
+static bool mark_trusted(struct reg_store *s)
 {
     struct buf doubt = {0}, mark = {0};
-    char open[80], boot[ENV_BOOT_ID_BYTES];
     bool doubted = mark_read(s, "doubt", &doubt);
     mark_read(s, "mark", &mark);
-    env_boot_id(s->opt.env, boot);
-    snprintf(open, sizeof(open), "open %s\n", boot);
     struct slice text = buf_slice(&mark);
-    bool trusted = MUTANT(TRUST_TORN_STORE) || slice_eq(text, S("clean\n")) ||
-                   (boot[0] && slice_eq(text, slice_of(open)));
+    bool trusted =
+        MUTANT(TRUST_TORN_STORE) || slice_eq(text, S("clean\n")) || mark_is_open(s, text);
     buf_fini(&doubt);
     buf_fini(&mark);
     return trusted && !doubted;
+}
+
+void store_settle(struct reg_store *s)
+{
+    struct err err = {0};
+    if (s->unclean == 0 || ++s->commits < STORE_SETTLED_COMMITS)
+        return;
+    s->unclean = s->commits = 0;
+    mark_write(s, false, &err); /* without it the next start may rebuild: slower, not wrong */
 }
 
 void store_doubt(const struct reg_store *s, const char *what)
@@ -206,6 +230,10 @@ static int dbis_open(struct reg_store *s, MDB_txn *txn)
         rc = mdb_dbi_open(txn, "once", MDB_CREATE, &s->dbi_once);
     if (!rc)
         rc = mdb_dbi_open(txn, "once_by", MDB_CREATE | MDB_INTEGERKEY, &s->dbi_once_by);
+    if (!rc)
+        rc = mdb_dbi_open(txn, "leases", MDB_CREATE, &s->dbi_leases);
+    if (!rc)
+        rc = mdb_dbi_open(txn, "lease_objects", MDB_CREATE, &s->dbi_lease_objects);
     return rc;
 }
 
@@ -401,7 +429,7 @@ static bool verify_all(struct reg_store *s, struct err *err)
     return ok;
 }
 
-static bool file_trusted(const struct reg_store *s, struct err *err)
+static bool file_trusted(struct reg_store *s, struct err *err)
 {
     char path[4096];
     struct stat st;
@@ -410,7 +438,8 @@ static bool file_trusted(const struct reg_store *s, struct err *err)
         return errno == ENOENT ? true : err_errno(err, errno, "store: %s", path);
     if (!mark_trusted(s))
         return err_set(err, ERR_CORRUPT,
-                       "store %s: the machine stopped while it was open, or it did not open well",
+                       "store %s: the machine stopped while it was open, it did not open well, or "
+                       "the process ended again and again",
                        s->dir);
     if (st.st_size == 0) /* LMDB would take it for new */
         return err_set(err, ERR_CORRUPT, "store %s: data.mdb is empty", s->dir);
@@ -473,13 +502,27 @@ uint64_t reg_store_genesis(const struct reg_store *s)
     return s->meta.genesis;
 }
 
+uint64_t store_dbi_bytes(MDB_txn *txn, MDB_dbi dbi)
+{
+    MDB_stat st;
+    if (mdb_stat(txn, dbi, &st) != 0)
+        return 0;
+    return (st.ms_branch_pages + st.ms_leaf_pages + st.ms_overflow_pages) * (uint64_t)st.ms_psize;
+}
+
 void reg_store_usage(struct reg_store *s, struct reg_store_usage *ret)
 {
     MDB_envinfo info;
+    MDB_txn *txn;
     pthread_rwlock_rdlock(&s->map_lock);
     mdb_env_info(s->env, &info);
     *ret =
         (struct reg_store_usage){.used_bytes = store_used_bytes(s), .map_bytes = info.me_mapsize};
+    if (mdb_txn_begin(s->env, NULL, MDB_RDONLY, &txn) == 0) {
+        ret->object_bytes = store_dbi_bytes(txn, s->dbi_kv);
+        ret->history_bytes = store_dbi_bytes(txn, s->dbi_hist);
+        mdb_txn_abort(txn);
+    }
     pthread_rwlock_unlock(&s->map_lock);
 }
 

@@ -1,4 +1,5 @@
-/* Shared by store.c, fsm.c, once.c, history.c and checkpoint.c only. */
+/* Shared by store.c, fsm.c, once.c, lease.c, history.c, checkpoint.c, backup.c and restore.c only.
+ */
 #ifndef WEFT_REGISTRY_STORE_INTERNAL_H
 #define WEFT_REGISTRY_STORE_INTERNAL_H
 
@@ -17,6 +18,10 @@
  * before), it must fit into the room that the map always has. */
 #define STORE_BATCH_BYTES_MAX (4u << 20)
 #define STORE_MAP_ROOM_BYTES (3 * (uint64_t)(STORE_BATCH_BYTES_MAX + REG_ENTRY_BYTES_MAX))
+/* Damage that a scan does not meet ends the process when it is met, again and again. After so many
+ * ends in a row without a proper close, none of which came to so many commits, it is rebuilt. */
+#define STORE_UNCLEAN_MAX 2
+#define STORE_SETTLED_COMMITS 256
 /* Rows of history that one commit deletes at most: keeps the raft thread's turn short. */
 #define STORE_COMPACT_ROWS_MAX 256
 
@@ -52,8 +57,11 @@ struct reg_store {
     struct reg_store_options opt;
     MDB_env *env;
     MDB_dbi dbi_meta, dbi_kv, dbi_hist, dbi_clients, dbi_once, dbi_once_by;
+    MDB_dbi dbi_leases, dbi_lease_objects;
     struct store_meta meta; /* of the open batch; the writer's */
     uint64_t file_bytes;    /* data.mdb is at least so long; 0 = not looked at */
+    unsigned unclean;       /* ends in a row that were no proper close; in the mark */
+    unsigned commits;       /* counted while there are such */
     MDB_txn *batch;
     bool batch_changed;
     size_t batch_bytes; /* of entries */
@@ -95,11 +103,14 @@ enum store_image { STORE_FOUND, STORE_PROVED };
 int store_map_grow(struct reg_store *s);
 bool store_map_open(struct reg_store *s, enum store_image image, struct err *err);
 uint64_t store_used_bytes(const struct reg_store *s); /* all pages up to the last */
+uint64_t store_dbi_bytes(MDB_txn *txn, MDB_dbi dbi);  /* pages that hold something of it */
 /* Makes the file as long as its pages say. After each commit. */
 bool store_file_fill(struct reg_store *s, struct err *err);
 void store_map_close(struct reg_store *s);
 bool store_clients_load(struct reg_store *s, struct err *err);
 void store_clients_fini(struct reg_store *s);
+/* It has run for a while: what ended it before was not the file. After each commit. */
+void store_settle(struct reg_store *s);
 /* Leaves a mark that makes the next open rebuild, then ends the process. */
 _Noreturn void store_doubt(const struct reg_store *s, const char *what);
 
@@ -116,10 +127,24 @@ bool store_once_find(const struct reg_store *s, MDB_txn *txn,
 void store_once_put(struct reg_store *s, const struct reg_once *once, reg_rev index, uint32_t sub,
                     reg_rev revision);
 
+/* lease.c. Does what operation i of the request says of leases hold, in an entry of this term? */
+enum err_code store_lease_check(struct reg_store *s, const struct reg_request *q, size_t i,
+                                uint64_t term);
+/* The operation changed its object, as number `sub` of entry `index`. */
+void store_lease_apply(struct reg_store *s, const struct reg_op *op, reg_rev index, uint32_t sub);
+/* … or left it as it was, which is a sign of life of a lease all the same. */
+void store_lease_same(struct reg_store *s, const struct reg_op *op);
+/* Keys of the objects that go with the lease that the operation ends. */
+struct slice *store_lease_falls(struct reg_store *s, const struct reg_op *op, struct arena *arena,
+                                size_t *ret_n);
+
 /* history.c */
 void store_history_put(struct reg_store *s, uint32_t sub, const struct reg_event *e);
 void store_history_compact(struct reg_store *s);
 
 void store_notify_all(struct reg_store *s);
+
+/* checkpoint.c: SHA-256 and length of what is left to read of fd. */
+bool store_digest(int fd, const char *path, struct reg_checkpoint *ret, struct err *err);
 
 #endif

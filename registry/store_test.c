@@ -18,6 +18,7 @@
 
 #include "base/env/env_uv.h"
 #include "registry/fsm.h"
+#include "registry/store_internal.h"
 
 struct fixture {
     char dir[64];
@@ -555,6 +556,66 @@ static void open_it(struct fixture *f)
         &err);
 }
 
+static void go_on(struct fixture *f)
+{
+    uint64_t term;
+    open_store(f, 1000);
+    reg_store_applied(f->store, &f->index, &term);
+    f->sequence = f->index;
+}
+
+static void open_and_write(struct fixture *f)
+{
+    go_on(f);
+    put(f, "services/default/b", "2");
+}
+
+static void open_and_write_much(struct fixture *f)
+{
+    char value[16];
+    go_on(f);
+    for (int i = 0; i < STORE_SETTLED_COMMITS; i++) {
+        snprintf(value, sizeof(value), "%d", i);
+        put(f, "services/default/b", value);
+    }
+}
+
+static void in_a_process(struct fixture *f, void (*fn)(struct fixture *f))
+{
+    int status;
+    pid_t pid = fork();
+    assert_true(pid >= 0);
+    if (pid == 0) {
+        fn(f);
+        _exit(0); /* as if it had been killed */
+    }
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+}
+
+/* Wrong: damage that no scan meets ends the process soon after each start, for ever. But whoever has
+ * run for a while was not ended by it. */
+static void test_ends_in_a_row_are_counted(void **state)
+{
+    struct fixture *f = *state;
+    put(f, "services/default/a", "1");
+    reg_store_close(f->store);
+    f->store = NULL;
+    for (int i = 0; i < STORE_UNCLEAN_MAX; i++)
+        in_a_process(f, open_and_write);
+    in_a_process(f, open_and_write_much);
+    for (int i = 0; i < STORE_UNCLEAN_MAX - 1; i++)
+        in_a_process(f, open_and_write);
+    open_store(f, 1000);
+    assert_string_equal(value_of(f, "services/default/a", NULL), "1");
+    reg_store_close(f->store);
+    f->store = NULL;
+    for (int i = 0; i <= STORE_UNCLEAN_MAX; i++)
+        in_a_process(f, open_and_write);
+    expect_refused(f);
+    begin_anew(f);
+}
+
 /* Wrong: damage that ends the process while it opens the file does so at every start. */
 static void test_end_while_opening_is_remembered(void **state)
 {
@@ -1021,6 +1082,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_flipped_bit_is_found, setup, teardown),
         cmocka_unit_test_setup_teardown(test_cut_file_is_found, setup, teardown),
         cmocka_unit_test_setup_teardown(test_short_image_is_filled, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_ends_in_a_row_are_counted, setup, teardown),
         cmocka_unit_test_setup_teardown(test_end_while_opening_is_remembered, setup, teardown),
         cmocka_unit_test_setup_teardown(test_damage_that_is_met_later_is_remembered, setup,
                                         teardown),

@@ -1,5 +1,5 @@
-/* DATA/member: who this node is in a cluster that it joined, as it was told. Written before anything
- * is asked of the cluster, so that a node that dies at any point comes back as the same member.
+/* DATA/member: who this node is in a cluster that it joined, as it was told. Written before the
+ * cluster is asked, so that a node that dies at any point comes back as the same member.
  *
  *   MEMBER_ASKING   it has drawn its id and may or may not have been added
  *   MEMBER_ADDED    it was: cluster and members are known; it holds nothing yet

@@ -25,6 +25,45 @@ static const struct metric_def def_used = {"weft_store_used_bytes", METRIC_GAUGE
                                            "bytes of the store in use", NULL, 0};
 static const struct metric_def def_map = {"weft_store_map_bytes", METRIC_GAUGE,
                                           "bytes of address space of the store", NULL, 0};
+static const struct metric_def def_leases = {
+    "weft_leases", METRIC_GAUGE, "leases that somebody holds and that can expire", NULL, 0};
+static const struct metric_def def_registrations = {
+    "weft_lease_registrations", METRIC_GAUGE, "of them, those that are deleted when they expire",
+    NULL, 0};
+static const struct metric_def def_held_back = {
+    "weft_leases_held_back", METRIC_GAUGE,
+    "registrations whose time is up and that mass expiry keeps; the leader's, else 0", NULL, 0};
+static const struct metric_def def_expired = {"weft_leases_expired_total", METRIC_COUNTER,
+                                              "leases that this node let expire as leader", NULL,
+                                              0};
+static const struct metric_def def_renewed = {"weft_leases_renewed_total", METRIC_COUNTER,
+                                              "signs of life that this node took as leader", NULL,
+                                              0};
+
+static const struct metric_def def_disk_free = {"weft_disk_free_bytes", METRIC_GAUGE,
+                                                "bytes free where the data directory is", NULL, 0};
+static const struct metric_def def_disk_full = {
+    "weft_disk_full", METRIC_GAUGE,
+    "1 while the disk has so little room that this node takes no writes", NULL, 0};
+static const struct metric_def def_log = {"weft_raft_log_bytes", METRIC_GAUGE,
+                                          "bytes of the log's files", NULL, 0};
+
+static const struct metric_def def_objects = {"weft_store_object_bytes", METRIC_GAUGE,
+                                              "bytes of the store that hold objects", NULL, 0};
+static const struct metric_def def_history = {"weft_store_history_bytes", METRIC_GAUGE,
+                                              "bytes of the store that hold past changes", NULL, 0};
+static const struct metric_def def_quota = {"weft_store_quota_bytes", METRIC_GAUGE,
+                                            "objects may take so much", NULL, 0};
+static const struct metric_def def_over = {"weft_store_over_quota", METRIC_GAUGE,
+                                           "1 while only deletions are taken", NULL, 0};
+
+static bool disk_full(const struct reg_status *st)
+{
+    for (size_t i = 0; i < st->member_count; i++)
+        if (st->members[i].self)
+            return st->members[i].no_room;
+    return false;
+}
 
 static void gauge(struct weftd *d, const struct metric_def *def, uint64_t v)
 {
@@ -51,6 +90,18 @@ static void refresh(struct weftd *d)
     gauge(d, &def_certificate, (uint64_t)st.peer_certificate_until);
     gauge(d, &def_used, st.store_bytes_used);
     gauge(d, &def_map, st.store_bytes_map);
+    gauge(d, &def_log, st.log_bytes);
+    gauge(d, &def_objects, st.object_bytes);
+    gauge(d, &def_history, st.history_bytes);
+    gauge(d, &def_quota, st.quota_bytes);
+    gauge(d, &def_over, st.over_quota);
+    gauge(d, &def_disk_free, st.disk_free_bytes);
+    gauge(d, &def_disk_full, disk_full(&st));
+    gauge(d, &def_leases, st.leases.held);
+    gauge(d, &def_registrations, st.leases.registrations);
+    gauge(d, &def_held_back, st.leases.held_back);
+    counter(d, &def_expired, st.leases.expired);
+    counter(d, &def_renewed, st.leases.renewed);
     counter(d, &def_changes, st.leader_changes);
     counter(d, &def_refused, st.peers_refused);
 }

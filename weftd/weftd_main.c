@@ -13,11 +13,14 @@
 #include "pilot/pilot_limits.h"
 #include "weftd/init.h"
 #include "weftd/join.h"
+#include "weftd/offline.h"
 #include "weftd/weftd.h"
 
 static const char usage_text[] =
     "weftd --name NAME --data DIR (--init | --cluster NAME=ADDR,… | --join URL,…) [flags]\n"
     "weftd init --dir DIR --name NAME …    certificates for a new cluster; weftd init --help\n"
+    "weftd restore --from FILE [flags]     an empty data directory out of a snapshot; "
+    "docs/operate.md\n"
     "\n"
     "  --name NAME           of this node, one of the cluster's\n"
     "  --data DIR            log, checkpoints and state of this node\n"
@@ -40,7 +43,15 @@ static const char usage_text[] =
     "  --xds-workers N       threads that serve proxies; default 2\n"
     "  --cluster-id ID       of the endpoints in metrics; default Kubernetes\n"
     "  --snapshot-log-mib N  checkpoint after so much log; default 64\n"
+    "  --store-quota-mib N   of objects; above it only deletions are taken; default 2048\n"
     "  --history N           changes that watches can resume from; default 100000\n"
+    "  --from FILE           restore: the snapshot, of weft snapshot save\n"
+    "  --to FILE             recover: writes the snapshot there; default "
+    "DATA/recovered-INDEX.snap\n"
+    "  --yes                 recover: do it; without, it says what would be kept and lost\n"
+    "  --above REVISION      restore, recover: the new cluster's revisions are above it; needed "
+    "for a file\n"
+    "                        that is restored for the second time\n"
     "  --log-level LEVEL     debug, info (default), warning, error\n"
     "  --log-format FORMAT   logfmt (default), json\n"
     "  --version, --help\n";
@@ -48,7 +59,11 @@ static const char usage_text[] =
 struct flags {
     struct weftd_options o;
     struct join_options join;
-    bool init, joins; /* joins: now or before */
+    bool init, joins;      /* joins: now or before */
+    const char *verb;      /* NULL, "restore", "recover" */
+    const char *from, *to; /* of the verbs */
+    bool yes;
+    uint64_t above;
     const char *cluster, *contacts, *peer;
     char tls_dir[4096]; /* DATA/tls */
 };
@@ -137,7 +152,7 @@ static void parse_one(struct flags *f, int opt, const char *arg)
     case 'j':
         f->contacts = arg;
         break;
-    case 'f':
+    case 'J':
         f->join.file = arg;
         break;
     case 'S':
@@ -173,8 +188,23 @@ static void parse_one(struct flags *f, int opt, const char *arg)
     case 's':
         f->o.node.snapshot_log_bytes = args_number("--snapshot-log-mib", arg, 1, 1u << 20) << 20;
         break;
+    case 'q':
+        f->o.node.quota_bytes = args_number("--store-quota-mib", arg, 1, 1u << 20) << 20;
+        break;
     case 'H':
         f->o.node.history_revisions = args_number("--history", arg, 1, 1u << 30);
+        break;
+    case 'f':
+        f->from = arg;
+        break;
+    case 'T':
+        f->to = arg;
+        break;
+    case 'Y':
+        f->yes = true;
+        break;
+    case 'A':
+        f->above = args_number("--above", arg, 1, UINT64_C(1) << 43);
         break;
     case 'v':
         if (!log_level_parse(slice_of(arg), &level))
@@ -240,6 +270,19 @@ static void parse_members(struct flags *f, struct env *env)
         parse_cluster(f);
 }
 
+static void check_verb(const struct flags *f)
+{
+    bool restore = f->verb && strcmp(f->verb, "restore") == 0;
+    if (restore != (f->from != NULL))
+        args_refuse("--from", "goes with weftd restore: which file?");
+    if ((f->to || f->yes) && (!f->verb || restore))
+        args_refuse("--to, --yes", "go with weftd recover");
+    if (f->verb && (f->contacts || f->join.file))
+        args_refuse("--join", "is for a node that is to run");
+    if (f->above && !f->verb)
+        args_refuse("--above", "goes with weftd restore and weftd recover");
+}
+
 static void parse(struct flags *f, int argc, char **argv)
 {
     static const struct option longs[] = {
@@ -249,7 +292,7 @@ static void parse(struct flags *f, int argc, char **argv)
         {"cluster", 1, NULL, 'c'},
         {"peer", 1, NULL, 'p'},
         {"join", 1, NULL, 'j'},
-        {"join-file", 1, NULL, 'f'},
+        {"join-file", 1, NULL, 'J'},
         {"standby", 0, NULL, 'S'},
         {"id", 1, NULL, 'I'},
         {"peer-cert-dir", 1, NULL, 't'},
@@ -260,7 +303,12 @@ static void parse(struct flags *f, int argc, char **argv)
         {"xds-workers", 1, NULL, 'w'},
         {"cluster-id", 1, NULL, 'C'},
         {"snapshot-log-mib", 1, NULL, 's'},
+        {"store-quota-mib", 1, NULL, 'q'},
         {"history", 1, NULL, 'H'},
+        {"from", 1, NULL, 'f'},
+        {"to", 1, NULL, 'T'},
+        {"yes", 0, NULL, 'Y'},
+        {"above", 1, NULL, 'A'},
         {"log-level", 1, NULL, 'v'},
         {"log-format", 1, NULL, 'F'},
         {"version", 0, NULL, 'V'},
@@ -280,6 +328,7 @@ static void parse(struct flags *f, int argc, char **argv)
     if (f->init + (f->cluster != NULL) + (f->contacts != NULL) + (f->join.file != NULL) > 1)
         args_refuse("--init, --cluster, --join, --join-file",
                     "one of them says what the cluster is");
+    check_verb(f);
     f->o.node.heartbeat_timeout = f->o.node.election_timeout / 6;
     find_tls(f);
 }
@@ -304,6 +353,19 @@ static void advise(const struct weftd_options *o)
                 o->node.dir);
 }
 
+static int run_verb(const struct flags *f)
+{
+    struct offline_options o = {
+        .node = f->o.node, .from = f->from, .to = f->to, .above = f->above, .yes = f->yes};
+    return f->from ? weftd_restore_run(&o) : weftd_recover_run(&o);
+}
+
+static bool belongs(struct flags *f, struct env *env, struct err *err)
+{
+    parse_members(f, env);
+    return !f->joins || join_cluster(env, &f->join, &f->o.node, err);
+}
+
 static void on_signal(void *ctx, int signum)
 {
     (void)signum;
@@ -319,15 +381,18 @@ int main(int argc, char **argv)
     parse_addr("--api", "127.0.0.1:7443", &f.o.api);
     parse_addr("--xds", "127.0.0.1:15012", &f.o.xds);
     parse_addr("--metrics", "127.0.0.1:15014", &f.o.metrics);
-    parse(&f, argc, argv);
+    if (argc > 1 && (strcmp(argv[1], "restore") == 0 || strcmp(argv[1], "recover") == 0))
+        f.verb = argv[1];
+    parse(&f, f.verb ? argc - 1 : argc, f.verb ? argv + 1 : argv);
     log_set_component(f.o.name);
     struct env *env = env_uv_new(&err);
+    bool ok = env && belongs(&f, env, &err);
+    if (ok && f.verb) {
+        env_uv_free(env);
+        return run_verb(&f);
+    }
     struct weftd *d = MEM_NEW(struct weftd);
-    bool ok = env != NULL, begun;
-    if (ok)
-        parse_members(&f, env);
-    ok = ok && (!f.joins || join_cluster(env, &f.join, &f.o.node, &err));
-    begun = ok;
+    bool begun = ok;
     ok = ok && weftd_start(d, env, &f.o, &err);
     if (ok) {
         env_uv_on_signal(env, SIGTERM, on_signal, env);

@@ -33,6 +33,7 @@ static const struct {
     [ERR_IO] = {"io", "InternalError", 500, 13},
     [ERR_INTERNAL] = {"internal", "InternalError", 500, 13},
     [ERR_UNAUTHENTICATED] = {"unauthenticated", "Unauthorized", 401, 16},
+    [ERR_NO_ROOM] = {"no_room", "InsufficientStorage", 507, 8},
 };
 static_assert(ARRAY_LEN(codes) == ERR_CODE_COUNT, "a row for every code");
 

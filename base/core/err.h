@@ -28,6 +28,7 @@ enum err_code {
     ERR_IO, /* the operating system refused */
     ERR_INTERNAL,
     ERR_UNAUTHENTICATED, /* we do not know who asks */
+    ERR_NO_ROOM,         /* a disk or a quota is full; nothing was done */
     ERR_CODE_COUNT,
 };
 

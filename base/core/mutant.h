@@ -27,6 +27,9 @@
     X(STORE_AHEAD, "the store is committed before the node's own log is durable")                  \
     X(TRIM_TOO_MUCH, "segments are dropped before a checkpoint holds their entries")               \
     X(NAME_NOT_SYNCED, "a new segment's name is not synced")                                       \
+    X(LEASE_EXPIRES_EARLY, "a new leader lets leases expire that it has not heard of yet")         \
+    X(FENCE_IGNORED, "a holder that was replaced still writes")                                    \
+    X(EXPIRE_RENEWED, "a lease expires although it was granted again meanwhile")                   \
     X(LEAK_A_READ, "each linearizable read leaks a few bytes")
 
 enum mutant {

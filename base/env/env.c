@@ -294,6 +294,11 @@ bool env_dir_sync(struct env *env, const char *path, struct err *err)
     return env->ops->dir_sync(env, path, err);
 }
 
+bool env_disk_free(struct env *env, const char *path, uint64_t *ret_bytes, struct err *err)
+{
+    return env->ops->disk_free(env, path, ret_bytes, err);
+}
+
 bool env_dir_list(struct env *env, const char *path, void (*fn)(void *ctx, const char *name),
                   void *ctx, struct err *err)
 {

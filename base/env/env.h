@@ -230,6 +230,8 @@ bool env_file_rename(struct env *env, const char *from, const char *to, struct e
 bool env_file_remove(struct env *env, const char *path, struct err *err);
 bool env_dir_make(struct env *env, const char *path, struct err *err); /* fine if it is there */
 bool env_dir_sync(struct env *env, const char *path, struct err *err);
+/* Bytes that may still be written to the disk that holds path. */
+bool env_disk_free(struct env *env, const char *path, uint64_t *ret_bytes, struct err *err);
 /* Calls fn with each entry's name, sorted, without "." and "..". */
 bool env_dir_list(struct env *env, const char *path, void (*fn)(void *ctx, const char *name),
                   void *ctx, struct err *err);

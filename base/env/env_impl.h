@@ -65,6 +65,7 @@ struct env_ops {
     bool (*file_remove)(struct env *env, const char *path, struct err *err);
     bool (*dir_make)(struct env *env, const char *path, struct err *err);
     bool (*dir_sync)(struct env *env, const char *path, struct err *err);
+    bool (*disk_free)(struct env *env, const char *path, uint64_t *ret_bytes, struct err *err);
     bool (*dir_list)(struct env *env, const char *path, void (*fn)(void *ctx, const char *name),
                      void *ctx, struct err *err);
     struct env_lock *(*lock_take)(struct env *env, const char *path, struct err *err);

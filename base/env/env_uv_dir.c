@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 #include "base/env/env_limits.h"
@@ -160,6 +161,16 @@ static bool collect(DIR *dir, const char *path, struct names *names, struct err 
         *vec_push(&names->list) = arena_dup(&names->arena, slice_of(entry->d_name)).p;
     }
     return errno == 0 || err_errno(err, errno, "list directory %s", path);
+}
+
+bool uv_disk_free(struct env *env, const char *path, uint64_t *ret_bytes, struct err *err)
+{
+    struct statvfs fs;
+    (void)env;
+    if (statvfs(path, &fs) != 0)
+        return err_errno(err, errno, "room at %s", path);
+    *ret_bytes = (uint64_t)fs.f_bavail * fs.f_frsize;
+    return true;
 }
 
 bool uv_dir_list(struct env *env, const char *path, void (*fn)(void *ctx, const char *name),

@@ -79,6 +79,7 @@ bool uv_file_rename(struct env *env, const char *from, const char *to, struct er
 bool uv_file_remove(struct env *env, const char *path, struct err *err);
 bool uv_dir_make(struct env *env, const char *path, struct err *err);
 bool uv_dir_sync(struct env *env, const char *path, struct err *err);
+bool uv_disk_free(struct env *env, const char *path, uint64_t *ret_bytes, struct err *err);
 bool uv_dir_list(struct env *env, const char *path, void (*fn)(void *ctx, const char *name),
                  void *ctx, struct err *err);
 

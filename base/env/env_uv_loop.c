@@ -224,6 +224,7 @@ static const struct env_ops ops = {
     .file_remove = uv_file_remove,
     .dir_make = uv_dir_make,
     .dir_sync = uv_dir_sync,
+    .disk_free = uv_disk_free,
     .dir_list = uv_dir_list,
     .lock_take = uv_lock_take,
     .lock_release = uv_lock_release,

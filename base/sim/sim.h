@@ -106,6 +106,9 @@ size_t sim_host_heap(const struct sim_host *h);
 /* Its files are damaged: what reads a mapped one may end by SIGSEGV or SIGBUS, which is then a
  * death like another (why = "signal …") and not the end of the run. */
 void sim_host_may_fault(struct sim_host *h, bool may);
+/* Such a process shares its memory with the simulation: it may have broken more than itself. Then
+ * the program ends with this status, and the run is undecided. */
+#define SIM_UNDECIDED 4
 
 /* Clocks: rate in parts per million off; the wall clock may be set. */
 void sim_host_drift(struct sim_host *h, int ppm);
@@ -131,7 +134,8 @@ struct sim_disk {
     unsigned stall_per_mille; /* of the syncs take up to stall_max */
     sim_ns stall_max;
     unsigned error_per_mille; /* of the syncs fail, with a part of the bytes written */
-    bool full;                /* nothing grows */
+    bool limited;             /* files may grow by `room` bytes, and no more */
+    uint64_t room;
 };
 struct sim_disk *sim_disk(struct sim_host *h);
 

@@ -1,6 +1,7 @@
 /* base/core/assert.c in a simulation: a process that ends itself is a death like another; a bug
  * ends the run. */
 #include <execinfo.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -19,6 +20,7 @@ _Noreturn void wf_assert_failed(const char *expr, const char *file, int line, co
             func, expr);
     fflush(stderr);
     backtrace_symbols_fd(frames, backtrace(frames, FRAMES_MAX), STDERR_FILENO);
+    signal(SIGABRT, SIG_DFL); /* a bug of ours is none of a damaged file's */
     abort();
 }
 

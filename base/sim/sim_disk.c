@@ -141,7 +141,7 @@ static struct env_file *file_open(struct env *env, const char *path, int flags, 
 {
     struct sim_host *h = sim_host_of(env);
     bool made = (flags & O_CREAT) && access(path, F_OK) != 0;
-    if (made && h->disk.full) {
+    if (made && h->disk.limited && !h->disk.room) {
         err_errno(err, ENOSPC, "open %s", path);
         return NULL;
     }
@@ -318,8 +318,10 @@ static bool file_preallocate(struct env_file *f, uint64_t size, struct err *err)
         return false;
     if (now >= size)
         return true;
-    if (sim_host_of(f->handle.env)->disk.full)
+    struct sim_disk *d = &sim_host_of(f->handle.env)->disk;
+    if (d->limited && d->room < size - now)
         return err_errno(err, ENOSPC, "reserve %s", f->path);
+    d->room -= d->limited ? size - now : 0;
     return file_truncate(f, size, err);
 }
 
@@ -426,7 +428,7 @@ static bool file_store(struct env *env, const char *path, struct slice bytes, st
 {
     struct sim_host *h = sim_host_of(env);
     char fresh[SIM_PATH_BYTES + 8];
-    if (h->disk.full)
+    if (h->disk.limited && h->disk.room < bytes.n)
         return err_errno(err, ENOSPC, "write %s", path);
     if (h->disk.error_per_mille && sim_chance(h->sim, h->disk.error_per_mille))
         return err_errno(err, EIO, "write %s", path);
@@ -474,6 +476,15 @@ static bool dir_sync(struct env *env, const char *path, struct err *err)
     (void)path;
     (void)err;
     names_durable(sim_host_of(env)); /* one journal for the file system */
+    return true;
+}
+
+static bool disk_free(struct env *env, const char *path, uint64_t *ret_bytes, struct err *err)
+{
+    const struct sim_disk *d = &sim_host_of(env)->disk;
+    (void)path;
+    (void)err;
+    *ret_bytes = d->limited ? d->room : UINT64_C(1) << 40;
     return true;
 }
 
@@ -557,6 +568,7 @@ const struct env_ops sim_disk_ops = {
     .file_remove = file_remove,
     .dir_make = dir_make,
     .dir_sync = dir_sync,
+    .disk_free = disk_free,
     .dir_list = dir_list,
     .lock_take = lock_take,
     .lock_release = lock_release,

@@ -272,10 +272,16 @@ _Noreturn void sim_process_died(const char *why)
     longjmp(h->die, 1);
 }
 
+static bool any_may_fault;
+
 static void on_signal(int signum)
 {
     char why[32];
+    if (signum == SIGABRT && any_may_fault)
+        _exit(SIM_UNDECIDED);
     if (!current || !current->may_fault) {
+        if (any_may_fault)
+            _exit(SIM_UNDECIDED);
         signal(signum, SIG_DFL);
         raise(signum);
         return;
@@ -288,7 +294,9 @@ void sim_host_may_fault(struct sim_host *h, bool may)
 {
     struct sigaction act = {.sa_handler = on_signal, .sa_flags = SA_NODEFER};
     h->may_fault = may;
+    any_may_fault |= may;
     if (may) {
+        sigaction(SIGABRT, &act, NULL);
         sigaction(SIGSEGV, &act, NULL);
         sigaction(SIGBUS, &act, NULL);
         sigaction(SIGFPE, &act, NULL);
@@ -549,6 +557,7 @@ struct sim_disk *sim_disk(struct sim_host *h)
 struct sim *sim_new(const struct sim_options *opt)
 {
     struct sim *sim = SIM_NEW(struct sim);
+    any_may_fault = false;
     ops_fill();
     sim->prng = hash_u64(opt->seed ^ 0x5741EFu);
     sim->verbose = opt->verbose;

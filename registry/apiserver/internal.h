@@ -5,10 +5,11 @@
  *   read.c       get and list          watch.c    watch
  *   write.c      changes               batch.c    many in one request
  *   item.c       what one becomes      expand.c   what deletions take along
- *   once.c       writes with a key
+ *   once.c       writes with a key     lease.c    leases: grants, fences, signs of life
  *   history.c    changes, differences  consistency.c  how fresh a read is
  *   discovery.c  what there is         mesh.c     /weft/v1
  *   members.c    who belongs to the control plane
+ *   snapshot.c   snapshot files
  */
 #ifndef WEFT_REGISTRY_APISERVER_INTERNAL_H
 #define WEFT_REGISTRY_APISERVER_INTERNAL_H
@@ -37,7 +38,10 @@
 #define API_HISTORY_MAX 1000                      /* changes of one answer */
 #define API_DIFF_MAX 5000                         /* objects of one answer */
 #define API_HISTORY_BYTES_MAX (16u * 1024 * 1024) /* values of one answer, as they are stored */
-#define API_STALE_WARN_MS 2000 /* without a leader: older than any election takes */
+#define API_SNAPSHOTS_MAX 2                       /* being copied or sent */
+#define API_SNAPSHOT_CHUNK_BYTES (64u * 1024)
+#define API_SNAPSHOT_QUEUED_MAX (512u * 1024) /* bytes unsent: then the client is waited for */
+#define API_STALE_WARN_MS 2000                /* without a leader: older than any election takes */
 #define API_STALENESS_MS_MAX (24 * 3600 * 1000)
 #define API_CHANGES_MAX 16 /* of members, under way */
 #define API_CHANGE_MS_MAX 60000
@@ -64,6 +68,8 @@ struct apiserver {
     size_t index_count;
     struct list changes; /* of members, under way, with or without a client */
     size_t change_count;
+    struct list snapshots; /* struct api_snapshot */
+    size_t snapshot_count;
     struct metric_set *metrics;
     struct api_cells cells;
     int64_t started_wall_ms;
@@ -165,7 +171,12 @@ void api_delete_collection(struct api_call *c);
 void api_writes_leave(struct apiserver *s);
 void api_history(struct apiserver *s, struct http_request *req);
 void api_diff(struct apiserver *s, struct http_request *req);
+void api_leases_renew(struct apiserver *s, struct http_request *req);
+void api_leases_approve(struct apiserver *s, struct http_request *req);
 void api_batch(struct apiserver *s, struct http_request *req);
+void api_snapshot(struct apiserver *s, struct http_request *req);
+/* The server ends, and then the store may: blocks until nobody copies it. */
+void api_snapshots_leave(struct apiserver *s);
 /* true when the path was one of discovery's. */
 bool api_discovery(struct apiserver *s, struct http_request *req);
 /* mesh.c: "follower", "leader", … */

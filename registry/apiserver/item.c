@@ -261,6 +261,8 @@ bool item_prepare(struct write *w, struct item *it, struct reg_txn *txn, struct 
         return false;
     stamp(w, it, next);
     kind_default(it->kind, next);
+    if (!item_lease(w, it, txn, next, err))
+        return false;
     if (it->sub == API_SUB_NONE && !item_validate(w, it, next))
         return err_set(err, ERR_INVALID, "invalid");
     begin_conditions(w, it, next);

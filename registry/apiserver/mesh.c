@@ -62,6 +62,18 @@ static void mesh_status(struct apiserver *s, struct http_request *req)
     if (age >= 0)
         json_object_set_new(body, "stalenessMs", json_integer((json_int_t)age));
     json_object_set_new(body, "oldest", json_integer((json_int_t)oldest_revision(s)));
+    json_object_set_new(body, "quota",
+                        json_pack("{s:I,s:I,s:b}", "objectBytes", (json_int_t)st.object_bytes,
+                                  "quotaBytes", (json_int_t)st.quota_bytes, "reached",
+                                  st.over_quota));
+    json_object_set_new(body, "disk",
+                        json_pack("{s:I,s:I}", "freeBytes", (json_int_t)st.disk_free_bytes,
+                                  "neededBytes", (json_int_t)st.disk_room_bytes));
+    json_object_set_new(body, "leases",
+                        json_pack("{s:I,s:I,s:I,s:I}", "held", (json_int_t)st.leases.held,
+                                  "registrations", (json_int_t)st.leases.registrations, "heldBack",
+                                  (json_int_t)st.leases.held_back, "expired",
+                                  (json_int_t)st.leases.expired));
     char hash[32];
     snprintf(hash, sizeof(hash), "%016llx", (unsigned long long)st.state_hash);
     json_object_set_new(body, "stateHash", json_string(hash));
@@ -177,6 +189,11 @@ bool api_mesh_request(struct apiserver *s, struct http_request *req)
     }
     if (slice_starts(path, S("members")))
         return api_members(s, req, path);
+    bool renew = slice_eq(path, S("leases/renew"));
+    if (req->method_id == HTTP_POST && (renew || slice_eq(path, S("leases/approve")))) {
+        (renew ? api_leases_renew : api_leases_approve)(s, req);
+        return true;
+    }
     if (req->method_id != HTTP_GET)
         return false;
     if (slice_eq(path, S("status")))
@@ -185,6 +202,8 @@ bool api_mesh_request(struct apiserver *s, struct http_request *req)
         api_history(s, req);
     else if (slice_eq(path, S("diff")))
         api_diff(s, req);
+    else if (slice_eq(path, S("snapshot")))
+        api_snapshot(s, req);
     else if (slice_eq(path, S("wait")))
         mesh_wait(s, req);
     else if (slice_eq(path, S("proxies")))

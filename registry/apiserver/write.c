@@ -179,7 +179,7 @@ static bool item_checks(const struct write *w, const struct item *it)
 static bool write_ops(struct write *w, struct err *err)
 {
     buf_clear(&w->values);
-    w->ops = ARENA_ARRAY(&w->arena, struct reg_op, w->items.n + 1);
+    w->ops = ARENA_ARRAY(&w->arena, struct reg_op, w->items.n + 2);
     w->op_count = 0;
     for (size_t i = 0; i < w->items.n; i++) {
         struct item *it = &w->items.p[i];
@@ -194,9 +194,16 @@ static bool write_ops(struct write *w, struct err *err)
             .expected = it->before_rev,
             .check = check,
         };
+        if (!op->check && !op->del) {
+            op->grant = it->grants ? &it->grant : NULL;
+            op->attach = it->attach;
+        }
         if (!op_value(w, it, op, err))
             return false;
     }
+    if (w->op_count && w->fence.n)
+        w->ops[w->op_count++] = (struct reg_op){
+            .check = true, .key = w->fence, .expect = REG_EXPECT_EPOCH, .expected = w->fence_epoch};
     const char *at = buf_slice(&w->values).p;
     for (size_t i = 0; i < w->op_count; i++) {
         w->ops[i].value.p = at;
@@ -211,12 +218,14 @@ static bool write_ops(struct write *w, struct err *err)
 /* What a precondition refuses; the rest is wrong whatever there is. */
 static bool depends_on_state(enum err_code code)
 {
-    return code == ERR_CONFLICT || code == ERR_EXISTS || code == ERR_NOT_FOUND;
+    return code == ERR_CONFLICT || code == ERR_EXISTS || code == ERR_NOT_FOUND || code == ERR_GONE;
 }
 
 static bool lost_a_race(const struct write *w)
 {
-    return depends_on_state(w->reg.err.code) && w->tries < API_WRITE_RETRIES;
+    size_t failed = w->reg.failed_op;
+    bool fenced = failed < w->op_count && w->ops[failed].expect == REG_EXPECT_EPOCH;
+    return depends_on_state(w->reg.err.code) && !fenced && w->tries < API_WRITE_RETRIES;
 }
 
 static void write_propose(struct write *w, const struct reg_once *once,
@@ -367,7 +376,7 @@ void write_run(struct write *w)
 void write_start(struct write *w)
 {
     struct err err = {0};
-    if (write_key(w, &err))
+    if (write_fence(w, &err) && write_key(w, &err))
         write_run(w);
     else
         write_refuse(w, &err);

@@ -5,6 +5,7 @@
 
 #include "api/patch.h"
 #include "registry/apiserver/internal.h"
+#include "registry/lease.h"
 
 enum item_verb {
     ITEM_CREATE,
@@ -33,6 +34,9 @@ struct item {
     enum item_need need;
     struct slice uid; /* likewise; empty = none */
     bool held;        /* checked now, written in a later entry */
+    bool grants;      /* it is a lease; filled by item_lease, like the two below */
+    struct reg_grant grant;
+    struct slice attach; /* key of the lease that it lives on; empty = by itself */
     /* Filled by item_prepare. */
     struct slice key;
     json_t *before, *after; /* owned; NULL = not there */
@@ -60,6 +64,8 @@ struct write {
     struct err refusal; /* while it is confirmed or remembered */
     char origin[REG_ORIGIN_BYTES_MAX]; /* who asks, for the history */
     size_t origin_n;
+    struct slice fence; /* key of the lease whose holder writes; empty = no fence */
+    uint64_t fence_epoch;
     bool keyed; /* with an Idempotency-Key */
     struct reg_once once;
     struct buf memo;
@@ -91,6 +97,16 @@ void write_refuse(struct write *w, const struct err *err);
 void write_answer_err(struct write *w, const struct err *err);
 /* The header weft-revision. */
 void write_say_revision(struct write *w, reg_rev revision);
+
+/* lease.c. */
+
+/* What the object's next state says of leases: of a Lease the grant, whose epoch goes into the
+ * object; of another the lease that it lives on. CONFLICT: somebody else holds it; NOT_FOUND: the
+ * lease to live on is not held. */
+bool item_lease(struct write *w, struct item *it, struct reg_txn *txn, json_t *next,
+                struct err *err);
+/* Reads the header weft-fence, if there is one. */
+bool write_fence(struct write *w, struct err *err);
 
 /* once.c. */
 

@@ -15,7 +15,7 @@ static bool type_known(unsigned t)
 {
     return (t >= FRAME_HELLO && t <= FRAME_REFUSE) ||
            (t >= FRAME_APPEND && t <= FRAME_TIMEOUT_NOW) ||
-           (t >= FRAME_READ_PING && t <= FRAME_MEMBER_STATE) ||
+           (t >= FRAME_READ_PING && t <= FRAME_LEASE_RENEWED) ||
            (t >= FRAME_BULK_GET && t <= FRAME_BULK_GONE);
 }
 

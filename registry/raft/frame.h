@@ -33,7 +33,8 @@ enum frame_type {
     FRAME_READ_INDEX, /* payload: id u64; answered with id u64, index u64 (0: not leader) */
     FRAME_READ_INDEX_RESULT,
     FRAME_FORWARD,         /* payload: a write request (registry/command.h) */
-    FRAME_FORWARD_REFUSED, /* payload: client u64, sequence u64: not taken, send it elsewhere */
+    FRAME_FORWARD_REFUSED, /* payload: client u64, sequence u64: not taken, send it elsewhere;
+                              id u64: of a node whose disk is full, so that none takes it, or 0 */
     FRAME_CHANNEL,         /* payload: channel u32, bytes of the application */
     FRAME_JOIN_ASK,        /* "my directory is new" (join.h); answered with */
     FRAME_JOIN_STATE,      /* the own term in the head; payload: last index u64, index u64 of the
@@ -42,9 +43,12 @@ enum frame_type {
                               of the committed configuration, and that itself (as in an entry) */
     FRAME_MEMBER_ASK,      /* payload: id u64, change (registry/node_member.c); answered with */
     FRAME_MEMBER_STATE,    /* payload: id u64, code u64, text */
-    FRAME_BULK_GET = 48,   /* payload: index u64, term u64, offset u64 */
-    FRAME_BULK_DATA,       /* payload: offset u64, bytes */
-    FRAME_BULK_END,        /* payload: total bytes u64 */
+    FRAME_ROOM,            /* payload: u64 1 = its disk is full, 0 = it has room */
+    FRAME_LEASE_RENEW,     /* payload: signs of life (registry/node_lease.c); answered with */
+    FRAME_LEASE_RENEWED,
+    FRAME_BULK_GET = 48, /* payload: index u64, term u64, offset u64 */
+    FRAME_BULK_DATA,     /* payload: offset u64, bytes */
+    FRAME_BULK_END,      /* payload: total bytes u64 */
     FRAME_BULK_GONE,
 };
 

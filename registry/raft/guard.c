@@ -298,6 +298,22 @@ static void forget_silent_leader(struct guard *g)
         r->follower_state.current_leader.id = 0;
 }
 
+static bool has_command(const struct raft_append_entries *a)
+{
+    for (unsigned i = 0; i < a->n_entries; i++)
+        if (a->entries[i].type == RAFT_COMMAND)
+            return true;
+    return false;
+}
+
+/* A heartbeat remains, which is answered by what we have. Barriers and configurations are small and
+ * few, and a leader is none without them. */
+static void keep_out_commands(const struct guard *g, struct raft_message *m)
+{
+    if (g->no_room && has_command(&m->append_entries))
+        message_free(m);
+}
+
 /* false: libraft is not to see it. */
 static bool admit(struct guard *g, struct raft_message *m)
 {
@@ -313,6 +329,7 @@ static bool admit(struct guard *g, struct raft_message *m)
             return false;
         }
         rewrite_compacted(g, m);
+        keep_out_commands(g, m);
         return true;
     case RAFT_IO_INSTALL_SNAPSHOT:
         if (second_leader(g, m)) {
@@ -330,7 +347,7 @@ static bool admit(struct guard *g, struct raft_message *m)
         forget_silent_leader(g);
         return true;
     case RAFT_IO_TIMEOUT_NOW:
-        return !(rule(g, GUARD_G5_BUSY_TIMEOUT_NOW) && busy(g));
+        return !g->no_room && !(rule(g, GUARD_G5_BUSY_TIMEOUT_NOW) && busy(g));
     default:
         return true;
     }
@@ -518,6 +535,16 @@ static void note_told(struct guard *g, const struct raft_message *m)
         *told = at;
 }
 
+static void note_snapshot(struct guard *g, const struct raft_message *m)
+{
+    struct raft *r = g->raft;
+    for (unsigned i = 0; rule(g, GUARD_G17_SNAPSHOT) && i < r->configuration.n; i++) {
+        struct raft_progress *p = &r->leader_state.progress[i];
+        if (r->configuration.servers[i].id == m->server_id && p->state == PROGRESS_SNAPSHOT)
+            p->snapshot_index = m->install_snapshot.last_index;
+    }
+}
+
 static int io_send(struct raft_io *io, struct raft_io_send *req, const struct raft_message *message,
                    raft_io_send_cb cb)
 {
@@ -525,6 +552,8 @@ static int io_send(struct raft_io *io, struct raft_io_send *req, const struct ra
     struct raft_message m = *message;
     if (m.type == RAFT_IO_APPEND_ENTRIES)
         note_told(g, &m);
+    if (m.type == RAFT_IO_INSTALL_SNAPSHOT && g->raft->state == RAFT_LEADER)
+        note_snapshot(g, &m);
     if (m.type == RAFT_IO_APPEND_ENTRIES_RESULT) {
         clip_result(g, &m.append_entries_result);
         if (!result_is_due(g, &m))

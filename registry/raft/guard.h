@@ -73,6 +73,9 @@ enum guard_rule {
      * log, where it may be compacted (crash), takes what it finds there at a start for committed,
      * and keeps the mark of an uncommitted one over an installed snapshot. */
     GUARD_G16_CONF = 1u << 15,
+    /* A follower's refusal of a snapshot names the one that was sent. 0.15 compares it with the one
+     * that it had when it asked for it, and waits for its time-out where a newer one was sent. */
+    GUARD_G17_SNAPSHOT = 1u << 16,
 };
 
 enum guard_standing { GUARD_MEMBER, GUARD_ASKING, GUARD_CATCHING };
@@ -114,6 +117,10 @@ struct guard {
     struct raft_barrier barrier;
     bool barrier_pending;
     raft_term barrier_term, ready_term;
+
+    /* The disk is full: no commands are taken into the log, from whatever leader; what they say of
+     * the commit is. And leadership is not taken over from another. */
+    bool no_room;
 
     enum guard_standing standing;
     raft_term join_term;   /* of the leader that is being caught up with */

@@ -365,8 +365,11 @@ void log_close(struct log *log)
 static void on_spare_zeroed(struct env_file_write *w, const struct err *err)
 {
     struct log *log = container_of(w, struct log, spare_write);
-    if (err->code)
-        die(log, err);
+    if (err->code) { /* nothing is in it yet: what is wrong with the disk, a group will find */
+        LOG_WARN("registry.log.no_spare", F_CSTR("dir", log->dir), F_ERR(err));
+        spare_drop(log);
+        return;
+    }
     log->spare_busy = false;
     log->spare_done += log->spare_iov.iov_len;
 }
@@ -378,7 +381,7 @@ static void spare_advance(struct log *log)
     if (log->spare_busy || log->offset < last_segment(log)->bytes / 4)
         return;
     if (!log->spare && !spare_make(log, &err))
-        die(log, &err);
+        return;
     if (log->spare_done >= log->spare_bytes)
         return;
     uint64_t left = log->spare_bytes - log->spare_done;

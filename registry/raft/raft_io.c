@@ -11,7 +11,8 @@
 #include "registry/raft/message.h"
 
 #define PATH_BYTES SNAPSHOT_PATH_BYTES
-#define GET_AGAIN_MS 50 /* a checkpoint is being made anew */
+#define SCRUB_MS (60 * 60 * 1000) /* between checks of the newest checkpoint; one at each start */
+#define GET_AGAIN_MS 50           /* a checkpoint is being made anew */
 
 static struct raftio *self_of(struct raft_io *io)
 {
@@ -77,9 +78,12 @@ complete_later(struct raftio *io, void (*fn)(struct raftio *, struct completion 
 static int store_meta(struct raftio *io)
 {
     struct err err = {0};
-    if (!meta_store(io->env, io->dir, &io->meta, &err))
-        return fail(io, &err);
-    return 0;
+    if (meta_store(io->env, io->dir, &io->meta, &err))
+        return 0;
+    if (io->events->make_room && io->events->make_room(io->ctx) &&
+        meta_store(io->env, io->dir, &io->meta, &err))
+        return 0;
+    return fail(io, &err);
 }
 
 static int io_init(struct raft_io *io, raft_id id, const char *address)
@@ -420,12 +424,29 @@ static void get_begin(struct get *g)
     env_work(g->io->env, &g->w);
 }
 
+/* Damage that nobody looks at waits for the day on which the file is needed. */
+static void scrub_done(struct get *g)
+{
+    struct raftio *io = g->io;
+    if (g->err.code && same_file(&g->file, &io->manifest.file)) {
+        LOG_ERROR("registry.checkpoint.damaged", F_U64("index", io->manifest.index),
+                  F_ERR(&g->err));
+        io->events->on_damaged(io->ctx);
+    }
+    mem_free(g);
+    env_timer_start(io->env, &io->scrub_timer, SCRUB_MS);
+}
+
 static void get_done(struct env_work *w)
 {
     struct get *g = container_of(w, struct get, w);
     struct raftio *io = g->io;
     struct raft_io_snapshot_get *req = g->req;
     io->works--;
+    if (!req) {
+        scrub_done(g);
+        return;
+    }
     if (!same_file(&g->file, &io->manifest.file)) { /* there is a newer one now */
         get_begin(g);
         return;
@@ -440,6 +461,18 @@ static void get_done(struct env_work *w)
     }
     mem_free(g);
     req->cb(req, make_snapshot(&io->manifest), 0);
+}
+
+static void on_scrub(struct env_timer *t)
+{
+    struct raftio *io = container_of(t, struct raftio, scrub_timer);
+    if (!io->has_manifest) {
+        env_timer_start(io->env, t, SCRUB_MS);
+        return;
+    }
+    struct get *g = MEM_NEW(struct get);
+    *g = (struct get){.w = {.work = get_work, .done = get_done}, .io = io};
+    get_begin(g);
 }
 
 static void on_get_again(struct env_timer *t)
@@ -673,7 +706,7 @@ static void on_install(struct raftio *io, uint64_t from, struct raft_message *m)
         install_try(io);
         return;
     }
-    if (in->phase == INSTALL_VERIFY) {
+    if (in->phase == INSTALL_VERIFY || (in->phase == INSTALL_NONE && io->no_room)) {
         install_refuse(io, from, m);
         message_free(m);
         return;
@@ -813,6 +846,7 @@ static int io_start(struct raft_io *rio, unsigned msecs, raft_io_tick_cb tick, r
     if (!io->peers)
         return fail(io, &err);
     env_timer_start(io->env, &io->tick_timer, msecs);
+    env_timer_start(io->env, &io->scrub_timer, 0);
     return 0;
 }
 
@@ -831,6 +865,7 @@ static void io_close(struct raft_io *rio, raft_io_close_cb cb)
     struct raftio *io = self_of(rio);
     wf_assert(io->works == 0);
     env_timer_stop(io->env, &io->tick_timer);
+    env_timer_stop(io->env, &io->scrub_timer);
     raftio_disconnect(io);
     gets_cancel(io);
     env_defer_cancel(&io->complete);
@@ -1006,6 +1041,7 @@ bool raftio_open(struct raftio *io, const struct raftio_options *opt, struct err
                           .ctx = opt->ctx,
                           .birth = opt->birth,
                           .tick_timer.fn = on_tick,
+                          .scrub_timer.fn = on_scrub,
                           .complete.fn = on_complete};
     io->io = (struct raft_io){.version = 2,
                               .impl = io,
@@ -1041,6 +1077,7 @@ void raftio_fini(struct raftio *io)
     if (!io->dir)
         return;
     env_timer_stop(io->env, &io->tick_timer);
+    env_timer_stop(io->env, &io->scrub_timer);
     env_defer_cancel(&io->complete);
     run_completions(io);
     raftio_disconnect(io);

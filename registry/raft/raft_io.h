@@ -30,6 +30,8 @@ struct raftio_events {
     void (*on_gone)(void *ctx, uint64_t id); /* peers.h */
     /* The file of our newest checkpoint is damaged: make another (raftio_replace_checkpoint). */
     void (*on_damaged)(void *ctx);
+    /* Term and vote could not be written: is there room now? May be NULL. */
+    bool (*make_room)(void *ctx);
     /* Does the file have the hash of its description? On a helper thread. */
     bool (*verify)(void *ctx, const char *path, const struct snapshot_file *f, struct err *err);
 };
@@ -82,7 +84,8 @@ struct raftio {
     void *ctx;
 
     enum raftio_birth birth;
-    bool fresh; /* nothing was there: to be bootstrapped, if it is born with the cluster */
+    bool no_room; /* its owner's to set: checkpoints are not fetched */
+    bool fresh;   /* nothing was there: to be bootstrapped, if it is born with the cluster */
     bool bootstrapping;
     struct meta meta;
     uint64_t genesis;
@@ -101,7 +104,7 @@ struct raftio {
     raft_io_tick_cb tick;
     raft_io_recv_cb recv;
     unsigned tick_ms;
-    struct env_timer tick_timer;
+    struct env_timer tick_timer, scrub_timer;
 
     struct list completions;
     struct list gets; /* wait until a damaged checkpoint is made anew */

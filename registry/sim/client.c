@@ -127,7 +127,8 @@ static bool op_repeats(const struct op *last)
 {
     bool acked = last->done && last->w.err.code == ERR_NONE;
     bool unknown = last->lost || (last->done && last->w.err.code == ERR_UNKNOWN_OUTCOME);
-    bool open = last->again && last->w.err.code == ERR_UNAVAILABLE;
+    bool open =
+        last->again && (last->w.err.code == ERR_UNAVAILABLE || last->w.err.code == ERR_NO_ROOM);
     return last->keyed && !last->read &&
            (acked ? sim_chance(last->run->sim, 200) : unknown || open);
 }
@@ -215,7 +216,9 @@ static void write_answered(struct op *op)
     case ERR_NOT_FOUND:
     case ERR_UNAVAILABLE:
     case ERR_LIMIT:
-        if (op->told && w->err.code != ERR_UNAVAILABLE && w->err.code != ERR_LIMIT)
+    case ERR_NO_ROOM:
+        if (op->told && w->err.code != ERR_UNAVAILABLE && w->err.code != ERR_LIMIT &&
+            w->err.code != ERR_NO_ROOM)
             oracle_fail(&run->oracle, "write %" PRIu64 " was acknowledged, and refused later: %s",
                         op->number, w->err.msg);
         if (!op->again)

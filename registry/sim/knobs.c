@@ -26,6 +26,8 @@ void knobs_draw(struct sim *sim, struct run_knobs *k)
         .chaos = (sim_ns)PICK(sim, 8, 15, 25) * SIM_S,
         .pause_between_faults = (sim_ns)PICK(sim, 200, 600, 2000) * SIM_MS,
         .value_max = PICK(sim, 32, 300, 2000),
+        .holders = sim_below(sim, RUN_HOLDERS_MAX + 1),
+        .lease_ttl = (uint32_t)PICK(sim, 2000, 2000, 5000),
         .write_timeout = (wf_ms)PICK(sim, 300, 1000, 5000),
     };
     k->heartbeat = k->election / (wf_ms)PICK(sim, 3, 6, 10);

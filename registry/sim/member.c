@@ -36,6 +36,7 @@ static int on_apply(struct raft_fsm *fsm, const struct raft_buffer *buf, void **
     raft_index index = n->raft.last_applied + 1;
     struct slice entry = slice_mem(buf->base, buf->len);
     struct sim_zone *was = sim_world_enter();
+    o->now = sim_now(m->run->sim);
     oracle_applied(o, name_of(m), m->last_applied, index, guard_term_of(&n->raft, index), entry);
     sim_world_leave(was);
     m->last_applied = index;
@@ -134,6 +135,7 @@ static struct reg_node_options options_of(const struct member *m)
                                  .election_timeout = k->election,
                                  .heartbeat_timeout = k->heartbeat,
                                  .segment_bytes = k->segment_bytes,
+                                 .room_bytes = 8 * k->segment_bytes,
                                  .snapshot_log_bytes = k->snapshot_log_bytes,
                                  .history_revisions = k->history,
                                  .store_bytes = k->store_bytes};
@@ -241,6 +243,13 @@ static void rot_met(struct member *m, const char *why)
         oracle_fail(&m->run->oracle, "%s ends itself again and again: %s", name_of(m), why);
 }
 
+/* A node that has nothing yet needs room to begin, and says so. */
+static bool no_room_to_start(const struct member *m, const char *why)
+{
+    return strncmp(why, "cannot start", 12) == 0 && strstr(why, "No space left") &&
+           sim_disk(m->host)->limited;
+}
+
 static void on_crash(void *ctx, struct sim_host *h, const char *why)
 {
     struct member *m = ctx;
@@ -255,9 +264,10 @@ static void on_crash(void *ctx, struct sim_host *h, const char *why)
     m->node = NULL;
     clients_host_down(run, h);
     operator_host_down(run, h);
+    holders_host_down(run, h);
     if (m->rot_deaths && !m->disk_failed)
         rot_met(m, why);
-    else if (why[0] && !m->disk_failed)
+    else if (why[0] && !m->disk_failed && !no_room_to_start(m, why))
         oracle_fail(&run->oracle, "%s ended itself: %s", name_of(m), why);
     if (why[0] && m->disk_failed) /* it was mended meanwhile */
         sim_disk(h)->error_per_mille = m->disk_failed = 0;
@@ -424,6 +434,7 @@ static void on_stopped(struct sim_event *e)
         return;
     clients_host_down(m->run, m->host);
     operator_host_down(m->run, m->host);
+    holders_host_down(m->run, m->host);
     size_t left = sim_host_exit(m->host);
     if (left > 0)
         oracle_fail(&m->run->oracle, "%s ended in order and left %zu bytes on the heap", name_of(m),
@@ -498,13 +509,38 @@ void member_look(struct member *m)
     if (m->node && m->node->raft_started && !m->node->raft_closed)
         look_at_conf(m);
     if (m->wiped && m->node && !sim_host_paused(m->host) && m->node->raft_started &&
-        m->node->guard.standing == GUARD_MEMBER)
+        m->node->guard.standing == GUARD_MEMBER && m->node->io.works == 0 && !m->node->remaking)
         m->wiped = false;
     if (!member_leads(m) || m->led_term == m->node->raft.current_term)
         return;
     m->led_term = m->node->raft.current_term;
     m->run->result->leaders++;
+    m->run->oracle.now = sim_now(m->run->sim);
     oracle_leads(&m->run->oracle, m->index + 1, m->led_term);
+}
+
+void member_trace(const struct member *m)
+{
+    struct sim *sim = m->run->sim;
+    const struct reg_node *n = m->node;
+    if (!n || !n->raft_started) {
+        sim_trace(sim, "%s: %s", name_of(m), m->gone ? "taken out" : "does not run");
+        return;
+    }
+    const struct raft *r = &n->raft;
+    sim_trace(sim,
+              "%s: state %u term %llu log %llu stored %llu commit %llu applied %llu, standing %d, "
+              "appends %u, installing %d/%d, put %d, pending %llu, uncommitted %llu",
+              name_of(m), r->state, r->current_term, guard_last_index(r), r->last_stored,
+              r->commit_index, r->last_applied, (int)n->guard.standing, n->guard.appends_in_flight,
+              n->guard.installing, (int)n->io.install.phase, r->snapshot.put.data != NULL,
+              r->snapshot.pending.term, r->configuration_uncommitted_index);
+    for (unsigned i = 0; r->state == RAFT_LEADER && i < r->configuration.n; i++) {
+        const struct raft_progress *p = &r->leader_state.progress[i];
+        sim_trace(sim, "  %s role %d: progress %u next %llu match %llu snapshot %llu",
+                  r->configuration.servers[i].address, r->configuration.servers[i].role, p->state,
+                  p->next_index, p->match_index, p->snapshot_index);
+    }
 }
 
 void member_init(struct run *run, size_t i)

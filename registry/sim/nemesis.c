@@ -159,6 +159,15 @@ static void bad_disk(struct run *run)
     sim_disk(m->host)->error_per_mille = 300;
 }
 
+static void full_disk(struct run *run)
+{
+    struct sim_disk *d = sim_disk(any(run)->host);
+    d->limited = !d->limited || sim_chance(run->sim, 500);
+    /* What is left is enough for what is under way: two segments, and more. */
+    uint64_t segment = run->knobs.segment_bytes;
+    d->room = 5 * segment + sim_below(run->sim, 3 * segment);
+}
+
 static void clock_odd(struct run *run)
 {
     struct member *m = any(run);
@@ -186,7 +195,7 @@ static void heal_member(struct member *m)
     d->sync_min = 50 * SIM_US;
     d->sync_max = 500 * SIM_US;
     d->stall_per_mille = d->error_per_mille = 0;
-    d->full = m->disk_failed = false;
+    d->limited = m->disk_failed = false;
     sim_event_stop(&m->resume);
     sim_host_resume(m->host);
     sim_host_drift(m->host, 0);
@@ -277,6 +286,7 @@ static const struct {
     [FAULT_SLOW_NET] = {"slow_net", slow_net},
     [FAULT_SLOW_DISK] = {"slow_disk", slow_disk},
     [FAULT_BAD_DISK] = {"bad_disk", bad_disk},
+    [FAULT_FULL_DISK] = {"full_disk", full_disk},
     [FAULT_MEMBERS] = {"members", operator_change},
     [FAULT_CLOCK] = {"clock", clock_odd},
     [FAULT_HEAL] = {"heal", heal_network},

@@ -18,6 +18,7 @@ enum fault {
     FAULT_SLOW_NET,    /* latency of some links */
     FAULT_SLOW_DISK,   /* of one node */
     FAULT_BAD_DISK,    /* a sync fails */
+    FAULT_FULL_DISK,   /* somebody else fills it: there is less than is wanted */
     FAULT_MEMBERS,     /* the operator adds, removes or moves (operator.c) */
     FAULT_CLOCK,       /* drift, wall clock jumps */
     FAULT_HEAL,        /* everything that is cut or slow */

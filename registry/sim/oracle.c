@@ -25,6 +25,7 @@ void oracle_fini(struct oracle *o)
             if (!k->versions.p[v].deleted)
                 slice_free(k->versions.p[v].value);
         vec_fini(&k->versions);
+        oracle_lease_fini(k);
         slice_free(k->key);
         mem_free(k);
     }
@@ -51,7 +52,7 @@ void oracle_fail(struct oracle *o, const char *fmt, ...)
 
 /* The model of the state machine. */
 
-static struct oracle_key *key_of(struct oracle *o, struct slice key)
+struct oracle_key *oracle_key_of(struct oracle *o, struct slice key)
 {
     struct oracle_key *k = map_get(&o->by_key, key);
     if (k)
@@ -79,6 +80,7 @@ static bool op_allowed(const struct reg_op *op, const struct oracle_version *now
     case REG_EXPECT_REV:
         return now && now->rev == op->expected;
     case REG_EXPECT_ANY:
+    case REG_EXPECT_EPOCH:
         break;
     }
     return true;
@@ -86,7 +88,7 @@ static bool op_allowed(const struct reg_op *op, const struct oracle_version *now
 
 static bool op_run(struct oracle *o, const struct reg_op *op, reg_rev index)
 {
-    struct oracle_key *k = key_of(o, op->key);
+    struct oracle_key *k = oracle_key_of(o, op->key);
     const struct oracle_version *now = newest(k);
     if (op->del ? !now : now && slice_eq(now->value, op->value))
         return false;
@@ -99,7 +101,20 @@ static bool op_run(struct oracle *o, const struct reg_op *op, reg_rev index)
     *vec_push(&o->events) =
         (struct oracle_event){.rev = index, .key = k, .version = k->versions.n - 1};
     o->revision = index;
+    oracle_lease_apply(o, k, op);
     return true;
+}
+
+/* What hangs on a lease goes before it. */
+static bool falls_run(struct oracle *o, const struct reg_op *op, reg_rev index)
+{
+    struct oracle_keys keys = {0};
+    oracle_lease_falls(o, op, &keys);
+    for (size_t i = 0; i < keys.v.n; i++)
+        op_run(o, &(struct reg_op){.del = true, .key = keys.v.p[i]->key}, index);
+    bool any = keys.v.n > 0;
+    vec_fini(&keys.v);
+    return any;
 }
 
 static uint64_t op_number(const struct reg_request *r)
@@ -141,17 +156,20 @@ static bool executes(struct oracle *o, const struct reg_request *r)
     return true;
 }
 
-static void request_run(struct oracle *o, const struct reg_request *r, reg_rev index)
+static void request_run(struct oracle *o, const struct reg_request *r, reg_rev index, uint64_t term)
 {
     bool changed = false;
     struct slice key = r->once ? slice_mem(r->once->key, sizeof(r->once->key)) : S("");
     if (!executes(o, r) || (key.n && map_get(&o->once, key)))
         return;
     for (size_t i = 0; i < r->op_count; i++)
-        if (!op_allowed(&r->ops[i], newest(key_of(o, r->ops[i].key))))
+        if (!op_allowed(&r->ops[i], newest(oracle_key_of(o, r->ops[i].key))) ||
+            !oracle_lease_allowed(o, &r->ops[i], term))
             return;
-    for (size_t i = 0; i < r->op_count; i++)
+    for (size_t i = 0; i < r->op_count; i++) {
+        changed |= falls_run(o, &r->ops[i], index);
         changed |= !r->ops[i].check && op_run(o, &r->ops[i], index);
+    }
     if (key.n)
         map_put(&o->once, key, o);
     if (changed)
@@ -169,7 +187,7 @@ static void entry_run(struct oracle *o, reg_rev index, struct slice entry)
     for (uint32_t i = 0; !o->violation[0] && i < head.count; i++) {
         struct reg_request r;
         if (reg_request_decode(&in, head.version, &arena, &r, &err))
-            request_run(o, &r, index);
+            request_run(o, &r, index, head.term);
         else
             oracle_fail(o, "entry %llu: %s", ULL(index), err.msg);
         arena_reset(&arena);
@@ -233,6 +251,8 @@ void oracle_leads(struct oracle *o, uint64_t id, uint64_t term)
     if (t->leader && t->leader != id)
         oracle_fail(o, "two leaders in term %llu: %llu and %llu", ULL(term), ULL(t->leader),
                     ULL(id));
+    if (!t->leader)
+        t->since = o->now;
     t->leader = id;
 }
 

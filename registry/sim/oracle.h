@@ -20,9 +20,23 @@ struct oracle_version {
     struct slice value; /* of a deletion: the last one */
 };
 
+/* A lease, as the model has it. */
+struct oracle_lease {
+    bool there, registration;
+    struct slice holder; /* owned; empty: nobody */
+    uint64_t epoch, ttl_ms;
+    int64_t vouched; /* world time of the newest sign of life, grants too, that was answered */
+};
+
 struct oracle_key {
     struct slice key;
     VEC(struct oracle_version) versions;
+    struct oracle_lease lease;
+    struct oracle_key *on; /* the lease that it hangs on */
+};
+
+struct oracle_keys {
+    VEC(struct oracle_key *) v;
 };
 
 struct oracle_event {
@@ -45,6 +59,7 @@ struct oracle_op {
 
 struct oracle_term {
     uint64_t leader;
+    int64_t since; /* world time */
 };
 
 struct oracle {
@@ -56,6 +71,8 @@ struct oracle {
     struct map by_key, executed, settled, once;
     reg_rev last; /* highest index applied by anybody */
     reg_rev revision;
+    int64_t now; /* world time, ns; kept by whoever feeds it */
+    uint64_t epoch_floor, expiries;
     char violation[512]; /* "" = none */
 };
 
@@ -87,5 +104,19 @@ size_t oracle_count(struct oracle *o, reg_rev rev);
 /* Position of the first event after a revision; events are compared one by one from there. */
 size_t oracle_after(const struct oracle *o, reg_rev rev);
 void oracle_event_is(struct oracle *o, const char *node, size_t at, const struct reg_event *e);
+
+/* oracle_lease.c */
+
+/* A sign of life sent at `sent` was answered: the lease is not to expire for a TTL from then. */
+void oracle_vouched(struct oracle *o, struct slice lease, uint64_t epoch, int64_t sent);
+/* The first lease that somebody holds; NULL = none. */
+const struct oracle_key *oracle_held(const struct oracle *o);
+/* For oracle.c. */
+bool oracle_lease_allowed(struct oracle *o, const struct reg_op *op, uint64_t term);
+void oracle_lease_apply(struct oracle *o, struct oracle_key *k, const struct reg_op *op);
+/* Objects that go with the lease that op ends, by key; vec of the caller. */
+void oracle_lease_falls(struct oracle *o, const struct reg_op *op, struct oracle_keys *ret);
+void oracle_lease_fini(struct oracle_key *k);
+struct oracle_key *oracle_key_of(struct oracle *o, struct slice key);
 
 #endif

@@ -64,7 +64,7 @@ static void core_makes_progress(struct run *run)
 
 static bool settled(struct run *run)
 {
-    if (!clients_idle(run) || !operator_idle(run))
+    if (!clients_idle(run) || !operator_idle(run) || !holders_idle(run))
         return false;
     for (size_t i = 0; i < run->members; i++) {
         const struct member *m = &run->member[i];
@@ -77,6 +77,20 @@ static bool settled(struct run *run)
     return true;
 }
 
+/* Nobody gives signs of life any more. */
+static void leases_expire(struct run *run)
+{
+    const struct oracle_key *k;
+    sim_ns slack = 4 * run->knobs.election * SIM_MS + 10 * SIM_S;
+    sim_ns deadline = sim_now(run->sim) + run->knobs.lease_ttl * SIM_MS + slack;
+    while (!failed(run) && (k = oracle_held(&run->oracle))) {
+        step(run);
+        if (sim_now(run->sim) > deadline)
+            oracle_fail(&run->oracle, "all is healed, and %.*s is still held by %.*s",
+                        SLICE(k->key), SLICE(k->lease.holder));
+    }
+}
+
 static void all_agree(struct run *run)
 {
     nemesis_heal(run);
@@ -87,6 +101,7 @@ static void all_agree(struct run *run)
                         "no progress: all is healed, and a write through n%zu does "
                         "not succeed within %d s",
                         i + 1, (int)(PROGRESS_MAX / SIM_S));
+    leases_expire(run);
     deadline = sim_now(run->sim) + PROGRESS_MAX;
     while (!failed(run) && !settled(run)) {
         step(run);
@@ -138,6 +153,7 @@ static void begin(struct run *run)
     for (size_t i = 0; i < run->members; i++)
         member_restart_later(&run->member[i], sim_between(run->sim, 0, 300 * SIM_MS));
     clients_start(run);
+    holders_start(run);
     watchers_start(run);
     nemesis_start(run);
 }
@@ -145,13 +161,17 @@ static void begin(struct run *run)
 static void end(struct run *run)
 {
     struct run_result *r = run->result;
+    for (size_t i = 0; failed(run) && i < run->members; i++)
+        member_trace(&run->member[i]);
     r->trace = sim_trace_hash(run->sim);
+    r->expiries = run->oracle.expiries;
     r->events = sim_events(run->sim);
     r->virtual_ns = sim_now(run->sim);
     snprintf(r->violation, sizeof(r->violation), "%s", run->oracle.violation);
     for (size_t i = 0; i < run->members; i++)
         sim_host_kill(run->member[i].host);
     clients_fini(run);
+    holders_fini(run);
     watchers_fini(run);
     operator_fini(run);
     raft_configuration_close(&run->conf);

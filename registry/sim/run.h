@@ -21,6 +21,7 @@
 #define RUN_MEMBERS_MAX 9 /* with those that come and go */
 #define RUN_CLIENTS_MAX 16
 #define RUN_WATCHERS_MAX 4
+#define RUN_HOLDERS_MAX 6
 
 struct run_options {
     uint64_t seed;
@@ -33,6 +34,7 @@ struct run_result {
     char violation[512]; /* "" = none */
     uint64_t trace;      /* hash of everything that happened */
     uint64_t events, writes, acked, reads, watched, deaths, leaders, checkpoints, rots, changes;
+    uint64_t renewals, expiries;
     sim_ns virtual_ns;
 };
 
@@ -49,6 +51,8 @@ struct run_knobs {
     size_t value_max;
     wf_ms write_timeout;
     unsigned fault_weight[FAULT_COUNT];
+    size_t holders;
+    uint32_t lease_ttl; /* ms */
 };
 
 struct run;
@@ -93,6 +97,20 @@ struct operator
     bool busy, kill;
 };
 
+/* Takes a lease, keeps it alive, hangs objects on it, writes behind its fence, falls silent, and
+ * comes back without knowing what it lost. */
+struct holder {
+    struct run *run;
+    size_t index;
+    struct sim_event tick;
+    char name[24], key[40];
+    bool registration;
+    uint64_t epoch;    /* at which it believes to hold the lease; 0 = it does not */
+    bool returns;      /* from silence: it grants itself again what it may have lost */
+    uint64_t number;   /* of its writes */
+    struct deed *deed; /* under way */
+};
+
 struct watcher {
     struct run *run;
     size_t at;
@@ -116,6 +134,7 @@ struct run {
     uint64_t cluster;
     struct client client[RUN_CLIENTS_MAX];
     struct watcher watcher[RUN_WATCHERS_MAX];
+    struct holder holder[RUN_HOLDERS_MAX];
     struct sim_event fault;
     bool quiet;        /* no new operations */
     struct op *probe;  /* for progress */
@@ -145,6 +164,8 @@ bool member_in(const struct member *m);
 /* Its process should run: not gone, and added if it is to be. */
 bool member_wanted(const struct member *m);
 void member_self(const struct member *m, struct reg_member *ret);
+/* Where it stands, for whoever reads the trace of a run that failed. */
+void member_trace(const struct member *m);
 /* After each event. */
 void member_look(struct member *m);
 
@@ -165,6 +186,12 @@ void operator_change(struct run *run); /* begins one, if none is under way */
 void operator_host_down(struct run *run, const struct sim_host *h);
 bool operator_idle(const struct run *run);
 void operator_fini(struct run *run);
+
+/* holder.c */
+void holders_start(struct run *run);
+void holders_host_down(struct run *run, const struct sim_host *h);
+void holders_fini(struct run *run);
+bool holders_idle(const struct run *run);
 
 /* watcher.c */
 void watchers_start(struct run *run);

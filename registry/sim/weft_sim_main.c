@@ -146,8 +146,8 @@ static void job_start(struct job *j, const struct options *opt, uint64_t from)
 }
 
 struct totals {
-    uint64_t runs, bad, deaths, writes, acked, reads, watched, leaders, checkpoints, events, rots,
-        changes;
+    uint64_t runs, bad, undecided, deaths, writes, acked, reads, watched, leaders, checkpoints,
+        events, rots, changes, renewals, expiries;
     double cpu_s, virtual_s;
 };
 
@@ -172,6 +172,8 @@ static void take(const struct options *opt, struct totals *t, const struct repor
     t->events += x->events;
     t->rots += x->rots;
     t->changes += x->changes;
+    t->renewals += x->renewals;
+    t->expiries += x->expiries;
     t->cpu_s += r->cpu_s;
     t->virtual_s += (double)x->virtual_ns / (double)SIM_S;
     if (x->violation[0]) {
@@ -198,12 +200,16 @@ static void job_ended(struct job *j, const struct options *opt, struct totals *t
     job_end(j);
     if (WIFEXITED(status) && WEXITSTATUS(status) == 0)
         return;
-    snprintf(text, sizeof(text), "the simulation died: status %d, signal %d",
-             WIFEXITED(status) ? WEXITSTATUS(status) : 0,
-             WIFSIGNALED(status) ? WTERMSIG(status) : 0);
     t->runs++;
-    t->bad++;
-    print_violation(opt, j->at, text);
+    if (WIFEXITED(status) && WEXITSTATUS(status) == SIM_UNDECIDED) {
+        t->undecided++;
+    } else {
+        snprintf(text, sizeof(text), "the simulation died: status %d, signal %d",
+                 WIFEXITED(status) ? WEXITSTATUS(status) : 0,
+                 WIFSIGNALED(status) ? WTERMSIG(status) : 0);
+        t->bad++;
+        print_violation(opt, j->at, text);
+    }
     if (j->at + opt->jobs < opt->first + opt->count)
         job_start(j, opt, j->at + opt->jobs);
 }
@@ -243,6 +249,35 @@ static void jobs_run(struct job *jobs, const struct options *opt, struct totals 
         }
 }
 
+static void totals_print(const struct options *opt, const struct totals *t, double seconds)
+{
+    const struct {
+        uint64_t n;
+        const char *what;
+    } all[] = {{t->writes, "writes"},
+               {t->acked, "acknowledged"},
+               {t->reads, "linearizable reads"},
+               {t->watched, "watch events"},
+               {t->deaths, "deaths"},
+               {t->leaders, "leaders"},
+               {t->checkpoints, "checkpoints"},
+               {t->rots, "files damaged"},
+               {t->changes, "changes of members"},
+               {t->renewals, "leases renewed"},
+               {t->expiries, "leases expired"},
+               {t->events, "events"}};
+    printf("%" PRIu64 " runs%s, %" PRIu64 " with a violation", t->runs,
+           opt->twice ? ", each twice" : "", t->bad);
+    if (t->undecided)
+        printf(", %" PRIu64 " undecided (a damaged file broke the simulation itself)",
+               t->undecided);
+    printf("\n%.0f s of virtual time in %.1f s; %.0f times real time on one core\n", t->virtual_s,
+           seconds, t->cpu_s > 0 ? t->virtual_s / t->cpu_s : 0);
+    for (size_t i = 0; i < ARRAY_LEN(all); i++)
+        printf("%s%" PRIu64 " %s", i ? ", " : "", all[i].n, all[i].what);
+    printf("\n");
+}
+
 static int run_many(const struct options *opt)
 {
     struct totals t = {0};
@@ -251,15 +286,7 @@ static int run_many(const struct options *opt)
     for (unsigned i = 0; i < opt->jobs; i++)
         job_start(&jobs[i], opt, opt->first + i);
     jobs_run(jobs, opt, &t);
-    printf(
-        "%" PRIu64 " runs, %" PRIu64 " with a violation%s; %.0f s of virtual time, %.0f × real "
-        "time on one core, %.1f s\n"
-        "%" PRIu64 " writes (%" PRIu64 " acknowledged), %" PRIu64 " linearizable reads, %" PRIu64
-        " watch events, %" PRIu64 " deaths, %" PRIu64 " leaders, %" PRIu64 " checkpoints, %" PRIu64
-        " files damaged, %" PRIu64 " changes of members, %" PRIu64 " events\n",
-        t.runs, t.bad, opt->twice ? ", each run twice" : "", t.virtual_s,
-        t.cpu_s > 0 ? t.virtual_s / t.cpu_s : 0, now_s(CLOCK_MONOTONIC) - start, t.writes, t.acked,
-        t.reads, t.watched, t.deaths, t.leaders, t.checkpoints, t.rots, t.changes, t.events);
+    totals_print(opt, &t, now_s(CLOCK_MONOTONIC) - start);
     return t.bad ? 1 : 0;
 }
 

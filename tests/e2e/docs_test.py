@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""If this fails, a reader who types what docs/use.md or operate-members.md shows does not get what it shows."""
+"""If this fails, a reader who types what docs/use.md, operate.md or operate-members.md shows does not get what it shows."""
 
 import glob
 import os
@@ -94,7 +94,7 @@ class Docs(Case):
         self.shell = Shell(ROOT, {**os.environ, "TMPDIR": self.ws.dir})
         self.addCleanup(self.shell.close)
 
-    def follow(self, name, number, command, want):
+    def follow(self, doc, number, command, want):
         """What shows something may need some tries until it does; the rest is done once. A status of
         0 and no word is also a promise."""
         deadline = time.monotonic() + PATIENCE_S
@@ -103,7 +103,7 @@ class Docs(Case):
             if status == 0 and matches(want, got):
                 return
             if not want or time.monotonic() > deadline:
-                self.fail(f"docs/{name}:{number}: {command}\nshows:\n" + "\n".join(want) +
+                self.fail(f"docs/{doc}:{number}: {command}\nshows:\n" + "\n".join(want) +
                           f"\nbut here, with status {status}:\n{got}")
             time.sleep(0.2)
 
@@ -116,20 +116,23 @@ class Docs(Case):
                 found = CRASH.search(f.read())
             self.assertIsNone(found, f"{path}: its log says {found and found.group().decode()!r}")
 
-    def follow_all(self, name):
-        shown = commands(os.path.join(ROOT, "docs", name))
+    def follow_all(self, doc):
+        shown = commands(os.path.join(ROOT, "docs", doc))
         self.assertTrue(shown[-1][1].startswith("rm "), "its last command ends with the logs")
         for number, command, want in shown[:-1]:
-            self.follow(name, number, command, want)
+            self.follow(doc, number, command, want)
         self.check_logs()
-        self.follow(name, *shown[-1])
-        note(f"{len(shown)} commands of docs/{name} do what it shows")
-
-    def test_operate_members(self):
-        self.follow_all("operate-members.md")
+        self.follow(doc, *shown[-1])
+        note(f"{len(shown)} commands of docs/{doc} do what it shows")
 
     def test_use(self):
         self.follow_all("use.md")
+
+    def test_operate(self):
+        self.follow_all("operate.md")
+
+    def test_operate_members(self):
+        self.follow_all("operate-members.md")
 
 
 if __name__ == "__main__":
