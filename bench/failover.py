@@ -1,13 +1,20 @@
-"""Leader killed under writes: time to the first acknowledged write, writes lost; against Debian's etcd.
+"""Leader gone under writes: time to the first acknowledged write, writes lost; against Debian's etcd.
 
 Three nodes of each on loopback, default time-outs of both. One program (weft-regload) creates a new
 object at fixed times over clients that are spread over the three addresses; a client whose server
-is gone or silent for a second goes to the next. The leader gets SIGKILL; the figure is the time from
-there to the first acknowledgement of a write that was sent after it, at any node. Then the node
-starts again and the next trial waits until all are whole. weft and etcd take turns. At the end every
-acknowledged object is looked for.
+is gone or silent for a second goes to the next. The leader goes in one of three ways (--kinds):
+
+  kill      SIGKILL: its connections are reset
+  stop      SIGSTOP: it says nothing, and its connections stay; no other node hears that it is gone
+  transfer  SIGTERM: it hands over and ends
+
+The figure is the time from there to the first acknowledgement of a write that was sent after it, at
+any node. Then the node starts again, or goes on, and the next trial waits until all are whole. weft
+and etcd take turns. At the end every acknowledged object is looked for. Goals: kill p50 50 and p99
+300 ms, stop 450 and 900 ms, transfer p99 100 ms; nothing lost.
 """
 
+import signal
 import time
 
 from bench.lib.etcd import Etcd, PACKAGE
@@ -21,12 +28,21 @@ PEERS = ("etcd",)
 PACKAGES = (PACKAGE, "libraft2", "liblmdb0")
 
 CLIENTS = 256
+GOALS = {"kill": (50, 300), "stop": (450, 900), "transfer": (100, 100)}  # p50 and p99, ms
+WAYS = {"kill": "killed", "stop": "stopped", "transfer": "told to end"}
 ETCD_PREFIX = "workloadentries.networking.istio.io/default/"
 API_PATH = "/apis/networking.istio.io/v1/namespaces/default/workloadentries"
 
 
+def kinds_of(text):
+    kinds = text.split(",")
+    assert all(k in GOALS for k in kinds), f"kinds: {', '.join(GOALS)}"
+    return kinds
+
+
 def options(p):
-    p.add_argument("--trials", type=int, default=10, help="kills of each; 50 for the record")
+    p.add_argument("--trials", type=int, default=10, help="of each kind; 100 for the record")
+    p.add_argument("--kinds", type=kinds_of, default=list(GOALS), help="of " + ",".join(GOALS))
     p.add_argument("--rate", type=int, default=200, help="writes a second")
 
 
@@ -39,7 +55,7 @@ class Target:
 
     def __init__(self, run, ws, store, cluster, addr_of):
         self.cluster, self.store, self.ws = cluster, store, ws
-        self.ms = []
+        self.ms = {kind: [] for kind in run.args.kinds}
         argv = [run.program("weft-regload"), "--store", store, "--rate", run.args.rate,
                 "--clients", CLIENTS, "--timeout", 1000]
         for node in cluster.nodes:
@@ -53,14 +69,21 @@ class Target:
         self.load.command(f"after {time.monotonic_ns()}")
         self.load.event("after")
 
-    def kill(self):
+    def trial(self, kind):
         leader = self.cluster.leader()
         at = time.monotonic_ns()
-        leader.process.kill()
+        if kind == "kill":
+            leader.process.kill()
+        else:
+            leader.process.signal(signal.SIGSTOP if kind == "stop" else signal.SIGTERM)
         self.load.command(f"after {at}")
         answer = self.load.event("after")
-        self.ms.append(answer["ms"])
-        leader.start()
+        self.ms[kind].append(answer["ms"])
+        if kind == "stop":
+            leader.process.signal(signal.SIGCONT)
+        else:
+            leader.process.stop()
+            leader.start()
         self.whole()
         self.settle()
         return answer
@@ -107,24 +130,27 @@ class EtcdTarget(Target):
         return self.cluster.names(ETCD_PREFIX)
 
 
+def row_of(weft, etcd, kind, q):
+    ours, theirs = weft.ms[kind], etcd.ms[kind]
+    return Row(f"leader {WAYS[kind]}, first acknowledged write p{q}", "ms", quantile(ours, q / 100),
+               "etcd", quantile(theirs, q / 100), len(ours), ("value", GOALS[kind][q == 99]),
+               {"ours": ours, "peer": theirs} if q == 50 else None)
+
+
 def run(run):
     with Workspace("bench-failover") as ws:
         weft = Weft(run, ws, "weft", Cluster(run.bin_dir, n=3, ws=ws).start(), lambda n: n.api_addr)
         etcd = EtcdTarget(run, ws, "etcd", Etcd(ws).start(), lambda n: n.client)
-        for i in range(run.args.trials):
-            for t in (weft, etcd):
-                answer = t.kill()
-                run.say(f"{t.store} {i + 1}: {answer['ms']:.0f} ms")
+        for kind in run.args.kinds:
+            for i in range(run.args.trials):
+                for t in (weft, etcd):
+                    answer = t.trial(kind)
+                    run.say(f"{t.store} {kind} {i + 1}: {answer['ms']:.0f} ms")
         lost, acked = weft.lost()
         etcd_lost, etcd_acked = etcd.lost()
         run.say(f"acknowledged: weft {acked}, etcd {etcd_acked}")
         for t in (weft, etcd):
             run.say(f"{t.store}: {t.totals}")
-        n = run.args.trials
-
-        def row(q, goal):
-            return Row(f"leader killed, first acknowledged write p{q}", "ms",
-                       quantile(weft.ms, q / 100), "etcd", quantile(etcd.ms, q / 100), n,
-                       ("value", goal), {"ours": weft.ms, "peer": etcd.ms} if q == 50 else None)
-        return [row(50, 100), row(99, 500),
-                Row("acknowledged writes lost", "writes", lost, "etcd", etcd_lost, n, ("value", 0))]
+        rows = [row_of(weft, etcd, kind, q) for kind in run.args.kinds for q in (50, 99)]
+        return rows + [Row("acknowledged writes lost", "writes", lost, "etcd", etcd_lost,
+                           run.args.trials * len(run.args.kinds), ("value", 0))]

@@ -1,7 +1,9 @@
-/* weft-regload: writes to a registry over its public API, weft's or etcd's, by the same program.
+/* weft-regload: writes to a registry over its public API and reads from it, weft's or etcd's, by
+ * the same program.
  *
  *   weft-regload --store weft --server 127.0.0.1:7443 fill   --keys 10000 --clients 64
  *   weft-regload --store weft --server 127.0.0.1:7443 writes --keys 10000 --clients 64 --seconds 5
+ *   weft-regload --store weft --server 127.0.0.1:7443 reads  --keys 10000 --clients 64 --seconds 5
  *   weft-regload --store etcd --server A --server B --server C steady --rate 200 --clients 256
  *
  * steady takes commands on standard input: `after NS` (answers with the first acknowledgement of a
@@ -13,6 +15,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 
 #include "base/env/env_uv.h"
 #include "bench/regload/load.h"
@@ -20,7 +23,11 @@
 #define LINE_BYTES 512
 
 static const char *const mode_names[REGLOAD_MODES] = {
-    [REGLOAD_FILL] = "fill", [REGLOAD_WRITES] = "writes", [REGLOAD_STEADY] = "steady"};
+    [REGLOAD_FILL] = "fill",
+    [REGLOAD_WRITES] = "writes",
+    [REGLOAD_READS] = "reads",
+    [REGLOAD_STEADY] = "steady",
+};
 
 struct program {
     struct env *env;
@@ -44,6 +51,15 @@ static double at_quantile(const struct regload *l, double q)
     return l->us.n ? l->us.p[(size_t)((double)(l->us.n - 1) * q)] / 1000.0 : 0;
 }
 
+/* Our own CPU time, of everything since the start. */
+static double cpu_seconds(void)
+{
+    struct rusage u = {0};
+    getrusage(RUSAGE_SELF, &u);
+    return (double)(u.ru_utime.tv_sec + u.ru_stime.tv_sec) +
+           (double)(u.ru_utime.tv_usec + u.ru_stime.tv_usec) / 1e6;
+}
+
 static void print_totals(struct program *p)
 {
     struct regload *l = &p->load;
@@ -51,11 +67,11 @@ static void print_totals(struct program *p)
     double seconds = (double)(env_now_ns(p->env) - l->start_ns) / 1e9;
     if (l->us.n)
         qsort(l->us.p, l->us.n, sizeof(l->us.p[0]), cmp_u32);
-    printf("{\"event\":\"end\",\"writes\":%zu,\"failed\":%" PRIu64 ",\"lost\":%" PRIu64
+    printf("{\"event\":\"end\",\"done\":%zu,\"failed\":%" PRIu64 ",\"lost\":%" PRIu64
            ",\"skipped\":%" PRIu64 ",\"seconds\":%.3f,\"per_second\":%.1f,\"p50_ms\":%.3f,"
-           "\"p99_ms\":%.3f,\"last_failure\":\"%s\"}\n",
+           "\"p99_ms\":%.3f,\"cpu_s\":%.3f,\"last_failure\":\"%s\"}\n",
            done, l->failed, l->lost, l->skipped, seconds, (double)done / seconds,
-           at_quantile(l, 0.5), at_quantile(l, 0.99), l->last_failure);
+           at_quantile(l, 0.5), at_quantile(l, 0.99), cpu_seconds(), l->last_failure);
     fflush(stdout);
 }
 
@@ -167,9 +183,10 @@ static void on_seconds(struct env_timer *t)
 
 static _Noreturn void usage(void)
 {
-    fputs("weft-regload --store weft|etcd --server ADDR [--server ADDR …] fill|writes|steady\n"
+    fputs("weft-regload --store weft|etcd --server ADDR [--server ADDR …] "
+          "fill|writes|reads|steady\n"
           "             [--clients N] [--keys N] [--seconds N] [--rate WRITES_PER_SECOND]\n"
-          "             [--timeout MS]\n",
+          "             [--timeout MS] [--bytes N] [--first KEY]\n",
           stderr);
     exit(64);
 }
@@ -202,6 +219,10 @@ static bool set_option(struct program *p, int opt, const char *arg)
     case 'n':
         p->seconds = number(arg, 86400, &n) ? n : 0;
         return p->seconds > 0;
+    case 'f':
+        return number(arg, REGLOAD_KEYS_MAX, &o->first);
+    case 'b':
+        return number(arg, REGLOAD_VALUE_BYTES_MAX, &o->bytes) && o->bytes >= REGLOAD_VALUE_BYTES;
     case 't':
         o->timeout_ms = number(arg, 3600000, &n) ? n : 0;
         return o->timeout_ms > 0;
@@ -224,7 +245,8 @@ static void parse(struct program *p, int argc, char **argv)
     static const struct option longs[] = {
         {"store", 1, NULL, 'S'},   {"server", 1, NULL, 's'}, {"clients", 1, NULL, 'c'},
         {"keys", 1, NULL, 'k'},    {"rate", 1, NULL, 'r'},   {"seconds", 1, NULL, 'n'},
-        {"timeout", 1, NULL, 't'}, {NULL, 0, NULL, 0},
+        {"timeout", 1, NULL, 't'}, {"bytes", 1, NULL, 'b'},  {"first", 1, NULL, 'f'},
+        {NULL, 0, NULL, 0},
     };
     int opt;
     while ((opt = getopt_long(argc, argv, "", longs, NULL)) != -1)
@@ -254,7 +276,7 @@ int main(int argc, char **argv)
     p.load.on_filled = on_filled;
     p.load.on_ack = on_ack;
     p.load.ctx = &p;
-    if (p.opt.mode == REGLOAD_WRITES)
+    if (p.opt.mode == REGLOAD_WRITES || p.opt.mode == REGLOAD_READS)
         env_timer_start(p.env, &p.end, p.seconds * 1000);
     if (commands && pthread_create(&reader, NULL, read_commands, &p) != 0) {
         fprintf(stderr, "weft-regload: no thread\n");

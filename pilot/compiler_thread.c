@@ -288,6 +288,7 @@ static void on_start(void *ctx, struct env *env)
     b->wake.fn = on_wake;
     b->sweep.fn = on_sweep;
     b->notify = reg_notify_open(b->options.store, env, on_notify, b);
+    reg_notify_pause(b->notify, COMPILER_PAUSE_MS);
     env_timer_start(env, &b->sweep, COMPILER_SWEEP_MS);
     turn(b, true);
 }

@@ -190,11 +190,22 @@ struct reg_notify {
     struct reg_store *store;
     struct env *env;
     struct env_post post;
-    bool pending, closed; /* under notify_lock */
+    bool pending, closed; /* under notify_lock; pending also during a pause */
     reg_rev revision;     /* under notify_lock */
+    reg_rev told;
+    wf_ms pause;
+    struct env_timer timer; /* armed: a pause, and no post is on its way */
     void (*fn)(void *ctx, reg_rev revision);
     void *ctx;
 };
+
+static void notify_tell(struct reg_notify *n, reg_rev revision)
+{
+    n->told = revision;
+    if (n->pause)
+        env_timer_start(n->env, &n->timer, n->pause);
+    n->fn(n->ctx, revision);
+}
 
 static void notify_run(struct env_post *p)
 {
@@ -202,23 +213,45 @@ static void notify_run(struct env_post *p)
     pthread_mutex_lock(&n->store->notify_lock);
     bool closed = n->closed;
     reg_rev revision = n->revision;
-    n->pending = false;
+    n->pending = n->pause > 0;
     pthread_mutex_unlock(&n->store->notify_lock);
     if (closed)
         mem_free(n);
     else
-        n->fn(n->ctx, revision);
+        notify_tell(n, revision);
+}
+
+static void notify_pause_ends(struct env_timer *t)
+{
+    struct reg_notify *n = container_of(t, struct reg_notify, timer);
+    pthread_mutex_lock(&n->store->notify_lock);
+    reg_rev revision = n->revision;
+    n->pending = revision != n->told;
+    pthread_mutex_unlock(&n->store->notify_lock);
+    if (revision != n->told)
+        notify_tell(n, revision);
 }
 
 struct reg_notify *reg_notify_open(struct reg_store *s, struct env *env,
                                    void (*fn)(void *ctx, reg_rev revision), void *ctx)
 {
     struct reg_notify *n = MEM_NEW(struct reg_notify);
-    *n = (struct reg_notify){.store = s, .env = env, .post.fn = notify_run, .fn = fn, .ctx = ctx};
+    *n = (struct reg_notify){.store = s,
+                             .env = env,
+                             .post.fn = notify_run,
+                             .timer.fn = notify_pause_ends,
+                             .fn = fn,
+                             .ctx = ctx};
     pthread_mutex_lock(&s->notify_lock);
     list_push(&s->notifies, &n->node);
     pthread_mutex_unlock(&s->notify_lock);
     return n;
+}
+
+void reg_notify_pause(struct reg_notify *n, int64_t ms)
+{
+    wf_assert(ms > 0 && !n->timer.armed);
+    n->pause = ms;
 }
 
 void reg_notify_close(struct reg_notify *n)
@@ -226,10 +259,12 @@ void reg_notify_close(struct reg_notify *n)
     if (!n)
         return;
     struct reg_store *s = n->store;
+    bool paused = n->timer.armed;
+    env_timer_stop(n->env, &n->timer);
     pthread_mutex_lock(&s->notify_lock);
     list_remove(&n->node);
     n->closed = true;
-    bool pending = n->pending; /* then notify_run frees it */
+    bool pending = n->pending && !paused; /* then notify_run frees it */
     pthread_mutex_unlock(&s->notify_lock);
     if (!pending)
         mem_free(n);

@@ -207,6 +207,7 @@ struct reg_node {
     uint64_t leader_changes;
     bool status_due, watch_due;
     struct env_timer tick, expedite;
+    unsigned expedite_tries; /* since the leader went */
     pthread_mutex_t lock;
     struct reg_status status;                           /* under lock */
     struct list watches;                                /* under lock */

@@ -17,10 +17,12 @@
 #define NODE_STOP_DRAIN_MS 10000
 #define NODE_EXPEDITE_RANK_MS 15 /* a pre-vote, a vote and two small syncs take about 3 */
 #define NODE_EXPEDITE_JITTER_MS 4
-#define NODE_SILENT_ELECTIONS 10 /* election time-outs without a word: not connected (node.h) */
-#define NODE_PROMOTE_LAG_MAX 256 /* entries that a standby may lack when it becomes a voter */
-#define NODE_QUARANTINES_MAX 3   /* a disk that damages its data again and again is no disk */
-#define NODE_READ_PROBE_MS 500   /* between the questions how fresh this node is */
+#define NODE_EXPEDITE_AGAIN_MS 5  /* the second try, and so much more to every further one */
+#define NODE_EXPEDITE_TRIES_MAX 8 /* some 200 ms; then it is the election's own time-out */
+#define NODE_SILENT_ELECTIONS 10  /* election time-outs without a word: not connected (node.h) */
+#define NODE_PROMOTE_LAG_MAX 256  /* entries that a standby may lack when it becomes a voter */
+#define NODE_QUARANTINES_MAX 3    /* a disk that damages its data again and again is no disk */
+#define NODE_READ_PROBE_MS 500    /* between the questions how fresh this node is */
 #define NODE_TRAILING_ENTRIES_MIN 8
 #define NODE_RENEWS_MAX 2048       /* messages with signs of life under way, own and others' */
 #define NODE_LEASE_ENDS_MAX 64     /* leases that one tick lets expire: 1,280 a second */

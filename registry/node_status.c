@@ -361,8 +361,13 @@ static void on_expedite(struct env_timer *t)
     unsigned retry =
         (unsigned)(n->opt.heartbeat_timeout +
                    (wf_ms)env_random_below(n->env, (uint64_t)n->opt.election_timeout / 2));
-    if (n->stop == NODE_RUNS && !guard_expedite(&n->guard, retry))
-        expedite_after(n, NODE_EXPEDITE_JITTER_MS);
+    if (n->stop != NODE_RUNS || guard_expedite(&n->guard, retry) ||
+        n->expedite_tries == NODE_EXPEDITE_TRIES_MAX)
+        return;
+    /* Busy with a write; or the others have not noticed yet, and refused. */
+    n->expedite_tries++;
+    expedite_after(n, (wf_ms)n->expedite_tries * NODE_EXPEDITE_AGAIN_MS +
+                          (wf_ms)env_random_below(n->env, NODE_EXPEDITE_JITTER_MS));
 }
 
 void node_status_on_gone(struct reg_node *n, uint64_t id)
@@ -371,6 +376,7 @@ void node_status_on_gone(struct reg_node *n, uint64_t id)
         return;
     LOG_WARN("registry.leader.gone", F_U64("node", n->opt.id), F_U64("leader", id));
     guard_forget_leader(&n->guard, id);
+    n->expedite_tries = 0;
     expedite_after(n, (wf_ms)rank(n) * NODE_EXPEDITE_RANK_MS +
                           (wf_ms)env_random_below(n->env, NODE_EXPEDITE_JITTER_MS));
 }

@@ -127,6 +127,10 @@ struct env;
 struct reg_notify;
 struct reg_notify *reg_notify_open(struct reg_store *store, struct env *env,
                                    void (*fn)(void *ctx, reg_rev revision), void *ctx);
+/* From now on fn comes at the earliest `ms` after it came last: the first change after a quiet time
+ * is told at once, a stream of them costs one wake-up every `ms`. On the thread of env, and
+ * reg_notify_close then too. */
+void reg_notify_pause(struct reg_notify *n, int64_t ms);
 void reg_notify_close(struct reg_notify *n);
 
 /* State hash (rolling over applied operations): equal on all nodes at an equal revision. */

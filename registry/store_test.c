@@ -740,6 +740,36 @@ static void test_notify_is_coalesced(void **state)
     env_uv_free(env);
 }
 
+/* Otherwise a stream of writes wakes every thread that listens once for each of them, or its last
+ * change is never told. */
+static void test_notify_pauses_and_tells_the_last(void **state)
+{
+    struct fixture *f = *state;
+    struct err err = {0};
+    struct env *env = env_uv_new(&err);
+    reg_rev seen = 0;
+    struct reg_notify *n = reg_notify_open(f->store, env, on_notify, &seen);
+    reg_notify_pause(n, 200);
+    put(f, "a", "1");
+    while (!seen)
+        env_uv_turn(env, 1000);
+    wf_ms told = env_now(env);
+    put(f, "a", "2");
+    put(f, "a", "3");
+    env_uv_turn(env, 0);
+    if (env_now(env) - told < 200)
+        assert_int_equal(seen, 1);
+    while (seen == 1)
+        env_uv_turn(env, 1000);
+    assert_int_equal(seen, 3);
+    assert_true(env_now(env) - told >= 200);
+    put(f, "a", "4");
+    reg_notify_close(n); /* in a pause */
+    env_uv_turn(env, 0);
+    assert_int_equal(seen, 3);
+    env_uv_free(env);
+}
+
 /* Random edits against an obvious model: values, revisions and the state hash of a twin agree. */
 static void test_property_model(void **state)
 {
@@ -1088,6 +1118,7 @@ int main(void)
                                         teardown),
         cmocka_unit_test_setup_teardown(test_failed_opening_keeps_the_file, setup, teardown),
         cmocka_unit_test_setup_teardown(test_notify_is_coalesced, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_notify_pauses_and_tells_the_last, setup, teardown),
         cmocka_unit_test_setup_teardown(test_a_long_log_is_replayed, setup, teardown),
         cmocka_unit_test_setup_teardown(test_property_model, setup, teardown),
         cmocka_unit_test_setup_teardown(the_past_is_as_it_was, setup, teardown),

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 
 #include "base/core/args.h"
@@ -372,6 +373,16 @@ static void on_signal(void *ctx, int signum)
     env_uv_stop(ctx);
 }
 
+/* As many connections as the system lets us have: a shell's 1,024 are gone with as many watches. */
+static void raise_files(void)
+{
+    struct rlimit lim;
+    if (getrlimit(RLIMIT_NOFILE, &lim) != 0)
+        return;
+    lim.rlim_cur = lim.rlim_max;
+    setrlimit(RLIMIT_NOFILE, &lim);
+}
+
 int main(int argc, char **argv)
 {
     struct err err = {0};
@@ -385,6 +396,7 @@ int main(int argc, char **argv)
         f.verb = argv[1];
     parse(&f, f.verb ? argc - 1 : argc, f.verb ? argv + 1 : argv);
     log_set_component(f.o.name);
+    raise_files();
     struct env *env = env_uv_new(&err);
     bool ok = env && belongs(&f, env, &err);
     if (ok && f.verb) {

@@ -11,6 +11,33 @@
 #define WRITE_DEPTH_MAX (JSON_DEPTH_MAX + 8)
 #define FIELDS_FEW 16
 
+/* Memory. jansson asks for it without saying for what: the arena is the thread's. */
+
+static _Thread_local struct arena *tree_arena;
+
+static void *tree_malloc(size_t n)
+{
+    return tree_arena ? arena_alloc(tree_arena, n) : malloc(n);
+}
+
+static void tree_free(void *p)
+{
+    if (!tree_arena)
+        free(p);
+}
+
+/* Before any thread can have a tree. */
+__attribute__((constructor)) static void tree_memory_init(void)
+{
+    json_set_alloc_funcs(tree_malloc, tree_free);
+}
+
+void json_use_arena(struct arena *arena)
+{
+    wf_assert(!arena || !tree_arena);
+    tree_arena = arena;
+}
+
 /* Paths. */
 
 static bool word_byte(char c)

@@ -27,6 +27,12 @@ json_t *json_parse(struct slice text, struct err *err);
 /* The same with other caps; depth_max is at most JSON_DEPTH_MAX. */
 json_t *json_parse_capped(struct slice text, size_t bytes_max, size_t depth_max, struct err *err);
 
+/* From here on, on this thread, all memory of JSON trees comes from the arena, and none of it is
+ * given back before the arena is: what is built meanwhile lies close together and goes with it, in
+ * one step. NULL ends that. Such a tree is never decref'd, and only trees of the same arena are
+ * put into it. Calls do not nest. */
+void json_use_arena(struct arena *arena);
+
 /* Appends the canonical form: keys in byte order, no white space, shortest numbers that read back
  * the same (5.0 is written 5), UTF-8 unescaped. false and err: out is at its limit (ERR_LIMIT), or
  * the tree is deeper than JSON_DEPTH_MAX + 8 (out then holds a part). */

@@ -1,4 +1,4 @@
-/* etcd's API: gRPC etcdserverpb.KV/Put, as its own clients do it. */
+/* etcd's API: gRPC etcdserverpb.KV/Put and Range, as its own clients do it. */
 #include <stdio.h>
 
 #include "base/core/assert.h"
@@ -14,6 +14,7 @@ struct etcd_client {
     const struct regload_events *events;
     void *ctx;
     struct buf out;
+    bool read, found;
 };
 
 static void client_free(struct etcd_client *c)
@@ -25,16 +26,20 @@ static void client_free(struct etcd_client *c)
     mem_free(c);
 }
 
+/* A PutResponse: its revision is nobody's business here. A RangeResponse: a header of some forty
+ * bytes, and the value where there is one. */
 static void on_message(void *user, struct slice message)
 {
-    (void)user, (void)message; /* a PutResponse: its revision is nobody's business here */
+    struct etcd_client *c = user;
+    c->found = message.n >= REGLOAD_VALUE_BYTES;
 }
 
 static void on_call_close(void *user, int status, struct slice message)
 {
     struct etcd_client *c = user;
     c->call = NULL;
-    c->events->on_done(c->ctx, status == GRPC_OK, message);
+    bool missing = status == GRPC_OK && c->read && !c->found;
+    c->events->on_done(c->ctx, status == GRPC_OK && !missing, missing ? S("not found") : message);
 }
 
 static void on_ready(void *ctx)
@@ -65,22 +70,41 @@ static struct regload_client *client_open(struct env *env, const struct env_addr
     return (struct regload_client *)c;
 }
 
-static void client_put(struct regload_client *client, const struct regload_put *put)
+static void put_key(struct etcd_client *c, uint64_t key)
 {
-    struct etcd_client *c = (struct etcd_client *)client;
-    const struct grpc_call_options opt = {.path = S("/etcdserverpb.KV/Put")};
-    char name[REGLOAD_KEY_BYTES], key[REGLOAD_KEY_BYTES * 2], value[REGLOAD_VALUE_BYTES];
-    wf_assert(!c->call);
-    int n = snprintf(key, sizeof(key), KEY_PREFIX "%.*s", SLICE(regload_name(put->key, name)));
-    regload_value(put, value);
+    char name[REGLOAD_KEY_BYTES], text[REGLOAD_KEY_BYTES * 2];
+    int n = snprintf(text, sizeof(text), KEY_PREFIX "%.*s", SLICE(regload_name(key, name)));
     buf_clear(&c->out);
-    pbw_bytes(&c->out, 1, slice_mem(key, (size_t)n));
-    pbw_bytes(&c->out, 2, slice_mem(value, sizeof(value)));
-    c->call = grpc_client_call(c->conn, &opt, &call_events, c);
+    pbw_bytes(&c->out, 1, slice_mem(text, (size_t)n));
+}
+
+static void call(struct etcd_client *c, struct slice path)
+{
+    wf_assert(!c->call);
+    c->call = grpc_client_call(c->conn, &(struct grpc_call_options){.path = path}, &call_events, c);
     if (!c->call)
         return; /* on_conn_close follows */
     grpc_stream_send_copy(c->call, buf_slice(&c->out));
     grpc_stream_half_close(c->call);
+}
+
+static void client_put(struct regload_client *client, const struct regload_put *put)
+{
+    struct etcd_client *c = (struct etcd_client *)client;
+    char value[REGLOAD_VALUE_BYTES_MAX];
+    put_key(c, put->key);
+    pbw_bytes(&c->out, 2, regload_value(put, value));
+    c->read = false;
+    call(c, S("/etcdserverpb.KV/Put"));
+}
+
+static void client_get(struct regload_client *client, uint64_t key)
+{
+    struct etcd_client *c = (struct etcd_client *)client;
+    put_key(c, key);
+    c->read = true;
+    c->found = false;
+    call(c, S("/etcdserverpb.KV/Range"));
 }
 
 static void client_close(struct regload_client *client)
@@ -90,5 +114,8 @@ static void client_close(struct regload_client *client)
         client_free(c);
 }
 
-const struct regload_store regload_etcd = {
-    .name = "etcd", .open = client_open, .put = client_put, .close = client_close};
+const struct regload_store regload_etcd = {.name = "etcd",
+                                           .open = client_open,
+                                           .put = client_put,
+                                           .get = client_get,
+                                           .close = client_close};

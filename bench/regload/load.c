@@ -27,7 +27,7 @@ static uint64_t random_key(struct regload *l)
     return (l->random >> 33) % l->opt.keys;
 }
 
-static void slot_put(struct regload_slot *s, uint64_t key, bool create)
+static void slot_begin(struct regload_slot *s, uint64_t key)
 {
     struct regload *l = s->load;
     wf_assert(!s->busy && s->conn);
@@ -36,8 +36,21 @@ static void slot_put(struct regload_slot *s, uint64_t key, bool create)
     s->sent_ns = env_now_ns(l->env);
     l->sent++;
     env_timer_start(l->env, &s->timeout, l->opt.timeout_ms);
-    l->opt.store->put(s->conn,
-                      &(struct regload_put){.key = key, .value = l->value++, .create = create});
+}
+
+static void slot_put(struct regload_slot *s, uint64_t key, bool create)
+{
+    struct regload *l = s->load;
+    slot_begin(s, key);
+    l->opt.store->put(
+        s->conn, &(struct regload_put){
+                     .key = key, .value = l->value++, .create = create, .bytes = l->opt.bytes});
+}
+
+static void slot_get(struct regload_slot *s, uint64_t key)
+{
+    slot_begin(s, key);
+    s->load->opt.store->get(s->conn, key);
 }
 
 /* The slot's connection is ready and it has nothing to do. */
@@ -49,6 +62,8 @@ static void slot_next(struct regload_slot *s)
         list_push(&l->idle, &s->idle);
     else if (l->opt.mode == REGLOAD_FILL)
         slot_put(s, l->next_key++, true);
+    else if (l->opt.mode == REGLOAD_READS)
+        slot_get(s, random_key(l));
     else
         slot_put(s, random_key(l), false);
 }
@@ -175,7 +190,9 @@ void regload_spread(struct regload *l)
 void regload_init(struct regload *l, struct env *env, const struct regload_options *opt)
 {
     wf_assert(opt->clients && opt->clients <= REGLOAD_CLIENTS_MAX && opt->server_count);
-    *l = (struct regload){.env = env, .opt = *opt, .tick.fn = on_tick};
+    *l = (struct regload){.env = env, .opt = *opt, .tick.fn = on_tick, .next_key = opt->first};
+    if (!l->opt.bytes)
+        l->opt.bytes = REGLOAD_VALUE_BYTES;
     list_init(&l->idle);
     env_random(env, &l->random, sizeof(l->random));
     l->value = env_now_ns(env); /* no value comes twice, over several runs */

@@ -1,7 +1,8 @@
-/* Many clients that write to a registry.
+/* Many clients that write to a registry, or read from it.
  *
  *   fill    each key once, created
  *   writes  every client changes random keys, the next as soon as the last is answered
+ *   reads   the same, but reads them, linearizably
  *   steady  a new key at fixed times, whatever the answers do, over all servers; what a client
  *           loses it takes to the next server. Every acknowledged key is remembered.
  */
@@ -17,7 +18,7 @@
 #define REGLOAD_KEYS_MAX 100000000u
 #define REGLOAD_RETRY_MS 20 /* after a refused connection */
 
-enum regload_mode { REGLOAD_FILL, REGLOAD_WRITES, REGLOAD_STEADY, REGLOAD_MODES };
+enum regload_mode { REGLOAD_FILL, REGLOAD_WRITES, REGLOAD_READS, REGLOAD_STEADY, REGLOAD_MODES };
 
 struct regload_options {
     const struct regload_store *store;
@@ -25,7 +26,9 @@ struct regload_options {
     size_t server_count;
     enum regload_mode mode;
     uint32_t clients;
-    uint32_t keys;    /* fill, writes */
+    uint32_t keys;    /* fill, writes, reads */
+    uint32_t first;   /* steady: key to begin with */
+    uint32_t bytes;   /* of a value; 0 = REGLOAD_VALUE_BYTES */
     uint32_t rate;    /* steady: writes a second */
     wf_ms timeout_ms; /* of one write: the client then leaves its server */
 };

@@ -165,16 +165,20 @@ static void a_dead_server_is_left_and_what_was_acked_is_kept(void **state)
     env_uv_free(env);
 }
 
-static void a_value_is_json_of_one_length(void **state)
+static void a_value_is_json_of_the_length_asked_for(void **state)
 {
     static const struct regload_put puts[] = {
-        {0}, {.key = 99999999, .value = UINT64_MAX}, {.key = 17, .value = 1}};
+        {.bytes = REGLOAD_VALUE_BYTES},
+        {.key = 99999999, .value = UINT64_MAX, .bytes = REGLOAD_VALUE_BYTES},
+        {.key = 17, .value = 1, .bytes = REGLOAD_VALUE_BYTES_MAX},
+    };
     (void)state;
     for (size_t i = 0; i < ARRAY_LEN(puts); i++) {
-        char text[REGLOAD_VALUE_BYTES], name[REGLOAD_KEY_BYTES];
+        char text[REGLOAD_VALUE_BYTES_MAX], name[REGLOAD_KEY_BYTES];
         struct err err = {0};
-        regload_value(&puts[i], text);
-        json_t *o = json_parse(slice_mem(text, sizeof(text)), &err);
+        struct slice value = regload_value(&puts[i], text);
+        assert_int_equal(value.n, puts[i].bytes);
+        json_t *o = json_parse(value, &err);
         assert_non_null(o);
         assert_true(slice_eq(json_str(o, "metadata.name"), regload_name(puts[i].key, name)));
         json_decref(o);
@@ -186,7 +190,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_fill_writes_each_key_once),
         cmocka_unit_test(a_dead_server_is_left_and_what_was_acked_is_kept),
-        cmocka_unit_test(a_value_is_json_of_one_length),
+        cmocka_unit_test(a_value_is_json_of_the_length_asked_for),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -11,7 +11,7 @@ struct slice regload_name(uint64_t key, char dst[REGLOAD_KEY_BYTES])
     return slice_mem(dst, (size_t)n);
 }
 
-void regload_value(const struct regload_put *put, char dst[REGLOAD_VALUE_BYTES])
+struct slice regload_value(const struct regload_put *put, char dst[REGLOAD_VALUE_BYTES_MAX])
 {
     char name[REGLOAD_KEY_BYTES], text[REGLOAD_VALUE_BYTES + 1];
     const char tail[] = "\"}}}";
@@ -23,7 +23,9 @@ void regload_value(const struct regload_put *put, char dst[REGLOAD_VALUE_BYTES])
                      (unsigned)(put->key & 255), (unsigned long long)put->value,
                      SLICE(regload_name(put->key, name)));
     wf_assert(n > 0 && (size_t)n + sizeof(tail) <= sizeof(text));
-    memset(text + n, 'x', sizeof(text) - (size_t)n);
-    memcpy(text + REGLOAD_VALUE_BYTES - (sizeof(tail) - 1), tail, sizeof(tail) - 1);
-    memcpy(dst, text, REGLOAD_VALUE_BYTES);
+    wf_assert(put->bytes >= REGLOAD_VALUE_BYTES && put->bytes <= REGLOAD_VALUE_BYTES_MAX);
+    memcpy(dst, text, (size_t)n);
+    memset(dst + n, 'x', put->bytes - (size_t)n);
+    memcpy(dst + put->bytes - (sizeof(tail) - 1), tail, sizeof(tail) - 1);
+    return slice_mem(dst, put->bytes);
 }

@@ -1,4 +1,4 @@
-/* weft's API: POST creates, PUT changes, HTTP/1.1 with keep-alive. */
+/* weft's API: POST creates, PUT changes, GET reads, HTTP/1.1 with keep-alive. */
 #include <stdio.h>
 #include <string.h>
 
@@ -121,17 +121,27 @@ static struct regload_client *client_open(struct env *env, const struct env_addr
 static void client_put(struct regload_client *client, const struct regload_put *put)
 {
     struct weft_client *c = (struct weft_client *)client;
-    char name[REGLOAD_KEY_BYTES], head[256], value[REGLOAD_VALUE_BYTES];
+    char name[REGLOAD_KEY_BYTES], head[256], bytes[REGLOAD_VALUE_BYTES_MAX];
     struct slice item = put->create ? S("") : regload_name(put->key, name);
     int n = snprintf(head, sizeof(head),
                      "%s " PATH "%s%.*s HTTP/1.1\r\nHost: weft\r\nContent-Type: "
                      "application/json\r\nContent-Length: %u\r\n\r\n",
-                     put->create ? "POST" : "PUT", put->create ? "" : "/", SLICE(item),
-                     REGLOAD_VALUE_BYTES);
+                     put->create ? "POST" : "PUT", put->create ? "" : "/", SLICE(item), put->bytes);
     wf_assert(n > 0 && (size_t)n < sizeof(head));
-    regload_value(put, value);
-    struct iovec iov[] = {{head, (size_t)n}, {value, sizeof(value)}};
+    struct slice value = regload_value(put, bytes);
+    struct iovec iov[] = {{head, (size_t)n}, {bytes, value.n}};
     env_stream_write(c->stream, iov, 2);
+}
+
+static void client_get(struct regload_client *client, uint64_t key)
+{
+    struct weft_client *c = (struct weft_client *)client;
+    char name[REGLOAD_KEY_BYTES], head[256];
+    int n = snprintf(head, sizeof(head),
+                     "GET " PATH "/%.*s?consistency=linearizable HTTP/1.1\r\nHost: weft\r\n\r\n",
+                     SLICE(regload_name(key, name)));
+    wf_assert(n > 0 && (size_t)n < sizeof(head));
+    env_stream_write(c->stream, &(struct iovec){head, (size_t)n}, 1);
 }
 
 static void client_close(struct regload_client *client)
@@ -144,5 +154,8 @@ static void client_close(struct regload_client *client)
     client_free(c);
 }
 
-const struct regload_store regload_weft = {
-    .name = "weft", .open = client_open, .put = client_put, .close = client_close};
+const struct regload_store regload_weft = {.name = "weft",
+                                           .open = client_open,
+                                           .put = client_put,
+                                           .get = client_get,
+                                           .close = client_close};

@@ -9,6 +9,10 @@
 #include "base/wire/json.h"
 #include "pilot/model/model_internal.h"
 
+/* What an object takes in its arena, roughly: a tree is some eight times its text. */
+#define OBJECT_BYTES 1024
+#define TREE_BYTES_PER_BYTE 8
+
 /* Facts. */
 
 static struct slice fact_key(struct arena *a, enum model_index index, struct slice name)
@@ -121,9 +125,7 @@ static void object_free(struct model_object *o)
 {
     if (!o)
         return;
-    if (o->json)
-        json_decref(o->json);
-    struct arena a = o->arena; /* the object lies in its own arena */
+    struct arena a = o->arena; /* the object lies in its own arena, and so does its tree */
     arena_fini(&a);
 }
 
@@ -154,6 +156,7 @@ static size_t key_row(struct slice key, struct slice *ret_ns, struct slice *ret_
     return SIZE_MAX;
 }
 
+/* In the arena that trees are made in just now. */
 static json_t *parse_json(struct slice value, struct err *err)
 {
     json_t *j = json_parse(value, err);
@@ -161,7 +164,6 @@ static json_t *parse_json(struct slice value, struct err *err)
         err_wrap(err, "not a JSON object");
     if (!j || json_is_object(j))
         return j;
-    json_decref(j);
     err_set(err, ERR_INVALID, "not a JSON object");
     return NULL;
 }
@@ -181,12 +183,14 @@ static struct model_object *object_parse(struct model *m, size_t row, struct sli
                                          struct slice value, struct model_entries *e,
                                          struct err *err)
 {
-    struct arena arena = {0};
+    struct arena arena = {.first = OBJECT_BYTES + value.n * TREE_BYTES_PER_BYTE};
     struct model_object *o = ARENA_NEW(&arena, struct model_object);
     o->key = arena_dup(&arena, key);
     o->kind = kinds_read[row].kind;
     key_row(o->key, &o->ns, &o->name);
+    json_use_arena(&arena);
     o->json = parse_json(value, err);
+    json_use_arena(NULL);
     e->arena = &arena;
     e->root_ns = m->root_ns;
     if (!o->json) {
@@ -284,8 +288,10 @@ void model_apply(struct model *m, struct slice key, struct slice value, reg_rev 
         o->create_rev = create_rev;
         o->mod_rev = status_said_at(o->json, mod_rev);
         o->seen = m->reloads;
+        json_use_arena(&o->arena); /* some complete the tree */
         if (!kinds_read[row].parse(o, &e, &err))
             e.n = 0;
+        json_use_arena(NULL);
         model_entry_add(&e, MODEL_OBJECT, o->key, object_sign(o));
         qsort(e.p, e.n, sizeof(*e.p), cmp_entry);
         entries_keep(o, &e);

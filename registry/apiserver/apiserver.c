@@ -107,5 +107,6 @@ void apiserver_free(struct apiserver *s)
     api_snapshots_leave(s);
     reg_notify_close(s->notify);
     metric_set_free(s->metrics);
+    api_line_fini(&s->line);
     mem_free(s);
 }

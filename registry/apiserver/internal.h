@@ -23,9 +23,9 @@
 #include "registry/apiserver/apiserver.h"
 #include "registry/apiserver/select.h"
 
-#define API_CONNECTIONS_MAX 2048
-#define API_WATCHES_MAX 1024
-#define API_WATCH_QUEUED_MAX (256u * 1024) /* bytes unsent: the watch waits, the history keeps */
+#define API_CONNECTIONS_MAX 16384
+#define API_WATCHES_MAX 12288
+#define API_WATCH_QUEUED_MAX (16u * 1024) /* bytes unsent: the watch waits, the history keeps */
 #define API_BOOKMARK_MS 30000
 #define API_WAIT_MS_MAX (24 * 3600 * 1000)
 #define API_WRITES_MAX 4096 /* under way, also of clients that have gone meanwhile */
@@ -53,6 +53,12 @@ struct api_cells {
     struct metric *reads_refused;
 };
 
+/* The line of the newest event as watches without a selector get it: made once, whoever watches. */
+struct api_line {
+    reg_rev revision; /* 0 = none */
+    struct buf key, version, text;
+};
+
 struct apiserver {
     struct apiserver_options opt;
     struct api_mesh mesh;
@@ -60,6 +66,7 @@ struct apiserver {
     struct reg_store *store;
     struct http_server *http;
     struct reg_notify *notify;
+    struct api_line line;
     struct list watches, waiters; /* struct api_watch; reads that wait for a revision */
     size_t watch_count;
     struct list writes; /* struct write under way, with or without a client */
@@ -162,6 +169,7 @@ void api_read_get(struct api_call *c);
 void api_read_list(struct api_call *c);
 void api_watch_open(struct api_call *c);
 void api_watches_wake(struct apiserver *s);
+void api_line_fini(struct api_line *l);
 void api_write_create(struct api_call *c);
 void api_write_update(struct api_call *c);
 void api_write_patch(struct api_call *c);

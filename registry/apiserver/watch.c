@@ -45,19 +45,33 @@ static void watch_gone(struct http_request *req)
 
 /* Events. */
 
+static void watch_send(struct api_watch *w, struct slice line)
+{
+    if (http_respond_chunk(w->call->req, line) > API_WATCH_QUEUED_MAX)
+        w->blocked = true;
+    metric_add(w->call->srv->cells.watch_events, 1);
+}
+
+/* Nothing where the object is too large to be told. */
+static void line_write(struct buf *line, const char *type, json_t *take_object)
+{
+    struct err err = {0};
+    buf_clear(line);
+    buf_printf(line, "{\"type\":\"%s\",\"object\":", type);
+    if (json_write(line, take_object, &err))
+        buf_append(line, S("}\n"));
+    else
+        buf_clear(line);
+    json_decref(take_object);
+}
+
 static void watch_line(struct api_watch *w, const char *type, json_t *take_object)
 {
     struct buf line = {0};
-    struct err err = {0};
-    buf_printf(&line, "{\"type\":\"%s\",\"object\":", type);
-    if (json_write(&line, take_object, &err)) {
-        buf_append(&line, S("}\n"));
-        if (http_respond_chunk(w->call->req, buf_slice(&line)) > API_WATCH_QUEUED_MAX)
-            w->blocked = true;
-    }
-    metric_add(w->call->srv->cells.watch_events, 1);
+    line_write(&line, type, take_object);
+    if (line.n)
+        watch_send(w, buf_slice(&line));
     buf_fini(&line);
-    json_decref(take_object);
 }
 
 static void watch_object(struct api_watch *w, const char *type, json_t *take_object)
@@ -113,11 +127,51 @@ static json_t *event_object(const struct api_watch *w, const struct reg_event *e
     return api_object(w->call, &o);
 }
 
+void api_line_fini(struct api_line *l)
+{
+    buf_fini(&l->key);
+    buf_fini(&l->version);
+    buf_fini(&l->text);
+}
+
+static void line_make(const struct api_watch *w, const struct reg_event *e, struct api_line *l)
+{
+    bool had = e->prev_value.n > 0;
+    l->revision = e->revision;
+    buf_clear(&l->key);
+    buf_append(&l->key, e->object.key);
+    buf_clear(&l->version);
+    buf_append(&l->version, w->call->version);
+    buf_clear(&l->text);
+    if (e->deleted && !had)
+        return;
+    line_write(&l->text,
+               e->deleted ? "DELETED"
+               : had      ? "MODIFIED"
+                          : "ADDED",
+               event_object(w, e, e->deleted ? e->prev_value : e->object.value));
+}
+
+/* Ten thousand watches of one kind all get the same line for a change. */
+static void watch_shared(struct api_watch *w, const struct reg_event *e)
+{
+    struct api_line *l = &w->call->srv->line;
+    if (l->revision != e->revision || !slice_eq(buf_slice(&l->key), e->object.key) ||
+        !slice_eq(buf_slice(&l->version), w->call->version))
+        line_make(w, e, l);
+    if (l->text.n)
+        watch_send(w, buf_slice(&l->text));
+}
+
 /* A selector looks at the object before and after: leaving the selection is a deletion, entering it
  * an addition. */
 static void watch_event(struct api_watch *w, const struct reg_event *e)
 {
     const struct selector *sel = &w->call->selector;
+    if (sel->n == 0 && !w->call->table) {
+        watch_shared(w, e);
+        return;
+    }
     json_t *was = e->prev_value.n ? event_object(w, e, e->prev_value) : NULL;
     json_t *is = e->deleted ? NULL : event_object(w, e, e->object.value);
     bool before = was && selector_match(sel, was), after = is && selector_match(sel, is);

@@ -871,21 +871,29 @@ void guard_forget_leader(struct guard *g, raft_id leader)
     after(g);
 }
 
+static bool asks_for_pre_votes(const struct raft *r)
+{
+    return r->state == RAFT_CANDIDATE && r->candidate_state.in_pre_vote;
+}
+
 bool guard_expedite(struct guard *g, unsigned retry)
 {
     struct raft *r = g->raft;
     if (outsider(g))
         return true;
+    bool waits = r->state == RAFT_FOLLOWER && r->follower_state.current_leader.id == 0;
     /* A higher term: we have voted for somebody meanwhile, or a leader told us. */
-    if (r->state != RAFT_FOLLOWER || r->follower_state.current_leader.id != 0 ||
-        r->current_term != g->forgot_term)
+    if (!(waits || asks_for_pre_votes(r)) || r->current_term != g->forgot_term)
         return true;
     if (rule(g, GUARD_G4_BUSY_TICK) && busy(g))
         return false;
-    r->follower_state.randomized_election_timeout = 0;
+    if (waits)
+        r->follower_state.randomized_election_timeout = 0;
+    else
+        r->candidate_state.randomized_election_timeout = 0;
     g->tick(&g->io);
     if (r->state == RAFT_CANDIDATE)
         r->candidate_state.randomized_election_timeout = retry;
     after(g);
-    return true;
+    return !asks_for_pre_votes(r);
 }

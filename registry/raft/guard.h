@@ -180,8 +180,9 @@ void guard_peer_up(struct guard *g, raft_id id);
 void guard_forget_leader(struct guard *g, raft_id leader);
 /* … and stand for election now, unless a leader or another candidate was heard of since. Pre-vote
  * keeps this from disturbing a leader that the others can see. `retry` ms: how long the candidate
- * waits before it tries again (instead of one to two election timeouts). false: a write is in
- * flight (G4); call again soon. */
+ * waits before it tries again by itself (instead of one to two election timeouts). false: a write
+ * is in flight (G4), or pre-votes are asked for and not granted: those who have not noticed yet
+ * refuse. Call again soon, which asks once more. */
 bool guard_expedite(struct guard *g, unsigned retry);
 
 /* Term of the entry at index in memory, or of the snapshot; 0 = unknown. */

@@ -126,10 +126,12 @@ static void out_lost(struct peer *p, bool refused)
     struct peers *all = p->peers;
     bool was_up = p->out_sm.now == OUT_UP;
     out_move(p, OUT_WAITING);
-    /* The first try after a loss is at once: its outcome tells a dead process from a cut. */
-    wf_ms delay = was_up ? 0 : p->backoff + (wf_ms)env_random_below(all->env, PEER_BACKOFF_MIN_MS);
+    /* The first try after a loss is at once: its outcome tells a dead process from a cut. A process
+     * that is just dying still listens, and resets us: the next tries come soon. */
+    wf_ms spread = p->backoff < PEER_BACKOFF_MIN_MS ? p->backoff : PEER_BACKOFF_MIN_MS;
+    wf_ms delay = was_up ? 0 : p->backoff + (wf_ms)env_random_below(all->env, (uint64_t)spread);
     p->backoff =
-        was_up ? PEER_BACKOFF_MIN_MS
+        was_up ? PEER_BACKOFF_LOST_MS
                : (p->backoff * 2 < PEER_BACKOFF_MAX_MS ? p->backoff * 2 : PEER_BACKOFF_MAX_MS);
     env_timer_start(all->env, &p->retry, delay);
     uint64_t id = p->member.id;

@@ -25,6 +25,7 @@
 #define PEER_ACCEPTS_PER_SECOND_MAX 50
 #define PEER_GREETING_BYTES_MAX 1024
 #define PEER_HELLO_TIMEOUT_MS 2000
+#define PEER_BACKOFF_LOST_MS 2 /* after a connection that was up; doubles */
 #define PEER_BACKOFF_MIN_MS 20
 #define PEER_BACKOFF_MAX_MS 500
 #define PEER_NAME_BYTES_MAX 64
