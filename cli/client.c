@@ -485,7 +485,8 @@ bool client_download(struct client *cl, const struct client_download *d, struct 
 {
     struct downloading x = {.cl = cl, .d = d, .refusal = {.limit = JSON_BYTES_MAX}};
     download_run(&x);
-    for (size_t tries = 1; tries < cl->addr_n && !x.begun && (!x.status || x.status == 503);
+    for (size_t tries = 1;
+         tries < cl->addr_n && !x.begun && (!x.status || x.status == 503 || x.status == 507);
          tries++) {
         client_next_address(cl);
         download_run(&x);

@@ -67,7 +67,7 @@ const json_t *client_status(const struct client *cl);
 bool client_reached(const struct client *cl);
 
 /* A long answer as it comes: each piece goes to fn; false and its err end it. A node that does not
- * answer, or answers 503, is passed over; what has begun to come is not begun again. */
+ * answer, or answers 503 or 507, is passed over; what has begun to come is not begun again. */
 struct client_download {
     struct slice path;
     wf_ms timeout; /* until it begins */

@@ -33,7 +33,7 @@ static bool copy(struct reg_store *s, int fd, struct err *err)
     int rc = mdb_env_copyfd2(s->env, fd, 0);
     pthread_rwlock_unlock(&s->map_lock);
     if (rc == ENOSPC || rc == EIO) /* a full disk is EIO to LMDB */
-        return err_set(err, ERR_LIMIT, "snapshot: %s: no room for a copy: %s", s->dir,
+        return err_set(err, ERR_NO_ROOM, "snapshot: %s: no room for a copy: %s", s->dir,
                        mdb_strerror(rc));
     return !rc || err_set(err, ERR_IO, "snapshot: %s: %s", s->dir, mdb_strerror(rc));
 }

@@ -18,7 +18,7 @@ struct reg_backup {
 
 /* On any thread, beside the writer; takes as long as the copy. Room for one more image is needed in
  * the data directory. Every record's checksum is checked. `cluster` and `node` of the head are the
- * caller's to fill. ERR_LIMIT: no room. */
+ * caller's to fill. ERR_NO_ROOM. */
 bool reg_backup_take(struct reg_store *store, struct reg_backup *ret, struct err *err);
 void reg_backup_fini(struct reg_backup *b);
 

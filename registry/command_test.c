@@ -113,6 +113,33 @@ static void version_1_is_read(void **state)
     arena_fini(&arena);
 }
 
+/* As it was before there were leases: no term in the head, and no bit of theirs is known. */
+static void version_2_is_read(void **state)
+{
+    (void)state;
+    static const char entry[] = "WEFT\x02\0\0\0\x01\0\0\0\0\0\0\0\x01\0\0\0" /* head */
+                                "\x07\0\0\0\0\0\0\0\x02\0\0\0\0\0\0\0"
+                                "\x01\0\0\0\0\0\0\0\0\x01o\x01\0\0\0"
+                                "\x0a\0\0\0\0\0\0\0\0\x01\0k\0\0\0\0"; /* check: absent */
+    char changed[sizeof(entry)];
+    struct reader r = reader_of((struct slice){entry, sizeof(entry) - 1});
+    struct reg_entry_head head;
+    struct reg_request q;
+    struct arena arena = {0};
+    struct err err = {0};
+    assert_true(reg_entry_open(&r, &head, &err));
+    assert_int_equal(head.version, 2);
+    assert_int_equal(head.term, 0);
+    assert_true(reg_request_decode(&r, head.version, &arena, &q, &err));
+    assert_true(reader_done(&r) && q.ops[0].check && q.ops[0].expect == REG_EXPECT_ABSENT);
+    memcpy(changed, entry, sizeof(entry));
+    changed[sizeof(entry) - 1 - 16] |= 0x40;
+    r = reader_of((struct slice){changed, sizeof(entry) - 1});
+    assert_true(reg_entry_open(&r, &head, &err));
+    assert_false(reg_request_decode(&r, head.version, &arena, &q, &err));
+    arena_fini(&arena);
+}
+
 static void later_versions_are_refused(void **state)
 {
     (void)state;
@@ -160,9 +187,8 @@ static void damage_is_refused(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(entries_read_as_written),
-        cmocka_unit_test(version_1_is_read),
-        cmocka_unit_test(later_versions_are_refused),
+        cmocka_unit_test(entries_read_as_written), cmocka_unit_test(version_1_is_read),
+        cmocka_unit_test(version_2_is_read),       cmocka_unit_test(later_versions_are_refused),
         cmocka_unit_test(damage_is_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

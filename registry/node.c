@@ -462,6 +462,7 @@ static bool store_open(struct reg_node *n, struct err *err)
                                     .map_bytes = n->opt.store_bytes,
                                     .history_revisions = n->opt.history_revisions,
                                     .history_bytes = n->opt.quota_bytes,
+                                    .step_bytes = n->opt.room_bytes / 8,
                                     .verify = true,
                                     .on_lease = node_lease_on_change,
                                     .ctx = n};

@@ -102,6 +102,7 @@ static void room_look(struct reg_node *n)
 void node_room_init(struct reg_node *n)
 {
     n->room = UINT64_MAX;
+    n->no_room = n->reserved = false; /* of an earlier try to begin */
     room_look(n);
 }
 

@@ -1,6 +1,7 @@
 #include "registry/store.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -326,6 +327,10 @@ bool store_file_fill(struct reg_store *s, struct err *err)
     if (have < want && ftruncate(fd, (off_t)want) != 0)
         return err_errno(err, errno, "store %s: data.mdb", s->dir);
     s->file_bytes = want;
+    /* Ahead, so that a disk that fills meanwhile does not end a commit. */
+    uint64_t ahead = want + s->opt.step_bytes;
+    if (s->opt.step_bytes && fallocate(fd, 0, 0, (off_t)ahead) == 0)
+        s->file_bytes = ahead - s->opt.step_bytes / 2;
     return true;
 }
 

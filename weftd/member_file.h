@@ -1,10 +1,12 @@
-/* DATA/member: who this node is in a cluster that it joined, as it was told. Written before
- * anything is asked of the cluster, so that a node that dies at any point comes back as the same
- * member.
+/* DATA/member: who this node is in a cluster that it joined, as it was told. Written before the
+ * cluster is asked, so that a node that dies at any point comes back as the same member.
+ *
  *   MEMBER_ASKING   it has drawn its id and may or may not have been added
  *   MEMBER_ADDED    it was: cluster and members are known; it holds nothing yet
  *   MEMBER_BEGAN    its log holds something: without it the node must not come back as this id
- * A line of JSON and one with its CRC. */
+ *
+ * A line of JSON and one with its CRC.
+ */
 #ifndef WEFT_WEFTD_MEMBER_FILE_H
 #define WEFT_WEFTD_MEMBER_FILE_H
 

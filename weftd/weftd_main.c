@@ -238,17 +238,6 @@ static void find_tls(struct flags *f)
         f->o.node.peer_tls_dir = f->tls_dir;
 }
 
-static void check_verb(const struct flags *f)
-{
-    bool restore = f->verb && strcmp(f->verb, "restore") == 0;
-    if (restore != (f->from != NULL))
-        args_refuse("--from", "goes with weftd restore: which file?");
-    if ((f->to || f->yes) && (!f->verb || restore))
-        args_refuse("--to, --yes", "go with weftd recover");
-    if (f->above && !f->verb)
-        args_refuse("--above", "goes with weftd restore and weftd recover");
-}
-
 /* What the cluster is: the flags say it, or the directory of a node that joined before. */
 static void parse_join(struct flags *f)
 {
@@ -280,6 +269,19 @@ static void parse_members(struct flags *f, struct env *env)
         parse_join(f);
     else
         parse_cluster(f);
+}
+
+static void check_verb(const struct flags *f)
+{
+    bool restore = f->verb && strcmp(f->verb, "restore") == 0;
+    if (restore != (f->from != NULL))
+        args_refuse("--from", "goes with weftd restore: which file?");
+    if ((f->to || f->yes) && (!f->verb || restore))
+        args_refuse("--to, --yes", "go with weftd recover");
+    if (f->verb && (f->contacts || f->join.file))
+        args_refuse("--join", "is for a node that is to run");
+    if (f->above && !f->verb)
+        args_refuse("--above", "goes with weftd restore and weftd recover");
 }
 
 static void parse(struct flags *f, int argc, char **argv)
@@ -359,6 +361,12 @@ static int run_verb(const struct flags *f)
     return f->from ? weftd_restore_run(&o) : weftd_recover_run(&o);
 }
 
+static bool belongs(struct flags *f, struct env *env, struct err *err)
+{
+    parse_members(f, env);
+    return !f->joins || join_cluster(env, &f->join, &f->o.node, err);
+}
+
 static void on_signal(void *ctx, int signum)
 {
     (void)signum;
@@ -388,20 +396,15 @@ int main(int argc, char **argv)
         f.verb = argv[1];
     parse(&f, f.verb ? argc - 1 : argc, f.verb ? argv + 1 : argv);
     log_set_component(f.o.name);
-    if (f.verb) {
-        if (f.init == (f.cluster != NULL))
-            args_refuse("--init, --cluster", "exactly one of them says what the cluster is");
-        parse_cluster(&f);
-        return run_verb(&f);
-    }
     raise_files();
     struct env *env = env_uv_new(&err);
+    bool ok = env && belongs(&f, env, &err);
+    if (ok && f.verb) {
+        env_uv_free(env);
+        return run_verb(&f);
+    }
     struct weftd *d = MEM_NEW(struct weftd);
-    bool ok = env != NULL, begun;
-    if (ok)
-        parse_members(&f, env);
-    ok = ok && (!f.joins || join_cluster(env, &f.join, &f.o.node, &err));
-    begun = ok;
+    bool begun = ok;
     ok = ok && weftd_start(d, env, &f.o, &err);
     if (ok) {
         env_uv_on_signal(env, SIGTERM, on_signal, env);

@@ -306,8 +306,18 @@ static bool file_size(struct env_file *f, uint64_t *ret_size, struct err *err)
     return true;
 }
 
+/* Bytes that a file gives back. */
+static void room_back(struct sim_host *h, uint64_t bytes)
+{
+    if (h->disk.limited)
+        h->disk.room += bytes;
+}
+
 static bool file_truncate(struct env_file *f, uint64_t size, struct err *err)
 {
+    uint64_t now;
+    if (file_size(f, &now, err) && now > size)
+        room_back(sim_host_of(f->handle.env), now - size);
     return ftruncate(f->fd, (off_t)size) == 0 || err_errno(err, errno, "truncate %s", f->path);
 }
 
@@ -459,6 +469,9 @@ static bool file_remove(struct env *env, const char *path, struct err *err)
     struct sim_host *h = sim_host_of(env);
     if (access(path, F_OK) != 0)
         return err_errno(err, errno, "remove %s", path);
+    struct stat st;
+    if (stat(path, &st) == 0)
+        room_back(h, (uint64_t)st.st_size);
     struct undo *u = undo_add(h, UNDO_REMOVE, path, path);
     u->kept = rename(path, u->saved) == 0;
     return u->kept || err_errno(err, errno, "remove %s", path);

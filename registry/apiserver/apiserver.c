@@ -64,8 +64,8 @@ struct apiserver *apiserver_new(const struct apiserver_options *opt, struct err 
     list_init(&s->waiters);
     list_init(&s->writes);
     list_init(&s->indexes);
-    list_init(&s->snapshots);
     list_init(&s->changes);
+    list_init(&s->snapshots);
     s->started_wall_ms = env_wall_ms(s->env);
     s->metrics = metric_set_new(1000);
     cells_init(&s->cells, s->metrics);
@@ -103,8 +103,8 @@ void apiserver_free(struct apiserver *s)
     http_server_free(s->http);
     api_writes_leave(s);
     api_indexes_leave(s);
-    api_snapshots_leave(s);
     api_changes_leave(s);
+    api_snapshots_leave(s);
     reg_notify_close(s->notify);
     metric_set_free(s->metrics);
     api_line_fini(&s->line);

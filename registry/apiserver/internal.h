@@ -7,8 +7,9 @@
  *   item.c       what one becomes      expand.c   what deletions take along
  *   once.c       writes with a key     lease.c    leases: grants, fences, signs of life
  *   history.c    changes, differences  consistency.c  how fresh a read is
- *   discovery.c  what there is         mesh.c     /weft/v1, weft.dev
- *   snapshot.c   snapshot files        members.c  who belongs to the control plane
+ *   discovery.c  what there is         mesh.c     /weft/v1
+ *   members.c    who belongs to the control plane
+ *   snapshot.c   snapshot files
  */
 #ifndef WEFT_REGISTRY_APISERVER_INTERNAL_H
 #define WEFT_REGISTRY_APISERVER_INTERNAL_H
@@ -72,10 +73,10 @@ struct apiserver {
     size_t write_count;
     struct list indexes; /* struct api_index: reads that wait for the leader, likewise */
     size_t index_count;
-    struct list snapshots; /* struct api_snapshot */
-    size_t snapshot_count;
     struct list changes; /* of members, under way, with or without a client */
     size_t change_count;
+    struct list snapshots; /* struct api_snapshot */
+    size_t snapshot_count;
     struct metric_set *metrics;
     struct api_cells cells;
     int64_t started_wall_ms;

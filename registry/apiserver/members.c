@@ -54,6 +54,8 @@ static json_t *member_json(const struct reg_status *st, const struct reg_member_
                           m->self, "connected", m->self || m->connected, "matchIndex",
                           (json_int_t)m->match_index, "lastContactMs", (json_int_t)m->last_contact);
     json_object_set_new(o, "address", json_string_of(at));
+    if (m->no_room)
+        json_object_set_new(o, "diskFull", json_true());
     if (lag >= 0)
         json_object_set_new(o, "lag", json_integer(lag));
     if (m->no_room)

@@ -187,13 +187,13 @@ bool api_mesh_request(struct apiserver *s, struct http_request *req)
         api_batch(s, req);
         return true;
     }
+    if (slice_starts(path, S("members")))
+        return api_members(s, req, path);
     bool renew = slice_eq(path, S("leases/renew"));
     if (req->method_id == HTTP_POST && (renew || slice_eq(path, S("leases/approve")))) {
         (renew ? api_leases_renew : api_leases_approve)(s, req);
         return true;
     }
-    if (slice_starts(path, S("members")))
-        return api_members(s, req, path);
     if (req->method_id != HTTP_GET)
         return false;
     if (slice_eq(path, S("status")))

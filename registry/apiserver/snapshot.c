@@ -1,5 +1,6 @@
 /* GET /weft/v1/snapshot: a snapshot file (api/snapshot_head.h) of what this node has, also without
  * a leader. The copy is made on a helper thread; it is sent as the client takes it. */
+#include <inttypes.h>
 #include <pthread.h>
 #include <unistd.h>
 
@@ -130,12 +131,26 @@ static void copy_done(struct env_work *w)
     snapshot_free(x);
 }
 
+/* A copy must not fill the disk itself. */
+static bool snapshot_may(struct apiserver *s, struct err *err)
+{
+    struct reg_status st;
+    reg_node_status(s->opt.node, &st);
+    if (s->snapshot_count >= API_SNAPSHOTS_MAX)
+        return err_set(err, ERR_LIMIT, "%d snapshots are being taken from this node: use another",
+                       API_SNAPSHOTS_MAX);
+    uint64_t need = st.store_bytes_used * (s->snapshot_count + 1) + st.disk_room_bytes;
+    return st.disk_free_bytes >= need ||
+           err_set(err, ERR_NO_ROOM,
+                   "the disk of this node has %" PRIu64 " MiB free, a copy of the store needs "
+                   "%" PRIu64 ": use another node",
+                   st.disk_free_bytes >> 20, need >> 20);
+}
+
 void api_snapshot(struct apiserver *s, struct http_request *req)
 {
     struct err err = {0};
-    if (s->snapshot_count >= API_SNAPSHOTS_MAX) {
-        err_set(&err, ERR_LIMIT, "%d snapshots are being taken from this node: use another",
-                API_SNAPSHOTS_MAX);
+    if (!snapshot_may(s, &err)) {
         api_respond_err(req, NULL, &err);
         return;
     }

@@ -78,7 +78,9 @@ static bool server_decode(struct slice bytes, struct reader *r, struct raft_conf
     return true;
 }
 
-bool conf_entry_decode(struct slice bytes, struct raft_configuration *ret, struct err *err)
+/* *ret_end: where the padding begins. */
+static bool entry_read(struct slice bytes, struct raft_configuration *ret, size_t *ret_end,
+                       struct err *err)
 {
     struct reader r = reader_of(bytes);
     uint8_t format = reader_u8(&r);
@@ -92,5 +94,23 @@ bool conf_entry_decode(struct slice bytes, struct raft_configuration *ret, struc
         ok = server_decode(bytes, &r, ret, err);
     if (!ok)
         raft_configuration_close(ret);
+    *ret_end = reader_offset(&r);
     return ok;
+}
+
+bool conf_entry_decode(struct slice bytes, struct raft_configuration *ret, struct err *err)
+{
+    size_t end;
+    return entry_read(bytes, ret, &end, err);
+}
+
+void conf_entry_seal(void *entry, size_t n)
+{
+    struct raft_configuration conf;
+    struct err err = {0};
+    size_t end;
+    if (!entry_read(slice_mem(entry, n), &conf, &end, &err))
+        wf_die("%s", err.msg); /* libraft's own bytes */
+    raft_configuration_close(&conf);
+    memset((char *)entry + end, 0, n - end);
 }

@@ -74,10 +74,33 @@ static void entries_are_read_as_libraft_writes_them(void **state)
     raft_configuration_close(&copy);
 }
 
+static void padding_is_zeros(void **state)
+{
+    (void)state;
+    struct raft_configuration c, back;
+    struct raft_buffer bytes;
+    struct err err = {0};
+    raft_configuration_init(&c);
+    assert_int_equal(raft_configuration_add(&c, 1, "n1=127.0.0.1:1", RAFT_VOTER), 0);
+    assert_int_equal(raft_configuration_encode(&c, &bytes), 0);
+    size_t used = 1 + 8 + 8 + strlen("n1=127.0.0.1:1") + 1 + 1;
+    assert_true(used < bytes.len);
+    memset((char *)bytes.base + used, 0x5a, bytes.len - used);
+    conf_entry_seal(bytes.base, bytes.len);
+    for (size_t i = used; i < bytes.len; i++)
+        assert_int_equal(((char *)bytes.base)[i], 0);
+    assert_true(conf_entry_decode(slice_mem(bytes.base, bytes.len), &back, &err));
+    assert_true(conf_equal(&c, &back));
+    raft_configuration_close(&back);
+    raft_configuration_close(&c);
+    raft_free(bytes.base);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(texts_come_back),
+        cmocka_unit_test(padding_is_zeros),
         cmocka_unit_test(entries_are_read_as_libraft_writes_them),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -645,8 +645,11 @@ static int io_append(struct raft_io *io, struct raft_io_append *req,
                      const struct raft_entry entries[], unsigned n, raft_io_append_cb cb)
 {
     struct guard *g = guard_of(io);
-    for (unsigned i = 0; i < n; i++)
+    for (unsigned i = 0; i < n; i++) {
         check_entry(g, &entries[i]);
+        if (entries[i].type == RAFT_CHANGE && g->raft->state == RAFT_LEADER)
+            conf_entry_seal(entries[i].buf.base, entries[i].buf.len);
+    }
     struct guard_append *a = MEM_NEW(struct guard_append);
     *a = (struct guard_append){.outer = req, .cb = cb, .g = g, .term = g->raft->current_term};
     a->inner.data = a;

@@ -140,6 +140,7 @@ static int io_bootstrap(struct raft_io *rio, const struct raft_configuration *co
         io->meta.term = 1;
     char *copy = mem_new(bytes.len);
     memcpy(copy, bytes.base, bytes.len);
+    conf_entry_seal(copy, bytes.len);
     raft_free(bytes.base);
     *vec_push(&io->contents.entries) =
         (struct log_entry){.term = 1, .type = LOG_CHANGE, .payload = slice_mem(copy, bytes.len)};

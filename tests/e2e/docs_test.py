@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""If this fails, a reader who types what docs/use.md or docs/operate.md shows does not get what it shows."""
+"""If this fails, a reader who types what docs/use.md, operate.md or operate-members.md shows does not get what it shows."""
 
 import glob
 import os
@@ -89,12 +89,10 @@ class Docs(Case):
             raise unittest.SkipTest("curl is not installed")
         if os.path.realpath(default_bin_dir()) != os.path.realpath(RELEASE_BIN):
             raise unittest.SkipTest(f"the document runs {RELEASE_BIN}")
-        cls.shell = Shell(ROOT, {**os.environ, "TMPDIR": cls.ws.dir})
 
-    @classmethod
-    def tearDownClass(cls):
-        cls.shell.close()
-        super().tearDownClass()
+    def setUp(self):
+        self.shell = Shell(ROOT, {**os.environ, "TMPDIR": self.ws.dir})
+        self.addCleanup(self.shell.close)
 
     def follow(self, doc, number, command, want):
         """What shows something may need some tries until it does; the rest is done once. A status of
@@ -132,6 +130,9 @@ class Docs(Case):
 
     def test_operate(self):
         self.follow_all("operate.md")
+
+    def test_operate_members(self):
+        self.follow_all("operate-members.md")
 
 
 if __name__ == "__main__":
