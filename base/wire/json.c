@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/core/assert.h"
+#include "base/core/mem_cache.h"
 #include "base/wire/json_tree.h"
 
 #define WRITE_DEPTH_MAX (JSON_DEPTH_MAX + 8)
@@ -17,13 +18,13 @@ static _Thread_local struct arena *tree_arena;
 
 static void *tree_malloc(size_t n)
 {
-    return tree_arena ? arena_alloc(tree_arena, n) : malloc(n);
+    return tree_arena ? arena_alloc(tree_arena, n) : mem_cache_take(n);
 }
 
 static void tree_free(void *p)
 {
     if (!tree_arena)
-        free(p);
+        mem_cache_give(p);
 }
 
 /* Before any thread can have a tree. */
