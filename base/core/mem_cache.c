@@ -33,7 +33,7 @@ void mem_cache_give(void *p)
 #define SMALL_STEP 16
 #define SMALL_CLASSES (SMALL_MAX / SMALL_STEP + 1)
 #define LARGE_STEP 1024
-#define LARGE_MAX (16 * LARGE_STEP)
+#define LARGE_MAX MEM_CACHE_BLOCK_BYTES_MAX
 #define CLASSES (SMALL_CLASSES + LARGE_MAX / LARGE_STEP + 1)
 #define NO_CLASS CLASSES
 
@@ -43,7 +43,7 @@ struct block {
 
 struct cache {
     struct block *first[CLASSES];
-    uint32_t bytes[CLASSES];
+    uint32_t bytes[CLASSES], all;
     enum { CACHE_NEW, CACHE_USED, CACHE_ENDED } state;
 };
 
@@ -83,6 +83,7 @@ static void thread_ends(void *arg)
         }
         c->bytes[i] = 0;
     }
+    c->all = 0;
 }
 
 static void key_make(void)
@@ -110,16 +111,20 @@ void *mem_cache_take(size_t n)
     if (!b)
         return malloc(k < SMALL_CLASSES ? n : (k - SMALL_CLASSES) * LARGE_STEP);
     c->first[k] = b->next;
-    c->bytes[k] -= (uint32_t)malloc_usable_size(b);
+    uint32_t got = (uint32_t)malloc_usable_size(b);
+    c->bytes[k] -= got;
+    c->all -= got;
     return b;
 }
 
 void mem_cache_give(void *p)
 {
     struct cache *c = &cache;
-    size_t n = malloc_usable_size(p);
-    size_t k = class_of_block(n);
-    if (!p || k == NO_CLASS || c->bytes[k] + n > MEM_CACHE_CLASS_BYTES_MAX || !cache_open(c)) {
+    if (!p)
+        return;
+    size_t n = malloc_usable_size(p), k = class_of_block(n);
+    if (k == NO_CLASS || c->bytes[k] + n > MEM_CACHE_CLASS_BYTES_MAX ||
+        c->all + n > MEM_CACHE_BYTES_MAX || !cache_open(c)) {
         free(p);
         return;
     }
@@ -127,6 +132,7 @@ void mem_cache_give(void *p)
     b->next = c->first[k];
     c->first[k] = b;
     c->bytes[k] += (uint32_t)n;
+    c->all += (uint32_t)n;
 }
 
 #endif

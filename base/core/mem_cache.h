@@ -5,8 +5,8 @@
  *   mem_cache_give(p);               // on any thread; NULL is fine
  *
  * Blocks are malloc's: what was taken here may go to free(), and the other way round. Bounded:
- * MEM_CACHE_CLASS_BYTES_MAX of each size and thread (core_limits.h). Not in builds with a sanitizer,
- * which would not see the use of a block after its end. */
+ * MEM_CACHE_BYTES_MAX a thread (core_limits.h). Not in builds with a sanitizer, which would not see
+ * the use of a block after its end. */
 #ifndef WEFT_BASE_CORE_MEM_CACHE_H
 #define WEFT_BASE_CORE_MEM_CACHE_H
 

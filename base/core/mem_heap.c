@@ -9,10 +9,10 @@
 
 void *mem_new(size_t n)
 {
-    void *p = n <= MEM_CACHE_CLASS_BYTES_MAX ? mem_cache_take(n) : calloc(1, n);
+    void *p = n <= MEM_CACHE_BLOCK_BYTES_MAX ? mem_cache_take(n) : calloc(1, n);
     if (!p)
         wf_die("out of memory for %zu bytes", n);
-    return n <= MEM_CACHE_CLASS_BYTES_MAX ? memset(p, 0, n) : p;
+    return n <= MEM_CACHE_BLOCK_BYTES_MAX ? memset(p, 0, n) : p;
 }
 
 void *mem_try(size_t n)
@@ -22,7 +22,7 @@ void *mem_try(size_t n)
 
 void *mem_resize(void *p, size_t n)
 {
-    p = realloc(p, n ? n : 1);
+    p = p ? realloc(p, n ? n : 1) : mem_cache_take(n);
     if (!p)
         wf_die("out of memory for %zu bytes", n);
     return p;
