@@ -666,11 +666,11 @@ static bool node_begin(struct reg_node *n, struct env *env, struct err *err)
         (n->io.has_manifest && !checkpoint_restore(n, &n->io.manifest.file, err)) ||
         !log_covers_store(n, err) || !raft_begin(n, err))
         return false;
+    store_commit(n); /* a single voter has applied its log already; what follows reads */
     node_lease_load(n);
     node_status_init(n);
     node_room_init(n);
     guard_step(&n->guard);
-    store_commit(n); /* a single voter has applied its log already */
     node_status_publish(n);
     return true;
 }
