@@ -294,6 +294,13 @@ static bool open_last(struct log *log, struct err *err)
     return log->file != NULL;
 }
 
+static bool open_end(struct log *log, struct err *err)
+{
+    struct log_end end = {.segment = last_segment(log)->number, .chain = log->chain};
+    log->end_file = log_end_open(log->env, log->dir, &end, err);
+    return log->end_file != NULL;
+}
+
 static void on_flush(struct env_task *t);
 
 struct log *log_open(const struct log_options *opt, struct log_contents *ret, struct err *err)
@@ -320,7 +327,7 @@ struct log *log_open(const struct log_options *opt, struct log_contents *ret, st
               (env_file_remove(log->env, spare_path(log, path), &gone) ||
                gone.code == ERR_NOT_FOUND || err_set(err, gone.code, "%s", gone.msg)) &&
               env_dir_list(log->env, log->dir, on_name, log, err) && scan_all(log, &c, err) &&
-              open_last(log, err) && (log->end_file = log_end_open(log->env, log->dir, err));
+              open_last(log, err) && open_end(log, err);
     if (!ok) {
         log_contents_fini(&c);
         log_close(log);
