@@ -11,7 +11,10 @@
 #include "registry/sim/run.h"
 #include "registry/store_internal.h"
 
-#define PAGE 4096
+#define PAGE 4096 /* of LMDB, and what its head says of it */
+#define PAGE_BRANCH 1u
+#define PAGE_LEAF 2u
+#define PAGE_KINDS 15u
 #define FILES_MAX 64
 /* A start meets the damage, the next one does without what is damaged; twice that is allowed. */
 #define ROT_DEATHS_MAX 5
@@ -339,15 +342,48 @@ static int path_order(const void *a, const void *b)
     return strcmp(a, b);
 }
 
-static void flip_bit(struct sim *sim, int fd, off_t size)
+/* Much of a file is zeros that nothing looks at: rather where something is. */
+static off_t spot_in_use(struct sim *sim, int fd, off_t size)
 {
     off_t at = 0;
     char c = 0;
-    /* Much of a file is zeros that nothing looks at: rather where something is. */
     for (int tries = 0; tries < 20 && !c; tries++) {
         at = (off_t)sim_below(sim, (uint64_t)size);
         wf_assert(pread(fd, &c, 1, at) == 1);
     }
+    return at;
+}
+
+/* The same in an image of LMDB, by the heads of its pages alone: what lies in their unused parts
+ * differs from process to process. */
+static off_t spot_in_page(struct sim *sim, int fd, off_t size)
+{
+    struct {
+        uint64_t number;
+        uint16_t pad, flags, lower, upper;
+    } head = {0};
+    off_t page = 0;
+    if (size < PAGE)
+        return (off_t)sim_below(sim, (uint64_t)size);
+    for (int tries = 0; tries < 20 && !(head.flags & PAGE_KINDS); tries++) {
+        page = (off_t)sim_below(sim, (uint64_t)size / PAGE) * PAGE;
+        wf_assert(pread(fd, &head, sizeof(head), page) == sizeof(head));
+    }
+    bool nodes = head.flags & (PAGE_BRANCH | PAGE_LEAF) && head.lower > 0 &&
+                 head.lower <= head.upper && head.upper < PAGE;
+    if (nodes && sim_chance(sim, 500))
+        return page + (off_t)sim_below(sim, head.lower);
+    if (nodes)
+        return page + head.upper + (off_t)sim_below(sim, PAGE - head.upper);
+    return page + (off_t)sim_below(sim, PAGE);
+}
+
+static void flip_bit(struct sim *sim, const char *path, int fd, off_t size)
+{
+    off_t at = slice_ends(slice_of(path), S(".mdb")) ? spot_in_page(sim, fd, size)
+                                                     : spot_in_use(sim, fd, size);
+    char c;
+    wf_assert(pread(fd, &c, 1, at) == 1);
     c = (char)(c ^ 1 << sim_below(sim, 8));
     wf_assert(pwrite(fd, &c, 1, at) == 1);
     sim_trace(sim, "byte %lld of %lld", (long long)at, (long long)size);
@@ -388,7 +424,7 @@ static void damage_one(struct sim *sim, const char *path)
     wf_assert(fd >= 0 && fstat(fd, &st) == 0);
     sim_trace(sim, "%s is damaged", path);
     if (dice < 80)
-        flip_bit(sim, fd, st.st_size);
+        flip_bit(sim, path, fd, st.st_size);
     else if (dice < 90)
         wf_assert(ftruncate(fd, (off_t)sim_below(sim, (uint64_t)st.st_size)) == 0);
     else
