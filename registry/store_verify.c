@@ -15,14 +15,14 @@ enum { DB_META, DB_KV, DB_HIST, DB_CLIENTS, DB_ONCE, DB_ONCE_BY, DB_LEASES, DB_L
 
 /* As store.c's dbis_open makes them. */
 static const struct lmdb_check_db dbs[] = {
-    [DB_META] = {"meta"},
-    [DB_KV] = {"kv"},
-    [DB_HIST] = {"hist", .integer_keys = true},
-    [DB_CLIENTS] = {"clients", .integer_keys = true},
-    [DB_ONCE] = {"once"},
-    [DB_ONCE_BY] = {"once_by", .integer_keys = true},
-    [DB_LEASES] = {"leases"},
-    [DB_LEASE_OBJECTS] = {"lease_objects"},
+    [DB_META] = {.name = "meta"},
+    [DB_KV] = {.name = "kv"},
+    [DB_HIST] = {.name = "hist", .integer_keys = true},
+    [DB_CLIENTS] = {.name = "clients", .integer_keys = true},
+    [DB_ONCE] = {.name = "once"},
+    [DB_ONCE_BY] = {.name = "once_by", .integer_keys = true},
+    [DB_LEASES] = {.name = "leases"},
+    [DB_LEASE_OBJECTS] = {.name = "lease_objects"},
 };
 
 struct verify {
@@ -95,7 +95,11 @@ static bool on_row(void *ctx, size_t db, struct slice key, struct slice value, s
 bool store_verify_image(struct slice image, bool may_be_short, struct err *err)
 {
     struct verify v = {0};
-    struct lmdb_check_options opt = {dbs, ARRAY_LEN(dbs), on_row, &v, may_be_short};
+    struct lmdb_check_options opt = {.dbs = dbs,
+                                      .db_count = ARRAY_LEN(dbs),
+                                      .row = on_row,
+                                      .ctx = &v,
+                                      .may_be_short = may_be_short};
     if (!lmdb_check(image, &opt, err))
         return false;
     return v.once == v.once_by ||
