@@ -89,6 +89,13 @@ bool reg_store_checkpoint(struct reg_store *s, const char *path, struct reg_chec
         unlink(path); /* what there is of it may be what fills the disk */
         return err_set(err, ERR_IO, "checkpoint %s: %s", path, mdb_strerror(rc));
     }
+    /* What is damaged would be copied with its damage, to the peers too, and the log that could
+     * make it anew would be gone. */
+    if (!store_verify(path, true, err)) {
+        if (err->code == ERR_CORRUPT)
+            store_doubt(s, err->msg);
+        return false;
+    }
     if (!image_meta(path, &meta, err) || !file_digest(path, true, &c, err))
         return false;
     c.index = meta.applied_index;

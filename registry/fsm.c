@@ -27,20 +27,25 @@ static uint64_t client_crc(uint64_t id, MDB_val v)
     return crc32c(crc, (char *)v.mv_data + CLIENT_HEAD, v.mv_size - CLIENT_HEAD);
 }
 
+bool store_client_row_ok(MDB_val k, MDB_val v)
+{
+    uint64_t id, crc;
+    if (k.mv_size != 8 || v.mv_size < CLIENT_HEAD)
+        return false;
+    memcpy(&id, k.mv_data, 8);
+    memcpy(&crc, (char *)v.mv_data + 16, 8);
+    return crc == client_crc(id, v);
+}
+
 static bool client_read(MDB_val k, MDB_val v, struct store_client *ret)
 {
-    uint64_t crc;
-    if (k.mv_size != 8 || v.mv_size < CLIENT_HEAD ||
-        (v.mv_size - CLIENT_HEAD) % sizeof(struct store_answer))
+    if (!store_client_row_ok(k, v) || (v.mv_size - CLIENT_HEAD) % sizeof(struct store_answer))
         return false;
     size_t body = v.mv_size - CLIENT_HEAD;
     *ret = (struct store_client){0};
     memcpy(&ret->id, k.mv_data, 8);
     memcpy(&ret->settled, v.mv_data, 8);
     memcpy(&ret->last_index, (char *)v.mv_data + 8, 8);
-    memcpy(&crc, (char *)v.mv_data + 16, 8);
-    if (crc != client_crc(ret->id, v))
-        return false;
     ret->answers.n = ret->answers.cap = body / sizeof(struct store_answer);
     ret->answers.p = mem_array(ret->answers.cap + 1, sizeof(struct store_answer));
     memcpy(ret->answers.p, (char *)v.mv_data + CLIENT_HEAD, body);

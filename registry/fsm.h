@@ -19,7 +19,7 @@ struct reg_store_options {
     uint64_t history_revisions; /* window of changes that are kept, … */
     uint64_t history_bytes;     /* and at most so much of it; 0 = whatever it takes */
     uint64_t step_bytes; /* data.mdb is so much longer than it must be, where there is room */
-    bool verify;         /* read every record's checksum at open */
+    bool verify;         /* look at every page and every checksum at open */
     /* Told at once of every lease that an entry grants, renews or ends, before the commit. */
     void (*on_lease)(void *ctx, const struct reg_lease *l, bool gone);
     void *ctx;

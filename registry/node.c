@@ -158,6 +158,18 @@ static bool checkpoint_restore(struct reg_node *n, const struct snapshot_file *f
     return true;
 }
 
+/* The newest, or the one before it, from which the log goes on as well. */
+static bool checkpoint_begin(struct reg_node *n, struct err *err)
+{
+    struct err why = {0};
+    if (!n->io.has_manifest || checkpoint_restore(n, &n->io.manifest.file, &why))
+        return true;
+    if (why.code != ERR_CORRUPT)
+        return err_set(err, why.code, "%s", why.msg);
+    return raftio_fall_back(&n->io, &why, err) &&
+           checkpoint_restore(n, &n->io.manifest.file, err);
+}
+
 /* At start, when nothing is left to do (node_begin), and when a leader sent a checkpoint. */
 static int fsm_restore(struct raft_fsm *fsm, struct raft_buffer *buf)
 {
@@ -198,7 +210,9 @@ static void checkpoint_when_due(struct reg_node *n)
         return; /* one is being made */
     struct reg_store_usage usage;
     reg_store_usage(n->store, &usage);
-    due = due && node_room_for(n, usage.used_bytes);
+    /* The room of the one before is better used for a new one, than that the log grows on. */
+    if (due && !node_room_for(n, usage.used_bytes))
+        due = raftio_drop_older(&n->io) && node_room_for(n, 0);
     raft_set_snapshot_threshold(r, due ? 1 : UINT_MAX);
     raft_index since = r->last_applied - r->log.snapshot.last_index;
     raft_set_snapshot_trailing(r, since / 2 > NODE_TRAILING_ENTRIES_MIN
@@ -668,8 +682,7 @@ static bool node_begin(struct reg_node *n, struct env *env, struct err *err)
     node_channel_init(n);
     if (!env_dir_make(env, n->dir, err) || !lock_dir(n, err) || !tls_open(n, err) ||
         !io_open(n, err) || !tls_fits(n, err) || !store_open(n, err) ||
-        (n->io.has_manifest && !checkpoint_restore(n, &n->io.manifest.file, err)) ||
-        !log_covers_store(n, err) || !raft_begin(n, err))
+        !checkpoint_begin(n, err) || !log_covers_store(n, err) || !raft_begin(n, err))
         return false;
     store_commit(n); /* a single voter has applied its log already; what follows reads */
     node_lease_load(n);

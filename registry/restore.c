@@ -236,7 +236,7 @@ static bool manifest_make(const struct reg_restore_options *o, const struct reg_
         rc = raft_configuration_add(&m.conf, to.id, conf_member_format(&to, text), RAFT_VOTER);
     }
     bool ok = (rc == 0 || err_set(err, ERR_INVALID, "members: %s", raft_strerror(rc))) &&
-              snapshot_manifest_store(o->env, o->node->dir, &m, err);
+              snapshot_manifest_store(o->env, o->node->dir, SNAPSHOT_NEWEST, &m, err);
     snapshot_manifest_fini(&m);
     return ok;
 }

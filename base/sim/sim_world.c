@@ -106,8 +106,11 @@ struct sim_host *sim_current(void)
 
 static void on_log(void *ctx, enum log_level level, struct slice line)
 {
+    struct sim *sim = ctx;
     (void)level;
-    trace_line(ctx, current ? current->name : "--", line);
+    trace_line(sim, current ? current->name : "--", line);
+    if (sim->on_log && current)
+        sim->on_log(sim->log_ctx, current, line);
 }
 
 /* Events. */
@@ -584,6 +587,8 @@ struct sim *sim_new(const struct sim_options *opt)
     ops_fill();
     sim->prng = hash_u64(opt->seed ^ 0x5741EFu);
     sim->verbose = opt->verbose;
+    sim->on_log = opt->on_log;
+    sim->log_ctx = opt->ctx;
     snprintf(sim->dir, sizeof(sim->dir), "%s", opt->dir);
     list_init(&sim->orphans);
     sim_dir_remove(sim->dir);

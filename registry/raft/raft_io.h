@@ -96,6 +96,10 @@ struct raftio {
     struct log_append boot_append; /* of bootstrap, or of a reset at load */
     bool has_manifest;
     struct snapshot_manifest manifest;
+    /* The checkpoint before, which is begun with when the newest is damaged: the log is kept from
+     * there on. */
+    bool has_older;
+    struct snapshot_manifest older;
     uint64_t bytes_at_snapshot; /* log_appended_bytes then; less what was loaded */
 
     struct peers *peers;
@@ -135,6 +139,11 @@ bool raftio_idle(const struct raftio *io);
 void raftio_disconnect(struct raftio *io);
 /* The file at snapshot_remade_path takes the place of that of the newest checkpoint. */
 bool raftio_replace_checkpoint(struct raftio *io, const struct snapshot_file *f, struct err *err);
+/* The newest checkpoint cannot be used: the one before takes its place. Before raft_start. false:
+ * there is none, or the log does not reach back to it. */
+bool raftio_fall_back(struct raftio *io, const struct err *why, struct err *err);
+/* Gives the room of the checkpoint before the newest back; false: there is none. */
+bool raftio_drop_older(struct raftio *io);
 /* The membership from now on (peers.h): whoever is not in it is cut off at once, whatever goes to
  * it or comes from it. */
 void raftio_set_members(struct raftio *io, const struct peer_member *members, size_t n);

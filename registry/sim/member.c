@@ -443,6 +443,11 @@ void member_rot(struct member *m)
     qsort(files.path, files.n, sizeof(files.path[0]), path_order);
     if (!sim_chance(sim, 250) || !cut_log(sim, m))
         damage_one(sim, files.path[sim_below(sim, files.n)]);
+    member_rotted(m);
+}
+
+void member_rotted(struct member *m)
+{
     m->rot_deaths = 1;
     m->wiped = true; /* or as good as */
     m->run->result->rots++;

@@ -2,6 +2,7 @@
  *
  *   weft-sim --seed 7 --verbose          one run, with its trace
  *   weft-sim --seeds 1000 --twice        seeds 1…1000, each twice: the traces must be equal
+ *   weft-sim --seeds 100 --flips 50      100 clusters, in each 50 single bits of files are flipped
  */
 #include <getopt.h>
 #include <inttypes.h>
@@ -24,7 +25,7 @@
 
 struct options {
     uint64_t first, count;
-    unsigned jobs, guards_off;
+    unsigned jobs, guards_off, flips;
     const char *guards; /* as they were given */
     bool verbose, twice, until_found;
 };
@@ -104,7 +105,7 @@ static void run_one(const struct options *opt, uint64_t seed, int fd)
     struct report r = {.seed = seed, .begins = true};
     struct run_result again;
     struct run_options run = {
-        .seed = seed, .dir = dir, .verbose = opt->verbose, .guards_off = opt->guards_off};
+        .seed = seed, .dir = dir, .verbose = opt->verbose, .guards_off = opt->guards_off, .flips = opt->flips};
     snprintf(dir, sizeof(dir), "/dev/shm/weft-sim-%d", (int)getpid());
     report_write(fd, &r);
     double start = now_s(CLOCK_PROCESS_CPUTIME_ID);
@@ -148,13 +149,17 @@ static void job_start(struct job *j, const struct options *opt, uint64_t from)
 struct totals {
     uint64_t runs, bad, undecided, deaths, writes, acked, reads, watched, leaders, checkpoints,
         events, rots, changes, renewals, expiries;
+    uint64_t flips[FLIP_FILES][FLIP_ENDS], flip_starts_max;
     double cpu_s, virtual_s;
 };
 
 static void print_violation(const struct options *opt, uint64_t seed, const char *text)
 {
-    printf("seed %" PRIu64 ": %s\n  again: weft-sim --seed %" PRIu64 "%s%s --verbose\n", seed, text,
-           seed, opt->guards ? " --guards-off " : "", opt->guards ? opt->guards : "");
+    char flips[32] = "";
+    if (opt->flips)
+        snprintf(flips, sizeof(flips), " --flips %u", opt->flips);
+    printf("seed %" PRIu64 ": %s\n  again: weft-sim --seed %" PRIu64 "%s%s%s --verbose\n", seed, text,
+           seed, flips, opt->guards ? " --guards-off " : "", opt->guards ? opt->guards : "");
     fflush(stdout);
 }
 
@@ -174,6 +179,11 @@ static void take(const struct options *opt, struct totals *t, const struct repor
     t->changes += x->changes;
     t->renewals += x->renewals;
     t->expiries += x->expiries;
+    for (size_t f = 0; f < FLIP_FILES; f++)
+        for (size_t e = 0; e < FLIP_ENDS; e++)
+            t->flips[f][e] += x->flips[f][e];
+    if (x->flip_starts_max > t->flip_starts_max)
+        t->flip_starts_max = x->flip_starts_max;
     t->cpu_s += r->cpu_s;
     t->virtual_s += (double)x->virtual_ns / (double)SIM_S;
     if (x->violation[0]) {
@@ -278,6 +288,16 @@ static void totals_print(const struct options *opt, const struct totals *t, doub
     printf("\n");
 }
 
+/* A line for each kind of file and what came of it; scripts/bitrot reads them. */
+static void flips_print(const struct totals *t)
+{
+    for (size_t f = 0; f < FLIP_FILES; f++)
+        for (size_t e = 0; e < FLIP_ENDS; e++)
+            printf("flips %s %s %" PRIu64 "\n", flip_file_name((enum flip_file)f),
+                   flip_end_name((enum flip_end)e), t->flips[f][e]);
+    printf("starts for one flip, at most: %" PRIu64 "\n", t->flip_starts_max);
+}
+
 static int run_many(const struct options *opt)
 {
     struct totals t = {0};
@@ -287,6 +307,8 @@ static int run_many(const struct options *opt)
         job_start(&jobs[i], opt, opt->first + i);
     jobs_run(jobs, opt, &t);
     totals_print(opt, &t, now_s(CLOCK_MONOTONIC) - start);
+    if (opt->flips)
+        flips_print(&t);
     return t.bad ? 1 : 0;
 }
 
@@ -298,7 +320,8 @@ enum {
     OPT_VERBOSE,
     OPT_GUARDS_OFF,
     OPT_FIRST,
-    OPT_MUTANT
+    OPT_MUTANT,
+    OPT_FLIPS
 };
 
 static const struct option flags[] = {{"seed", required_argument, NULL, OPT_SEED},
@@ -309,6 +332,7 @@ static const struct option flags[] = {{"seed", required_argument, NULL, OPT_SEED
                                       {"guards-off", required_argument, NULL, OPT_GUARDS_OFF},
                                       {"until-found", no_argument, NULL, OPT_FIRST},
                                       {"mutant", required_argument, NULL, OPT_MUTANT},
+                                      {"flips", required_argument, NULL, OPT_FLIPS},
                                       {0}};
 
 /* "1,2,3" or "all": the guard's rules by number (registry/raft/guard.h). Joining stays as it is: a
@@ -345,7 +369,7 @@ static void mutant_parse(const char *name)
 static _Noreturn void usage(void)
 {
     fputs("usage: weft-sim [--seed N] [--seeds COUNT] [--jobs N] [--twice] [--verbose] "
-          "[--guards-off LIST] [--until-found] [--mutant NAME]\n",
+          "[--guards-off LIST] [--until-found] [--mutant NAME] [--flips A_SEED]\n",
           stderr);
     exit(64);
 }
@@ -380,6 +404,9 @@ int main(int argc, char **argv)
             break;
         case OPT_MUTANT:
             mutant_parse(optarg);
+            break;
+        case OPT_FLIPS:
+            opt.flips = (unsigned)args_number("--flips", optarg, 1, 1000);
             break;
         default:
             usage();
