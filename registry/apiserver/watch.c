@@ -13,6 +13,7 @@
 
 #include "api/table.h"
 #include "base/core/assert.h"
+#include "base/core/mutant.h"
 
 struct api_watch {
     struct list_node node;
@@ -111,7 +112,8 @@ static void watch_bookmark(struct api_watch *w, bool initial_end)
 {
     char rv[32];
     wf_assert(!w->initial);
-    snprintf(rv, sizeof(rv), "%llu", (unsigned long long)w->at);
+    reg_rev at = MUTANT(BOOKMARK_AHEAD) ? w->at + 1 : w->at;
+    snprintf(rv, sizeof(rv), "%llu", (unsigned long long)at);
     json_t *meta = json_pack("{s:s}", "resourceVersion", rv);
     if (initial_end)
         json_object_set_new(meta, "annotations",
@@ -273,6 +275,10 @@ static void watch_resume(struct api_watch *w, struct reg_txn *txn)
     if (!w->resumes || w->at > txn->revision)
         return;
     w->resumes = false;
+    if (MUTANT(WATCH_RESUMES_LATE) && w->at < txn->revision)
+        w->at++;
+    if (MUTANT(REVISION_CUT))
+        return;
     reg_changes(txn, w->at - 1, shared_one, &s);
     if (s.changes > 1)
         w->at--;
@@ -287,7 +293,7 @@ static void watch_pump(struct api_watch *w)
     watch_resume(w, &txn);
     struct pump p = {.watch = w, .prefix = w->prefix, .seen = w->at};
     enum reg_history h = reg_changes(&txn, w->at, pump_event, &p);
-    w->at = w->blocked ? p.seen : txn.revision > w->at ? txn.revision : w->at;
+    w->at = w->blocked && !MUTANT(WATCH_FORGETS) ? p.seen : txn.revision > w->at ? txn.revision : w->at;
     if (h == REG_HISTORY_OK && w->initial && !w->blocked)
         watch_page(w, &txn, w->prefix);
     reg_txn_end(&txn);
@@ -313,7 +319,7 @@ static void watch_tick(struct env_timer *t)
     struct api_watch *w = container_of(t, struct api_watch, bookmark);
     if (w->call->bookmarks && !w->blocked && !w->initial)
         watch_bookmark(w, false);
-    env_timer_start(w->call->srv->env, &w->bookmark, API_BOOKMARK_MS);
+    env_timer_start(w->call->srv->env, &w->bookmark, w->call->srv->opt.bookmark_interval);
 }
 
 static void watch_time_is_up(struct env_timer *t)
@@ -360,7 +366,7 @@ static void watch_start(struct api_watch *w)
     list_push(&s->watches, &w->node);
     s->watch_count++;
     metric_set_value(s->cells.watches, (int64_t)s->watch_count);
-    env_timer_start(s->env, &w->bookmark, API_BOOKMARK_MS);
+    env_timer_start(s->env, &w->bookmark, s->opt.bookmark_interval);
     if (c->timeout)
         env_timer_start(s->env, &w->end, c->timeout);
     watch_pump(w);
