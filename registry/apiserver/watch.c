@@ -228,10 +228,12 @@ static bool initial_one(void *ctx, const struct reg_object *o)
     return true;
 }
 
-/* The next keys, at the transaction's revision. */
+/* The next keys, at the transaction's revision. Where it begins is copied: w->last moves on. */
 static void watch_page(struct api_watch *w, struct reg_txn *txn, struct slice prefix)
 {
-    reg_scan(txn, prefix, slice_mem(w->last, w->last_n), initial_one, w);
+    char after[REG_KEY_BYTES_MAX];
+    memcpy(after, w->last, w->last_n);
+    reg_scan(txn, prefix, slice_mem(after, w->last_n), initial_one, w);
     if (w->blocked) /* perhaps behind the last of all: the next page finds out */
         return;
     w->initial = false;
