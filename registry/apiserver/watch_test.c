@@ -361,6 +361,27 @@ static void test_resume_ahead_of_the_node(void **state)
     buf_fini(&w.lines);
 }
 
+/* The same client when the history has moved on to just behind that revision: whether it has seen
+ * all of it cannot be told any more. Whoever has the newest revision of all goes on. */
+static void test_resume_at_the_end_of_history(void **state)
+{
+    struct fixture *f = *state;
+    struct err err = {0};
+    struct reg_txn txn = {0};
+    char path[128], patch[128];
+    batch_of(f, "one", "two");
+    unsigned long long shared = revision_of(f);
+    for (unsigned i = 0; txn.compacted < shared; i++) {
+        snprintf(patch, sizeof(patch), "{\"metadata\":{\"labels\":{\"n\":\"%u\"}}}", i);
+        expect(f, 200, "PATCH", NS "/one", "application/merge-patch+json", patch, NULL);
+        assert_true(reg_txn_begin(reg_node_store(f->node), &txn, &err));
+        reg_txn_end(&txn);
+    }
+    assert_int_equal(txn.compacted, shared);
+    snprintf(path, sizeof(path), NS "?watch=1&resourceVersion=%llu", shared);
+    expect(f, 410, "GET", path, "", "", "list again");
+}
+
 static void test_watch_ends(void **state)
 {
     struct fixture *f = *state;
@@ -392,6 +413,7 @@ int main(void)
         CASE(test_rules_of_list_options),    CASE(test_watch_of_one_object),
         CASE(test_no_initial_events),        CASE(test_resume_within_a_revision),
         CASE(test_resume_ahead_of_the_node), CASE(test_watch_ends),
+        CASE(test_resume_at_the_end_of_history),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
