@@ -121,7 +121,7 @@ struct sim_link {
     unsigned bytes_per_us;           /* 0 = no limit */
     size_t piece_max;    /* what is written at once arrives in pieces of 1 to so many; 0 = whole */
     size_t buffer_bytes; /* what the kernels hold of a direction; 0 = 256 KiB */
-    bool cut;                        /* nothing arrives; what is under way waits */
+    bool cut;            /* nothing arrives; what is under way waits */
 };
 /* One way. Borrowed: may be changed at any time; after `cut` is taken back: sim_links_changed. */
 struct sim_link *sim_link(struct sim *sim, struct sim_host *from, struct sim_host *to);

@@ -415,10 +415,14 @@ int main(void)
 {
 #define CASE(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
     const struct CMUnitTest tests[] = {
-        CASE(test_slow_reader_is_paged),     CASE(test_too_slow_a_reader_lists_again),
-        CASE(test_rules_of_list_options),    CASE(test_watch_of_one_object),
-        CASE(test_no_initial_events),        CASE(test_resume_within_a_revision),
-        CASE(test_resume_ahead_of_the_node), CASE(test_watch_ends),
+        CASE(test_slow_reader_is_paged),
+        CASE(test_too_slow_a_reader_lists_again),
+        CASE(test_rules_of_list_options),
+        CASE(test_watch_of_one_object),
+        CASE(test_no_initial_events),
+        CASE(test_resume_within_a_revision),
+        CASE(test_resume_ahead_of_the_node),
+        CASE(test_watch_ends),
         CASE(test_resume_at_the_end_of_history),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -21,8 +21,8 @@ bool api_clients_any(const struct run *run)
 static void process_main(void *ctx, struct env *env)
 {
     struct api_world *w = ctx;
-    w->http = http_client_new(env, &(struct http_client_options){.idle_timeout = IDLE_MS,
-                                                                 .connect_timeout = CONNECT_MS});
+    w->http = http_client_new(
+        env, &(struct http_client_options){.idle_timeout = IDLE_MS, .connect_timeout = CONNECT_MS});
 }
 
 static void on_restart(struct sim_event *e)
@@ -123,7 +123,7 @@ struct slice api_path(const char *ns, char dst[96])
 
 struct slice api_prefix_of(const char *ns)
 {
-    return !ns                         ? S(ORACLE_API_PREFIX)
+    return !ns                          ? S(ORACLE_API_PREFIX)
            : strcmp(ns, "default") == 0 ? S(ORACLE_API_PREFIX "default/")
                                         : S(ORACLE_API_PREFIX "other/");
 }

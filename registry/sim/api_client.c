@@ -28,9 +28,9 @@ enum api_verb {
     API_ROLLBACK,
 };
 
-static const char *const verb_names[] = {"create", "replace",   "patch", "delete", "transaction",
-                                         "ns",     "delete ns", "get",   "list",   "diff",
-                                         "rollback"};
+static const char *const verb_names[] = {"create",      "replace", "patch",     "delete",
+                                         "transaction", "ns",      "delete ns", "get",
+                                         "list",        "diff",    "rollback"};
 
 enum api_how { HOW_LOCAL, HOW_BOUNDED, HOW_LINEARIZABLE, HOW_NOT_OLDER, HOW_PAST };
 
@@ -40,7 +40,7 @@ struct api_op {
     enum api_verb verb;
     size_t at; /* the member */
     sim_ns sent;
-    bool done, lost; /* answered; or nobody knows */
+    bool done, lost;  /* answered; or nobody knows */
     int status, told; /* of the answer; of the first final one */
     uint64_t number;  /* of a write */
     bool keyed, again;
@@ -155,8 +155,8 @@ static void metadata_print(struct api_op *op, const char *name, const char *ns, 
 
 static void object_print(struct api_op *op, const char *name, const char *ns, reg_rev expected)
 {
-    buf_printf(&op->body, "{\"apiVersion\":\"" ORACLE_API_VERSION "\",\"kind\":\"" ORACLE_API_KIND
-                          "\",");
+    buf_printf(&op->body,
+               "{\"apiVersion\":\"" ORACLE_API_VERSION "\",\"kind\":\"" ORACLE_API_KIND "\",");
     metadata_print(op, name, ns, expected);
     buf_printf(&op->body, ",\"spec\":{\"address\":\"10.0.0.1\",\"weight\":%" PRIu64 "}}",
                op->number % 7);
@@ -201,7 +201,10 @@ static void item_print(struct api_op *op, bool check)
     reg_rev rev = rev_guess(op);
     uint64_t dice = sim_below(sim, 10);
     if (!check)
-        buf_printf(&op->body, "\"verb\":\"%s\",", dice < 7 ? "apply" : dice < 9 ? "create" : "delete");
+        buf_printf(&op->body, "\"verb\":\"%s\",",
+                   dice < 7   ? "apply"
+                   : dice < 9 ? "create"
+                              : "delete");
     buf_printf(&op->body, "\"object\":");
     object_print(op, op->name, op->ns, 0);
     if (!check && !sim_chance(sim, 250))
@@ -297,8 +300,8 @@ static void list_fill(struct api_op *op)
         n += (size_t)snprintf(op->path + n, sizeof(op->path) - n, "&limit=%zu", op->limit);
         if (run->oracle.api_keys.n && sim_chance(run->sim, 600)) {
             struct buf token = {0};
-            op->after = slice_dup(
-                run->oracle.api_keys.p[sim_below(run->sim, run->oracle.api_keys.n)]->key);
+            op->after =
+                slice_dup(run->oracle.api_keys.p[sim_below(run->sim, run->oracle.api_keys.n)]->key);
             base64url_encode(&token, op->after);
             snprintf(op->path + n, sizeof(op->path) - n, "&continue=%.*s",
                      SLICE(buf_slice(&token)));
@@ -330,7 +333,7 @@ static void diff_fill(struct api_op *op)
 static enum api_verb verb_pick(const struct api_client *c)
 {
     uint64_t dice = sim_below(c->world->run->sim, 1000);
-    return c->wants_ns ? API_NAMESPACE
+    return c->wants_ns  ? API_NAMESPACE
            : dice < 150 ? API_CREATE
            : dice < 290 ? API_REPLACE
            : dice < 430 ? API_PATCH
@@ -344,11 +347,11 @@ static enum api_verb verb_pick(const struct api_client *c)
 
 static struct api_op *op_new(struct api_client *c)
 {
-    static void (*const fills[])(struct api_op *op) = {
-        [API_CREATE] = create_fill,   [API_REPLACE] = replace_fill,
-        [API_PATCH] = patch_fill,     [API_DELETE] = delete_fill,
-        [API_GET] = get_fill,         [API_TRANSACTION] = transaction_fill,
-        [API_LIST] = list_fill,       [API_NAMESPACE] = namespace_fill,
+    static void (*const fills[])(struct api_op * op) = {
+        [API_CREATE] = create_fill, [API_REPLACE] = replace_fill,
+        [API_PATCH] = patch_fill,   [API_DELETE] = delete_fill,
+        [API_GET] = get_fill,       [API_TRANSACTION] = transaction_fill,
+        [API_LIST] = list_fill,     [API_NAMESPACE] = namespace_fill,
         [API_DIFF] = diff_fill,
     };
     struct run *run = c->world->run;
@@ -385,11 +388,10 @@ static void rollback_check(struct api_op *op, reg_rev rev)
         struct slice was = oracle_mark(oracle_at(o, op->back.p[i], op->to));
         struct slice is = oracle_mark(oracle_at(o, op->back.p[i], rev));
         if (!slice_eq(was, is))
-            oracle_fail(o,
-                        "%.*s was rolled back to %" PRIu64 " at %" PRIu64
-                        " and is %.*s there, not %.*s",
-                        SLICE(op->back.p[i]), op->to, rev, SLICE(slice_sub(is, 0, 20)),
-                        SLICE(slice_sub(was, 0, 20)));
+            oracle_fail(
+                o, "%.*s was rolled back to %" PRIu64 " at %" PRIu64 " and is %.*s there, not %.*s",
+                SLICE(op->back.p[i]), op->to, rev, SLICE(slice_sub(is, 0, 20)),
+                SLICE(slice_sub(was, 0, 20)));
     }
 }
 
@@ -509,10 +511,9 @@ static bool revision_check(struct api_op *op, const struct http_response *r, reg
     struct run *run = run_of(op);
     reg_rev least = op->how == HOW_PAST ? op->past : floor_of(op, r);
     if (rev < least || (op->how == HOW_PAST && rev > least)) {
-        oracle_fail(&run->oracle,
-                    "%s: API %s of %s shows %" PRIu64 ", it must be %s%" PRIu64, node_of(op),
-                    verb_names[op->verb], op->path, rev, op->how == HOW_PAST ? "" : "at least ",
-                    least);
+        oracle_fail(&run->oracle, "%s: API %s of %s shows %" PRIu64 ", it must be %s%" PRIu64,
+                    node_of(op), verb_names[op->verb], op->path, rev,
+                    op->how == HOW_PAST ? "" : "at least ", least);
         return false;
     }
     if (op->how != HOW_PAST)
@@ -574,9 +575,9 @@ static void transaction_of(struct api_op *op, const json_t *items)
         json_t *item = json_pack("{s:s,s:O}", "verb", back_verb(before, after), "object",
                                  before ? before : after);
         if (after)
-            json_object_set_new(item, "precondition",
-                                json_pack("{s:O}", "resourceVersion",
-                                          json_at(after, "metadata.resourceVersion")));
+            json_object_set_new(
+                item, "precondition",
+                json_pack("{s:O}", "resourceVersion", json_at(after, "metadata.resourceVersion")));
         json_array_append_new(list, item);
         snprintf(text, sizeof(text), "%.*s", SLICE(name));
         *vec_push(&op->back) = key_of(op->ns, text);
@@ -600,8 +601,8 @@ static void diff_check(struct api_op *op, reg_rev now)
         for (size_t k = 0; k < op->back.n; k++)
             named = named || slice_eq(op->back.p[k], key);
         if (named != !slice_eq(oracle_mark(was), oracle_mark(is)))
-            oracle_fail(o, "%s: of %" PRIu64 " and %" PRIu64 " %.*s is %s as different", node_of(op),
-                        op->to, now, SLICE(key), named ? "named" : "not named");
+            oracle_fail(o, "%s: of %" PRIu64 " and %" PRIu64 " %.*s is %s as different",
+                        node_of(op), op->to, now, SLICE(key), named ? "named" : "not named");
     }
 }
 
@@ -703,9 +704,9 @@ static void send_turn(void *ctx)
     o.path = slice_of(op->path);
     o.headers = &hs;
     o.body = buf_slice(&op->body);
-    o.content_type = !op->body.n               ? S("")
+    o.content_type = !op->body.n             ? S("")
                      : op->verb == API_PATCH ? S("application/merge-patch+json")
-                                               : S(JSON_TYPE);
+                                             : S(JSON_TYPE);
     o.on_done = on_done;
     o.on_fail = on_fail;
     o.ctx = op;
@@ -737,8 +738,7 @@ static void torn_turn(void *ctx)
     buf_printf(&text,
                "%.*s %s HTTP/1.1\r\nhost: weft\r\nuser-agent: sim/%" PRIu64
                "\r\ncontent-type: " JSON_TYPE "\r\ncontent-length: %zu\r\n\r\n%.*s",
-               SLICE(method_of(op)), op->path, op->number, op->body.n,
-               SLICE(buf_slice(&op->body)));
+               SLICE(method_of(op)), op->path, op->number, op->body.n, SLICE(buf_slice(&op->body)));
     size_t n = 1 + sim_below(run_of(op)->sim, text.n - 1);
     api_torn_send(op->client->world, &addr, slice_sub(buf_slice(&text), 0, n));
     buf_fini(&text);
@@ -809,8 +809,7 @@ static void on_tick(struct sim_event *e)
         c->op = op_new(c);
         fresh = true;
     }
-    if (fresh && !is_read(c->op) && c->op->body.n &&
-        sim_chance(run->sim, run->knobs.api_torn))
+    if (fresh && !is_read(c->op) && c->op->body.n && sim_chance(run->sim, run->knobs.api_torn))
         op_tear(c->op);
     else
         op_send(c->op);

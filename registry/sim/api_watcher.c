@@ -54,8 +54,8 @@ static void too_old(struct api_watcher *a)
     struct run *run = a->world->run;
     run->result->api_relists++;
     if (run->knobs.history >= 100000)
-        oracle_fail(&run->oracle, "%s: a watch from %" PRIu64 " is told 410, all of %" PRIu64
-                                  " changes are kept",
+        oracle_fail(&run->oracle,
+                    "%s: a watch from %" PRIu64 " is told 410, all of %" PRIu64 " changes are kept",
                     node_of(a), a->cursor, run->knobs.history);
     a->state = AW_NEW;
 }
@@ -116,17 +116,16 @@ static void filled(struct api_watcher *a, reg_rev rev)
         const struct oracle_version *v = oracle_at(o, h->key, rev);
         held += h->rev > 0;
         if ((v ? v->rev : 0) != h->rev)
-            oracle_fail(o,
-                        "%s: a watch began with %.*s of %" PRIu64 ", at %" PRIu64
-                        " it is of %" PRIu64,
-                        node_of(a), SLICE(h->key), h->rev, rev, v ? v->rev : 0);
+            oracle_fail(
+                o, "%s: a watch began with %.*s of %" PRIu64 ", at %" PRIu64 " it is of %" PRIu64,
+                node_of(a), SLICE(h->key), h->rev, rev, v ? v->rev : 0);
     }
     for (size_t i = 0; i < o->api_keys.n; i++)
         there += slice_starts(o->api_keys.p[i]->key, a->prefix) &&
                  oracle_at(o, o->api_keys.p[i]->key, rev);
     if (there != held)
-        oracle_fail(o, "%s: a watch began with %zu objects, at %" PRIu64 " there are %zu", node_of(a),
-                    held, rev, there);
+        oracle_fail(o, "%s: a watch began with %zu objects, at %" PRIu64 " there are %zu",
+                    node_of(a), held, rev, there);
     held_drop(a);
     a->state = AW_FOLLOWS;
     a->resume = false;

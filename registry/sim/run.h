@@ -61,7 +61,7 @@ struct run_knobs {
     /* Clients of the API, on a machine of their own. */
     size_t api_clients, api_watchers;
     wf_ms api_bookmarks, api_patience, api_stall, api_timeout;
-    size_t api_piece, api_buffer; /* of their connections: see struct sim_link */
+    size_t api_piece, api_buffer;            /* of their connections: see struct sim_link */
     unsigned api_breaks, api_slow, api_torn; /* per mille: of calls, of looks, of writes */
 };
 

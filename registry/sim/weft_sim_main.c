@@ -282,14 +282,10 @@ static void totals_print(const struct options *opt, const struct totals *t, doub
     const struct {
         uint64_t n;
         const char *what;
-    } api[] = {{t->api_writes, "writes"},
-               {t->api_acked, "acknowledged"},
-               {t->api_replays, "of them again"},
-               {t->api_reads, "reads"},
-               {t->api_rollbacks, "rollbacks"},
-               {t->api_torn, "requests cut off"},
-               {t->api_watched, "watch events"},
-               {t->api_resumes, "watches begun or resumed"},
+    } api[] = {{t->api_writes, "writes"},          {t->api_acked, "acknowledged"},
+               {t->api_replays, "of them again"},  {t->api_reads, "reads"},
+               {t->api_rollbacks, "rollbacks"},    {t->api_torn, "requests cut off"},
+               {t->api_watched, "watch events"},   {t->api_resumes, "watches begun or resumed"},
                {t->api_relists, "of them too old"}},
       all[] = {{t->writes, "writes"},
                {t->acked, "acknowledged"},
