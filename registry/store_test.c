@@ -275,6 +275,31 @@ static void test_compaction_says_gone(void **state)
     reg_txn_end(&t);
 }
 
+/* Somebody who was told a part of the newest revision can always be told it whole. */
+static void test_newest_revision_stays(void **state)
+{
+    struct fixture *f = *state;
+    struct err err = {0};
+    struct reg_txn t;
+    struct seen seen = {{0}};
+    struct reg_op ops[] = {{.key = S("b"), .value = S("1")},
+                           {.key = S("c"), .value = S("1")},
+                           {.key = S("d"), .value = S("1")}};
+    reg_store_close(f->store);
+    open_store(f, 2);
+    put(f, "a", "1");
+    apply(f, ops, 3);
+    assert_true(reg_txn_begin(f->store, &t, &err));
+    assert_int_equal(t.compacted, 1);
+    assert_int_equal(reg_changes(&t, 1, note_event, &seen), REG_HISTORY_OK);
+    assert_string_equal(seen.text, "2+b=1< 2+c=1< 2+d=1< ");
+    reg_txn_end(&t);
+    put(f, "a", "2");
+    assert_true(reg_txn_begin(f->store, &t, &err));
+    assert_int_equal(t.compacted, 2);
+    reg_txn_end(&t);
+}
+
 static bool note_key(void *ctx, const struct reg_object *o)
 {
     struct seen *s = ctx;
@@ -1108,6 +1133,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_repeated_request_has_effect_once, setup, teardown),
         cmocka_unit_test_setup_teardown(test_changes, setup, teardown),
         cmocka_unit_test_setup_teardown(test_compaction_says_gone, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_newest_revision_stays, setup, teardown),
         cmocka_unit_test_setup_teardown(test_scan, setup, teardown),
         cmocka_unit_test_setup_teardown(test_map_grows, setup, teardown),
         cmocka_unit_test_setup_teardown(test_checkpoint_restores_bytes_and_hash, setup, teardown),

@@ -16,6 +16,9 @@
 #define PAGE_LEAF 2u
 #define PAGE_KINDS 15u
 #define FILES_MAX 64
+#define API_PORT 7443
+#define PEER_PORT 7444
+#define API_GRACE_MS 300
 /* A start meets the damage, the next one does without what is damaged; twice that is allowed. */
 #define ROT_DEATHS_MAX 5
 
@@ -97,14 +100,24 @@ static void watch_applies(struct member *m)
 
 /* Life of the process. */
 
-void member_self(const struct member *m, struct reg_member *ret)
+static void addr_make(const struct member *m, unsigned port, struct env_addr *ret)
 {
     struct err err = {0};
     char text[64];
+    snprintf(text, sizeof(text), "127.0.0.%zu:%u", m->index + 1, port);
+    wf_assert(env_addr_parse(ret, slice_of(text), &err));
+}
+
+void member_api_addr(const struct member *m, struct env_addr *ret)
+{
+    addr_make(m, API_PORT, ret);
+}
+
+void member_self(const struct member *m, struct reg_member *ret)
+{
     *ret = (struct reg_member){.id = m->index + 1};
     snprintf(ret->name, sizeof(ret->name), "n%zu", m->index + 1);
-    snprintf(text, sizeof(text), "127.0.0.%zu:7444", m->index + 1);
-    wf_assert(env_addr_parse(&ret->addr, slice_of(text), &err));
+    addr_make(m, PEER_PORT, &ret->addr);
 }
 
 bool member_wanted(const struct member *m)
@@ -149,6 +162,24 @@ static struct reg_node_options options_of(const struct member *m)
     return o;
 }
 
+static void api_open(struct member *m, struct env *env)
+{
+    const struct run_knobs *k = &m->run->knobs;
+    struct err err = {0};
+    struct apiserver_options o = {.env = env,
+                                  .node = m->node,
+                                  .write_timeout = k->write_timeout,
+                                  .bookmark_interval = k->api_bookmarks,
+                                  .request_timeout = k->api_patience,
+                                  .stall_timeout = k->api_stall};
+    if (!api_clients_any(m->run))
+        return;
+    member_api_addr(m, &o.at);
+    m->api = apiserver_new(&o, &err);
+    if (!m->api)
+        wf_die("API: %s", err.msg);
+}
+
 static void process_main(void *ctx, struct env *env)
 {
     struct member *m = ctx;
@@ -159,6 +190,7 @@ static void process_main(void *ctx, struct env *env)
     if (!node_open(m->node, env, &err))
         wf_die("cannot start: %s", err.msg);
     watch_applies(m);
+    api_open(m, env);
     bool joining = m->node->io.meta.joining;
     if (joining && !m->wiped && !m->rot_deaths)
         oracle_fail(&m->run->oracle, "%s put its data aside, and nothing was damaged", name_of(m));
@@ -265,6 +297,7 @@ static void on_crash(void *ctx, struct sim_host *h, const char *why)
             abandon_store(m->node->store);
     }
     m->node = NULL;
+    m->api = NULL;
     clients_host_down(run, h);
     operator_host_down(run, h);
     holders_host_down(run, h);
@@ -464,10 +497,37 @@ static void free_turn(void *ctx)
     m->node = NULL;
 }
 
+static void on_api_closed(void *ctx)
+{
+    struct member *m = ctx;
+    m->api_closed = true;
+}
+
+static void node_stop_turn(void *ctx)
+{
+    struct member *m = ctx;
+    apiserver_free(m->api);
+    m->api = NULL;
+    node_stop_begin(m->node, false);
+}
+
+static void stop_turn(void *ctx)
+{
+    struct member *m = ctx;
+    m->api_closed = false;
+    if (m->api)
+        apiserver_close(m->api, API_GRACE_MS, on_api_closed, m);
+    else
+        node_stop_begin(m->node, false);
+}
+
 static void on_stopped(struct sim_event *e)
 {
     struct member *m = container_of(e, struct member, stopped);
-    if (sim_host_paused(m->host) || !m->node->stopped) {
+    bool waits = sim_host_paused(m->host) || (m->api ? !m->api_closed : !m->node->stopped);
+    if (!waits && m->api && !sim_host_call(m->host, node_stop_turn, m))
+        return;
+    if (waits || !m->node->stopped) {
         sim_event_start(m->run->sim, e, SIM_MS);
         return;
     }
@@ -484,12 +544,6 @@ static void on_stopped(struct sim_event *e)
         member_restart_later(m, m->down);
 }
 
-static void stop_turn(void *ctx)
-{
-    struct member *m = ctx;
-    node_stop_begin(m->node, false);
-}
-
 void member_stop(struct member *m, sim_ns down)
 {
     if (!member_ready(m))
@@ -502,6 +556,11 @@ void member_stop(struct member *m, sim_ns down)
 }
 
 /* Questions. */
+
+bool member_serves(const struct member *m)
+{
+    return m->api && !m->stopping && !sim_host_paused(m->host);
+}
 
 bool member_ready(const struct member *m)
 {

@@ -186,6 +186,7 @@ static void heal_network(struct run *run)
     for (size_t a = 0; a < run->members; a++)
         for (size_t b = 0; b < run->members; b++)
             links_default(run, a, b);
+    api_heal(run);
     sim_links_changed(run->sim);
 }
 
@@ -289,6 +290,7 @@ static const struct {
     [FAULT_FULL_DISK] = {"full_disk", full_disk},
     [FAULT_MEMBERS] = {"members", operator_change},
     [FAULT_CLOCK] = {"clock", clock_odd},
+    [FAULT_API] = {"api", api_fault},
     [FAULT_HEAL] = {"heal", heal_network},
 };
 

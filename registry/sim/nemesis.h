@@ -21,6 +21,7 @@ enum fault {
     FAULT_FULL_DISK,   /* somebody else fills it: there is less than is wanted */
     FAULT_MEMBERS,     /* the operator adds, removes or moves (operator.c) */
     FAULT_CLOCK,       /* drift, wall clock jumps */
+    FAULT_API,         /* what lies between clients of the API and the nodes (api.c) */
     FAULT_HEAL,        /* everything that is cut or slow */
     FAULT_COUNT,
 };
