@@ -210,8 +210,10 @@ static void damage_is_refused(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(entries_read_as_written), cmocka_unit_test(version_1_is_read),
-        cmocka_unit_test(version_2_is_read),       cmocka_unit_test(later_versions_are_refused),
+        cmocka_unit_test(entries_read_as_written),
+        cmocka_unit_test(version_1_is_read),
+        cmocka_unit_test(version_2_is_read),
+        cmocka_unit_test(later_versions_are_refused),
         cmocka_unit_test(an_entry_may_be_empty_since_version_4),
         cmocka_unit_test(damage_is_refused),
     };

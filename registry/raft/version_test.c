@@ -23,10 +23,12 @@ static void who_takes_part(void **state)
         {{3, 3}, 3, NULL},
         {{3, 4}, 3, NULL},
         {{3, 4}, 4, NULL},
-        {{3, 3}, 4,
+        {{3, 3},
+         4,
          "the cluster is of version 4, node n2 reads 3 to 3: a version never goes back, start a "
          "newer program there"},
-        {{5, 6}, 3,
+        {{5, 6},
+         3,
          "the cluster is of version 3, node n2 reads 5 to 6: upgrade all nodes to a program first "
          "that reads both 3 and 5"},
     };
@@ -66,13 +68,11 @@ static void to_what_it_is_raised(void **state)
         struct versions all[3];
         unsigned to;
     } cases[] = {
-        {3, {{3, 3}, {3, 3}, {3, 3}}, 3},
-        {3, {{3, 4}, {3, 4}, {3, 4}}, 4},
+        {3, {{3, 3}, {3, 3}, {3, 3}}, 3}, {3, {{3, 4}, {3, 4}, {3, 4}}, 4},
         {3, {{3, 4}, {3, 3}, {3, 4}}, 3}, /* one is not upgraded yet */
         {3, {{3, 4}, {0, 0}, {3, 4}}, 3}, /* of one nothing is known */
         {3, {{3, 6}, {3, 5}, {3, 7}}, 5}, /* more than one release at once */
-        {4, {{3, 4}, {3, 4}, {3, 4}}, 4},
-        {5, {{3, 4}, {3, 5}, {3, 5}}, 5}, /* never back */
+        {4, {{3, 4}, {3, 4}, {3, 4}}, 4}, {5, {{3, 4}, {3, 5}, {3, 5}}, 5}, /* never back */
         {3, {{3, 4}, {5, 6}, {3, 4}}, 3}, /* would leave one behind */
         {3, {{3, 5}, {5, 6}, {3, 6}}, 5},
     };
@@ -88,9 +88,12 @@ static void a_program_reads_no_more_than_it_knows(void **state)
         struct versions v;
         bool ok;
     } cases[] = {
-        {{VERSION_OLDEST, VERSION_NEWEST}, true},      {{VERSION_OLDEST, VERSION_OLDEST}, true},
-        {{VERSION_NEWEST, VERSION_NEWEST}, true},      {{VERSION_OLDEST, VERSION_NEWEST + 1}, false},
-        {{VERSION_OLDEST - 1, VERSION_NEWEST}, false}, {{VERSION_NEWEST, VERSION_OLDEST}, false},
+        {{VERSION_OLDEST, VERSION_NEWEST}, true},
+        {{VERSION_OLDEST, VERSION_OLDEST}, true},
+        {{VERSION_NEWEST, VERSION_NEWEST}, true},
+        {{VERSION_OLDEST, VERSION_NEWEST + 1}, false},
+        {{VERSION_OLDEST - 1, VERSION_NEWEST}, false},
+        {{VERSION_NEWEST, VERSION_OLDEST}, false},
     };
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
         struct err err = {0};

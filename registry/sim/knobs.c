@@ -29,6 +29,9 @@ void knobs_draw(struct sim *sim, struct run_knobs *k)
         .holders = sim_below(sim, RUN_HOLDERS_MAX + 1),
         .lease_ttl = (uint32_t)PICK(sim, 2000, 2000, 5000),
         .write_timeout = (wf_ms)PICK(sim, 300, 1000, 5000),
+        .old_per_mille = (unsigned)PICK(sim, 0, 500, 1000),
+        .rollback = PICK(sim, 0, 1),
+        .version_settle = (wf_ms)PICK(sim, 50, 500, 3000),
     };
     k->heartbeat = k->election / (wf_ms)PICK(sim, 3, 6, 10);
     for (size_t i = 0; i < FAULT_COUNT; i++)
@@ -47,6 +50,8 @@ void knobs_trace(struct sim *sim, const struct run_knobs *k)
               k->nodes, k->clients, k->watchers, k->keys, (long long)k->election,
               (long long)k->heartbeat, (unsigned long long)k->snapshot_log_bytes,
               (unsigned long long)k->history, (long long)(k->think_max / SIM_MS), k->value_max);
+    sim_trace(sim, "old programs %u per mille, rollback %d, settle %lld", k->old_per_mille,
+              k->rollback, (long long)k->version_settle);
     for (size_t i = 0; i < FAULT_COUNT; i++)
         if (k->fault_weight[i])
             sim_trace(sim, "fault %s: %u", fault_name((enum fault)i), k->fault_weight[i]);

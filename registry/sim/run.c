@@ -70,7 +70,8 @@ static bool settled(struct run *run)
         const struct member *m = &run->member[i];
         if (!member_in(m))
             continue;
-        if (!member_ready(m) || m->node->store->meta.revision != run->oracle.revision ||
+        if (!member_ready(m) || m->node->version != VERSION_NEWEST ||
+            m->node->store->meta.revision != run->oracle.revision ||
             m->node->guard.standing != GUARD_MEMBER)
             return false;
     }

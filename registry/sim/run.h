@@ -34,7 +34,7 @@ struct run_result {
     char violation[512]; /* "" = none */
     uint64_t trace;      /* hash of everything that happened */
     uint64_t events, writes, acked, reads, watched, deaths, leaders, checkpoints, rots, changes;
-    uint64_t renewals, expiries;
+    uint64_t renewals, expiries, programs, raises;
     sim_ns virtual_ns;
 };
 
@@ -53,6 +53,10 @@ struct run_knobs {
     unsigned fault_weight[FAULT_COUNT];
     size_t holders;
     uint32_t lease_ttl; /* ms */
+    /* How many of a thousand nodes begin with the program before; may they go back to it? */
+    unsigned old_per_mille;
+    bool rollback;
+    wf_ms version_settle;
 };
 
 struct run;
@@ -70,10 +74,11 @@ struct member {
     uint64_t led_term;
     bool disk_failed; /* an error was injected: it may end itself */
     bool stopping;
-    unsigned rot_deaths; /* since its files were damaged; 0 = they were not */
-    bool newcomer, gone; /* added while it ran; taken out again */
-    bool voter;          /* in the newest committed configuration that anybody has */
-    bool wiped;          /* its disk is new, and it does not vote yet */
+    unsigned rot_deaths;   /* since its files were damaged; 0 = they were not */
+    bool newcomer, gone;   /* added while it ran; taken out again */
+    bool voter;            /* in the newest committed configuration that anybody has */
+    bool wiped;            /* its disk is new, and it does not vote yet */
+    struct versions reads; /* of its program, from its next start on */
     /* What was durable when its process ended: terms of entries from `first`. */
     raft_index dead_first, dead_last, dead_snapshot;
     VEC(raft_term) dead_terms;
@@ -155,6 +160,10 @@ void member_wipe(struct member *m); /* the machine is off: its disk is new */
 void member_rot(struct member *m);  /* killed; then one of its files is damaged */
 /* In order; restarts after `down`, never when negative. */
 void member_stop(struct member *m, sim_ns down);
+/* The program of its next start: the newer one, or, where that is allowed, the one before. */
+void member_change_program(struct member *m);
+/* … the newer one; what runs is killed when it is not. */
+void member_upgrade(struct member *m);
 bool member_ready(const struct member *m); /* its process can be called */
 bool member_leads(const struct member *m);
 /* Entry `index` of `term` is on its disk. */

@@ -147,7 +147,7 @@ static void job_start(struct job *j, const struct options *opt, uint64_t from)
 
 struct totals {
     uint64_t runs, bad, undecided, deaths, writes, acked, reads, watched, leaders, checkpoints,
-        events, rots, changes, renewals, expiries;
+        events, rots, changes, renewals, expiries, programs, raises;
     double cpu_s, virtual_s;
 };
 
@@ -172,6 +172,8 @@ static void take(const struct options *opt, struct totals *t, const struct repor
     t->events += x->events;
     t->rots += x->rots;
     t->changes += x->changes;
+    t->programs += x->programs;
+    t->raises += x->raises;
     t->renewals += x->renewals;
     t->expiries += x->expiries;
     t->cpu_s += r->cpu_s;
@@ -263,6 +265,8 @@ static void totals_print(const struct options *opt, const struct totals *t, doub
                {t->checkpoints, "checkpoints"},
                {t->rots, "files damaged"},
                {t->changes, "changes of members"},
+               {t->programs, "changes of a program"},
+               {t->raises, "rises of the version"},
                {t->renewals, "leases renewed"},
                {t->expiries, "leases expired"},
                {t->events, "events"}};
