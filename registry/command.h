@@ -67,8 +67,8 @@ struct reg_entry_head {
 /* ERR_UNSUPPORTED: of a version above VERSION_NEWEST. */
 bool reg_entry_open(struct reader *r, struct reg_entry_head *ret, struct err *err);
 
-/* The ops of a request as bytes and back: for forwarding to the leader, where the version is that of
- * the frame. All versions that are written have the same. Ops borrow from the bytes. */
+/* The ops of a request as bytes and back: for forwarding to the leader, where the version is that
+ * of the frame. All versions that are written have the same. Ops borrow from the bytes. */
 void reg_request_encode(struct buf *out, const struct reg_request *r);
 bool reg_request_decode(struct reader *r, unsigned version, struct arena *arena,
                         struct reg_request *ret, struct err *err);

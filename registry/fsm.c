@@ -375,8 +375,8 @@ static void batch_open(struct reg_store *s)
     s->batch_bytes = 0;
 }
 
-/* The cluster's version is the highest of any entry (raft/version.h). Nobody sends us what we do not
- * read: to go on without it would be to guess. */
+/* The cluster's version is the highest of any entry (raft/version.h). Nobody sends us what we do
+ * not read: to go on without it would be to guess. */
 static void version_rise(struct reg_store *s, reg_rev index, unsigned version)
 {
     struct err err = {0};

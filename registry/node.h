@@ -54,8 +54,9 @@ struct reg_node_options {
 struct reg_node;
 
 /* Opens or creates the data directory, recovers, starts the raft thread. NULL and err: the
- * directory is another node's, is in use, is of a version that it does not read (UNSUPPORTED), is damaged beyond what log and checkpoint can rebuild, or
- * an address is not loopback and there are no certificates, or they are another node's. */
+ * directory is another node's, is in use, is of a version that it does not read (UNSUPPORTED), is
+ * damaged beyond what log and checkpoint can rebuild, or an address is not loopback and there are
+ * no certificates, or they are another node's. */
 struct reg_node *reg_node_start(const struct reg_node_options *opt, struct err *err);
 /* Hands leadership over when it can, stops the thread, closes. */
 void reg_node_stop(struct reg_node *node);

@@ -30,7 +30,7 @@ void node_version_advance(struct reg_node *n)
     raftio_set_version(&n->io, version);
 }
 
-/* One that is not committed may still go; but nobody can tell, and to apply it would be to guess. */
+/* One that is not committed may still go; nobody can tell, and to apply it would be to guess. */
 bool node_version_log_fits(const struct reg_node *n, struct err *err)
 {
     unsigned version = raftio_recovered_version(&n->io);

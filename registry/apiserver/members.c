@@ -11,8 +11,8 @@
  *   DELETE members/WHO
  *
  * reads: the versions that the node's program reads (raft/version.h); who does not read the
- * cluster's is not added. WHO is a name or an id; `timeout` says how long to wait (10s). To ask twice is fine: whoever adds
- * itself draws an id first and sends it each time.
+ * cluster's is not added. WHO is a name or an id; `timeout` says how long to wait (10s). To ask
+ * twice is fine: whoever adds itself draws an id first and sends it each time.
  */
 #include <inttypes.h>
 #include <stdio.h>

@@ -8,7 +8,10 @@
  * have FRAME_GREETING_VERSION whatever they agree on, and programs of all versions read them: this
  * head stays as it is, and HELLO may only grow at its end.
  *
- *   while ((st = frame_decode(in, &expected, &f, &n, &err)) == FRAME_OK) { use(&f); buf_consume(&in, n); }
+ *   while ((st = frame_decode(in, &expected, &f, &n, &err)) == FRAME_OK) {
+ *       use(&f);
+ *       buf_consume(&in, n);
+ *   }
  */
 #ifndef WEFT_REGISTRY_RAFT_FRAME_H
 #define WEFT_REGISTRY_RAFT_FRAME_H

@@ -31,8 +31,8 @@ static struct member *member_of(struct raft_fsm *fsm)
     return container_of(fsm, struct member, fsm);
 }
 
-/* The cluster's version: nobody of it may be left behind. Who may go back may have done so since the
- * leader asked. */
+/* The cluster's version: nobody of it may be left behind. Who may go back may have done so since
+ * the leader asked. */
 static void rose(const struct member *m)
 {
     struct run *run = m->run;
