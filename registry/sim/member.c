@@ -22,6 +22,9 @@
 /* A start meets the damage, the next one does without what is damaged; twice that is allowed. */
 #define ROT_DEATHS_MAX 5
 
+static const struct versions old_program = {VERSION_OLDEST, VERSION_NEWEST - 1};
+static const struct versions new_program = {VERSION_OLDEST, VERSION_NEWEST};
+
 static const char *name_of(const struct member *m)
 {
     return sim_host_name(m->host);
@@ -34,6 +37,20 @@ static struct member *member_of(struct raft_fsm *fsm)
     return container_of(fsm, struct member, fsm);
 }
 
+/* The cluster's version: nobody of it may be left behind. Who may go back may have done so since
+ * the leader asked. */
+static void rose(const struct member *m)
+{
+    struct run *run = m->run;
+    run->result->raises += run->oracle.version > VERSION_OLDEST;
+    sim_trace(run->sim, "the cluster is of version %u", run->oracle.version);
+    for (size_t i = 0; i < run->members && !run->knobs.rollback; i++)
+        if (conf_find(&m->node->guard.committed, i + 1) &&
+            run->member[i].reads.newest < run->oracle.version)
+            oracle_fail(&run->oracle, "the version rises to %u, and n%zu reads up to %u",
+                        run->oracle.version, i + 1, run->member[i].reads.newest);
+}
+
 static int on_apply(struct raft_fsm *fsm, const struct raft_buffer *buf, void **result)
 {
     struct member *m = member_of(fsm);
@@ -43,7 +60,10 @@ static int on_apply(struct raft_fsm *fsm, const struct raft_buffer *buf, void **
     struct slice entry = slice_mem(buf->base, buf->len);
     struct sim_zone *was = sim_world_enter();
     o->now = sim_now(m->run->sim);
+    unsigned version = o->version;
     oracle_applied(o, name_of(m), m->last_applied, index, guard_term_of(&n->raft, index), entry);
+    if (o->version > version)
+        rose(m);
     sim_world_leave(was);
     m->last_applied = index;
     int rc = n->fsm.apply(&n->fsm, buf, result);
@@ -154,7 +174,9 @@ static struct reg_node_options options_of(const struct member *m)
                                  .room_bytes = 8 * k->segment_bytes,
                                  .snapshot_log_bytes = k->snapshot_log_bytes,
                                  .history_revisions = k->history,
-                                 .store_bytes = k->store_bytes};
+                                 .store_bytes = k->store_bytes,
+                                 .reads = m->reads,
+                                 .version_settle = k->version_settle};
     for (size_t i = 0; i < k->nodes; i++)
         member_self(&m->run->member[i], &o.members[i]);
     if (m->newcomer)
@@ -285,6 +307,17 @@ static bool no_room_to_start(const struct member *m, const char *why)
            sim_disk(m->host)->limited;
 }
 
+/* It met what its program does not read, at its start and nowhere else, and its operator does what
+ * it is told. */
+static bool too_old(struct member *m, const char *why)
+{
+    if (strncmp(why, "cannot start", 12) != 0 || !strstr(why, "this program reads") ||
+        m->reads.newest == VERSION_NEWEST)
+        return false;
+    m->reads = new_program;
+    return true;
+}
+
 static void on_crash(void *ctx, struct sim_host *h, const char *why)
 {
     struct member *m = ctx;
@@ -301,7 +334,9 @@ static void on_crash(void *ctx, struct sim_host *h, const char *why)
     clients_host_down(run, h);
     operator_host_down(run, h);
     holders_host_down(run, h);
-    if (m->rot_deaths && !m->disk_failed)
+    if (too_old(m, why))
+        sim_trace(run->sim, "%s is upgraded", name_of(m));
+    else if (m->rot_deaths && !m->disk_failed)
         rot_met(m, why);
     else if (why[0] && !m->disk_failed && !no_room_to_start(m, why))
         oracle_fail(&run->oracle, "%s ended itself: %s", name_of(m), why);
@@ -555,6 +590,31 @@ void member_stop(struct member *m, sim_ns down)
         sim_event_start(m->run->sim, &m->stopped, SIM_MS);
 }
 
+/* Programs. */
+
+static void change_to(struct member *m, struct versions reads)
+{
+    sim_trace(m->run->sim, "%s: the next program reads to %u", name_of(m), reads.newest);
+    m->reads = reads;
+    m->run->result->programs++;
+    member_kill(m);
+}
+
+void member_upgrade(struct member *m)
+{
+    if (m->reads.newest < new_program.newest)
+        change_to(m, new_program);
+}
+
+/* Back only before somebody has seen that the version rose: nobody is told earlier. */
+void member_change_program(struct member *m)
+{
+    if (m->reads.newest < new_program.newest)
+        change_to(m, new_program);
+    else if (m->run->knobs.rollback && m->run->oracle.version < VERSION_NEWEST)
+        change_to(m, old_program);
+}
+
 /* Questions. */
 
 bool member_serves(const struct member *m)
@@ -651,6 +711,7 @@ void member_init(struct run *run, size_t i)
     snprintf(address, sizeof(address), "127.0.0.%zu", i + 1);
     *m = (struct member){
         .run = run, .index = i, .wiped = true, .restart.fn = on_restart, .stopped.fn = on_stopped};
+    m->reads = sim_chance(run->sim, run->knobs.old_per_mille) ? old_program : new_program;
     m->host = sim_host_add(run->sim, name, address,
                            &(struct sim_host_events){.on_crash = on_crash, .ctx = m});
 }

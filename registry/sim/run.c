@@ -70,7 +70,8 @@ static bool settled(struct run *run)
         const struct member *m = &run->member[i];
         if (!member_in(m))
             continue;
-        if (!member_ready(m) || m->node->store->meta.revision != run->oracle.revision ||
+        if (!member_ready(m) || m->node->version != VERSION_NEWEST ||
+            m->node->store->meta.revision != run->oracle.revision ||
             m->node->guard.standing != GUARD_MEMBER)
             return false;
     }
@@ -110,7 +111,7 @@ static void all_agree(struct run *run)
     }
     deadline = sim_now(run->sim) + PROGRESS_MAX;
     while (!failed(run) && !api_checked(run)) {
-        step(run);
+        run_step(run);
         if (sim_now(run->sim) > deadline)
             oracle_fail(&run->oracle, "all is healed, and a node does not answer its API");
     }
@@ -149,12 +150,11 @@ static void stop_all(struct run *run)
 
 static void begin(struct run *run)
 {
-    run->sim = sim_new(&(struct sim_options){
-        .seed = run->opt.seed,
-        .dir = run->opt.dir,
-        .verbose = run->opt.verbose,
-        .on_log = run->opt.flips ? flips_on_log : NULL,
-        .ctx = run});
+    run->sim = sim_new(&(struct sim_options){.seed = run->opt.seed,
+                                             .dir = run->opt.dir,
+                                             .verbose = run->opt.verbose,
+                                             .on_log = run->opt.flips ? flips_on_log : NULL,
+                                             .ctx = run});
     oracle_init(&run->oracle);
     knobs_draw(run->sim, &run->knobs);
     if (run->opt.flips)

@@ -115,8 +115,11 @@ static void run_one(const struct options *opt, uint64_t seed, int fd)
     char dir[64];
     struct report r = {.seed = seed, .begins = true};
     struct run_result again;
-    struct run_options run = {
-        .seed = seed, .dir = dir, .verbose = opt->verbose, .guards_off = opt->guards_off, .flips = opt->flips};
+    struct run_options run = {.seed = seed,
+                              .dir = dir,
+                              .verbose = opt->verbose,
+                              .guards_off = opt->guards_off,
+                              .flips = opt->flips};
     snprintf(dir, sizeof(dir), "/dev/shm/weft-sim-%d", (int)getpid());
     report_write(fd, &r);
     double start = now_s(CLOCK_PROCESS_CPUTIME_ID);
@@ -160,7 +163,7 @@ static void job_start(struct job *j, const struct options *opt, uint64_t from)
 
 struct totals {
     uint64_t runs, bad, undecided, deaths, writes, acked, reads, watched, leaders, checkpoints,
-        events, rots, changes, renewals, expiries;
+        events, rots, changes, renewals, expiries, programs, raises;
     uint64_t flips[FLIP_FILES][FLIP_ENDS], flip_starts_max;
     uint64_t api_writes, api_acked, api_reads, api_watched, api_resumes, api_relists, api_replays,
         api_torn, api_rollbacks;
@@ -172,8 +175,8 @@ static void print_violation(const struct options *opt, uint64_t seed, const char
     char flips[32] = "";
     if (opt->flips)
         snprintf(flips, sizeof(flips), " --flips %u", opt->flips);
-    printf("seed %" PRIu64 ": %s\n  again: weft-sim --seed %" PRIu64 "%s%s%s --verbose\n", seed, text,
-           seed, flips, opt->guards ? " --guards-off " : "", opt->guards ? opt->guards : "");
+    printf("seed %" PRIu64 ": %s\n  again: weft-sim --seed %" PRIu64 "%s%s%s --verbose\n", seed,
+           text, seed, flips, opt->guards ? " --guards-off " : "", opt->guards ? opt->guards : "");
     fflush(stdout);
 }
 
@@ -204,6 +207,8 @@ static void take(const struct options *opt, struct totals *t, const struct repor
     t->events += x->events;
     t->rots += x->rots;
     t->changes += x->changes;
+    t->programs += x->programs;
+    t->raises += x->raises;
     t->renewals += x->renewals;
     t->expiries += x->expiries;
     for (size_t f = 0; f < FLIP_FILES; f++)
@@ -306,6 +311,8 @@ static void totals_print(const struct options *opt, const struct totals *t, doub
                {t->checkpoints, "checkpoints"},
                {t->rots, "files damaged"},
                {t->changes, "changes of members"},
+               {t->programs, "changes of a program"},
+               {t->raises, "rises of the version"},
                {t->renewals, "leases renewed"},
                {t->expiries, "leases expired"},
                {t->events, "events"}};
