@@ -31,12 +31,12 @@ void lease_clock_fini(struct lease_clock *c)
 
 static bool counts_as_due(const struct lease_entry *e)
 {
-    return e->registration && !e->doubt && (e->state == LEASE_DUE || e->state == LEASE_APPROVED);
+    return e->registration && (e->state == LEASE_DUE || e->state == LEASE_APPROVED);
 }
 
 static bool counts(const struct lease_entry *e)
 {
-    return e->registration && !e->doubt && e->state != LEASE_ENDING;
+    return e->registration && e->state != LEASE_ENDING;
 }
 
 static void move(struct lease_clock *c, struct lease_entry *e, int state)
@@ -48,16 +48,8 @@ static void move(struct lease_clock *c, struct lease_entry *e, int state)
     c->registrations += counts(e);
 }
 
-/* LEASE_ENDING counts for nothing: there what is counted may change. */
-static void settle(struct lease_clock *c, struct lease_entry *e)
-{
-    move(c, e, LEASE_ENDING);
-    e->doubt = false;
-}
-
 static void alive_until(struct lease_clock *c, struct lease_entry *e, wf_ms deadline)
 {
-    settle(c, e);
     move(c, e, LEASE_ALIVE);
     e->deadline = deadline;
     if (deadline < c->earliest)
@@ -129,20 +121,18 @@ void lease_clock_follow(struct lease_clock *c)
 bool lease_clock_renew(struct lease_clock *c, struct slice key, uint64_t epoch, wf_ms now)
 {
     struct lease_entry *e = map_get(&c->by_key, key);
-    if (!e || e->epoch != epoch || e->doubt || e->state == LEASE_ENDING)
+    if (!e || e->epoch != epoch || e->state == LEASE_ENDING)
         return false;
     if (e->state != LEASE_ALIVE || now + e->ttl > e->deadline)
         alive_until(c, e, now + e->ttl);
     return true;
 }
 
-void lease_clock_failed(struct lease_clock *c, struct slice key, reg_rev rev, bool unknown)
+void lease_clock_failed(struct lease_clock *c, struct slice key, reg_rev rev)
 {
     struct lease_entry *e = map_get(&c->by_key, key);
-    if (e && e->rev == rev && e->state == LEASE_ENDING) {
-        e->doubt = e->doubt || unknown;
+    if (e && e->rev == rev && e->state == LEASE_ENDING)
         move(c, e, LEASE_DUE);
-    }
     c->earliest = 0;
 }
 
@@ -205,8 +195,7 @@ static bool too_many(struct lease_clock *c, wf_ms now)
 
 static bool may_go(const struct lease_clock *c, const struct lease_entry *e)
 {
-    bool held = c->holds && e->registration && !e->doubt;
-    return e->state == LEASE_APPROVED || (e->state == LEASE_DUE && !held);
+    return e->state == LEASE_APPROVED || (e->state == LEASE_DUE && !(c->holds && e->registration));
 }
 
 size_t lease_clock_step(struct lease_clock *c, wf_ms now, struct lease_due *ret, size_t max)
@@ -226,9 +215,9 @@ size_t lease_clock_step(struct lease_clock *c, wf_ms now, struct lease_due *ret,
         if (!may_go(c, e))
             continue;
         move(c, e, LEASE_ENDING);
-        c->recent[now / SLOT_MS % LEASE_MASS_SLOTS] += e->registration && !e->doubt;
+        c->recent[now / SLOT_MS % LEASE_MASS_SLOTS] += e->registration;
         c->credit_ms -= cost;
-        c->expired += !e->doubt;
+        c->expired++;
         ret[n++] = (struct lease_due){.key = e->key, .rev = e->rev};
     }
     return n;

@@ -4,7 +4,7 @@
  *   lease_clock_lead(c, now)                this node leads from now on
  *   lease_clock_renew(c, key, …, now)       a sign of life
  *   n = lease_clock_step(c, now, due, 64)   what is to be ended by a write, at every tick
- *   lease_clock_failed(c, key, rev, false)  that write came to nothing
+ *   lease_clock_failed(c, key, rev)         that write came to nothing
  *
  * `now` is loop time (monotonic). Rules:
  *
@@ -13,10 +13,6 @@
  *   a pause         between two steps of more than a quarter of a lease's TTL is given back to it:
  *                   its signs of life may lie unread.
  *   the rate        at most rate_max leases a second are ended.
- *   doubt           While nobody knows what came of the write that ends a lease, it may lie in the
- *                   log: no sign of life is taken any more, and it is written again. It ends with
- *                   another grant, or with this node's term, whose successor's first entry settles
- *                   what was open.
  *   mass expiry     When more than LEASE_MASS_MIN registrations, and more than LEASE_MASS_PER_CENT
  *                   of all, would go within LEASE_MASS_WINDOW_MS, none goes: it is rather us who do
  *                   not hear. Until enough of them come back, or lease_clock_approve. Only
@@ -44,7 +40,6 @@ struct lease_entry {
     wf_ms ttl, deadline;
     size_t at; /* in timed */
     bool registration;
-    bool doubt; /* of the write that ends it */
     int state;
 };
 
@@ -53,8 +48,8 @@ struct lease_clock {
     unsigned rate_max; /* leases a second */
     struct map by_key; /* struct lease_entry: held, with a TTL */
     VEC(struct lease_entry *) timed;
-    size_t registrations; /* of them, less those that are, or may be, ended */
-    size_t due;           /* registrations whose time is up, of these */
+    size_t registrations; /* of them, less those that are being ended */
+    size_t due;           /* registrations whose time is up and that are not being ended */
     bool leads, holds;    /* holds: mass expiry is held back */
     wf_ms stepped, earliest;
     wf_ms ttl_min;   /* nobody's is shorter */
@@ -75,7 +70,7 @@ void lease_clock_clear(struct lease_clock *c);
 void lease_clock_lead(struct lease_clock *c, wf_ms now);
 void lease_clock_follow(struct lease_clock *c);
 
-/* false: it is not held at that epoch, or is being ended, or may have been: whoever held it has lost it. */
+/* false: it is not held at that epoch, or is being ended: whoever held it has lost it. */
 bool lease_clock_renew(struct lease_clock *c, struct slice key, uint64_t epoch, wf_ms now);
 
 struct lease_due {
@@ -84,8 +79,7 @@ struct lease_due {
 };
 /* At most max; each is given once, until it fails or is granted again. */
 size_t lease_clock_step(struct lease_clock *c, wf_ms now, struct lease_due *ret, size_t max);
-/* Of what lease_clock_step gave. unknown: nobody knows what came of its write. */
-void lease_clock_failed(struct lease_clock *c, struct slice key, reg_rev rev, bool unknown);
+void lease_clock_failed(struct lease_clock *c, struct slice key, reg_rev rev);
 /* What is held back may expire; returns how many. */
 size_t lease_clock_approve(struct lease_clock *c);
 

@@ -74,53 +74,10 @@ static void who_is_silent_goes(void **state)
     assert_int_equal(run(&c, &now, 6000 + TTL + 2 * TICK, &due), 1);
     assert_true(slice_eq(due.key, S("l1")));
     assert_int_equal(run(&c, &now, 60000, &due), 0); /* each once */
-    lease_clock_failed(&c, S("l0"), 1, false);
-    lease_clock_failed(&c, S("l1"), 7, false); /* another grant's */
+    lease_clock_failed(&c, S("l0"), 1);
+    lease_clock_failed(&c, S("l1"), 7); /* another grant's */
     assert_int_equal(run(&c, &now, now + 2 * TICK, &due), 1);
     set(&c, 0, 2, true, now); /* granted again before that write came */
-    assert_true(renew(&c, 0, now));
-    lease_clock_fini(&c);
-}
-
-/* Its write may lie in the log, and be committed when the disks have room again: a sign of life that
- * was answered would be a lie. */
-static void an_end_of_which_nobody_knows_is_no_way_back(void **state)
-{
-    (void)state;
-    struct lease_clock c = clock_new(LEASE_MASS_MIN + 2, true);
-    struct lease_due due = {0};
-    wf_ms now = 0;
-    while (!run(&c, &now, now + TICK, &due))
-        for (int i = 1; i <= LEASE_MASS_MIN + 1; i++)
-            renew(&c, i, now);
-    lease_clock_failed(&c, S("l0"), 1, true);
-    assert_false(renew(&c, 0, now));
-    assert_int_equal(run(&c, &now, now + TICK, &due), 1); /* it is written again */
-    assert_true(slice_eq(due.key, S("l0")));
-    lease_clock_failed(&c, S("l0"), 1, false); /* says nothing of the first */
-    assert_false(renew(&c, 0, now));
-    now += TTL + GRACE; /* the others: held back, and this one is not */
-    assert_int_equal(run(&c, &now, now + 3 * TTL, &due), 1);
-    assert_true(c.holds && slice_eq(due.key, S("l0")));
-    lease_clock_failed(&c, S("l0"), 1, true);
-    set(&c, 0, 2, true, now);
-    assert_true(renew(&c, 0, now));
-    lease_clock_failed(&c, S("l0"), 2, true); /* not being ended */
-    assert_true(renew(&c, 0, now));
-    lease_clock_fini(&c);
-}
-
-/* The next term begins with its own entry: what was open before is settled by then. */
-static void a_new_term_ends_the_doubt(void **state)
-{
-    (void)state;
-    struct lease_clock c = clock_new(1, false);
-    struct lease_due due = {0};
-    wf_ms now = 0;
-    assert_int_equal(run(&c, &now, TTL + GRACE + TICK, &due), 1);
-    lease_clock_failed(&c, S("l0"), 1, true);
-    lease_clock_follow(&c);
-    lease_clock_lead(&c, now);
     assert_true(renew(&c, 0, now));
     lease_clock_fini(&c);
 }
@@ -242,8 +199,6 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(who_is_silent_goes),
-        cmocka_unit_test(an_end_of_which_nobody_knows_is_no_way_back),
-        cmocka_unit_test(a_new_term_ends_the_doubt),
         cmocka_unit_test(others_epochs_are_no_sign_of_life),
         cmocka_unit_test(a_new_leader_has_heard_nobody),
         cmocka_unit_test(pauses_are_given_back),

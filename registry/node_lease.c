@@ -382,9 +382,13 @@ static void on_ended(struct reg_write *c)
     struct reg_node *n = e->owner;
     list_remove(&e->node);
     n->ending_count--;
-    if (c->err.code)
-        lease_clock_failed(&n->leases, buf_slice(&e->key), e->rev,
-                           c->err.code == ERR_UNKNOWN_OUTCOME);
+    /* What may still commit has ended the lease: another sign of life would be a promise that the
+     * entry breaks. A new term knows nothing of it, and its entry has no effect there. */
+    if (c->err.code == ERR_UNKNOWN_OUTCOME)
+        LOG_WARN("registry.lease.end_unknown", F_U64("node", n->opt.id),
+                 F_STR("lease", buf_slice(&e->key)));
+    else if (c->err.code)
+        lease_clock_failed(&n->leases, buf_slice(&e->key), e->rev);
     else
         LOG_INFO("registry.lease.expired", F_U64("node", n->opt.id),
                  F_STR("lease", buf_slice(&e->key)), F_U64("revision", c->revision));
@@ -430,7 +434,7 @@ static void end_one(struct reg_node *n, const struct lease_due *due, struct reg_
     *e = (struct lease_end){.owner = n, .rev = due->rev};
     buf_append(&e->key, due->key);
     if (!end_fill(n, e, txn)) { /* not committed here yet */
-        lease_clock_failed(&n->leases, buf_slice(&e->key), e->rev, false);
+        lease_clock_failed(&n->leases, buf_slice(&e->key), e->rev);
         end_free(e);
         return;
     }
@@ -468,7 +472,7 @@ static void ends_advance(struct reg_node *n)
     say_held_back(n);
     if (!count || !reg_txn_begin(n->store, &txn, &err)) {
         for (size_t i = 0; i < count; i++)
-            lease_clock_failed(&n->leases, due[i].key, due[i].rev, false);
+            lease_clock_failed(&n->leases, due[i].key, due[i].rev);
         return;
     }
     for (size_t i = 0; i < count; i++)

@@ -30,6 +30,8 @@
     X(LEASE_EXPIRES_EARLY, "a new leader lets leases expire that it has not heard of yet")         \
     X(FENCE_IGNORED, "a holder that was replaced still writes")                                    \
     X(EXPIRE_RENEWED, "a lease expires although it was granted again meanwhile")                   \
+    X(RAISE_UNHEARD, "the cluster's version rises while a member runs an older program")           \
+    X(SEND_UNREADABLE, "entries are sent to a member whose program does not read them")            \
     X(LEAK_A_READ, "each linearizable read leaks a few bytes")                                     \
     X(WATCH_RESUMES_LATE, "a watch that goes on elsewhere begins one revision too late")           \
     X(WATCH_FORGETS, "a watch whose client does not read loses what it could not send")            \

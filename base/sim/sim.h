@@ -35,6 +35,9 @@ struct sim_options {
     uint64_t seed;
     const char *dir; /* made, emptied, and removed by sim_free; becomes the working directory */
     bool verbose;    /* trace lines on standard error */
+    /* Every line that a process logs, as it logs it; may be NULL. Not to allocate in. */
+    void (*on_log)(void *ctx, const struct sim_host *h, struct slice line);
+    void *ctx;
 };
 
 /* Removes a directory and what is in it: of a simulation that died. */

@@ -189,11 +189,13 @@ static void request_run(struct oracle *o, const struct reg_request *r, reg_rev i
 static void entry_run(struct oracle *o, reg_rev index, struct slice entry)
 {
     struct reader in = reader_of(entry);
-    struct reg_entry_head head;
+    struct reg_entry_head head = {0};
     struct arena arena = {0};
     struct err err = {0};
     if (!reg_entry_open(&in, &head, &err))
         oracle_fail(o, "entry %llu: %s", ULL(index), err.msg);
+    if (head.version > o->version)
+        o->version = head.version;
     for (uint32_t i = 0; !o->violation[0] && i < head.count; i++) {
         struct reg_request r;
         if (reg_request_decode(&in, head.version, &arena, &r, &err))

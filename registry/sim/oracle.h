@@ -75,7 +75,8 @@ struct oracle {
     struct map by_key, executed, settled, once;
     reg_rev last; /* highest index applied by anybody */
     reg_rev revision;
-    int64_t now; /* world time, ns; kept by whoever feeds it */
+    unsigned version; /* of the cluster: the highest of any entry; 0 = none yet */
+    int64_t now;      /* world time, ns; kept by whoever feeds it */
     uint64_t epoch_floor, expiries;
     char violation[512]; /* "" = none */
 };

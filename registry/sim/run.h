@@ -31,13 +31,36 @@ struct run_options {
     const char *dir;
     bool verbose;
     unsigned guards_off; /* enum guard_rule: to show that the faults are hard enough */
+    /* Not 0: instead of the faults that are drawn, so many single bits of files, one after the
+     * other (flips.c). */
+    unsigned flips;
 };
+
+/* A bit of a file of one node is flipped; the others are good. What it was of, … */
+enum flip_file {
+    FLIP_LOG,      /* segments of the log */
+    FLIP_META,     /* term and vote, the log's end, the checkpoints' manifests, the store's mark */
+    FLIP_SNAPSHOT, /* checkpoint files */
+    FLIP_LMDB,     /* data.mdb */
+    FLIP_FILES,
+};
+/* … and what the node did. */
+enum flip_end {
+    FLIP_UNNOTICED, /* nothing: it does not look there, or had written it anew */
+    FLIP_CORRECTED, /* made anew from what else it has */
+    FLIP_REBUILT,   /* put everything aside, and got it from the others */
+    FLIP_REFUSED,   /* ended itself with an error, and did one of the above at the next start */
+    FLIP_ENDS,
+};
+const char *flip_file_name(enum flip_file f);
+const char *flip_end_name(enum flip_end e);
 
 struct run_result {
     char violation[512]; /* "" = none */
     uint64_t trace;      /* hash of everything that happened */
     uint64_t events, writes, acked, reads, watched, deaths, leaders, checkpoints, rots, changes;
-    uint64_t renewals, expiries;
+    uint64_t renewals, expiries, programs, raises;
+    uint64_t flips[FLIP_FILES][FLIP_ENDS], flip_starts_max; /* starts that one flip took at most */
     uint64_t api_writes, api_acked, api_reads, api_watched, api_resumes, api_relists, api_replays,
         api_torn, api_rollbacks;
     sim_ns virtual_ns;
@@ -63,6 +86,10 @@ struct run_knobs {
     wf_ms api_bookmarks, api_patience, api_stall, api_timeout;
     size_t api_piece, api_buffer;            /* of their connections: see struct sim_link */
     unsigned api_breaks, api_slow, api_torn; /* per mille: of calls, of looks, of writes */
+    /* How many of a thousand nodes begin with the program before; may they go back to it? */
+    unsigned old_per_mille;
+    bool rollback;
+    wf_ms version_settle;
 };
 
 struct run;
@@ -82,10 +109,12 @@ struct member {
     uint64_t led_term;
     bool disk_failed; /* an error was injected: it may end itself */
     bool stopping;
-    unsigned rot_deaths; /* since its files were damaged; 0 = they were not */
-    bool newcomer, gone; /* added while it ran; taken out again */
-    bool voter;          /* in the newest committed configuration that anybody has */
-    bool wiped;          /* its disk is new, and it does not vote yet */
+    unsigned rot_deaths;    /* since its files were damaged; 0 = they were not */
+    bool put_aside, mended; /* it said so, since a bit was flipped (flips.c) */
+    bool newcomer, gone;    /* added while it ran; taken out again */
+    bool voter;             /* in the newest committed configuration that anybody has */
+    bool wiped;             /* its disk is new, and it does not vote yet */
+    struct versions reads;  /* of its program, from its next start on */
     /* What was durable when its process ended: terms of entries from `first`. */
     raft_index dead_first, dead_last, dead_snapshot;
     VEC(raft_term) dead_terms;
@@ -171,10 +200,15 @@ void member_start(struct member *m);
 void member_restart_later(struct member *m, sim_ns delay);
 void member_kill(struct member *m);
 void member_power_off(struct member *m);
-void member_wipe(struct member *m); /* the machine is off: its disk is new */
-void member_rot(struct member *m);  /* killed; then one of its files is damaged */
+void member_wipe(struct member *m);   /* the machine is off: its disk is new */
+void member_rot(struct member *m);    /* killed; then one of its files is damaged */
+void member_rotted(struct member *m); /* one of its files was damaged */
 /* In order; restarts after `down`, never when negative. */
 void member_stop(struct member *m, sim_ns down);
+/* The program of its next start: the newer one, or, where that is allowed, the one before. */
+void member_change_program(struct member *m);
+/* … the newer one; what runs is killed when it is not. */
+void member_upgrade(struct member *m);
 bool member_ready(const struct member *m); /* its process can be called */
 bool member_leads(const struct member *m);
 /* Entry `index` of `term` is on its disk. */
@@ -236,6 +270,14 @@ bool holders_idle(const struct run *run);
 void watchers_start(struct run *run);
 void watcher_look(struct watcher *w, struct member *m);
 void watchers_fini(struct run *run);
+
+/* flips.c */
+void flips_knobs(struct run *run);
+void flips_on_log(void *run, const struct sim_host *h, struct slice line);
+void flips_play(struct run *run);
+/* run.c: until then, or a violation. */
+void run_until(struct run *run, sim_ns end);
+void run_step(struct run *run);
 
 /* nemesis.c */
 void nemesis_start(struct run *run);

@@ -2,6 +2,7 @@
  *
  *   weft-sim --seed 7 --verbose          one run, with its trace
  *   weft-sim --seeds 1000 --twice        seeds 1…1000, each twice: the traces must be equal
+ *   weft-sim --seeds 100 --flips 50      100 clusters, in each 50 single bits of files are flipped
  */
 #include <getopt.h>
 #include <inttypes.h>
@@ -26,7 +27,7 @@
 
 struct options {
     uint64_t first, count;
-    unsigned jobs, guards_off;
+    unsigned jobs, guards_off, flips;
     const char *guards; /* as they were given */
     bool verbose, twice, until_found;
 };
@@ -114,8 +115,11 @@ static void run_one(const struct options *opt, uint64_t seed, int fd)
     char dir[64];
     struct report r = {.seed = seed, .begins = true};
     struct run_result again;
-    struct run_options run = {
-        .seed = seed, .dir = dir, .verbose = opt->verbose, .guards_off = opt->guards_off};
+    struct run_options run = {.seed = seed,
+                              .dir = dir,
+                              .verbose = opt->verbose,
+                              .guards_off = opt->guards_off,
+                              .flips = opt->flips};
     snprintf(dir, sizeof(dir), "/dev/shm/weft-sim-%d", (int)getpid());
     report_write(fd, &r);
     double start = now_s(CLOCK_PROCESS_CPUTIME_ID);
@@ -159,7 +163,8 @@ static void job_start(struct job *j, const struct options *opt, uint64_t from)
 
 struct totals {
     uint64_t runs, bad, undecided, deaths, writes, acked, reads, watched, leaders, checkpoints,
-        events, rots, changes, renewals, expiries;
+        events, rots, changes, renewals, expiries, programs, raises;
+    uint64_t flips[FLIP_FILES][FLIP_ENDS], flip_starts_max;
     uint64_t api_writes, api_acked, api_reads, api_watched, api_resumes, api_relists, api_replays,
         api_torn, api_rollbacks;
     double cpu_s, virtual_s;
@@ -167,8 +172,11 @@ struct totals {
 
 static void print_violation(const struct options *opt, uint64_t seed, const char *text)
 {
-    printf("seed %" PRIu64 ": %s\n  again: weft-sim --seed %" PRIu64 "%s%s --verbose\n", seed, text,
-           seed, opt->guards ? " --guards-off " : "", opt->guards ? opt->guards : "");
+    char flips[32] = "";
+    if (opt->flips)
+        snprintf(flips, sizeof(flips), " --flips %u", opt->flips);
+    printf("seed %" PRIu64 ": %s\n  again: weft-sim --seed %" PRIu64 "%s%s%s --verbose\n", seed,
+           text, seed, flips, opt->guards ? " --guards-off " : "", opt->guards ? opt->guards : "");
     fflush(stdout);
 }
 
@@ -199,8 +207,15 @@ static void take(const struct options *opt, struct totals *t, const struct repor
     t->events += x->events;
     t->rots += x->rots;
     t->changes += x->changes;
+    t->programs += x->programs;
+    t->raises += x->raises;
     t->renewals += x->renewals;
     t->expiries += x->expiries;
+    for (size_t f = 0; f < FLIP_FILES; f++)
+        for (size_t e = 0; e < FLIP_ENDS; e++)
+            t->flips[f][e] += x->flips[f][e];
+    if (x->flip_starts_max > t->flip_starts_max)
+        t->flip_starts_max = x->flip_starts_max;
     take_api(t, x);
     t->cpu_s += r->cpu_s;
     t->virtual_s += (double)x->virtual_ns / (double)SIM_S;
@@ -296,6 +311,8 @@ static void totals_print(const struct options *opt, const struct totals *t, doub
                {t->checkpoints, "checkpoints"},
                {t->rots, "files damaged"},
                {t->changes, "changes of members"},
+               {t->programs, "changes of a program"},
+               {t->raises, "rises of the version"},
                {t->renewals, "leases renewed"},
                {t->expiries, "leases expired"},
                {t->events, "events"}};
@@ -313,6 +330,16 @@ static void totals_print(const struct options *opt, const struct totals *t, doub
     printf("\n");
 }
 
+/* A line for each kind of file and what came of it; scripts/bitrot reads them. */
+static void flips_print(const struct totals *t)
+{
+    for (size_t f = 0; f < FLIP_FILES; f++)
+        for (size_t e = 0; e < FLIP_ENDS; e++)
+            printf("flips %s %s %" PRIu64 "\n", flip_file_name((enum flip_file)f),
+                   flip_end_name((enum flip_end)e), t->flips[f][e]);
+    printf("starts for one flip, at most: %" PRIu64 "\n", t->flip_starts_max);
+}
+
 static int run_many(const struct options *opt)
 {
     struct totals t = {0};
@@ -322,6 +349,8 @@ static int run_many(const struct options *opt)
         job_start(&jobs[i], opt, opt->first + i);
     jobs_run(jobs, opt, &t);
     totals_print(opt, &t, now_s(CLOCK_MONOTONIC) - start);
+    if (opt->flips)
+        flips_print(&t);
     return t.bad ? 1 : 0;
 }
 
@@ -333,7 +362,8 @@ enum {
     OPT_VERBOSE,
     OPT_GUARDS_OFF,
     OPT_FIRST,
-    OPT_MUTANT
+    OPT_MUTANT,
+    OPT_FLIPS
 };
 
 static const struct option flags[] = {{"seed", required_argument, NULL, OPT_SEED},
@@ -344,6 +374,7 @@ static const struct option flags[] = {{"seed", required_argument, NULL, OPT_SEED
                                       {"guards-off", required_argument, NULL, OPT_GUARDS_OFF},
                                       {"until-found", no_argument, NULL, OPT_FIRST},
                                       {"mutant", required_argument, NULL, OPT_MUTANT},
+                                      {"flips", required_argument, NULL, OPT_FLIPS},
                                       {0}};
 
 /* "1,2,3" or "all": the guard's rules by number (registry/raft/guard.h). Joining stays as it is: a
@@ -380,7 +411,7 @@ static void mutant_parse(const char *name)
 static _Noreturn void usage(void)
 {
     fputs("usage: weft-sim [--seed N] [--seeds COUNT] [--jobs N] [--twice] [--verbose] "
-          "[--guards-off LIST] [--until-found] [--mutant NAME]\n",
+          "[--guards-off LIST] [--until-found] [--mutant NAME] [--flips A_SEED]\n",
           stderr);
     exit(64);
 }
@@ -415,6 +446,9 @@ int main(int argc, char **argv)
             break;
         case OPT_MUTANT:
             mutant_parse(optarg);
+            break;
+        case OPT_FLIPS:
+            opt.flips = (unsigned)args_number("--flips", optarg, 1, 1000);
             break;
         default:
             usage();
