@@ -261,8 +261,8 @@ static bool walk_branch(struct walk *w, uint64_t page, const char *p, unsigned c
     for (unsigned i = 0; i < count; i++) {
         if (i == 0 && !node_read(w, page, p, 0, true, &n))
             return false;
-        if (i + 1 < count && (!node_read(w, page, p, i + 1, true, &next) ||
-                              !in_order(w, page, b, before, next.key)))
+        if (i + 1 < count &&
+            (!node_read(w, page, p, i + 1, true, &next) || !in_order(w, page, b, before, next.key)))
             return false;
         struct bounds of = {.low = i ? n.key : b->low, .high = i + 1 < count ? next.key : b->high};
         if (!walk_page(w, n.number, page, depth + 1, &of))
@@ -364,8 +364,7 @@ static bool metas_open(struct check *c, const char **ret)
         return bad(c, 0, "it is not there");
     c->page_bytes = get32(c->image.p + META_FREE_AT);
     if (c->page_bytes < PAGE_BYTES_MIN || c->page_bytes > PAGE_BYTES_MAX ||
-        c->page_bytes & (c->page_bytes - 1) ||
-        c->image.n / c->page_bytes < METAS)
+        c->page_bytes & (c->page_bytes - 1) || c->image.n / c->page_bytes < METAS)
         return bad(c, 0, "the size of a page is wrong");
     if (!meta_fits(c, 0) || !meta_fits(c, 1))
         return false;
@@ -380,10 +379,8 @@ static bool metas_open(struct check *c, const char **ret)
 
 static bool check_all(struct check *c, const char *meta)
 {
-    struct walk free = {.c = c,
-                        .want = db_read(meta + META_FREE_AT),
-                        .integer_keys = true,
-                        .row = free_row};
+    struct walk free = {
+        .c = c, .want = db_read(meta + META_FREE_AT), .integer_keys = true, .row = free_row};
     struct walk main = {.c = c, .want = db_read(meta + META_MAIN_AT), .row = main_row};
     if (!walk_db(&free, 0) || !walk_db(&main, 0))
         return false;

@@ -80,15 +80,15 @@ static bool on_row(void *ctx, size_t db, struct slice key, struct slice value, s
 
 static bool check(const char *bytes, size_t n, bool may_be_short)
 {
-    static const struct lmdb_check_db dbs[] = {{.name = "kv"}, {.name = "hist", .integer_keys = true}};
+    static const struct lmdb_check_db dbs[] = {{.name = "kv"},
+                                               {.name = "hist", .integer_keys = true}};
     struct err err = {0};
     uint64_t sum = 0;
-    bool ok = lmdb_check(slice_mem(bytes, n),
-                         &(struct lmdb_check_options){.dbs = dbs,
-                                                      .db_count = 2,
-                                                      .row = on_row,
-                                                      .ctx = &sum,
-                                                      .may_be_short = may_be_short}, &err);
+    bool ok = lmdb_check(
+        slice_mem(bytes, n),
+        &(struct lmdb_check_options){
+            .dbs = dbs, .db_count = 2, .row = on_row, .ctx = &sum, .may_be_short = may_be_short},
+        &err);
     wf_assert(ok || err.code == ERR_CORRUPT);
     return ok;
 }

@@ -166,8 +166,7 @@ static bool checkpoint_begin(struct reg_node *n, struct err *err)
         return true;
     if (why.code != ERR_CORRUPT)
         return err_set(err, why.code, "%s", why.msg);
-    return raftio_fall_back(&n->io, &why, err) &&
-           checkpoint_restore(n, &n->io.manifest.file, err);
+    return raftio_fall_back(&n->io, &why, err) && checkpoint_restore(n, &n->io.manifest.file, err);
 }
 
 /* At start, when nothing is left to do (node_begin), and when a leader sent a checkpoint. */
@@ -681,8 +680,8 @@ static bool node_begin(struct reg_node *n, struct env *env, struct err *err)
     node_lease_init(n);
     node_channel_init(n);
     if (!env_dir_make(env, n->dir, err) || !lock_dir(n, err) || !tls_open(n, err) ||
-        !io_open(n, err) || !tls_fits(n, err) || !store_open(n, err) ||
-        !checkpoint_begin(n, err) || !log_covers_store(n, err) || !raft_begin(n, err))
+        !io_open(n, err) || !tls_fits(n, err) || !store_open(n, err) || !checkpoint_begin(n, err) ||
+        !log_covers_store(n, err) || !raft_begin(n, err))
         return false;
     store_commit(n); /* a single voter has applied its log already; what follows reads */
     node_lease_load(n);

@@ -96,10 +96,10 @@ bool store_verify_image(struct slice image, bool may_be_short, struct err *err)
 {
     struct verify v = {0};
     struct lmdb_check_options opt = {.dbs = dbs,
-                                      .db_count = ARRAY_LEN(dbs),
-                                      .row = on_row,
-                                      .ctx = &v,
-                                      .may_be_short = may_be_short};
+                                     .db_count = ARRAY_LEN(dbs),
+                                     .row = on_row,
+                                     .ctx = &v,
+                                     .may_be_short = may_be_short};
     if (!lmdb_check(image, &opt, err))
         return false;
     return v.once == v.once_by ||
@@ -121,7 +121,8 @@ bool store_verify(const char *path, bool may_be_short, struct err *err)
     close(fd);
     if (image == MAP_FAILED)
         return err_errno(err, saved, "store: %s", path);
-    bool ok = store_verify_image(slice_mem(image, (size_t)st.st_size), may_be_short, err) || err_wrap(err, "store: %s", path);
+    bool ok = store_verify_image(slice_mem(image, (size_t)st.st_size), may_be_short, err) ||
+              err_wrap(err, "store: %s", path);
     munmap(image, (size_t)st.st_size);
     return ok;
 }

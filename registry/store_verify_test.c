@@ -85,8 +85,9 @@ static void apply_entry(struct reg_store *s, unsigned i)
     memcpy(once.key, again, strlen(again));
     struct reg_grant grant = {
         .holder = S("somebody"), .epoch = i < KEYS ? 1 + i : 1000, .ttl_ms = 5000};
-    struct reg_op ops[] = {{.key = slice_of(key), .value = slice_mem(value, n)},
-                           {.key = slice_of(lease), .value = slice_mem(value, 30), .grant = &grant}};
+    struct reg_op ops[] = {
+        {.key = slice_of(key), .value = slice_mem(value, n)},
+        {.key = slice_of(lease), .value = slice_mem(value, 30), .grant = &grant}};
     ops[0].del = i % 11 == 0;
     reg_entry_begin(&b, 1700000000000);
     assert_true(reg_entry_add(&b, &(struct reg_request){.client = 7 + i % 3,

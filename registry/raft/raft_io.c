@@ -1054,7 +1054,8 @@ static bool older_settle(struct raftio *io, const struct err *why, struct err *e
 static bool manifest_open(struct raftio *io, struct err *lost, struct err *err)
 {
     struct err e = {0};
-    io->has_manifest = snapshot_manifest_load(io->env, io->dir, SNAPSHOT_NEWEST, &io->manifest, lost);
+    io->has_manifest =
+        snapshot_manifest_load(io->env, io->dir, SNAPSHOT_NEWEST, &io->manifest, lost);
     io->has_older = snapshot_manifest_load(io->env, io->dir, SNAPSHOT_OLDER, &io->older, &e);
     if (e.code && e.code != ERR_NOT_FOUND)
         LOG_WARN("registry.checkpoint.older_lost", F_ERR(&e));

@@ -93,11 +93,11 @@ struct member {
     uint64_t led_term;
     bool disk_failed; /* an error was injected: it may end itself */
     bool stopping;
-    unsigned rot_deaths; /* since its files were damaged; 0 = they were not */
+    unsigned rot_deaths;    /* since its files were damaged; 0 = they were not */
     bool put_aside, mended; /* it said so, since a bit was flipped (flips.c) */
-    bool newcomer, gone; /* added while it ran; taken out again */
-    bool voter;          /* in the newest committed configuration that anybody has */
-    bool wiped;          /* its disk is new, and it does not vote yet */
+    bool newcomer, gone;    /* added while it ran; taken out again */
+    bool voter;             /* in the newest committed configuration that anybody has */
+    bool wiped;             /* its disk is new, and it does not vote yet */
     /* What was durable when its process ended: terms of entries from `first`. */
     raft_index dead_first, dead_last, dead_snapshot;
     VEC(raft_term) dead_terms;
@@ -175,8 +175,8 @@ void member_start(struct member *m);
 void member_restart_later(struct member *m, sim_ns delay);
 void member_kill(struct member *m);
 void member_power_off(struct member *m);
-void member_wipe(struct member *m); /* the machine is off: its disk is new */
-void member_rot(struct member *m);  /* killed; then one of its files is damaged */
+void member_wipe(struct member *m);   /* the machine is off: its disk is new */
+void member_rot(struct member *m);    /* killed; then one of its files is damaged */
 void member_rotted(struct member *m); /* one of its files was damaged */
 /* In order; restarts after `down`, never when negative. */
 void member_stop(struct member *m, sim_ns down);

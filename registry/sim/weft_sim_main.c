@@ -104,8 +104,11 @@ static void run_one(const struct options *opt, uint64_t seed, int fd)
     char dir[64];
     struct report r = {.seed = seed, .begins = true};
     struct run_result again;
-    struct run_options run = {
-        .seed = seed, .dir = dir, .verbose = opt->verbose, .guards_off = opt->guards_off, .flips = opt->flips};
+    struct run_options run = {.seed = seed,
+                              .dir = dir,
+                              .verbose = opt->verbose,
+                              .guards_off = opt->guards_off,
+                              .flips = opt->flips};
     snprintf(dir, sizeof(dir), "/dev/shm/weft-sim-%d", (int)getpid());
     report_write(fd, &r);
     double start = now_s(CLOCK_PROCESS_CPUTIME_ID);
@@ -158,8 +161,8 @@ static void print_violation(const struct options *opt, uint64_t seed, const char
     char flips[32] = "";
     if (opt->flips)
         snprintf(flips, sizeof(flips), " --flips %u", opt->flips);
-    printf("seed %" PRIu64 ": %s\n  again: weft-sim --seed %" PRIu64 "%s%s%s --verbose\n", seed, text,
-           seed, flips, opt->guards ? " --guards-off " : "", opt->guards ? opt->guards : "");
+    printf("seed %" PRIu64 ": %s\n  again: weft-sim --seed %" PRIu64 "%s%s%s --verbose\n", seed,
+           text, seed, flips, opt->guards ? " --guards-off " : "", opt->guards ? opt->guards : "");
     fflush(stdout);
 }
 
