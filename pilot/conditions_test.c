@@ -285,6 +285,19 @@ static void test_distributed_when_all_have_it(void **state)
     assert_quiet(w); /* it was live: no edge */
 }
 
+/* A full one would hide its refusals, and those of other namespaces in the same write. */
+static void test_a_quota_does_not_silence_it(void **state)
+{
+    struct world *w = *state;
+    struct convergence_proxy *p = join(w, 0, "p");
+    put_object(w, KEY, 1);
+    reg_rev rev = put(w, "namespaces//default",
+                      "{\"metadata\":{\"annotations\":{\"weft.dev/quota-bytes\":\"1\"}}}");
+    refuses(w, p, rev - 1, rev, "route 3: no such cluster");
+    UNTIL(strstr(said(w, KEY, "Accepted"), "route 3: no such cluster"));
+    leave(w, p);
+}
+
 static void test_no_proxies_is_said_anew(void **state)
 {
     struct world *w = *state;
@@ -470,6 +483,7 @@ int main(void)
 #define CASE_THREE(name) cmocka_unit_test_setup_teardown(name, setup_three, teardown)
     const struct CMUnitTest tests[] = {
         CASE(test_distributed_when_all_have_it),
+        CASE(test_a_quota_does_not_silence_it),
         CASE(test_no_proxies_is_said_anew),
         CASE(test_refusal_lands_on_its_source),
         CASE(test_reconnecting_proxy_is_no_edge),

@@ -18,6 +18,8 @@
 #define OP_KNOWN_BEFORE_3 0x0Fu
 #define GRANT_REGISTRATION 0x01u
 #define REQUEST_ONCE 0x01u
+#define REQUEST_NO_QUOTA 0x02u
+#define REQUEST_KNOWN (REQUEST_ONCE | REQUEST_NO_QUOTA)
 
 static unsigned op_flags(const struct reg_op *op)
 {
@@ -76,7 +78,8 @@ void reg_request_encode(struct buf *out, const struct reg_request *r)
     buf_u64le(out, r->client);
     buf_u64le(out, r->sequence);
     buf_u64le(out, r->settled);
-    buf_append_byte(out, r->once ? REQUEST_ONCE : 0);
+    buf_append_byte(out,
+                    (char)((r->once ? REQUEST_ONCE : 0u) | (r->no_quota ? REQUEST_NO_QUOTA : 0u)));
     buf_append_byte(out, (char)r->origin.n);
     buf_append(out, r->origin);
     if (r->once)
@@ -161,7 +164,8 @@ static bool get_extras(struct reader *r, struct arena *arena, struct reg_request
     q->origin = reader_bytes(r, reader_u8(r));
     if (flags & REQUEST_ONCE)
         q->once = get_once(r, arena);
-    return reader_ok(r) && flags <= REQUEST_ONCE && q->origin.n <= REG_ORIGIN_BYTES_MAX &&
+    q->no_quota = flags & REQUEST_NO_QUOTA;
+    return reader_ok(r) && !(flags & ~REQUEST_KNOWN) && q->origin.n <= REG_ORIGIN_BYTES_MAX &&
            !q->once == !(flags & REQUEST_ONCE);
 }
 

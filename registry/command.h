@@ -40,6 +40,7 @@ struct reg_request {
     const struct reg_op *ops;
     const struct reg_once *once; /* NULL = none */
     struct slice origin;
+    bool no_quota;
 };
 
 /* Builds an entry: begin, add …, end. */

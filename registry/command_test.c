@@ -30,6 +30,7 @@ static const struct reg_request requests[] = {
     {.client = 1, .sequence = 9, .settled = 8, .ops = ops, .op_count = ARRAY_LEN(ops)},
     {.client = 2, .sequence = 3, .ops = ops, .op_count = 1, .once = &once},
     {.client = 3, .sequence = 1, .once = &once, .origin = S_INIT("weft/0.1 apply")},
+    {.client = 4, .sequence = 1, .ops = ops, .op_count = 1, .no_quota = true},
 };
 
 static void must_equal(const struct reg_request *a, const struct reg_request *b)
@@ -39,6 +40,7 @@ static void must_equal(const struct reg_request *a, const struct reg_request *b)
     assert_int_equal(a->settled, b->settled);
     assert_int_equal(a->op_count, b->op_count);
     assert_true(slice_eq(a->origin, b->origin));
+    assert_int_equal(a->no_quota, b->no_quota);
     assert_int_equal(!a->once, !b->once);
     if (a->once) {
         assert_memory_equal(a->once->key, b->once->key, sizeof(a->once->key));

@@ -237,6 +237,7 @@ static void status_store(struct reg_node *n, struct reg_status *s)
     s->store_bytes_used = usage.used_bytes;
     s->store_bytes_map = usage.map_bytes;
     node_room_used(n, &usage);
+    reg_quota_tell(n->store);
     s->object_bytes = usage.object_bytes;
     s->history_bytes = usage.history_bytes;
     s->quota_bytes = n->opt.quota_bytes;
