@@ -144,9 +144,12 @@ bool reg_store_restore(struct reg_store *s, const char *path, const struct reg_c
                        struct err *err)
 {
     char data[4096], fresh[4096];
+    struct store_meta meta;
     wf_assert(!s->batch);
-    if (!reg_checkpoint_verify(path, c, err))
+    if (!reg_checkpoint_verify(path, c, err) || !image_meta(path, &meta, err))
         return false;
+    if (!version_fits(s->opt.reads, store_meta_version(&meta), S("this program"), err))
+        return err_wrap(err, "checkpoint %s", path);
     snprintf(data, sizeof(data), "%s/data.mdb", s->dir);
     snprintf(fresh, sizeof(fresh), "%s/data.mdb.new", s->dir);
     if (!file_copy(path, fresh, err))

@@ -231,7 +231,8 @@ static bool size_of(struct reg_store *s, struct slice key, size_t *ret_bytes)
 static bool request_fits(struct reg_store *s, const struct reg_request *q, struct reg_result *res)
 {
     size_t failed;
-    if (q->no_quota || store_quota_allows(s, q, size_of, &failed))
+    if (reg_store_version(s) < VERSION_QUOTAS || q->no_quota ||
+        store_quota_allows(s, q, size_of, &failed))
         return true;
     res->code = ERR_NO_ROOM;
     res->failed_op = (uint32_t)failed;
@@ -404,6 +405,21 @@ static void batch_open(struct reg_store *s)
     s->batch_bytes = 0;
 }
 
+/* The cluster's version is the highest of any entry (raft/version.h). Nobody sends us what we do
+ * not read: to go on without it would be to guess. */
+static void version_rise(struct reg_store *s, reg_rev index, unsigned version)
+{
+    struct err err = {0};
+    unsigned now = s->meta.version ? s->meta.version : VERSION_OLDEST;
+    if (version > s->opt.reads.newest &&
+        !version_fits(s->opt.reads, version, S("this program"), &err))
+        wf_die("entry %llu: %s", (unsigned long long)index, err.msg);
+    if (version <= now)
+        return;
+    s->meta.version = version;
+    s->meta.state_hash = hash_u64(s->meta.state_hash ^ hash_u64(version) ^ index);
+}
+
 void reg_fsm_apply(struct reg_store *s, reg_rev index, uint64_t term, struct slice entry,
                    void (*fn)(void *ctx, const struct reg_result *r), void *ctx)
 {
@@ -419,6 +435,7 @@ void reg_fsm_apply(struct reg_store *s, reg_rev index, uint64_t term, struct sli
     s->batch_bytes += entry.n;
     if (!reg_entry_open(&r, &head, &err))
         wf_die("entry %llu: %s", (unsigned long long)index, err.msg);
+    version_rise(s, index, head.version);
     struct place at = {.index = index, .term = head.term, .wall_ms = head.leader_wall_ms};
     for (; at.request < head.count; at.request++) {
         struct reg_request q;

@@ -191,8 +191,12 @@ void store_history_compact(struct reg_store *s)
         rc = mdb_cursor_get(cur, &k, &v, MDB_FIRST);
         if (rc)
             break;
-        /* A revision that lost a row is gone as a whole: nobody may see half of it. */
-        s->meta.compacted = row_id(s, k) >> HIST_SUB_BITS;
+        /* A revision that lost a row is gone as a whole: nobody may see half of it. The newest is
+         * kept, whatever the bound: who was told a part of it asks for it again (watch.c). */
+        reg_rev revision = row_id(s, k) >> HIST_SUB_BITS;
+        if (revision == s->meta.revision)
+            break;
+        s->meta.compacted = revision;
         rc = mdb_cursor_del(cur, 0);
     }
     if (rc)

@@ -15,6 +15,7 @@
 #define HEARTBEAT_TIMEOUT_DEFAULT_MS 50
 #define SNAPSHOT_LOG_BYTES_DEFAULT (64u << 20)
 #define HISTORY_DEFAULT 100000
+#define VERSION_SETTLE_DEFAULT_MS 10000
 #define STORE_BYTES_DEFAULT (1ull << 30)
 #define INSTALL_TIMEOUT_MS (10 * 60 * 1000)
 #define PATH_BYTES 4096
@@ -75,6 +76,7 @@ static void store_commit(struct reg_node *n)
     reg_fsm_commit(n->store, applied, term);
     node_metrics_since(n, n->cells.store_commit, began);
     raftio_set_genesis(&n->io, reg_store_genesis(n->store));
+    node_version_advance(n);
     n->committed = applied;
 }
 
@@ -184,6 +186,7 @@ static int fsm_restore(struct raft_fsm *fsm, struct raft_buffer *buf)
     if (n->raft_started && applied > n->committed)
         node_write_recall(n);
     raftio_set_genesis(&n->io, reg_store_genesis(n->store));
+    node_version_advance(n);
     n->committed = applied;
     raft_free(buf->base);
     return 0;
@@ -418,7 +421,7 @@ static bool options_ok(const struct reg_node_options *opt, struct err *err)
         return err_set(err, ERR_INVALID,
                        "heartbeat %lld ms, election %lld ms: at least three heartbeats must fit",
                        (long long)opt->heartbeat_timeout, (long long)opt->election_timeout);
-    return true;
+    return versions_check(versions_or_all(opt->reads), err);
 }
 
 static void options_default(struct reg_node_options *o)
@@ -435,6 +438,8 @@ static void options_default(struct reg_node_options *o)
         o->room_bytes = 2 * o->segment_bytes > NODE_ROOM_BYTES_DEFAULT ? 2 * o->segment_bytes
                                                                        : NODE_ROOM_BYTES_DEFAULT;
     o->store_bytes = o->store_bytes ? o->store_bytes : STORE_BYTES_DEFAULT;
+    o->reads = versions_or_all(o->reads);
+    o->version_settle = o->version_settle ? o->version_settle : VERSION_SETTLE_DEFAULT_MS;
 }
 
 /* Of ids and addresses of the initial members, in the order of ids: equal on all of them. */
@@ -481,6 +486,7 @@ static bool store_open(struct reg_node *n, struct err *err)
                                     .history_bytes = n->opt.quota_bytes,
                                     .step_bytes = n->opt.room_bytes / 8,
                                     .verify = true,
+                                    .reads = n->opt.reads,
                                     .on_lease = node_lease_on_change,
                                     .ctx = n};
     struct err e = {0};
@@ -503,6 +509,7 @@ static bool log_covers_store(struct reg_node *n, struct err *err)
     reg_store_applied(n->store, &applied, &term);
     n->committed = applied;
     raftio_set_genesis(&n->io, reg_store_genesis(n->store));
+    node_version_advance(n);
     if (last >= applied || MUTANT(LOG_MAY_BE_SHORT))
         return true;
     return err_set(err, ERR_CORRUPT,
@@ -623,6 +630,7 @@ static bool io_open(struct reg_node *n, struct err *err)
                                                 .members = members,
                                                 .member_count = n->opt.member_count,
                                                 .birth = n->birth,
+                                                .reads = n->opt.reads,
                                                 .user_timeout = 2 * n->opt.election_timeout,
                                                 .tls = n->tls,
                                                 .segment_bytes = n->opt.segment_bytes,
@@ -681,7 +689,7 @@ static bool node_begin(struct reg_node *n, struct env *env, struct err *err)
     node_channel_init(n);
     if (!env_dir_make(env, n->dir, err) || !lock_dir(n, err) || !tls_open(n, err) ||
         !io_open(n, err) || !tls_fits(n, err) || !store_open(n, err) || !checkpoint_begin(n, err) ||
-        !log_covers_store(n, err) || !raft_begin(n, err))
+        !log_covers_store(n, err) || !node_version_log_fits(n, err) || !raft_begin(n, err))
         return false;
     store_commit(n); /* a single voter has applied its log already; what follows reads */
     node_lease_load(n);
@@ -736,6 +744,7 @@ static void node_reset(struct reg_node *n)
     n->raft_inited = n->raft_closed = false;
     n->committed = 0;
     n->join = (struct join){0};
+    n->version = 0;
 }
 
 bool node_open(struct reg_node *n, struct env *env, struct err *err)

@@ -278,9 +278,21 @@ static bool meta_load(struct reg_store *s, MDB_txn *txn, struct err *err)
     if (rc || !store_meta_read(v, &s->meta))
         return err_set(err, ERR_CORRUPT, "store %s: the row that says what it holds is damaged",
                        s->dir);
-    return s->meta.schema == STORE_SCHEMA ||
-           err_set(err, ERR_CORRUPT, "store %s: schema %llu, this version writes %d", s->dir,
-                   (unsigned long long)s->meta.schema, STORE_SCHEMA);
+    if (s->meta.schema != STORE_SCHEMA)
+        return err_set(err, ERR_CORRUPT, "store %s: schema %u, this program writes %d", s->dir,
+                       s->meta.schema, STORE_SCHEMA);
+    return version_fits(s->opt.reads, store_meta_version(&s->meta), S("this program"), err) ||
+           err_wrap(err, "store %s", s->dir);
+}
+
+unsigned store_meta_version(const struct store_meta *m)
+{
+    return m->version ? m->version : m->applied_index ? VERSION_OLDEST : 0;
+}
+
+unsigned reg_store_version(const struct reg_store *s)
+{
+    return store_meta_version(&s->meta);
 }
 
 static struct store_meta meta_of(const struct reg_store *s, MDB_txn *txn)
@@ -441,6 +453,7 @@ struct reg_store *reg_store_open(const struct reg_store_options *opt, struct err
     s->opt = *opt;
     if (!s->opt.map_bytes)
         s->opt.map_bytes = STORE_MAP_BYTES_DEFAULT;
+    s->opt.reads = versions_or_all(s->opt.reads);
     if (!s->opt.history_revisions)
         s->opt.history_revisions = STORE_HISTORY_DEFAULT;
     pthread_rwlock_init(&s->map_lock, NULL);

@@ -32,12 +32,15 @@ struct store_meta {
     uint64_t compacted;
     uint64_t state_hash;
     uint64_t genesis; /* state hash after the first change; 0 = nothing was ever written */
-    uint64_t schema;
-    uint64_t crc; /* of what is before */
+    uint32_t schema;
+    uint32_t version; /* of the cluster; 0 = VERSION_OLDEST */
+    uint64_t crc;     /* of what is before */
 };
 #define STORE_SCHEMA 4
 void store_meta_seal(struct store_meta *m);
 bool store_meta_read(MDB_val v, struct store_meta *ret);
+/* The cluster's version by it; 0 = nothing was ever applied. */
+unsigned store_meta_version(const struct store_meta *m);
 
 struct store_answer {
     uint64_t sequence, revision, failed_rev;

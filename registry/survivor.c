@@ -46,7 +46,8 @@ static bool store_open(struct survivor *s, struct err *err)
     char path[PATH_BYTES];
     struct err e = {0};
     snprintf(path, sizeof(path), "%s/store", s->node->dir);
-    struct reg_store_options opt = {.env = s->env, .dir = path, .verify = true};
+    struct reg_store_options opt = {
+        .env = s->env, .dir = path, .verify = true, .reads = s->node->reads};
     s->store = reg_store_open(&opt, &e);
     if (!s->store && e.code == ERR_CORRUPT)
         s->store = reg_store_discard(s->env, path, &e) ? reg_store_open(&opt, &e) : NULL;

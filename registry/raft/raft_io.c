@@ -621,13 +621,32 @@ static void complete_send(struct raftio *io, struct completion *c)
     c->send->cb(c->send, c->status);
 }
 
+/* What a peer cannot read is not for it (version.h, rule 4). */
+static bool readable(const struct raftio *io, const struct raft_message *m)
+{
+    const struct peer_program *p = io->peers ? peers_program(io->peers, m->server_id) : NULL;
+    if (!p || p->reads.newest >= io->reads.newest || MUTANT(SEND_UNREADABLE))
+        return true;
+    if (m->type == RAFT_IO_INSTALL_SNAPSHOT)
+        return p->reads.newest >= io->version;
+    for (unsigned i = 0; m->type == RAFT_IO_APPEND_ENTRIES && i < m->append_entries.n_entries;
+         i++) {
+        const struct raft_entry *e = &m->append_entries.entries[i];
+        if (e->type == RAFT_COMMAND &&
+            version_of_entry(slice_mem(e->buf.base, e->buf.len)) > p->reads.newest)
+            return false;
+    }
+    return true;
+}
+
 static int io_send(struct raft_io *rio, struct raft_io_send *req, const struct raft_message *m,
                    raft_io_send_cb cb)
 {
     struct raftio *io = self_of(rio);
     struct message_out out;
     message_encode(&out, m);
-    bool sent = raftio_send(io, m->server_id, out.type, out.term, out.pieces, out.piece_count);
+    bool sent = readable(io, m) &&
+                raftio_send(io, m->server_id, out.type, out.term, out.pieces, out.piece_count);
     int status = sent ? 0 : RAFT_NOCONNECTION;
     /* Cut to what fits: the library goes on from what is acknowledged, not from what it meant to
      * send. */
@@ -755,6 +774,7 @@ static void install_begin(struct raftio *io, uint64_t from, struct raft_message 
                                      .self = io->self,
                                      .cluster = io->cluster,
                                      .incarnation = io->meta.incarnation,
+                                     .reads = io->reads,
                                      .peer = from,
                                      .addr = *peers_member_addr(io->peers, from),
                                      .tls = io->tls,
@@ -841,10 +861,10 @@ static void on_gone(void *ctx, uint64_t id)
     io->events->on_gone(io->ctx, id);
 }
 
-static void on_bulk(void *ctx, uint64_t from, struct env_stream *s)
+static void on_bulk(void *ctx, uint64_t from, struct env_stream *s, unsigned version)
 {
     struct raftio *io = ctx;
-    bulk_server_adopt(io->bulk, from, s);
+    bulk_server_adopt(io->bulk, from, s, version);
 }
 
 static const struct peers_events peers_events = {.on_frame = on_frame,
@@ -926,6 +946,8 @@ static int io_start(struct raft_io *rio, unsigned msecs, raft_io_tick_cb tick, r
                                                    .cluster = io->cluster,
                                                    .incarnation = io->meta.incarnation,
                                                    .genesis = io->genesis,
+                                                   .reads = io->reads,
+                                                   .version = io->version,
                                                    .members = io->members,
                                                    .member_count = io->member_count,
                                                    .user_timeout = io->user_timeout,
@@ -998,6 +1020,26 @@ void raftio_set_genesis(struct raftio *io, uint64_t genesis)
     io->genesis = genesis;
     if (io->peers)
         peers_set_genesis(io->peers, genesis);
+}
+
+void raftio_set_version(struct raftio *io, unsigned version)
+{
+    if (version == io->version)
+        return;
+    io->version = version;
+    if (io->peers)
+        peers_set_version(io->peers, version);
+}
+
+unsigned raftio_recovered_version(const struct raftio *io)
+{
+    unsigned version = 0;
+    for (size_t i = 0; i < io->contents.entries.n; i++) {
+        const struct log_entry *e = &io->contents.entries.p[i];
+        unsigned v = e->type == LOG_COMMAND ? version_of_entry(e->payload) : 0;
+        version = v > version ? v : version;
+    }
+    return version;
 }
 
 uint64_t raftio_log_bytes(const struct raftio *io)
@@ -1182,6 +1224,7 @@ bool raftio_open(struct raftio *io, const struct raftio_options *opt, struct err
     *io = (struct raftio){.env = opt->env,
                           .self = opt->self,
                           .cluster = opt->cluster,
+                          .reads = versions_or_all(opt->reads),
                           .user_timeout = opt->user_timeout,
                           .tls = opt->tls,
                           .raft = opt->raft,

@@ -46,6 +46,7 @@ struct raftio_options {
     uint64_t self, cluster;
     const struct peer_member *members;
     size_t member_count;
+    struct versions reads;   /* default all that this program reads */
     enum raftio_birth birth; /* of a new directory */
     wf_ms user_timeout;
     struct peer_tls *tls; /* NULL = peers without TLS; must outlive the I/O */
@@ -75,6 +76,8 @@ struct raftio {
     struct env *env;
     char *dir;
     uint64_t self, cluster;
+    struct versions reads;
+    unsigned version; /* of the cluster; 0 = nothing was written yet */
     struct peer_member members[RAFT_MEMBERS_MAX];
     char addresses[RAFT_MEMBERS_MAX][CONF_TEXT];
     size_t member_count;
@@ -131,6 +134,10 @@ bool raftio_bootstraps(const struct raftio *io);
 bool raftio_begun(const struct raftio *io);
 /* What tells this history from another of the same members (peers.h); 0 = nothing was written. */
 void raftio_set_genesis(struct raftio *io, uint64_t genesis);
+/* What is committed is of this version (version.h, rule 3). */
+void raftio_set_version(struct raftio *io, unsigned version);
+/* The highest version of an entry in the log, from open to raft_start; 0 = none. */
+unsigned raftio_recovered_version(const struct raftio *io);
 /* Bytes of log since the last checkpoint. */
 uint64_t raftio_log_bytes(const struct raftio *io);
 /* Nothing of ours is on a helper thread or on its way to the disk: raft_close may be called. */

@@ -64,13 +64,14 @@ static void core_makes_progress(struct run *run)
 
 static bool settled(struct run *run)
 {
-    if (!clients_idle(run) || !operator_idle(run) || !holders_idle(run))
+    if (!clients_idle(run) || !operator_idle(run) || !holders_idle(run) || !api_settled(run))
         return false;
     for (size_t i = 0; i < run->members; i++) {
         const struct member *m = &run->member[i];
         if (!member_in(m))
             continue;
-        if (!member_ready(m) || m->node->store->meta.revision != run->oracle.revision ||
+        if (!member_ready(m) || m->node->version != VERSION_NEWEST ||
+            m->node->store->meta.revision != run->oracle.revision ||
             m->node->guard.standing != GUARD_MEMBER)
             return false;
     }
@@ -108,6 +109,12 @@ static void all_agree(struct run *run)
         if (sim_now(run->sim) > deadline)
             oracle_fail(&run->oracle, "all is healed, and the nodes do not come to one state");
     }
+    deadline = sim_now(run->sim) + PROGRESS_MAX;
+    while (!failed(run) && !api_checked(run)) {
+        run_step(run);
+        if (sim_now(run->sim) > deadline)
+            oracle_fail(&run->oracle, "all is healed, and a node does not answer its API");
+    }
     for (size_t i = 0; i < run->members && !failed(run); i++) {
         struct watcher fresh = {.run = run};
         if (!member_in(&run->member[i]))
@@ -129,6 +136,8 @@ static bool any_runs(const struct run *run)
 static void stop_all(struct run *run)
 {
     watchers_fini(run);
+    if (!failed(run))
+        api_stop(run);
     for (size_t i = 0; i < run->members && !failed(run); i++)
         member_stop(&run->member[i], -1);
     sim_ns deadline = sim_now(run->sim) + PROGRESS_MAX;
@@ -157,6 +166,7 @@ static void begin(struct run *run)
         member_init(run, i);
     for (size_t i = 0; i < run->members; i++)
         member_restart_later(&run->member[i], sim_between(run->sim, 0, 300 * SIM_MS));
+    api_start(run);
     clients_start(run);
     holders_start(run);
     watchers_start(run);
@@ -176,10 +186,12 @@ static void end(struct run *run)
     snprintf(r->violation, sizeof(r->violation), "%s", run->oracle.violation);
     for (size_t i = 0; i < run->members; i++)
         sim_host_kill(run->member[i].host);
+    api_fini(run);
     clients_fini(run);
     holders_fini(run);
     watchers_fini(run);
     operator_fini(run);
+    vec_fini(&run->told);
     raft_configuration_close(&run->conf);
     raft_configuration_close(&run->conf_before);
     sim_free(run->sim);

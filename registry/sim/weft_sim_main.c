@@ -6,6 +6,8 @@
  */
 #include <getopt.h>
 #include <inttypes.h>
+#include <jansson.h>
+#include <openssl/evp.h>
 #include <poll.h>
 #include <raft.h>
 #include <signal.h>
@@ -77,6 +79,15 @@ static struct raft_heap heap = {.malloc = heap_malloc,
                                 .aligned_alloc = heap_aligned_alloc,
                                 .aligned_free = heap_aligned_free};
 
+/* What libraries ask the system once, and not in a turn of somebody. */
+static void libraries_begin(void)
+{
+    json_object_seed(1);
+    EVP_MD_CTX *md = EVP_MD_CTX_new();
+    wf_assert(md && EVP_DigestInit_ex(md, EVP_sha256(), NULL) == 1);
+    EVP_MD_CTX_free(md);
+}
+
 static double now_s(clockid_t clock)
 {
     struct timespec t;
@@ -141,6 +152,7 @@ static void job_start(struct job *j, const struct options *opt, uint64_t from)
     if (j->pid == 0) {
         close(fds[0]);
         raft_heap_set(&heap);
+        libraries_begin();
         for (uint64_t s = from; s < opt->first + opt->count; s += opt->jobs)
             run_one(opt, s, fds[1]);
         _exit(0);
@@ -151,8 +163,10 @@ static void job_start(struct job *j, const struct options *opt, uint64_t from)
 
 struct totals {
     uint64_t runs, bad, undecided, deaths, writes, acked, reads, watched, leaders, checkpoints,
-        events, rots, changes, renewals, expiries;
+        events, rots, changes, renewals, expiries, programs, raises;
     uint64_t flips[FLIP_FILES][FLIP_ENDS], flip_starts_max;
+    uint64_t api_writes, api_acked, api_reads, api_watched, api_resumes, api_relists, api_replays,
+        api_torn, api_rollbacks;
     double cpu_s, virtual_s;
 };
 
@@ -164,6 +178,19 @@ static void print_violation(const struct options *opt, uint64_t seed, const char
     printf("seed %" PRIu64 ": %s\n  again: weft-sim --seed %" PRIu64 "%s%s%s --verbose\n", seed,
            text, seed, flips, opt->guards ? " --guards-off " : "", opt->guards ? opt->guards : "");
     fflush(stdout);
+}
+
+static void take_api(struct totals *t, const struct run_result *x)
+{
+    t->api_writes += x->api_writes;
+    t->api_acked += x->api_acked;
+    t->api_reads += x->api_reads;
+    t->api_watched += x->api_watched;
+    t->api_resumes += x->api_resumes;
+    t->api_relists += x->api_relists;
+    t->api_replays += x->api_replays;
+    t->api_torn += x->api_torn;
+    t->api_rollbacks += x->api_rollbacks;
 }
 
 static void take(const struct options *opt, struct totals *t, const struct report *r)
@@ -180,6 +207,8 @@ static void take(const struct options *opt, struct totals *t, const struct repor
     t->events += x->events;
     t->rots += x->rots;
     t->changes += x->changes;
+    t->programs += x->programs;
+    t->raises += x->raises;
     t->renewals += x->renewals;
     t->expiries += x->expiries;
     for (size_t f = 0; f < FLIP_FILES; f++)
@@ -187,6 +216,7 @@ static void take(const struct options *opt, struct totals *t, const struct repor
             t->flips[f][e] += x->flips[f][e];
     if (x->flip_starts_max > t->flip_starts_max)
         t->flip_starts_max = x->flip_starts_max;
+    take_api(t, x);
     t->cpu_s += r->cpu_s;
     t->virtual_s += (double)x->virtual_ns / (double)SIM_S;
     if (x->violation[0]) {
@@ -267,7 +297,12 @@ static void totals_print(const struct options *opt, const struct totals *t, doub
     const struct {
         uint64_t n;
         const char *what;
-    } all[] = {{t->writes, "writes"},
+    } api[] = {{t->api_writes, "writes"},          {t->api_acked, "acknowledged"},
+               {t->api_replays, "of them again"},  {t->api_reads, "reads"},
+               {t->api_rollbacks, "rollbacks"},    {t->api_torn, "requests cut off"},
+               {t->api_watched, "watch events"},   {t->api_resumes, "watches begun or resumed"},
+               {t->api_relists, "of them too old"}},
+      all[] = {{t->writes, "writes"},
                {t->acked, "acknowledged"},
                {t->reads, "linearizable reads"},
                {t->watched, "watch events"},
@@ -276,6 +311,8 @@ static void totals_print(const struct options *opt, const struct totals *t, doub
                {t->checkpoints, "checkpoints"},
                {t->rots, "files damaged"},
                {t->changes, "changes of members"},
+               {t->programs, "changes of a program"},
+               {t->raises, "rises of the version"},
                {t->renewals, "leases renewed"},
                {t->expiries, "leases expired"},
                {t->events, "events"}};
@@ -288,6 +325,8 @@ static void totals_print(const struct options *opt, const struct totals *t, doub
            seconds, t->cpu_s > 0 ? t->virtual_s / t->cpu_s : 0);
     for (size_t i = 0; i < ARRAY_LEN(all); i++)
         printf("%s%" PRIu64 " %s", i ? ", " : "", all[i].n, all[i].what);
+    for (size_t i = 0; i < ARRAY_LEN(api); i++)
+        printf("%s%" PRIu64 " %s", i ? ", " : "\nAPI: ", api[i].n, api[i].what);
     printf("\n");
 }
 
