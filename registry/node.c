@@ -75,9 +75,9 @@ static void store_commit(struct reg_node *n)
     uint64_t began = env_now_ns(n->env);
     reg_fsm_commit(n->store, applied, term);
     node_metrics_since(n, n->cells.store_commit, began);
+    n->committed = applied;
     raftio_set_genesis(&n->io, reg_store_genesis(n->store));
     node_version_advance(n);
-    n->committed = applied;
 }
 
 /* What is copied holds at least what Raft says the snapshot holds: commit first. */
@@ -90,10 +90,8 @@ static int fsm_snapshot(struct raft_fsm *fsm, struct raft_buffer *bufs[], unsign
     struct raft_buffer *b = raft_malloc(sizeof(*b));
     if (!b)
         wf_die("out of memory");
-    raft_index applied = n->raft.last_applied;
-    reg_fsm_commit(n->store, applied, guard_term_of(&n->raft, applied));
-    if (applied > n->committed)
-        n->committed = applied;
+    store_commit(n);
+    wf_assert(n->committed >= n->raft.last_applied);
     b->len = SNAPSHOT_DATA_BYTES;
     b->base = raft_calloc(1, b->len);
     *bufs = b;
@@ -339,6 +337,13 @@ static void on_down(void *ctx, uint64_t id)
     }
 }
 
+/* The answer to a snapshot may be lost with the connection that it was to come over. */
+static void on_heard(void *ctx, uint64_t id)
+{
+    struct reg_node *n = ctx;
+    guard_peer_up(&n->guard, id);
+}
+
 static void on_gone(void *ctx, uint64_t id)
 {
     node_status_on_gone(ctx, id);
@@ -382,6 +387,7 @@ static void on_damaged(void *ctx)
 static const struct raftio_events raftio_events = {.on_frame = on_frame,
                                                    .on_up = on_up,
                                                    .on_down = on_down,
+                                                   .on_heard = on_heard,
                                                    .on_gone = on_gone,
                                                    .on_damaged = on_damaged,
                                                    .make_room = node_room_make,

@@ -198,6 +198,7 @@ struct reg_status {
      * applied here; a leader confirmed it, so a leader that was deposed unknowingly cannot make it
      * younger. Renewed by each read index, twice a second where there is none. 0 = never. */
     wf_ms fresh_at;
+    uint64_t reads_refused; /* read indexes of other nodes, beyond NODE_READ_ASKS_MAX of each */
     uint64_t read_repeats; /* rounds of a read index asked again, because this process had paused */
     uint64_t log_bytes, store_bytes_used, store_bytes_map;
     uint64_t object_bytes, history_bytes, quota_bytes;

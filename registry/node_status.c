@@ -261,6 +261,7 @@ void node_status_publish(struct reg_node *n)
         .leader_changes = n->leader_changes,
         .fresh_at = n->fresh_at,
         .version = n->version,
+        .reads_refused = n->reads_refused,
         .read_repeats = n->read_repeats,
         .disk_free_bytes = n->room,
         .disk_room_bytes = n->opt.room_bytes,

@@ -855,6 +855,12 @@ static void on_down(void *ctx, uint64_t id)
     io->events->on_down(io->ctx, id);
 }
 
+static void on_heard(void *ctx, uint64_t id)
+{
+    struct raftio *io = ctx;
+    io->events->on_heard(io->ctx, id);
+}
+
 static void on_gone(void *ctx, uint64_t id)
 {
     struct raftio *io = ctx;
@@ -870,6 +876,7 @@ static void on_bulk(void *ctx, uint64_t from, struct env_stream *s, unsigned ver
 static const struct peers_events peers_events = {.on_frame = on_frame,
                                                  .on_up = on_up,
                                                  .on_down = on_down,
+                                                 .on_heard = on_heard,
                                                  .on_gone = on_gone,
                                                  .on_bulk = on_bulk};
 
