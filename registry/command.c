@@ -19,7 +19,6 @@
 #define GRANT_REGISTRATION 0x01u
 #define REQUEST_ONCE 0x01u
 #define REQUEST_NO_QUOTA 0x02u
-#define REQUEST_KNOWN (REQUEST_ONCE | REQUEST_NO_QUOTA)
 
 static unsigned op_flags(const struct reg_op *op)
 {
@@ -158,14 +157,16 @@ static const struct reg_once *get_once(struct reader *r, struct arena *arena)
 }
 
 /* What version 2 has between settled and the operations. */
-static bool get_extras(struct reader *r, struct arena *arena, struct reg_request *q)
+static bool get_extras(struct reader *r, unsigned version, struct arena *arena,
+                       struct reg_request *q)
 {
+    unsigned known = version < VERSION_QUOTAS ? REQUEST_ONCE : REQUEST_ONCE | REQUEST_NO_QUOTA;
     uint8_t flags = reader_u8(r);
     q->origin = reader_bytes(r, reader_u8(r));
     if (flags & REQUEST_ONCE)
         q->once = get_once(r, arena);
     q->no_quota = flags & REQUEST_NO_QUOTA;
-    return reader_ok(r) && !(flags & ~REQUEST_KNOWN) && q->origin.n <= REG_ORIGIN_BYTES_MAX &&
+    return reader_ok(r) && !(flags & ~known) && q->origin.n <= REG_ORIGIN_BYTES_MAX &&
            !q->once == !(flags & REQUEST_ONCE);
 }
 
@@ -177,7 +178,7 @@ bool reg_request_decode(struct reader *r, unsigned version, struct arena *arena,
         .sequence = reader_u64le(r),
         .settled = reader_u64le(r),
     };
-    bool ok = version < 2 || get_extras(r, arena, &q);
+    bool ok = version < 2 || get_extras(r, version, arena, &q);
     q.op_count = reader_u32le(r);
     if (!ok || !reader_ok(r) || (q.op_count == 0 && !q.once) || q.op_count > REG_REQUEST_OPS_MAX ||
         q.settled > q.sequence)
@@ -223,7 +224,9 @@ bool reg_entry_add(struct reg_entry_builder *b, const struct reg_request *r)
     size_t after = b->bytes.n + request_bytes(r) + 8;
     if (b->count > 0 && (after > REG_ENTRY_BYTES_MAX || b->count == REG_ENTRY_REQUESTS_MAX))
         return false;
-    reg_request_encode(&b->bytes, r);
+    struct reg_request q = *r;
+    q.no_quota = r->no_quota && b->version >= VERSION_QUOTAS;
+    reg_request_encode(&b->bytes, &q);
     b->count++;
     return true;
 }

@@ -231,7 +231,8 @@ static bool size_of(struct reg_store *s, struct slice key, size_t *ret_bytes)
 static bool request_fits(struct reg_store *s, const struct reg_request *q, struct reg_result *res)
 {
     size_t failed;
-    if (q->no_quota || store_quota_allows(s, q, size_of, &failed))
+    if (reg_store_version(s) < VERSION_QUOTAS || q->no_quota ||
+        store_quota_allows(s, q, size_of, &failed))
         return true;
     res->code = ERR_NO_ROOM;
     res->failed_op = (uint32_t)failed;

@@ -361,7 +361,8 @@ static struct reg_request request_of(const struct reg_node *n, const struct pend
                                 .ops = p->w->ops,
                                 .once = p->w->once,
                                 .origin = p->w->origin,
-                                .no_quota = p->w->no_quota};
+                                .no_quota = p->w->no_quota &&
+                                            reg_store_version(n->store) >= VERSION_QUOTAS};
 }
 
 struct pack {

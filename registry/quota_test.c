@@ -19,6 +19,7 @@ struct fixture {
     struct env *env;
     struct reg_store *store;
     reg_rev index;
+    unsigned version; /* of entries */
     struct reg_result last;
 };
 
@@ -40,6 +41,7 @@ static int setup(void **state)
     strcpy(f->dir, "/tmp/weft-quota-XXXXXX");
     f->env = env_uv_new(&err);
     assert_non_null(mkdtemp(f->dir));
+    f->version = VERSION_QUOTAS;
     open_store(f);
     *state = f;
     return 0;
@@ -67,7 +69,7 @@ static void keep_result(void *ctx, const struct reg_result *r)
 
 static enum err_code apply_as(struct fixture *f, const struct reg_op *ops, size_t n, bool no_quota)
 {
-    struct reg_entry_builder b = {0};
+    struct reg_entry_builder b = {.version = f->version};
     f->index++;
     reg_entry_begin(&b, 1);
     assert_true(reg_entry_add(&b, &(struct reg_request){.client = 7,
@@ -179,6 +181,21 @@ static void bytes_are_counted(void **state)
     assert_int_equal(quota_of(f, "shop").bytes_max, 0);
 }
 
+/* Wrong: a node of the version before takes what the others refuse, or does not read it. */
+static void it_begins_with_its_version(void **state)
+{
+    struct fixture *f = *state;
+    f->version = VERSION_QUOTAS - 1;
+    limit(f, "shop", "\"weft.dev/quota-objects\":\"1\"");
+    assert_int_equal(put(f, "services/shop/a", "1"), ERR_NONE);
+    assert_int_equal(put(f, "services/shop/b", "1"), ERR_NONE);
+    struct reg_op more = {.key = S("services/shop/c"), .value = S("1")};
+    assert_int_equal(apply_as(f, &more, 1, true), ERR_NONE); /* the mark is left out */
+    f->version = VERSION_QUOTAS;
+    assert_int_equal(put(f, "services/shop/d", "1"), ERR_NO_ROOM);
+    assert_int_equal(quota_of(f, "shop").objects, 3);
+}
+
 /* It counts, and is not refused. */
 static void the_control_plane_is_not_asked(void **state)
 {
@@ -265,6 +282,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(objects_are_counted, setup, teardown),
         cmocka_unit_test_setup_teardown(bytes_are_counted, setup, teardown),
+        cmocka_unit_test_setup_teardown(it_begins_with_its_version, setup, teardown),
         cmocka_unit_test_setup_teardown(the_control_plane_is_not_asked, setup, teardown),
         cmocka_unit_test_setup_teardown(a_request_is_judged_as_a_whole, setup, teardown),
         cmocka_unit_test_setup_teardown(counts_are_those_of_the_state, setup, teardown),

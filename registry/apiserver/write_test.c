@@ -4,6 +4,21 @@
 
 #include "registry/apiserver/internal.h"
 
+static int setup_quotas(void **state)
+{
+    struct fixture *f = fixture_settling(1, 1);
+    struct reg_status st;
+    do {
+        env_uv_turn(f->env, 10);
+        reg_node_status(f->node, &st);
+    } while (st.version < VERSION_QUOTAS);
+    expect(f, 201, "POST", "/api/v1/namespaces", JSON,
+           "{\"apiVersion\":\"v1\",\"kind\":\"Namespace\",\"metadata\":{\"name\":\"default\"}}",
+           "Active");
+    *state = f;
+    return 0;
+}
+
 static int setup_no_quorum(void **state)
 {
     *state = fixture_new(3);
@@ -229,7 +244,7 @@ int main(void)
         CASE(test_too_many_writes),
         CASE(test_patches_that_break_the_object),
         CASE(test_versions_of_a_write),
-        CASE(test_a_namespace_has_a_quota),
+        cmocka_unit_test_setup_teardown(test_a_namespace_has_a_quota, setup_quotas, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -209,6 +209,7 @@ class NamespaceQuota(Case):
             self.assertEqual(r.status, status, r)
             return r
 
+        wait_for(lambda: c.nodes[0].status()["clusterVersion"] >= 4, 30, "the cluster's version has quotas")
         post(c.nodes[0], {"items": [{"verb": "apply", "object": shop}]}, 200)
         for i in range(10):
             post(c.nodes[i % 3], one(i), 200)
