@@ -1,35 +1,41 @@
-"""Leader gone under writes: time to the first acknowledged write, writes lost; against Debian's etcd.
+"""Leader gone under writes: time to the first acknowledged write, writes lost; against etcd.
 
-Three nodes of each on loopback, default time-outs of both. One program (weft-regload) creates a new
+Three nodes of each, every one in a network namespace of its own, default time-outs of all; the peers
+are Debian's etcd and the current one (a Go module; without Go it is left out). One program (weft-regload) creates a new
 object at fixed times over clients that are spread over the three addresses; a client whose server
-is gone or silent for a second goes to the next. The leader goes in one of three ways (--kinds):
+is gone or silent for a second goes to the next. The leader goes in one of four ways (--kinds):
 
   kill      SIGKILL: its connections are reset
   stop      SIGSTOP: it says nothing, and its connections stay; no other node hears that it is gone
+  hole      every packet from and to it vanishes, as when its cable is pulled
   transfer  SIGTERM: it hands over and ends
 
 The figure is the time from there to the first acknowledgement of a write that was sent after it, at
-any node. Then the node starts again, or goes on, and the next trial waits until all are whole. weft
-and etcd take turns. At the end every acknowledged object is looked for. Goals: kill p50 50 and p99
-300 ms, stop 450 and 900 ms, transfer p99 100 ms; nothing lost.
+any node. Then the node starts again, goes on or is heard again, and the next trial waits until all are
+whole. weft and etcd take turns. At the end every acknowledged object is looked for. Goals: kill p50 50 and p99
+300 ms, stop and hole 450 and 900 ms, transfer p99 100 ms; nothing lost.
 """
 
 import signal
 import time
 
-from bench.lib.etcd import Etcd, PACKAGE
+from bench.lib.etcd import CURRENT, DEBIAN, Etcd, PACKAGE, version_of
 from bench.lib.rows import Row, quantile
 from bench.lib.talk import Talker
+from bench.lib.wire import Wire
 from tests.lib.cluster import Cluster
 from tests.lib.process import Workspace, wait_for
 
 PROGRAMS = ("weftd", "weft-regload")
 PEERS = ("etcd",)
+GO_PEERS = ("etcd",)
+NAMESPACES = True
 PACKAGES = (PACKAGE, "libraft2", "liblmdb0")
 
 CLIENTS = 256
-GOALS = {"kill": (50, 300), "stop": (450, 900), "transfer": (100, 100)}  # p50 and p99, ms
-WAYS = {"kill": "killed", "stop": "stopped", "transfer": "told to end"}
+GOALS = {"kill": (50, 300), "stop": (450, 900), "hole": (450, 900),
+         "transfer": (100, 100)}  # p50 and p99, ms
+WAYS = {"kill": "killed", "stop": "stopped", "hole": "black-holed", "transfer": "told to end"}
 ETCD_PREFIX = "workloadentries.networking.istio.io/default/"
 API_PATH = "/apis/networking.istio.io/v1/namespaces/default/workloadentries"
 
@@ -51,16 +57,17 @@ def quick(args):
 
 
 class Target:
-    """A registry under steady writes."""
+    """A registry under steady writes. machines: the first of its three."""
 
-    def __init__(self, run, ws, store, cluster, addr_of):
-        self.cluster, self.store, self.ws = cluster, store, ws
+    def __init__(self, run, ws, store, wire, machines, cluster, addr_of):
+        self.cluster, self.wire, self.machines, self.ws = cluster, wire, machines, ws
+        self.name = cluster.label if store == "etcd" else store
         self.ms = {kind: [] for kind in run.args.kinds}
         argv = [run.program("weft-regload"), "--store", store, "--rate", run.args.rate,
                 "--clients", CLIENTS, "--timeout", 1000]
         for node in cluster.nodes:
             argv += ["--server", addr_of(node)]
-        self.load = Talker(ws, f"load-{store}", argv + ["steady"])
+        self.load = Talker(ws, f"load-{self.name}", argv + ["steady"])
         self.settle()
 
     def settle(self):
@@ -71,9 +78,13 @@ class Target:
 
     def trial(self, kind):
         leader = self.cluster.leader()
+        machine = self.machines + self.cluster.nodes.index(leader)
         at = time.monotonic_ns()
         if kind == "kill":
             leader.process.kill()
+        elif kind == "hole":
+            self.wire.hole(machine)
+            at = time.monotonic_ns()  # to make the hole takes some ms
         else:
             leader.process.signal(signal.SIGSTOP if kind == "stop" else signal.SIGTERM)
         self.load.command(f"after {at}")
@@ -81,6 +92,8 @@ class Target:
         self.ms[kind].append(answer["ms"])
         if kind == "stop":
             leader.process.signal(signal.SIGCONT)
+        elif kind == "hole":
+            self.wire.heal(machine)
         else:
             leader.process.stop()
             leader.start()
@@ -90,14 +103,14 @@ class Target:
 
     def lost(self):
         """Acknowledged objects that are nowhere."""
-        path = self.ws.path(self.store + "-keys")
+        path = self.ws.path(self.name + "-keys")
         self.load.command("keys " + path)
         self.load.event("keys")
         self.load.quit()
         self.totals = self.load.event("end")
         with open(path, encoding="ascii") as f:
             acked = set(f.read().split())
-        assert acked, f"{self.store}: nothing was acknowledged"
+        assert acked, f"{self.name}: nothing was acknowledged"
         return len(acked - self.names()), len(acked)
 
 
@@ -130,27 +143,43 @@ class EtcdTarget(Target):
         return self.cluster.names(ETCD_PREFIX)
 
 
-def row_of(weft, etcd, kind, q):
-    ours, theirs = weft.ms[kind], etcd.ms[kind]
+def row_of(weft, peer, kind, q):
+    ours, theirs = weft.ms[kind], peer.ms[kind]
     return Row(f"leader {WAYS[kind]}, first acknowledged write p{q}", "ms", quantile(ours, q / 100),
-               "etcd", quantile(theirs, q / 100), len(ours), ("value", GOALS[kind][q == 99]),
+               peer.name, quantile(theirs, q / 100), len(ours), ("value", GOALS[kind][q == 99]),
                {"ours": ours, "peer": theirs} if q == 50 else None)
+
+
+def targets(run, ws):
+    """weft, and each etcd that is here; machines are numbered from 1, 11 and 21."""
+    peers = [(p, f"etcd {v}") for p in (DEBIAN, CURRENT) if (v := version_of(p))]
+    wire = Wire([10 * k + i for k in range(1 + len(peers)) for i in (1, 2, 3)])
+    out = [Weft(run, ws, "weft", wire, 1,
+                Cluster(run.bin_dir, n=3, ws=ws, base_addr=wire.base, enter=wire.enter).start(),
+                lambda n: n.api_addr)]
+    for k, (program, label) in enumerate(peers):
+        first = 10 * k + 11
+        out.append(EtcdTarget(run, ws, "etcd", wire, first,
+                              Etcd(ws, program=program, label=label.replace(" ", "-"),
+                                   base=wire.base, first=first, enter=wire.enter).start(),
+                              lambda n: n.client))
+    return out
 
 
 def run(run):
     with Workspace("bench-failover") as ws:
-        weft = Weft(run, ws, "weft", Cluster(run.bin_dir, n=3, ws=ws).start(), lambda n: n.api_addr)
-        etcd = EtcdTarget(run, ws, "etcd", Etcd(ws).start(), lambda n: n.client)
+        all_of = targets(run, ws)
         for kind in run.args.kinds:
             for i in range(run.args.trials):
-                for t in (weft, etcd):
+                for t in all_of:
                     answer = t.trial(kind)
-                    run.say(f"{t.store} {kind} {i + 1}: {answer['ms']:.0f} ms")
-        lost, acked = weft.lost()
-        etcd_lost, etcd_acked = etcd.lost()
-        run.say(f"acknowledged: weft {acked}, etcd {etcd_acked}")
-        for t in (weft, etcd):
-            run.say(f"{t.store}: {t.totals}")
-        rows = [row_of(weft, etcd, kind, q) for kind in run.args.kinds for q in (50, 99)]
-        return rows + [Row("acknowledged writes lost", "writes", lost, "etcd", etcd_lost,
-                           run.args.trials * len(run.args.kinds), ("value", 0))]
+                    run.say(f"{t.name} {kind} {i + 1}: {answer['ms']:.0f} ms")
+        lost = {t: t.lost() for t in all_of}
+        run.say("acknowledged: " + ", ".join(f"{t.name} {lost[t][1]}" for t in all_of))
+        for t in all_of:
+            run.say(f"{t.name}: {t.totals}")
+        weft, *peers = all_of
+        rows = [row_of(weft, p, kind, q) for kind in run.args.kinds for q in (50, 99) for p in peers]
+        trials = run.args.trials * len(run.args.kinds)
+        return rows + [Row("acknowledged writes lost", "writes", lost[weft][0], p.name, lost[p][0],
+                           trials, ("value", 0)) for p in peers]
