@@ -49,8 +49,10 @@ static int fsm_apply(struct raft_fsm *fsm, const struct raft_buffer *buf, void *
     /* libraft 0.15 counts last_applied up only after this call. */
     raft_index index = n->raft.last_applied + 1;
     *result = NULL;
+    uint64_t began = env_now_ns(n->env);
     reg_fsm_apply(n->store, index, guard_term_of(&n->raft, index), slice_mem(buf->base, buf->len),
                   node_write_on_result, n);
+    node_metrics_since(n, n->cells.apply, began);
     node_turn(n);
     return 0;
 }
@@ -69,7 +71,9 @@ static void store_commit(struct reg_node *n)
     raft_term term = guard_term_of(&n->raft, applied);
     if (applied <= n->committed || term == 0 || !applied_is_durable(n))
         return;
+    uint64_t began = env_now_ns(n->env);
     reg_fsm_commit(n->store, applied, term);
+    node_metrics_since(n, n->cells.store_commit, began);
     raftio_set_genesis(&n->io, reg_store_genesis(n->store));
     n->committed = applied;
 }
@@ -609,6 +613,7 @@ static bool io_open(struct reg_node *n, struct err *err)
                                                 .user_timeout = 2 * n->opt.election_timeout,
                                                 .tls = n->tls,
                                                 .segment_bytes = n->opt.segment_bytes,
+                                                .log_cells = n->cells.log,
                                                 .raft = &n->raft,
                                                 .events = &raftio_events,
                                                 .ctx = n},
@@ -666,11 +671,11 @@ static bool node_begin(struct reg_node *n, struct env *env, struct err *err)
         (n->io.has_manifest && !checkpoint_restore(n, &n->io.manifest.file, err)) ||
         !log_covers_store(n, err) || !raft_begin(n, err))
         return false;
+    store_commit(n); /* a single voter has applied its log already; what follows reads */
     node_lease_load(n);
     node_status_init(n);
     node_room_init(n);
     guard_step(&n->guard);
-    store_commit(n); /* a single voter has applied its log already */
     node_status_publish(n);
     return true;
 }
@@ -705,6 +710,7 @@ void node_free(struct reg_node *n)
     node_watch_fini(n);
     node_channel_fini(n);
     node_lease_fini(n);
+    node_metrics_fini(n);
     pthread_mutex_destroy(&n->lock);
     pthread_cond_destroy(&n->changed);
     mem_free(n->dir);
@@ -776,6 +782,7 @@ struct reg_node *node_new(const struct reg_node_options *opt, struct err *err)
     pthread_mutex_init(&n->lock, NULL);
     pthread_cond_init(&n->changed, NULL);
     list_init(&n->watches);
+    node_metrics_init(n);
     return n;
 }
 

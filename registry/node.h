@@ -196,6 +196,8 @@ struct reg_status {
     struct reg_member_status members[REG_NODES_MAX + 1]; /* one more during a change */
 };
 
+/* Latencies, sizes of batches, peers. Valid until the node is stopped. */
+struct metric_set *reg_node_metrics(struct reg_node *node);
 /* A copy of what the raft thread published last (at most a heartbeat old). */
 void reg_node_status(struct reg_node *node, struct reg_status *ret_status);
 /* "" for an id that is no member's. Borrowed from st. */

@@ -13,6 +13,7 @@
 #include <raft.h>
 
 #include "base/core/map.h"
+#include "base/core/metric.h"
 #include "base/core/sm.h"
 #include "base/env/env_uv.h"
 #include "registry/command.h"
@@ -65,6 +66,7 @@ struct node_entry {
     struct raft_apply req;
     struct reg_node *owner;
     uint64_t id;
+    uint64_t began_ns;
 };
 
 /* Channels. */
@@ -110,6 +112,12 @@ struct node_read {
     wf_ms asked;
 };
 
+/* Of the node's set of metrics. */
+struct node_cells {
+    struct metric *commit, *apply, *store_commit, *entry_writes, *read_repeats;
+    struct log_cells log;
+};
+
 enum node_stop { NODE_RUNS, NODE_TRANSFERS, NODE_DRAINS, NODE_CLOSES, NODE_STOPPED };
 
 struct reg_node {
@@ -119,6 +127,8 @@ struct reg_node {
     struct env_thread *thread; /* NULL: runs on an env of the caller (simulation) */
     struct env *env;
     struct err start_err;
+    struct metric_set *metrics; /* written by the raft thread */
+    struct node_cells cells;
 
     struct peer_tls *tls; /* NULL: peers without TLS */
     struct raft raft;
@@ -336,6 +346,14 @@ void node_no_quorum(struct reg_node *n, struct err *err);
 /* No leader, and none to be expected soon: what nobody was given is answered now. */
 bool node_hopeless(struct reg_node *n);
 void node_watch_fini(struct reg_node *n);
+
+/* node_metrics.c */
+void node_metrics_init(struct reg_node *n);
+void node_metrics_fini(struct reg_node *n);
+/* The time since, env_now_ns then. */
+void node_metrics_since(struct reg_node *n, struct metric *m, uint64_t began_ns);
+/* What the status says of the peers. */
+void node_metrics_refresh(struct reg_node *n, const struct reg_status *s);
 
 /* node_member.c */
 void node_member_init(struct reg_node *n);

@@ -266,6 +266,7 @@ void node_status_publish(struct reg_node *n)
     };
     status_members(n, &s);
     status_store(n, &s);
+    node_metrics_refresh(n, &s);
     pthread_mutex_lock(&n->lock);
     n->status = s;
     pthread_mutex_unlock(&n->lock);

@@ -42,6 +42,49 @@ static void one_node_writes_and_restarts(void **state)
     cluster_fini(&c);
 }
 
+static uint64_t series(struct cluster *c, size_t i, const char *name)
+{
+    struct buf text = {0};
+    struct metric_set *set = reg_node_metrics(c->node[i]);
+    char line[100];
+    metric_write_text(&set, 1, &text);
+    buf_append(&text, (struct slice){"", 1});
+    snprintf(line, sizeof(line), "\n%s ", name);
+    const char *at = strstr(text.p, line);
+    uint64_t v = at ? strtoull(at + strlen(line), NULL, 10) : UINT64_MAX;
+    buf_fini(&text);
+    return v;
+}
+
+static void what_a_write_takes_is_measured(void **state)
+{
+    (void)state;
+    struct cluster c;
+    cluster_init(&c, 3);
+    cluster_up(&c);
+    size_t leader = wait_leader(&c), other = (leader + 1) % 3;
+    uint64_t before = series(&c, leader, "weft_raft_commit_seconds_count");
+    must_put_everywhere(&c, leader, "services/default/a", "1");
+    must_put_everywhere(&c, other, "services/default/a", "2");
+    assert_true(series(&c, leader, "weft_raft_commit_seconds_count") >= before + 2);
+    assert_true(series(&c, leader, "weft_raft_entry_writes_sum") >= 2);
+    assert_int_equal(series(&c, other, "weft_raft_commit_seconds_count"), 0);
+    for (size_t i = 0; i < 3; i++) {
+        assert_true(series(&c, i, "weft_raft_apply_seconds_count") >= 2);
+        assert_true(series(&c, i, "weft_raft_log_sync_seconds_count") >= 2);
+        assert_true(series(&c, i, "weft_raft_log_group_entries_sum") >= 2);
+        assert_true(series(&c, i, "weft_store_commit_seconds_count") >= 2);
+    }
+    char up[60], lag[60];
+    snprintf(up, sizeof(up), "weft_raft_peer_up{peer=\"n%zu\"}", other + 1);
+    snprintf(lag, sizeof(lag), "weft_raft_peer_lag_entries{peer=\"n%zu\"}", other + 1);
+    WAIT_FOR(series(&c, leader, up) == 1 && series(&c, leader, lag) == 0);
+    node_down(&c, other, true);
+    must_put(&c, leader, "services/default/a", "3");
+    WAIT_FOR(series(&c, leader, up) == 0 && series(&c, leader, lag) > 0);
+    cluster_fini(&c);
+}
+
 static void refusals_say_which_and_why(void **state)
 {
     (void)state;
@@ -1097,6 +1140,7 @@ int main(void)
 #define BOTH(name) cmocka_unit_test(name), cmocka_unit_test_prestate(name, &with_tls)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(one_node_writes_and_restarts),
+        cmocka_unit_test(what_a_write_takes_is_measured),
         cmocka_unit_test(refusals_say_which_and_why),
         cmocka_unit_test(a_follower_reads_its_own_write),
         cmocka_unit_test(read_index_sees_all_that_was_acknowledged),

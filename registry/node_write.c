@@ -320,6 +320,8 @@ static void on_entry(struct raft_apply *req, int status, void *result)
      * its effect once. */
     if (status != 0)
         requeue_if(n, PENDING_PROPOSED, e->id, false);
+    else
+        node_metrics_since(n, n->cells.commit, e->began_ns);
     mem_free(e);
     node_turn(n);
 }
@@ -419,9 +421,12 @@ static bool propose(struct reg_node *n, struct pack *k)
     struct node_entry *e = MEM_NEW(struct node_entry);
     e->owner = n;
     e->id = k->id;
+    e->began_ns = env_now_ns(n->env);
     n->entries_in_flight++;
-    if (raft_apply(&n->raft, &e->req, &buf, 1, on_entry) == 0)
+    if (raft_apply(&n->raft, &e->req, &buf, 1, on_entry) == 0) {
+        metric_observe(n->cells.entry_writes, k->builder.count);
         return true;
+    }
     n->entries_in_flight--;
     raft_free(buf.base);
     mem_free(e);

@@ -113,6 +113,7 @@ static void respond_metrics(struct weftd *d, struct http_request *req)
     size_t n = 0;
     refresh(d);
     sets[n++] = d->own;
+    sets[n++] = reg_node_metrics(d->node);
     sets[n++] = compiler_metrics(d->compiler);
     sets[n++] = convergence_metrics(d->convergence);
     sets[n++] = apiserver_metrics(d->api);

@@ -25,6 +25,13 @@ static void cells_init(struct api_cells *cells, struct metric_set *set)
         .name = "weft_api_watches_refused_total",
         .kind = METRIC_COUNTER,
         .help = "Watches refused because too many were open"};
+    static const struct metric_def blocked = {
+        .name = "weft_api_watches_blocked",
+        .kind = METRIC_GAUGE,
+        .help = "watches whose client does not read what was sent"};
+    static const struct metric_def lag = {.name = "weft_api_watch_lag_revisions",
+                                          .kind = METRIC_GAUGE,
+                                          .help = "revisions that the slowest of them is behind"};
     static const struct metric_def writes = {
         .name = "weft_api_writes", .kind = METRIC_GAUGE, .help = "Writes under way on this node"};
     static const struct metric_def writes_refused = {
@@ -39,6 +46,8 @@ static void cells_init(struct api_cells *cells, struct metric_set *set)
                                 .watches = metric_get(set, &watches, 0, NULL),
                                 .watch_events = metric_get(set, &events, 0, NULL),
                                 .watches_refused = metric_get(set, &watches_refused, 0, NULL),
+                                .watches_blocked = metric_get(set, &blocked, 0, NULL),
+                                .watch_lag = metric_get(set, &lag, 0, NULL),
                                 .writes = metric_get(set, &writes, 0, NULL),
                                 .writes_refused = metric_get(set, &writes_refused, 0, NULL)};
 }
@@ -88,6 +97,7 @@ const struct env_addr *apiserver_addr(const struct apiserver *s)
 
 struct metric_set *apiserver_metrics(struct apiserver *s)
 {
+    api_watches_measure(s);
     return s->metrics;
 }
 

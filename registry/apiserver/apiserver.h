@@ -66,6 +66,7 @@ struct apiserver_options {
 /* NULL and err: the address is taken or is not loopback. */
 struct apiserver *apiserver_new(const struct apiserver_options *opt, struct err *err);
 const struct env_addr *apiserver_addr(const struct apiserver *s);
+/* As of now. On env's thread. */
 struct metric_set *apiserver_metrics(struct apiserver *s);
 /* Takes no more requests; lets those under way end, for at most grace ms. on_closed may be NULL. */
 void apiserver_close(struct apiserver *s, wf_ms grace, void (*on_closed)(void *ctx), void *ctx);

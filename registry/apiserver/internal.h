@@ -48,7 +48,7 @@
 
 /* Cells of the server's metrics. */
 struct api_cells {
-    struct metric *watches, *watch_events, *watches_refused;
+    struct metric *watches, *watch_events, *watches_refused, *watches_blocked, *watch_lag;
     struct metric *writes, *writes_refused;
     struct metric *reads_refused;
 };
@@ -169,6 +169,7 @@ void api_read_get(struct api_call *c);
 void api_read_list(struct api_call *c);
 void api_watch_open(struct api_call *c);
 void api_watches_wake(struct apiserver *s);
+void api_watches_measure(struct apiserver *s);
 void api_line_fini(struct api_line *l);
 void api_write_create(struct api_call *c);
 void api_write_update(struct api_call *c);

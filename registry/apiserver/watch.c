@@ -301,6 +301,27 @@ void api_watches_wake(struct apiserver *s)
         watch_pump(container_of(node, struct api_watch, node));
 }
 
+void api_watches_measure(struct apiserver *s)
+{
+    struct reg_txn txn;
+    struct err err = {0};
+    reg_rev lag = 0;
+    int64_t blocked = 0;
+    if (!reg_txn_begin(s->store, &txn, &err))
+        return;
+    LIST_EACH (&s->watches, node) {
+        const struct api_watch *w = container_of(node, struct api_watch, node);
+        if (!w->blocked)
+            continue;
+        blocked++;
+        if (txn.revision > w->at && txn.revision - w->at > lag)
+            lag = txn.revision - w->at;
+    }
+    reg_txn_end(&txn);
+    metric_set_value(s->cells.watches_blocked, blocked);
+    metric_set_value(s->cells.watch_lag, (int64_t)lag);
+}
+
 static void watch_drained(struct http_request *req)
 {
     struct api_watch *w = req->user;

@@ -169,6 +169,9 @@ static void test_slow_reader_is_paged(void **state)
     delete_object(f, OBJECTS - 2); /* never seen */
     turns(f, 50);
     assert_true(events_sent(f) <= before + 1);
+    apiserver_metrics(f->api);
+    assert_int_equal(metric_value(f->api->cells.watches_blocked), 1);
+    assert_true(metric_value(f->api->cells.watch_lag) > 0);
     http_call_resume(call_);
     while (m.ends == 0) {
         env_uv_turn(f->env, 1000);
@@ -182,6 +185,9 @@ static void test_slow_reader_is_paged(void **state)
         env_uv_turn(f->env, 1000);
         mirror_take(&m, &w);
     }
+    apiserver_metrics(f->api);
+    assert_int_equal(metric_value(f->api->cells.watches_blocked), 0);
+    assert_int_equal(metric_value(f->api->cells.watch_lag), 0);
     http_call_cancel(call_);
     buf_fini(&w.lines);
     mirror_fini(&m);

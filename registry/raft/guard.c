@@ -390,11 +390,29 @@ static raft_index covered_commit(const struct raft_append_entries *a)
     return a->leader_commit < end ? a->leader_commit : end;
 }
 
+/* G18: returns ourselves where our configuration does not let us vote; what we are in it. */
+static struct raft_server *votes_anyway(const struct guard *g, const struct raft_message *m,
+                                        int *ret_role)
+{
+    const struct raft_configuration *c = &g->raft->configuration;
+    if (!rule(g, GUARD_G18_PROMOTED) || m->type != RAFT_IO_REQUEST_VOTE)
+        return NULL;
+    for (unsigned i = 0; i < c->n; i++) {
+        if (c->servers[i].id != g->raft->id || c->servers[i].role == RAFT_VOTER)
+            continue;
+        *ret_role = c->servers[i].role;
+        return &c->servers[i];
+    }
+    return NULL;
+}
+
 static void on_recv(struct raft_io *inner, struct raft_message *m)
 {
     struct guard *g = inner->data;
     if (!admit(g, m))
         return;
+    int role;
+    struct raft_server *voter = votes_anyway(g, m, &role);
     wf_assert(!g->receiving);
     g->receiving = m;
     if (m->type == RAFT_IO_APPEND_ENTRIES && rule(g, GUARD_G15_COMMIT))
@@ -405,7 +423,11 @@ static void on_recv(struct raft_io *inner, struct raft_message *m)
         conf_before_append(g, &m->append_entries);
     if (m->type == RAFT_IO_APPEND_ENTRIES)
         g->receiving_end = m->append_entries.prev_log_index + m->append_entries.n_entries;
+    if (voter)
+        voter->role = RAFT_VOTER;
     g->recv(&g->io, m);
+    if (voter)
+        voter->role = role;
     g->receiving = NULL;
     after(g);
 }

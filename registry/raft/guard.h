@@ -76,6 +76,10 @@ enum guard_rule {
     /* A follower's refusal of a snapshot names the one that was sent. 0.15 compares it with the one
      * that it had when it asked for it, and waits for its time-out where a newer one was sent. */
     GUARD_G17_SNAPSHOT = 1u << 16,
+    /* A member votes also while the log that it has does not yet say that it is a voter: the vote
+     * of the one that was just promoted may be what a majority lacks (Raft dissertation §4.1). 0.15
+     * refuses; who counts a vote is for the candidate to know. */
+    GUARD_G18_PROMOTED = 1u << 17,
 };
 
 enum guard_standing { GUARD_MEMBER, GUARD_ASKING, GUARD_CATCHING };

@@ -800,6 +800,51 @@ end:
     return out;
 }
 
+/* A promoted voter that does not know it.
+ * C is a standby; A makes it a voter, which B hears and C does not; A dies. B and C are a majority,
+ * and only B's log says so. */
+static void on_assigned(struct raft_change *req, int status)
+{
+    (void)status;
+    mem_free(req);
+}
+
+static bool assign(struct world *w, int leader, int i, int role)
+{
+    struct raft_change *req = MEM_NEW(struct raft_change);
+    if (raft_assign(&w->node[leader].raft, req, (raft_id)i + 1, role, on_assigned) == 0)
+        return true;
+    mem_free(req);
+    return false;
+}
+
+static enum outcome promoted_voter(uint64_t seed, unsigned off)
+{
+    struct world *w = world_new(seed, off);
+    enum outcome out = NOT_REACHED;
+    run(w, 600);
+    int a = leader(w), b = (a + 1) % NODES, c = (a + 2) % NODES;
+    if (a < 0 || !assign(w, a, c, RAFT_STANDBY))
+        goto end;
+    run(w, 100);
+    join_only(w, a, b);
+    if (!assign(w, a, c, RAFT_VOTER))
+        goto end;
+    run(w, 60);
+    if (w->node[a].raft.configuration_uncommitted_index || leader(w) != a)
+        goto end;
+    crash(w, a);
+    join_only(w, b, c);
+    out = run_until_leads(w, b, 5000) ? SAFE : LOST;
+    if (out == SAFE) {
+        run(w, 300);
+        assert_int_equal(w->node[c].raft.last_applied, w->node[b].raft.last_applied);
+    }
+end:
+    world_free(w);
+    return out;
+}
+
 /* Tests. */
 
 #define SEEDS 20
@@ -870,6 +915,21 @@ static void a_wiped_voter_waits_with_it(void **state)
     (void)state;
     assert_int_equal(count(wiped_voter, ALL_RULES, LOST), 0);
     assert_true(count(wiped_voter, ALL_RULES, SAFE) > SEEDS / 2);
+}
+
+static void a_promoted_voter_is_missed_without_the_guard(void **state)
+{
+    (void)state;
+    int lost = count(promoted_voter, GUARD_G18_PROMOTED, LOST);
+    print_message("no leader in %d of %d\n", lost, SEEDS);
+    assert_true(lost > SEEDS / 2);
+}
+
+static void a_promoted_voter_votes_with_it(void **state)
+{
+    (void)state;
+    assert_int_equal(count(promoted_voter, ALL_RULES, LOST), 0);
+    assert_true(count(promoted_voter, ALL_RULES, SAFE) > SEEDS / 2);
 }
 
 /* A commit that followers hear of late.
@@ -1042,6 +1102,8 @@ int main(void)
         cmocka_unit_test(a_wiped_voter_loses_entries_without_the_guard),
         cmocka_unit_test(a_wiped_voter_waits_with_it),
         cmocka_unit_test(a_follower_draws_a_time_out_for_each_leader),
+        cmocka_unit_test(a_promoted_voter_is_missed_without_the_guard),
+        cmocka_unit_test(a_promoted_voter_votes_with_it),
         cmocka_unit_test(a_commit_is_late_without_the_guard),
         cmocka_unit_test(a_commit_is_told_at_once_with_it),
         cmocka_unit_test(random_faults_lose_entries_without_the_guard),

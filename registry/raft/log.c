@@ -36,6 +36,8 @@ struct log {
     struct env_file_write write;
     struct env_task flush;
     bool in_flight;
+    struct log_cells cells;
+    uint64_t began_ns; /* of the write in flight */
 
     struct env_file *end_file; /* log_end.h */
 
@@ -292,6 +294,13 @@ static bool open_last(struct log *log, struct err *err)
     return log->file != NULL;
 }
 
+static bool open_end(struct log *log, struct err *err)
+{
+    struct log_end end = {.segment = last_segment(log)->number, .chain = log->chain};
+    log->end_file = log_end_open(log->env, log->dir, &end, err);
+    return log->end_file != NULL;
+}
+
 static void on_flush(struct env_task *t);
 
 struct log *log_open(const struct log_options *opt, struct log_contents *ret, struct err *err)
@@ -305,6 +314,7 @@ struct log *log_open(const struct log_options *opt, struct log_contents *ret, st
         .segment_bytes = opt->segment_bytes ? opt->segment_bytes : LOG_SEGMENT_BYTES_DEFAULT,
         .dir = mem_new(strlen(opt->dir) + 1),
         .flush.fn = on_flush,
+        .cells = opt->cells,
     };
     wf_assert(log->segment_bytes >= LOG_SEGMENT_BYTES_MIN);
     wf_assert(log->segment_bytes <= LOG_SEGMENT_BYTES_MAX);
@@ -317,7 +327,7 @@ struct log *log_open(const struct log_options *opt, struct log_contents *ret, st
               (env_file_remove(log->env, spare_path(log, path), &gone) ||
                gone.code == ERR_NOT_FOUND || err_set(err, gone.code, "%s", gone.msg)) &&
               env_dir_list(log->env, log->dir, on_name, log, err) && scan_all(log, &c, err) &&
-              open_last(log, err) && (log->end_file = log_end_open(log->env, log->dir, err));
+              open_last(log, err) && open_end(log, err);
     if (!ok) {
         log_contents_fini(&c);
         log_close(log);
@@ -403,6 +413,8 @@ static void on_written(struct env_file_write *w, const struct err *err)
     if (err->code)
         die(log, err);
     log->in_flight = false;
+    if (log->cells.sync)
+        metric_observe(log->cells.sync, (double)(env_now_ns(log->env) - log->began_ns) / 1e9);
     log_end_store(log->end_file,
                   &(struct log_end){.segment = last_segment(log)->number, .chain = log->chain});
     list_init(&done);
@@ -449,6 +461,7 @@ static void group_write(struct log *log)
         .iov = &log->group_iov, .iov_n = 1, .offset = log->offset, .fn = on_written};
     log->offset += all.n;
     log->in_flight = true;
+    log->began_ns = env_now_ns(log->env);
     env_file_write_sync(log->file, &log->write);
 }
 
@@ -457,12 +470,13 @@ static void on_flush(struct env_task *t)
     struct log *log = container_of(t, struct log, flush);
     struct list_node *n;
     struct err err = {0};
-    size_t need = 0;
+    size_t need = 0, entries = 0;
     if (log->in_flight || list_empty(&log->waiting))
         return;
     while (need < LOG_GROUP_BYTES_MAX && (n = list_pop(&log->waiting))) {
         list_push(&log->writing, n);
         need += append_bytes(container_of(n, struct log_append, node));
+        entries += container_of(n, struct log_append, node)->n;
     }
     if (log->offset + LOG_SEGMENT_HEAD_BYTES + need > last_segment(log)->bytes &&
         !(log->offset == 0 ? segment_widen(log, need, &err) : segment_begin(log, need, &err)))
@@ -478,6 +492,8 @@ static void on_flush(struct env_task *t)
     LIST_EACH (&log->writing, w)
         put_records(log, container_of(w, struct log_append, node), batch);
     log->appended_bytes += need;
+    if (log->cells.group)
+        metric_observe(log->cells.group, (double)entries);
     group_write(log);
     spare_advance(log);
 }

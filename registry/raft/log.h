@@ -12,14 +12,22 @@
 #ifndef WEFT_REGISTRY_RAFT_LOG_H
 #define WEFT_REGISTRY_RAFT_LOG_H
 
+#include "base/core/metric.h"
 #include "base/env/env.h"
 #include "registry/raft/log_record.h"
+
+/* What is measured; each may be NULL. */
+struct log_cells {
+    struct metric *sync;  /* seconds that a group took to be durable */
+    struct metric *group; /* entries of a group */
+};
 
 struct log_options {
     struct env *env;
     const char *dir; /* made if absent; copied */
     uint64_t cluster, node;
     uint64_t segment_bytes; /* default LOG_SEGMENT_BYTES_DEFAULT */
+    struct log_cells cells;
 };
 
 struct log_entry {

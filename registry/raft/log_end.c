@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/core/hash.h"
+#include "base/core/log.h"
 #include "base/core/reader.h"
 
 #define END_BYTES 24
@@ -33,19 +34,30 @@ struct log_end log_end_load(struct env *env, const char *dir)
     return end;
 }
 
-struct env_file *log_end_open(struct env *env, const char *dir, struct err *err)
+static void encode(const struct log_end *end, char bytes[END_BYTES])
 {
-    char path[PATH_BYTES];
-    return env_file_open(env, end_path(dir, path), O_RDWR | O_CREAT, err);
-}
-
-void log_end_store(struct env_file *f, const struct log_end *end)
-{
-    char bytes[END_BYTES] = {0};
-    struct err err = {0};
+    memset(bytes, 0, END_BYTES);
     memcpy(bytes, &end->segment, 8);
     memcpy(bytes + 8, &end->chain, 8);
     uint32_t crc = crc32c(0, bytes, 16);
     memcpy(bytes + 16, &crc, 4);
+}
+
+struct env_file *log_end_open(struct env *env, const char *dir, const struct log_end *end,
+                              struct err *err)
+{
+    char path[PATH_BYTES], bytes[END_BYTES];
+    struct err old = {0};
+    encode(end, bytes);
+    if (!env_file_store(env, end_path(dir, path), slice_mem(bytes, sizeof(bytes)), &old))
+        LOG_WARN("registry.log.end_not_stored", F_CSTR("dir", dir), F_ERR(&old));
+    return env_file_open(env, path, O_RDWR | O_CREAT, err);
+}
+
+void log_end_store(struct env_file *f, const struct log_end *end)
+{
+    char bytes[END_BYTES];
+    struct err err = {0};
+    encode(end, bytes);
     env_file_write(f, 0, bytes, sizeof(bytes), &err);
 }

@@ -211,6 +211,42 @@ static void a_cut_log_is_told_from_a_torn_one(void **state)
     }
 }
 
+static void rename_in(const struct fixture *f, const char *from, const char *to)
+{
+    char a[128], b[128];
+    snprintf(a, sizeof(a), "%s/%s", f->dir, from);
+    snprintf(b, sizeof(b), "%s/%s", f->dir, to);
+    assert_int_equal(rename(a, b), 0);
+}
+
+/* A power cut took the mark back to the first group. What the start finds is the end from then on:
+ * damage to it is no torn write. */
+static void a_start_marks_the_end_that_it_found(void **state)
+{
+    (void)state;
+    struct fixture f;
+    char path[128];
+    struct err err = {0};
+    setup(&f);
+    must_open(&f);
+    append(&f, 3, 1, 512);
+    drain(&f);
+    close_log(&f);
+    rename_in(&f, "end", "old");
+    must_open(&f);
+    append(&f, 2, 1, 512);
+    drain(&f);
+    close_log(&f);
+    rename_in(&f, "old", "end");
+    must_open(&f);
+    close_log(&f);
+    snprintf(path, sizeof(path), "%s/0000000000000001.log", f.dir);
+    assert_int_equal(truncate(path, 64 + 4 * (48 + 512)), 0);
+    assert_false(open_log(&f, &err));
+    assert_int_equal(err.code, ERR_CORRUPT);
+    teardown(&f);
+}
+
 /* Entries 1 … 40 of one leader, 30 … 60 of the next, and then all segments go that hold nothing
  * from 35 on: what is left begins with old entries, and goes back before them. */
 static void what_is_left_may_begin_with_replaced_entries(void **state)
@@ -426,6 +462,7 @@ int main(void)
         cmocka_unit_test(what_was_appended_is_there_after_reopening),
         cmocka_unit_test(a_replaced_suffix_stays_replaced),
         cmocka_unit_test(a_cut_log_is_told_from_a_torn_one),
+        cmocka_unit_test(a_start_marks_the_end_that_it_found),
         cmocka_unit_test(what_is_left_may_begin_with_replaced_entries),
         cmocka_unit_test(trimming_drops_whole_segments_only),
         cmocka_unit_test(a_checkpoint_replaces_the_whole_log),

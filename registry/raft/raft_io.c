@@ -1005,7 +1005,8 @@ static bool open_parts(struct raftio *io, const struct raftio_options *opt, stru
                                              .dir = path,
                                              .cluster = io->cluster,
                                              .node = io->self,
-                                             .segment_bytes = opt->segment_bytes},
+                                             .segment_bytes = opt->segment_bytes,
+                                             .cells = opt->log_cells},
                        &io->contents, err);
     if (!io->log || !contents_fit(io, err))
         return false;

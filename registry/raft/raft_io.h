@@ -50,6 +50,7 @@ struct raftio_options {
     wf_ms user_timeout;
     struct peer_tls *tls; /* NULL = peers without TLS; must outlive the I/O */
     uint64_t segment_bytes;
+    struct log_cells log_cells;
     const struct raft *raft; /* to be, of this I/O */
     const struct raftio_events *events;
     void *ctx;

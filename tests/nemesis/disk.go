@@ -13,7 +13,7 @@ import (
 type disk struct{ image, at string }
 
 const (
-	diskMiB         = 160
+	diskMiB         = 384
 	ext4Shutdown    = 0x8004587d // EXT4_IOC_SHUTDOWN: _IOR('X', 125, __u32)
 	shutdownNoFlush = 2          // EXT4_GOING_FLAGS_NOLOGFLUSH
 )

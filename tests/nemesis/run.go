@@ -90,7 +90,7 @@ func disksUnder(dir string, memory bool) error {
 	if !memory {
 		return os.Mkdir(disks, 0o755)
 	}
-	return shell(fmt.Sprintf("mkdir %s && mount -t tmpfs -o size=1200m none %s", disks, disks))
+	return shell(fmt.Sprintf("mkdir %s && mount -t tmpfs -o size=2400m none %s", disks, disks))
 }
 
 func closeRun(c *cluster, dir string, clean bool) error {
