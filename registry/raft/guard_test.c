@@ -968,6 +968,43 @@ static void a_commit_is_told_at_once_with_it(void **state)
     assert_true(count(late_commit, ALL_RULES, SAFE) > SEEDS / 2);
 }
 
+/* Time-outs of elections.
+ * Of two followers the one with the shorter time-out stands; if the other kept its long one from
+ * leader to leader, most elections would begin as late as if there were only one follower. */
+static int outlast_leader(struct world *w, int l)
+{
+    unsigned before[NODES], same = 0;
+    for (int i = 0; i < NODES; i++)
+        before[i] = w->node[i].raft.follower_state.randomized_election_timeout;
+    join_only(w, (l + 1) % NODES, (l + 2) % NODES);
+    for (int t = 0; t < 3000 && leader(w) == l; t++)
+        step(w);
+    int next = leader(w);
+    cut_all(w, false);
+    run(w, 200);
+    for (int i = 0; i < NODES; i++)
+        if (i != l && i != next)
+            same = w->node[i].raft.follower_state.randomized_election_timeout == before[i];
+    return (int)same;
+}
+
+static void a_follower_draws_a_time_out_for_each_leader(void **state)
+{
+    (void)state;
+    struct world *w = world_new(1, ALL_RULES);
+    int same = 0, leaders = 0;
+    run(w, 600);
+    for (int i = 0; i < SEEDS; i++) {
+        int l = leader(w);
+        assert_true(l >= 0);
+        same += outlast_leader(w, l);
+        leaders += leader(w) != l;
+    }
+    world_free(w);
+    assert_int_equal(leaders, SEEDS);
+    assert_true(same < 4); /* two draws of a hundred may be equal */
+}
+
 /* Random faults: cuts in one and both directions, crashes that lose what is not synced, slow
  * packets and disks. */
 static void random_fault(struct world *w)
@@ -1064,6 +1101,7 @@ int main(void)
         cmocka_unit_test(a_stale_suffix_is_not_applied_with_it),
         cmocka_unit_test(a_wiped_voter_loses_entries_without_the_guard),
         cmocka_unit_test(a_wiped_voter_waits_with_it),
+        cmocka_unit_test(a_follower_draws_a_time_out_for_each_leader),
         cmocka_unit_test(a_promoted_voter_is_missed_without_the_guard),
         cmocka_unit_test(a_promoted_voter_votes_with_it),
         cmocka_unit_test(a_commit_is_late_without_the_guard),
