@@ -137,6 +137,7 @@ static void status_head(struct cli *c, const json_t *s)
     fprintf(c->out, "Store:      %" PRId64 " KiB of %" PRId64 " MiB, log %" PRId64 " KiB\n",
             (json_int(s, "store.usedBytes", 0) + 1023) >> 10,
             json_int(s, "store.mapBytes", 0) >> 20, (json_int(s, "log.bytes", 0) + 1023) >> 10);
+    mesh_print_version(c->out, s, json_object_get(s, "members"));
     fprintf(c->out, "Asked:      %.*s, version %.*s\n\n", SLICE(json_str(s, "node.name")),
             SLICE(json_str(s, "version")));
 }

@@ -4,7 +4,6 @@
 
 #include "base/core/assert.h"
 
-#define ENTRY_MAGIC 0x54464557u /* "WEFT" */
 #define ENTRY_VERSION_OLDEST 1
 #define ENTRY_HEADER_BYTES 28
 #define ENTRY_COUNT_AT 16
@@ -193,8 +192,10 @@ void reg_entry_begin(struct reg_entry_builder *b, int64_t leader_wall_ms)
 {
     buf_clear(&b->bytes);
     b->count = 0;
-    buf_u32le(&b->bytes, ENTRY_MAGIC);
-    buf_u16le(&b->bytes, REG_ENTRY_VERSION);
+    b->version = b->version ? b->version : VERSION_OLDEST;
+    wf_assert(b->version <= VERSION_NEWEST);
+    buf_u32le(&b->bytes, VERSION_ENTRY_MAGIC);
+    buf_u16le(&b->bytes, (uint16_t)b->version);
     buf_u16le(&b->bytes, 0);
     buf_u64le(&b->bytes, (uint64_t)leader_wall_ms);
     buf_u32le(&b->bytes, 0);
@@ -225,7 +226,7 @@ bool reg_entry_add(struct reg_entry_builder *b, const struct reg_request *r)
 
 struct slice reg_entry_end(struct reg_entry_builder *b)
 {
-    wf_assert(b->count > 0);
+    wf_assert(b->count > 0 || b->version >= VERSION_EMPTY_ENTRIES);
     memcpy(b->bytes.p + b->bytes.at + ENTRY_COUNT_AT, &b->count, sizeof(b->count));
     while (b->bytes.n % 8)
         buf_append_byte(&b->bytes, 0);
@@ -248,13 +249,13 @@ bool reg_entry_open(struct reader *r, struct reg_entry_head *ret, struct err *er
         .leader_wall_ms = (int64_t)reader_u64le(r),
         .count = reader_u32le(r),
     };
-    if (!reader_ok(r) || magic != ENTRY_MAGIC)
+    if (!reader_ok(r) || magic != VERSION_ENTRY_MAGIC)
         return err_set(err, ERR_CORRUPT, "log entry: not one of ours");
-    if (version < ENTRY_VERSION_OLDEST || version > REG_ENTRY_VERSION)
+    if (version < ENTRY_VERSION_OLDEST || version > VERSION_NEWEST)
         return err_set(err, ERR_UNSUPPORTED,
-                       "log entry: version %u, this node knows %u: upgrade this node", version,
-                       REG_ENTRY_VERSION);
-    if (head.count == 0 || head.count > REG_ENTRY_REQUESTS_MAX)
+                       "log entry: version %u, this program reads %d to %d: start a newer one",
+                       version, ENTRY_VERSION_OLDEST, VERSION_NEWEST);
+    if ((head.count == 0 && version < VERSION_EMPTY_ENTRIES) || head.count > REG_ENTRY_REQUESTS_MAX)
         return err_set(err, ERR_CORRUPT, "log entry: %u requests", head.count);
     if (version >= 3)
         head.term = reader_u64le(r);

@@ -72,7 +72,7 @@ static void entries_read_as_written(void **state)
         assert_true(reg_entry_add(&b, &requests[i]));
     struct reader r = reader_of(reg_entry_end(&b));
     assert_true(reg_entry_open(&r, &head, &err));
-    assert_int_equal(head.version, REG_ENTRY_VERSION);
+    assert_int_equal(head.version, VERSION_OLDEST);
     assert_int_equal(head.leader_wall_ms, 1700000000123);
     assert_int_equal(head.term, 12);
     assert_int_equal(head.count, ARRAY_LEN(requests));
@@ -149,10 +149,33 @@ static void later_versions_are_refused(void **state)
     reg_entry_begin(&b, 0);
     reg_entry_add(&b, &requests[0]);
     struct slice entry = reg_entry_end(&b);
-    ((char *)(uintptr_t)entry.p)[4] = REG_ENTRY_VERSION + 1;
+    ((char *)(uintptr_t)entry.p)[4] = VERSION_NEWEST + 1;
     struct reader r = reader_of(entry);
     assert_false(reg_entry_open(&r, &head, &err));
-    assert_non_null(strstr(err.msg, "upgrade this node"));
+    assert_non_null(strstr(err.msg, "start a newer one"));
+    reg_entry_fini(&b);
+}
+
+/* An entry without requests raises the version, and is none before version 4. */
+static void an_entry_may_be_empty_since_version_4(void **state)
+{
+    (void)state;
+    struct reg_entry_builder b = {.version = VERSION_EMPTY_ENTRIES, .term = 9};
+    struct reg_entry_head head;
+    struct err err = {0};
+    reg_entry_begin(&b, 5);
+    struct slice entry = reg_entry_end(&b);
+    assert_int_equal(entry.n % 8, 0);
+    assert_int_equal(version_of_entry(entry), VERSION_EMPTY_ENTRIES);
+    struct reader r = reader_of(entry);
+    assert_true(reg_entry_open(&r, &head, &err));
+    assert_int_equal(head.version, VERSION_EMPTY_ENTRIES);
+    assert_int_equal(head.count, 0);
+    assert_int_equal(head.term, 9);
+    ((char *)(uintptr_t)entry.p)[4] = VERSION_EMPTY_ENTRIES - 1;
+    r = reader_of(entry);
+    assert_false(reg_entry_open(&r, &head, &err));
+    assert_int_equal(err.code, ERR_CORRUPT);
     reg_entry_fini(&b);
 }
 
@@ -168,7 +191,7 @@ static void damage_is_refused(void **state)
         struct err err = {0};
         struct reg_request q;
         struct reader r = reader_of(slice_sub(all, 0, n));
-        assert_false(reg_request_decode(&r, REG_ENTRY_VERSION, &arena, &q, &err));
+        assert_false(reg_request_decode(&r, VERSION_NEWEST, &arena, &q, &err));
         assert_int_equal(err.code, ERR_INVALID);
     }
     for (size_t i = 0; i < all.n; i++) {
@@ -177,7 +200,7 @@ static void damage_is_refused(void **state)
         struct slice changed = arena_dup(&arena, all);
         ((char *)(uintptr_t)changed.p)[i] = (char)(changed.p[i] ^ 0x80);
         struct reader r = reader_of(changed);
-        if (reg_request_decode(&r, REG_ENTRY_VERSION, &arena, &q, &err))
+        if (reg_request_decode(&r, VERSION_NEWEST, &arena, &q, &err))
             assert_true(q.op_count > 0 || q.once);
     }
     arena_fini(&arena);
@@ -187,8 +210,11 @@ static void damage_is_refused(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(entries_read_as_written), cmocka_unit_test(version_1_is_read),
-        cmocka_unit_test(version_2_is_read),       cmocka_unit_test(later_versions_are_refused),
+        cmocka_unit_test(entries_read_as_written),
+        cmocka_unit_test(version_1_is_read),
+        cmocka_unit_test(version_2_is_read),
+        cmocka_unit_test(later_versions_are_refused),
+        cmocka_unit_test(an_entry_may_be_empty_since_version_4),
         cmocka_unit_test(damage_is_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -27,20 +27,25 @@ static uint64_t client_crc(uint64_t id, MDB_val v)
     return crc32c(crc, (char *)v.mv_data + CLIENT_HEAD, v.mv_size - CLIENT_HEAD);
 }
 
+bool store_client_row_ok(MDB_val k, MDB_val v)
+{
+    uint64_t id, crc;
+    if (k.mv_size != 8 || v.mv_size < CLIENT_HEAD)
+        return false;
+    memcpy(&id, k.mv_data, 8);
+    memcpy(&crc, (char *)v.mv_data + 16, 8);
+    return crc == client_crc(id, v);
+}
+
 static bool client_read(MDB_val k, MDB_val v, struct store_client *ret)
 {
-    uint64_t crc;
-    if (k.mv_size != 8 || v.mv_size < CLIENT_HEAD ||
-        (v.mv_size - CLIENT_HEAD) % sizeof(struct store_answer))
+    if (!store_client_row_ok(k, v) || (v.mv_size - CLIENT_HEAD) % sizeof(struct store_answer))
         return false;
     size_t body = v.mv_size - CLIENT_HEAD;
     *ret = (struct store_client){0};
     memcpy(&ret->id, k.mv_data, 8);
     memcpy(&ret->settled, v.mv_data, 8);
     memcpy(&ret->last_index, (char *)v.mv_data + 8, 8);
-    memcpy(&crc, (char *)v.mv_data + 16, 8);
-    if (crc != client_crc(ret->id, v))
-        return false;
     ret->answers.n = ret->answers.cap = body / sizeof(struct store_answer);
     ret->answers.p = mem_array(ret->answers.cap + 1, sizeof(struct store_answer));
     memcpy(ret->answers.p, (char *)v.mv_data + CLIENT_HEAD, body);
@@ -375,6 +380,21 @@ static void batch_open(struct reg_store *s)
     s->batch_bytes = 0;
 }
 
+/* The cluster's version is the highest of any entry (raft/version.h). Nobody sends us what we do
+ * not read: to go on without it would be to guess. */
+static void version_rise(struct reg_store *s, reg_rev index, unsigned version)
+{
+    struct err err = {0};
+    unsigned now = s->meta.version ? s->meta.version : VERSION_OLDEST;
+    if (version > s->opt.reads.newest &&
+        !version_fits(s->opt.reads, version, S("this program"), &err))
+        wf_die("entry %llu: %s", (unsigned long long)index, err.msg);
+    if (version <= now)
+        return;
+    s->meta.version = version;
+    s->meta.state_hash = hash_u64(s->meta.state_hash ^ hash_u64(version) ^ index);
+}
+
 void reg_fsm_apply(struct reg_store *s, reg_rev index, uint64_t term, struct slice entry,
                    void (*fn)(void *ctx, const struct reg_result *r), void *ctx)
 {
@@ -390,6 +410,7 @@ void reg_fsm_apply(struct reg_store *s, reg_rev index, uint64_t term, struct sli
     s->batch_bytes += entry.n;
     if (!reg_entry_open(&r, &head, &err))
         wf_die("entry %llu: %s", (unsigned long long)index, err.msg);
+    version_rise(s, index, head.version);
     struct place at = {.index = index, .term = head.term, .wall_ms = head.leader_wall_ms};
     for (; at.request < head.count; at.request++) {
         struct reg_request q;

@@ -10,6 +10,7 @@
 #define WEFT_REGISTRY_NODE_H
 
 #include "base/env/env.h"
+#include "registry/raft/version.h"
 #include "registry/store.h"
 
 #define REG_NODES_MAX 7
@@ -42,13 +43,20 @@ struct reg_node_options {
     /* Directory of the certificates for peers (raft/peer_tls.h; made by `weftd init`); NULL: peers
      * speak without TLS, and only on loopback addresses. */
     const char *peer_tls_dir;
+    /* Which versions it reads and so takes part in (raft/version.h); default all that the program
+     * knows. Less holds the cluster's version where it is: every node can go back to the program
+     * before as long as one does so. */
+    struct versions reads;
+    wf_ms version_settle; /* what all members read they read for so long before it is written;
+                             default 10,000 */
 };
 
 struct reg_node;
 
 /* Opens or creates the data directory, recovers, starts the raft thread. NULL and err: the
- * directory is another node's, is in use, is damaged beyond what log and checkpoint can rebuild, or
- * an address is not loopback and there are no certificates, or they are another node's. */
+ * directory is another node's, is in use, is of a version that it does not read (UNSUPPORTED), is
+ * damaged beyond what log and checkpoint can rebuild, or an address is not loopback and there are
+ * no certificates, or they are another node's. */
 struct reg_node *reg_node_start(const struct reg_node_options *opt, struct err *err);
 /* Hands leadership over when it can, stops the thread, closes. */
 void reg_node_stop(struct reg_node *node);
@@ -171,6 +179,9 @@ struct reg_member_status {
     reg_rev match_index; /* leader's view; 0 = unknown */
     wf_ms last_contact;  /* ms since the last message; -1 = never */
     bool no_room;        /* its disk is full: it takes no writes (node_room.c) */
+    /* What it runs, as it said when it was last connected; {0, 0}, "": it never was. */
+    struct versions reads;
+    char release[32];
 };
 
 struct reg_status {
@@ -190,6 +201,7 @@ struct reg_status {
     uint64_t disk_free_bytes, disk_room_bytes; /* of these at least the second are wanted */
     uint64_t state_hash;
     struct reg_lease_status leases;
+    unsigned version;               /* of the cluster (raft/version.h); 0 = nothing written yet */
     uint64_t peers_refused;         /* connections to the peer port; since the start */
     int64_t peer_certificate_until; /* seconds since 1970; 0 = peers speak without TLS */
     size_t member_count;

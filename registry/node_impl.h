@@ -159,6 +159,11 @@ struct reg_node {
     uint64_t join_conf; /* index of the newest configuration that we were told of meanwhile */
     struct join join;   /* while guard.standing is GUARD_ASKING */
 
+    /* node_version.c */
+    unsigned version;      /* of the cluster, as we last told the peers */
+    wf_ms version_since;   /* since when all members read a newer one; 0 = they do not */
+    uint64_t version_term; /* in which we proposed it */
+
     /* node_write.c */
     uint64_t client, next_sequence, oldest_sequence;
     struct pending *window[REG_CLIENT_WINDOW];
@@ -288,9 +293,23 @@ void node_write_recall(struct reg_node *n);
 void node_write_tick(struct reg_node *n);
 void node_write_answer_done(struct reg_node *n);
 void node_write_fail_all(struct reg_node *n);
+/* Proposes an entry of this version without requests. false: not just now. */
+bool node_write_raise(struct reg_node *n, unsigned version);
 /* Answers p->w on its env and frees p. */
 void node_answer(struct pending *p);
 bool node_expired(struct reg_node *n, struct pending *p);
+
+/* node_version.c */
+/* Before raft_start: is there an entry in the log that this program does not read? */
+bool node_version_log_fits(const struct reg_node *n, struct err *err);
+/* What is committed is of this version: tells the peers. */
+void node_version_advance(struct reg_node *n);
+/* A leader raises it when all members read a newer one. */
+void node_version_tick(struct reg_node *n);
+/* That a leader writes. */
+unsigned node_version_write(const struct reg_node *n);
+/* What a member runs; {0, 0}: it never said. */
+struct versions node_version_reads(const struct reg_node *n, uint64_t id);
 
 /* node_room.c */
 void node_room_init(struct reg_node *n);
@@ -336,6 +355,8 @@ void node_lease_fail_all(struct reg_node *n);
 
 /* node_status.c */
 void node_status_init(struct reg_node *n);
+/* We are it, or it says something (reg_member_status). */
+bool node_member_connected(const struct reg_node *n, uint64_t id);
 void node_status_publish(struct reg_node *n);
 void node_status_advance(struct reg_node *n);
 void node_status_on_step(struct reg_node *n);

@@ -435,6 +435,17 @@ static bool propose(struct reg_node *n, struct pack *k)
     return false;
 }
 
+bool node_write_raise(struct reg_node *n, unsigned version)
+{
+    struct pack k = {.n = n, .id = ++n->next_entry};
+    k.builder.term = n->raft.current_term;
+    k.builder.version = version;
+    reg_entry_begin(&k.builder, env_wall_ms(n->env));
+    bool ok = n->entries_in_flight < NODE_ENTRIES_IN_FLIGHT_MAX && propose(n, &k);
+    reg_entry_fini(&k.builder);
+    return ok;
+}
+
 /* Foreign and own requests take turns at the front. */
 static bool pack_one(struct reg_node *n)
 {
@@ -443,6 +454,7 @@ static bool pack_one(struct reg_node *n)
     struct list_node *node;
     list_init(&packed);
     k.builder.term = n->raft.current_term;
+    k.builder.version = node_version_write(n);
     reg_entry_begin(&k.builder, env_wall_ms(n->env));
     if (k.id % 2)
         pack_foreign(&k, &packed);
@@ -651,7 +663,7 @@ void node_write_on_forward(struct reg_node *n, uint64_t from, const struct frame
     while (reader_ok(&in) && reader_left(&in) > 0) {
         struct reg_request r;
         struct err err = {0};
-        if (!reg_request_decode(&in, REG_ENTRY_VERSION, &scratch, &r, &err)) {
+        if (!reg_request_decode(&in, f->version, &scratch, &r, &err)) {
             LOG_WARN("registry.forward.invalid", F_U64("from", from), F_ERR(&err));
             break;
         }

@@ -42,7 +42,8 @@ struct reg_restored {
 reg_rev reg_restore_revision(uint64_t index, uint64_t above);
 
 /* Reads and checks the whole file first. ERR_EXISTS: the directory holds data of a node.
- * ERR_CORRUPT, ERR_INVALID: the file is damaged, or is no snapshot. On failure nothing of it stays
+ * ERR_CORRUPT, ERR_INVALID: the file is damaged, or is no snapshot. ERR_UNSUPPORTED: of a version
+ * that this program does not read. On failure nothing of it stays
  * in the directory. */
 bool reg_restore(const struct reg_restore_options *o, struct reg_restored *ret, struct err *err);
 

@@ -278,9 +278,21 @@ static bool meta_load(struct reg_store *s, MDB_txn *txn, struct err *err)
     if (rc || !store_meta_read(v, &s->meta))
         return err_set(err, ERR_CORRUPT, "store %s: the row that says what it holds is damaged",
                        s->dir);
-    return s->meta.schema == STORE_SCHEMA ||
-           err_set(err, ERR_CORRUPT, "store %s: schema %llu, this version writes %d", s->dir,
-                   (unsigned long long)s->meta.schema, STORE_SCHEMA);
+    if (s->meta.schema != STORE_SCHEMA)
+        return err_set(err, ERR_CORRUPT, "store %s: schema %u, this program writes %d", s->dir,
+                       s->meta.schema, STORE_SCHEMA);
+    return version_fits(s->opt.reads, store_meta_version(&s->meta), S("this program"), err) ||
+           err_wrap(err, "store %s", s->dir);
+}
+
+unsigned store_meta_version(const struct store_meta *m)
+{
+    return m->version ? m->version : m->applied_index ? VERSION_OLDEST : 0;
+}
+
+unsigned reg_store_version(const struct reg_store *s)
+{
+    return store_meta_version(&s->meta);
 }
 
 static struct store_meta meta_of(const struct reg_store *s, MDB_txn *txn)
@@ -409,31 +421,6 @@ void store_map_close(struct reg_store *s)
     s->env = NULL;
 }
 
-/* Reads every record: a flipped bit on disk must not become an answer later. */
-static bool verify_all(struct reg_store *s, struct err *err)
-{
-    MDB_txn *txn;
-    MDB_cursor *cur = NULL;
-    MDB_val k, v;
-    struct store_record r;
-    bool ok = true;
-    int rc = mdb_txn_begin(s->env, NULL, MDB_RDONLY, &txn);
-    if (rc)
-        return lmdb_err(err, s, "verify", rc);
-    rc = mdb_cursor_open(txn, s->dbi_kv, &cur);
-    for (rc = rc ? rc : mdb_cursor_get(cur, &k, &v, MDB_FIRST); !rc && ok;
-         rc = mdb_cursor_get(cur, &k, &v, MDB_NEXT))
-        if (!store_record_check(store_slice(k), v, &r))
-            ok = err_set(err, ERR_CORRUPT, "store %s: checksum of %.*s is wrong", s->dir,
-                         SLICE(store_slice(k)));
-    if (ok && rc != MDB_NOTFOUND)
-        ok = lmdb_err(err, s, "verify", rc);
-    if (cur)
-        mdb_cursor_close(cur);
-    mdb_txn_abort(txn);
-    return ok;
-}
-
 static bool file_trusted(struct reg_store *s, struct err *err)
 {
     char path[4096];
@@ -448,7 +435,16 @@ static bool file_trusted(struct reg_store *s, struct err *err)
                        s->dir);
     if (st.st_size == 0) /* LMDB would take it for new */
         return err_set(err, ERR_CORRUPT, "store %s: data.mdb is empty", s->dir);
+    s->found = true;
     return true;
+}
+
+/* A flipped bit on disk must become neither an answer nor the end of the process. */
+static bool file_verify(const struct reg_store *s, struct err *err)
+{
+    char path[4096];
+    store_path(s, "data.mdb", path, sizeof(path));
+    return !s->found || !s->opt.verify || store_verify(path, false, err);
 }
 
 struct reg_store *reg_store_open(const struct reg_store_options *opt, struct err *err)
@@ -457,6 +453,7 @@ struct reg_store *reg_store_open(const struct reg_store_options *opt, struct err
     s->opt = *opt;
     if (!s->opt.map_bytes)
         s->opt.map_bytes = STORE_MAP_BYTES_DEFAULT;
+    s->opt.reads = versions_or_all(s->opt.reads);
     if (!s->opt.history_revisions)
         s->opt.history_revisions = STORE_HISTORY_DEFAULT;
     pthread_rwlock_init(&s->map_lock, NULL);
@@ -468,8 +465,8 @@ struct reg_store *reg_store_open(const struct reg_store_options *opt, struct err
     }
     if (!env_dir_make(s->opt.env, s->dir, err) || !file_trusted(s, err) || !mark_set_aside(s, err))
         goto fail;
-    if (store_map_open(s, STORE_FOUND, err) && (!opt->verify || verify_all(s, err)) &&
-        store_clients_load(s, err) && mark_write(s, false, err))
+    if (file_verify(s, err) && store_map_open(s, STORE_FOUND, err) && store_clients_load(s, err) &&
+        mark_write(s, false, err))
         return s;
     store_map_close(s);
     if (err && err->code != ERR_CORRUPT)

@@ -89,7 +89,8 @@ static void add_self(struct member_file *f)
 }
 
 /* Whoever answers may not have heard yet that we are a member. */
-static bool take_answer(const json_t *body, struct member_file *f, struct err *err)
+static bool take_answer(const json_t *body, struct versions reads, struct member_file *f,
+                        struct err *err)
 {
     size_t i;
     json_t *m;
@@ -97,6 +98,9 @@ static bool take_answer(const json_t *body, struct member_file *f, struct err *e
     if ((uint64_t)json_int(body, "id", 0) != f->self.id ||
         !identity_cluster_parse(json_str(body, "cluster"), &got.cluster))
         return err_set(err, ERR_INVALID, "its answer does not say which cluster this is");
+    if (!version_fits(versions_or_all(reads), (unsigned)json_int(body, "clusterVersion", 0),
+                      S("this program"), err))
+        return false;
     json_array_foreach (json_object_get(body, "members"), i, m)
         if (got.member_count == REG_NODES_MAX ||
             !member_parse(m, &got.members[got.member_count++], err))
@@ -111,28 +115,30 @@ static bool is_final(int status)
     return status >= 400 && status < 500 && status != 429;
 }
 
-static struct buf request_of(const struct reg_member *self)
+static struct buf request_of(const struct reg_member *self, struct versions reads)
 {
     char addr[ENV_ADDR_TEXT];
     struct buf out = {0};
     env_addr_format(&self->addr, addr);
-    json_t *o =
-        json_pack("{s:s,s:s,s:I}", "name", self->name, "address", addr, "id", (json_int_t)self->id);
+    json_t *o = json_pack("{s:s,s:s,s:I,s:{s:i,s:i}}", "name", self->name, "address", addr, "id",
+                          (json_int_t)self->id, "reads", "oldest", (int)reads.oldest, "newest",
+                          (int)reads.newest);
     json_write(&out, o, NULL);
     json_decref(o);
     return out;
 }
 
 static bool ask_contact(struct env *env, const struct env_addr *at, struct slice request,
-                        struct member_file *f, bool *ret_final, struct err *err)
+                        struct versions reads, struct member_file *f, bool *ret_final,
+                        struct err *err)
 {
     char text[ENV_ADDR_TEXT];
     struct ask a = ask_once(env, at, request);
     struct slice message = json_str(a.body, "message");
-    bool ok = a.status == 201 && take_answer(a.body, f, &a.err);
+    bool ok = a.status == 201 && take_answer(a.body, reads, f, &a.err);
     if (!ok && a.status && a.status != 201)
         err_set(&a.err, ERR_CONFLICT, "%.*s (%d)", SLICE(message), a.status);
-    *ret_final = is_final(a.status);
+    *ret_final = is_final(a.status) || a.err.code == ERR_UNSUPPORTED;
     json_decref(a.body);
     return ok || err_set(err, a.err.code, "%.*s: %s", SLICE(env_addr_format(at, text)), a.err.msg);
 }
@@ -154,7 +160,7 @@ static void pause_a_little(struct env *env)
 static bool ask_all(struct env *env, const struct join_options *o, struct member_file *f,
                     struct err *err)
 {
-    struct buf request = request_of(&f->self);
+    struct buf request = request_of(&f->self, versions_or_all(o->reads));
     wf_ms end = env_now(env) + (o->patience ? o->patience : PATIENCE_DEFAULT_MS);
     bool ok = false, final = false;
     for (size_t i = 0; !ok && !final; i++) {
@@ -163,8 +169,8 @@ static bool ask_all(struct env *env, const struct join_options *o, struct member
                 break;
             pause_a_little(env);
         }
-        ok = ask_contact(env, &o->contacts[i % o->contact_count], buf_slice(&request), f, &final,
-                         err);
+        ok = ask_contact(env, &o->contacts[i % o->contact_count], buf_slice(&request), o->reads, f,
+                         &final, err);
         if (!ok && i < o->contact_count)
             LOG_WARN("weftd.join.not_yet", F_ERR(err));
     }
@@ -222,7 +228,7 @@ static bool read_added(struct env *env, const struct join_options *o, struct mem
     json_t *body = NULL;
     bool ok = env_file_load(env, o->file, FILE_BYTES_MAX, &text, err) &&
               (body = json_parse(buf_slice(&text), err)) != NULL &&
-              member_parse(body, &f->self, err) && take_answer(body, f, err);
+              member_parse(body, &f->self, err) && take_answer(body, o->reads, f, err);
     json_decref(body);
     buf_fini(&text);
     return ok || err_wrap(err, "%s", o->file);

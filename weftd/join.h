@@ -23,7 +23,8 @@ struct join_options {
     const char *file;
     struct env_addr contacts[JOIN_CONTACTS_MAX]; /* APIs of members */
     size_t contact_count;
-    wf_ms patience; /* with members that do not answer; default 60,000 */
+    struct versions reads; /* by the program; default all that it knows */
+    wf_ms patience;        /* with members that do not answer; default 60,000 */
 };
 
 /* "http://127.0.0.1:7443,127.0.0.2:7443" */

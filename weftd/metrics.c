@@ -21,6 +21,12 @@ static const struct metric_def def_refused = {
 static const struct metric_def def_certificate = {
     "weft_raft_peer_certificate_expiry_seconds", METRIC_GAUGE,
     "end of this node's certificate for peers, seconds since 1970; 0: peers have no TLS", NULL, 0};
+static const struct metric_def def_version = {
+    "weft_cluster_version", METRIC_GAUGE,
+    "version of what the cluster's nodes say and keep; rises when all of them read the next", NULL,
+    0};
+static const struct metric_def def_reads = {
+    "weft_program_version", METRIC_GAUGE, "newest version that this node's program reads", NULL, 0};
 static const struct metric_def def_used = {"weft_store_used_bytes", METRIC_GAUGE,
                                            "bytes of the store in use", NULL, 0};
 static const struct metric_def def_map = {"weft_store_map_bytes", METRIC_GAUGE,
@@ -57,12 +63,12 @@ static const struct metric_def def_quota = {"weft_store_quota_bytes", METRIC_GAU
 static const struct metric_def def_over = {"weft_store_over_quota", METRIC_GAUGE,
                                            "1 while only deletions are taken", NULL, 0};
 
-static bool disk_full(const struct reg_status *st)
+static struct reg_member_status self_of(const struct reg_status *st)
 {
     for (size_t i = 0; i < st->member_count; i++)
         if (st->members[i].self)
-            return st->members[i].no_room;
-    return false;
+            return st->members[i];
+    return (struct reg_member_status){0};
 }
 
 static void gauge(struct weftd *d, const struct metric_def *def, uint64_t v)
@@ -96,7 +102,9 @@ static void refresh(struct weftd *d)
     gauge(d, &def_quota, st.quota_bytes);
     gauge(d, &def_over, st.over_quota);
     gauge(d, &def_disk_free, st.disk_free_bytes);
-    gauge(d, &def_disk_full, disk_full(&st));
+    gauge(d, &def_disk_full, self_of(&st).no_room);
+    gauge(d, &def_version, st.version);
+    gauge(d, &def_reads, self_of(&st).reads.newest);
     gauge(d, &def_leases, st.leases.held);
     gauge(d, &def_registrations, st.leases.registrations);
     gauge(d, &def_held_back, st.leases.held_back);

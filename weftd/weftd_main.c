@@ -40,6 +40,9 @@ static const char usage_text[] =
     "  --api ADDR            default 127.0.0.1:7443\n"
     "  --xds ADDR            default 127.0.0.1:15012\n"
     "  --metrics ADDR        default 127.0.0.1:15014; \"none\" for no metrics\n"
+    "  --hold-version N      reads and writes no newer version: while one node has this flag the\n"
+    "                        cluster's version does not rise, and every node can go back to the\n"
+    "                        program before; docs/operate-members.md\n"
     "  --election-timeout MS default 300; heartbeats go six times as often\n"
     "  --xds-workers N       threads that serve proxies; default 2\n"
     "  --cluster-id ID       of the endpoints in metrics; default Kubernetes\n"
@@ -186,6 +189,12 @@ static void parse_one(struct flags *f, int opt, const char *arg)
     case 'C':
         f->o.cluster_id = slice_of(arg);
         break;
+    case 'o':
+        f->o.node.reads = (struct versions){
+            VERSION_OLDEST,
+            (unsigned)args_number("--hold-version", arg, VERSION_OLDEST, VERSION_NEWEST)};
+        f->join.reads = f->o.node.reads;
+        break;
     case 's':
         f->o.node.snapshot_log_bytes = args_number("--snapshot-log-mib", arg, 1, 1u << 20) << 20;
         break;
@@ -303,6 +312,7 @@ static void parse(struct flags *f, int argc, char **argv)
         {"election-timeout", 1, NULL, 'e'},
         {"xds-workers", 1, NULL, 'w'},
         {"cluster-id", 1, NULL, 'C'},
+        {"hold-version", 1, NULL, 'o'},
         {"snapshot-log-mib", 1, NULL, 's'},
         {"store-quota-mib", 1, NULL, 'q'},
         {"history", 1, NULL, 'H'},

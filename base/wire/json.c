@@ -17,13 +17,13 @@ static _Thread_local struct arena *tree_arena;
 
 static void *tree_malloc(size_t n)
 {
-    return tree_arena ? arena_alloc(tree_arena, n) : malloc(n);
+    return tree_arena ? arena_alloc(tree_arena, n) : mem_try(n);
 }
 
 static void tree_free(void *p)
 {
     if (!tree_arena)
-        free(p);
+        mem_free(p);
 }
 
 /* Before any thread can have a tree. */

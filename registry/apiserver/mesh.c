@@ -61,6 +61,7 @@ static void mesh_status(struct apiserver *s, struct http_request *req)
     wf_ms age = api_staleness(s, &st);
     if (age >= 0)
         json_object_set_new(body, "stalenessMs", json_integer((json_int_t)age));
+    json_object_set_new(body, "clusterVersion", json_integer((json_int_t)st.version));
     json_object_set_new(body, "oldest", json_integer((json_int_t)oldest_revision(s)));
     json_object_set_new(body, "quota",
                         json_pack("{s:I,s:I,s:b}", "objectBytes", (json_int_t)st.object_bytes,

@@ -52,11 +52,11 @@ static void ignore_id(void *ctx, uint64_t id)
     (void)id;
 }
 
-static void on_bulk(void *ctx, uint64_t from, struct env_stream *s)
+static void on_bulk(void *ctx, uint64_t from, struct env_stream *s, unsigned version)
 {
     struct fixture *f = ctx;
     f->accepted++;
-    bulk_server_adopt(f->server, from, s);
+    bulk_server_adopt(f->server, from, s, version);
 }
 
 static const struct peers_events events = {.on_frame = ignore_frame,

@@ -29,11 +29,12 @@ struct peer {
     struct peer_member member;
     struct sm out_sm;
     struct conn out, in;
-    struct env_timer retry; /* next try, or the end of patience with a greeting */
-    wf_ms backoff, heard;   /* heard: 0 = never */
-    bool was_up;            /* since we last said that it is gone */
-    uint64_t complained;    /* hash of the failure that we logged last: each once */
-    uint64_t genesis;       /* as it told in its last HELLO; 0 = not */
+    struct env_timer retry;      /* next try, or the end of patience with a greeting */
+    wf_ms backoff, heard;        /* heard: 0 = never */
+    bool was_up;                 /* since we last said that it is gone */
+    uint64_t complained;         /* hash of the failure that we logged last: each once */
+    uint64_t genesis;            /* as it told in its last HELLO; 0 = not */
+    struct peer_program program; /* the same; zeroed = not */
 };
 
 static bool out_ok(const void *owner)
@@ -62,6 +63,8 @@ struct accepts {
 struct peers {
     struct env *env;
     uint64_t self, cluster, incarnation, genesis;
+    struct versions reads;
+    unsigned version;
     wf_ms user_timeout;
     struct peer_tls *tls;
     const struct peers_events *events;
@@ -103,7 +106,10 @@ static void send_hello(struct peers *p, struct conn *c, enum hello_role role, ui
                                      .to = to,
                                      .incarnation = p->incarnation,
                                      .genesis = p->genesis,
-                                     .name = slice_of(p->me.name)});
+                                     .name = slice_of(p->me.name),
+                                     .reads = p->reads,
+                                     .version = p->version,
+                                     .program = S(WEFT_VERSION)});
     struct slice s = buf_slice(&b);
     conn_send(c, FRAME_HELLO, 0, &(struct iovec){(void *)(uintptr_t)s.p, s.n}, 1);
     buf_fini(&b);
@@ -115,6 +121,26 @@ static bool same_history(const struct peers *p, uint64_t genesis, struct err *er
            err_set(err, ERR_FORBIDDEN,
                    "history %016llx, ours is %016llx: a data directory of another cluster",
                    (unsigned long long)genesis, (unsigned long long)p->genesis);
+}
+
+/* 0 and err: they must not speak with each other. */
+static unsigned common_version(const struct peers *p, const struct hello *h, uint64_t from,
+                               struct err *err)
+{
+    const char *who = find(p, from)->member.name;
+    unsigned version = version_agree(p->reads, h->reads, err);
+    bool fits = version && version_fits(h->reads, p->version, slice_of(who), err) &&
+                version_fits(p->reads, h->version, slice_of(p->me.name), err);
+    return fits ? version : 0;
+}
+
+static void keep_hello(struct peer *p, const struct hello *h)
+{
+    if (h->role != HELLO_CONTROL)
+        return;
+    p->genesis = h->genesis;
+    p->program.reads = h->reads;
+    slice_cstr(h->program, p->program.release, sizeof(p->program.release));
 }
 
 /* To a peer. */
@@ -190,11 +216,13 @@ static void on_greeting(struct peer *p, const struct frame *f)
         out_fail(p, &err);
         return;
     }
-    if (!same_history(p->peers, h.genesis, &err)) {
+    unsigned version = common_version(p->peers, &h, f->from, &err);
+    keep_hello(p, &h);
+    if (!version || !same_history(p->peers, h.genesis, &err)) {
         out_fail(p, &err);
         return;
     }
-    p->genesis = h.genesis;
+    conn_set_version(&p->out, version);
     env_timer_stop(p->peers->env, &p->retry);
     out_move(p, OUT_UP);
     p->backoff = PEER_BACKOFF_MIN_MS;
@@ -342,9 +370,10 @@ static bool hello_fits(struct peers *p, const struct frame *f, struct hello *h, 
     return same_history(p, h->genesis, err);
 }
 
-static void admit_control(struct peers *all, struct peer *p, struct env_stream *s)
+static void admit_control(struct peers *all, struct peer *p, struct env_stream *s, unsigned version)
 {
     struct conn_options opt = conn_options(all);
+    opt.version = version;
     conn_close(&p->in);
     conn_adopt(&p->in, all->env, s, &opt, &in_events, p);
     send_hello(all, &p->in, HELLO_CONTROL, p->member.id);
@@ -359,7 +388,12 @@ static void on_guest_frame(void *ctx, const struct frame *f)
     struct peers *p = g->peers;
     struct hello h;
     struct err err = {0};
-    if (!hello_fits(p, f, &h, &err) || !certificate_fits(p, &g->conn, f->from, &err)) {
+    unsigned version = 0;
+    if (hello_fits(p, f, &h, &err) && certificate_fits(p, &g->conn, f->from, &err)) {
+        keep_hello(find(p, f->from), &h);
+        version = common_version(p, &h, f->from, &err);
+    }
+    if (!version) {
         guest_refuse(g, &err);
         return;
     }
@@ -373,12 +407,10 @@ static void on_guest_frame(void *ctx, const struct frame *f)
     conn_close(&g->conn);
     guest_free(g);
     if (h.role == HELLO_BULK) {
-        p->events->on_bulk(p->ctx, from, s);
+        p->events->on_bulk(p->ctx, from, s, version);
         return;
     }
-    struct peer *peer = find(p, from);
-    peer->genesis = h.genesis;
-    admit_control(p, peer, s);
+    admit_control(p, find(p, from), s, version);
 }
 
 static void on_guest_close(void *ctx, const struct err *why)
@@ -469,6 +501,27 @@ void peers_set_genesis(struct peers *p, uint64_t genesis)
     }
 }
 
+void peers_set_version(struct peers *p, unsigned version)
+{
+    p->version = version;
+    for (size_t i = 0; i < RAFT_MEMBERS_MAX; i++) {
+        struct peer *peer = &p->peer[i];
+        struct err err = {0};
+        if (!peer->member.id || !peer->program.reads.newest ||
+            version_fits(peer->program.reads, version, slice_of(peer->member.name), &err))
+            continue;
+        conn_close(&peer->in);
+        if (peer->out_sm.now != OUT_WAITING)
+            out_fail(peer, &err);
+    }
+}
+
+const struct peer_program *peers_program(const struct peers *p, uint64_t id)
+{
+    const struct peer *peer = find(p, id);
+    return peer && peer->program.reads.newest ? &peer->program : NULL;
+}
+
 /* Membership. */
 
 static const struct peer_member *listed(const struct peer_member *members, size_t n, uint64_t id)
@@ -557,6 +610,8 @@ struct peers *peers_open(const struct peers_options *opt, struct err *err)
     p->cluster = opt->cluster;
     p->incarnation = opt->incarnation;
     p->genesis = opt->genesis;
+    p->reads = versions_or_all(opt->reads);
+    p->version = opt->version;
     p->user_timeout = opt->user_timeout;
     p->tls = opt->tls;
     p->events = opt->events;

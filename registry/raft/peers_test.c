@@ -20,6 +20,9 @@
 
 #define CLUSTER 77u
 
+static const struct frame_expected greetings = {.cluster = CLUSTER,
+                                                .payload_max = FRAME_PAYLOAD_BYTES_MAX};
+
 struct side {
     struct peers *peers;
     int up, down, gone, frames, bulks;
@@ -36,7 +39,9 @@ struct fixture {
     char dir[NODES][PEER_TLS_TEST_DIR];
     struct peer_tls *tls[NODES];
     struct side side[NODES];
-    uint64_t genesis[NODES]; /* that the sides begin with */
+    uint64_t genesis[NODES]; /* that the sides begin with, as what follows */
+    struct versions reads[NODES];
+    unsigned version[NODES];
     struct peer_member members[NODES];
     size_t member_count;
 };
@@ -69,9 +74,10 @@ static void on_gone(void *ctx, uint64_t id)
     ((struct side *)ctx)->gone++;
 }
 
-static void on_bulk(void *ctx, uint64_t from, struct env_stream *s)
+static void on_bulk(void *ctx, uint64_t from, struct env_stream *s, unsigned version)
 {
     (void)from;
+    (void)version;
     ((struct side *)ctx)->bulks++;
     env_stream_close(s);
 }
@@ -109,6 +115,8 @@ static void open_side(struct fixture *f, size_t i)
                                                           .cluster = CLUSTER,
                                                           .incarnation = 5,
                                                           .genesis = f->genesis[i],
+                                                          .reads = f->reads[i],
+                                                          .version = f->version[i],
                                                           .members = f->members,
                                                           .member_count = f->member_count,
                                                           .tls = f->tls[i],
@@ -182,6 +190,22 @@ static struct iovec iov_of(const char *text)
     return (struct iovec){(void *)(uintptr_t)text, strlen(text)};
 }
 
+static char logged[1 << 16];
+
+static void keep_log(void *ctx, enum log_level level, struct slice line)
+{
+    size_t n = strlen(logged);
+    (void)ctx;
+    (void)level;
+    snprintf(logged + n, sizeof(logged) - n, "%.*s\n", SLICE(line));
+}
+
+static void expect_log(const char *part)
+{
+    if (!strstr(logged, part))
+        fail_msg("nothing says \"%s\":\n%s", part, logged);
+}
+
 /* Two nodes. */
 
 static void frames_arrive_in_order(void **state)
@@ -244,6 +268,80 @@ static void another_history_is_cut_off(void **state)
     teardown(&f);
 }
 
+/* Wrong: an older program is kept out of a cluster that it reads, or let into one that it does
+ * not. */
+static void versions_meet_or_part(void **state)
+{
+    static const struct {
+        struct versions reads[2];
+        unsigned version[2];
+        bool meet;
+        const char *says; /* where one of them looks */
+    } cases[] = {
+        {{{3, 3}, {3, 4}}, {3, 3}, true, NULL},
+        {{{3, 3}, {3, 4}}, {0, 0}, true, NULL},
+        {{{3, 4}, {3, 4}}, {3, 4}, true, NULL}, /* one has not heard of it yet */
+        {{{3, 3}, {3, 4}}, {3, 4}, false, "the cluster is of version 4, n1 reads 3 to 3"},
+        {{{3, 4}, {4, 4}}, {3, 0}, false, "the cluster is of version 3, n2 reads 4 to 4"},
+        {{{3, 3}, {4, 4}}, {0, 0}, false, "none in common"},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        struct fixture f;
+        setup(&f, state);
+        logged[0] = 0;
+        log_set_sink(keep_log, NULL);
+        for (size_t k = 0; k < 2; k++) {
+            f.reads[k] = cases[i].reads[k];
+            f.version[k] = cases[i].version[k];
+            open_side(&f, k);
+        }
+        if (cases[i].meet) {
+            TURN_UNTIL(&f, f.side[0].up && f.side[1].up);
+            struct iovec v = iov_of("understood");
+            assert_true(peers_send(f.side[0].peers, 2, FRAME_CHANNEL, 0, &v, 1));
+            TURN_UNTIL(&f, f.side[1].frames);
+            const struct peer_program *p = peers_program(f.side[0].peers, 2);
+            assert_int_equal(p->reads.newest, cases[i].reads[1].newest);
+            assert_string_equal(p->release, WEFT_VERSION);
+        } else {
+            turn_a_while(&f);
+            assert_int_equal(f.side[0].up + f.side[1].up, 0);
+            expect_log(cases[i].says);
+        }
+        log_set_sink(NULL, NULL);
+        teardown(&f);
+    }
+}
+
+/* Wrong: when the version rises, who does not read it is still spoken to. */
+static void who_is_left_behind_is_cut_off(void **state)
+{
+    struct fixture f;
+    setup(&f, state);
+    f.member_count = 3;
+    f.reads[1] = (struct versions){3, 3};
+    for (size_t i = 0; i < NODES; i++)
+        open_side(&f, i);
+    TURN_UNTIL(&f, f.side[0].up == 2 && f.side[1].up == 2 && f.side[2].up == 2);
+    logged[0] = 0;
+    log_set_sink(keep_log, NULL);
+    peers_set_version(f.side[0].peers, 4);
+    assert_int_equal(f.side[0].down, 1);
+    TURN_UNTIL(&f, f.side[1].down == 1);
+    turn_a_while(&f);
+    expect_log("the cluster is of version 4, n2 reads 3 to 3");
+    log_set_sink(NULL, NULL);
+    assert_int_equal(f.side[1].up, 2); /* it does not come back */
+    assert_true(peers_connected(f.side[0].peers, 3));
+    /* A newer program does. */
+    peers_close(f.side[1].peers);
+    f.side[1] = (struct side){.peers = NULL};
+    f.reads[1] = (struct versions){3, 4};
+    open_side(&f, 1);
+    TURN_UNTIL(&f, f.side[0].up == 3 && f.side[1].up == 2);
+    teardown(&f);
+}
+
 /* Strangers. */
 
 struct stranger {
@@ -285,7 +383,10 @@ static void put_frame(struct buf *b, enum frame_type type, uint64_t cluster, uin
 {
     char head[FRAME_HEAD_BYTES];
     struct iovec iov = {(void *)(uintptr_t)payload.p, payload.n};
-    frame_encode_head(head, type, cluster, from, 0, &iov, 1);
+    frame_encode_head(
+        head,
+        &(struct frame){.type = type, .version = VERSION_NEWEST, .cluster = cluster, .from = from},
+        &iov, 1);
     buf_append(b, slice_mem(head, sizeof(head)));
     buf_append(b, payload);
 }
@@ -293,7 +394,10 @@ static void put_frame(struct buf *b, enum frame_type type, uint64_t cluster, uin
 static void put_hello(struct buf *b, uint64_t cluster, uint64_t from, uint64_t to)
 {
     struct buf h = {0};
-    hello_encode(&h, &(struct hello){.role = HELLO_CONTROL, .to = to, .name = S("x")});
+    hello_encode(&h, &(struct hello){.role = HELLO_CONTROL,
+                                     .to = to,
+                                     .name = S("x"),
+                                     .reads = {VERSION_OLDEST, VERSION_NEWEST}});
     put_frame(b, FRAME_HELLO, cluster, from, buf_slice(&h));
     buf_fini(&h);
 }
@@ -320,9 +424,8 @@ static void strangers_are_refused_with_a_reason(void **state)
         put_hello(&b, cases[i].cluster, cases[i].from, cases[i].to);
         stranger_call(&f, &s, buf_slice(&b));
         TURN_UNTIL(&f, s.closed);
-        assert_int_equal(
-            frame_decode(buf_slice(&s.got), CLUSTER, FRAME_PAYLOAD_BYTES_MAX, &fr, &n, &err),
-            cases[i].says ? FRAME_OK : FRAME_MORE);
+        assert_int_equal(frame_decode(buf_slice(&s.got), &greetings, &fr, &n, &err),
+                         cases[i].says ? FRAME_OK : FRAME_MORE);
         if (cases[i].says)
             assert_true(fr.type == FRAME_REFUSE && slice_eq(fr.payload, slice_of(cases[i].says)));
         buf_fini(&b);
@@ -471,22 +574,6 @@ static void what_waits_for_a_deaf_peer_is_bounded(void **state)
 
 /* Certificates. */
 
-static char logged[1 << 16];
-
-static void keep_log(void *ctx, enum log_level level, struct slice line)
-{
-    size_t n = strlen(logged);
-    (void)ctx;
-    (void)level;
-    snprintf(logged + n, sizeof(logged) - n, "%.*s\n", SLICE(line));
-}
-
-static void expect_log(const char *part)
-{
-    if (!strstr(logged, part))
-        fail_msg("nothing says \"%s\":\n%s", part, logged);
-}
-
 /* Wrong: another cluster's node, another node of ours, or a node that was removed gets in, or is
  * kept out and nobody learns why. n1 is right, the other is not. */
 static void only_its_own_certificate_opens(void **state)
@@ -534,8 +621,7 @@ static void a_member_speaks_for_itself_alone(void **state)
     put_hello(&b, CLUSTER, 3, 1);
     stranger_call(&f, &s, buf_slice(&b)); /* with the certificate of node 2 */
     TURN_UNTIL(&f, s.closed);
-    assert_int_equal(
-        frame_decode(buf_slice(&s.got), CLUSTER, FRAME_PAYLOAD_BYTES_MAX, &fr, &n, &err), FRAME_OK);
+    assert_int_equal(frame_decode(buf_slice(&s.got), &greetings, &fr, &n, &err), FRAME_OK);
     assert_true(
         fr.type == FRAME_REFUSE &&
         slice_eq(fr.payload, S("node 2 says that it is node 3: the certificate is another's")));
@@ -640,6 +726,8 @@ int main(void)
         BOTH(frames_arrive_in_order),
         BOTH(a_dead_peer_is_told_once_and_comes_back),
         BOTH(another_history_is_cut_off),
+        BOTH(versions_meet_or_part),
+        BOTH(who_is_left_behind_is_cut_off),
         BOTH(strangers_are_refused_with_a_reason),
         BOTH(junk_ends_its_own_connection_only),
         BOTH(silent_guests_have_a_limit_and_a_time),

@@ -46,6 +46,7 @@ struct raftio_options {
     uint64_t self, cluster;
     const struct peer_member *members;
     size_t member_count;
+    struct versions reads;   /* default all that this program reads */
     enum raftio_birth birth; /* of a new directory */
     wf_ms user_timeout;
     struct peer_tls *tls; /* NULL = peers without TLS; must outlive the I/O */
@@ -75,6 +76,8 @@ struct raftio {
     struct env *env;
     char *dir;
     uint64_t self, cluster;
+    struct versions reads;
+    unsigned version; /* of the cluster; 0 = nothing was written yet */
     struct peer_member members[RAFT_MEMBERS_MAX];
     char addresses[RAFT_MEMBERS_MAX][CONF_TEXT];
     size_t member_count;
@@ -96,6 +99,10 @@ struct raftio {
     struct log_append boot_append; /* of bootstrap, or of a reset at load */
     bool has_manifest;
     struct snapshot_manifest manifest;
+    /* The checkpoint before, which is begun with when the newest is damaged: the log is kept from
+     * there on. */
+    bool has_older;
+    struct snapshot_manifest older;
     uint64_t bytes_at_snapshot; /* log_appended_bytes then; less what was loaded */
 
     struct peers *peers;
@@ -127,6 +134,10 @@ bool raftio_bootstraps(const struct raftio *io);
 bool raftio_begun(const struct raftio *io);
 /* What tells this history from another of the same members (peers.h); 0 = nothing was written. */
 void raftio_set_genesis(struct raftio *io, uint64_t genesis);
+/* What is committed is of this version (version.h, rule 3). */
+void raftio_set_version(struct raftio *io, unsigned version);
+/* The highest version of an entry in the log, from open to raft_start; 0 = none. */
+unsigned raftio_recovered_version(const struct raftio *io);
 /* Bytes of log since the last checkpoint. */
 uint64_t raftio_log_bytes(const struct raftio *io);
 /* Nothing of ours is on a helper thread or on its way to the disk: raft_close may be called. */
@@ -135,6 +146,11 @@ bool raftio_idle(const struct raftio *io);
 void raftio_disconnect(struct raftio *io);
 /* The file at snapshot_remade_path takes the place of that of the newest checkpoint. */
 bool raftio_replace_checkpoint(struct raftio *io, const struct snapshot_file *f, struct err *err);
+/* The newest checkpoint cannot be used: the one before takes its place. Before raft_start. false:
+ * there is none, or the log does not reach back to it. */
+bool raftio_fall_back(struct raftio *io, const struct err *why, struct err *err);
+/* Gives the room of the checkpoint before the newest back; false: there is none. */
+bool raftio_drop_older(struct raftio *io);
 /* The membership from now on (peers.h): whoever is not in it is cut off at once, whatever goes to
  * it or comes from it. */
 void raftio_set_members(struct raftio *io, const struct peer_member *members, size_t n);

@@ -186,6 +186,7 @@ static void heal_network(struct run *run)
     for (size_t a = 0; a < run->members; a++)
         for (size_t b = 0; b < run->members; b++)
             links_default(run, a, b);
+    api_heal(run);
     sim_links_changed(run->sim);
 }
 
@@ -199,6 +200,7 @@ static void heal_member(struct member *m)
     sim_event_stop(&m->resume);
     sim_host_resume(m->host);
     sim_host_drift(m->host, 0);
+    member_upgrade(m);
     if (!sim_host_runs(m->host) && member_wanted(m)) {
         sim_event_stop(&m->restart);
         member_restart_later(m, sim_between(m->run->sim, 0, 200 * SIM_MS));
@@ -247,6 +249,14 @@ static void reset_pair(struct run *run)
         sim_reset_between(run->sim, a->host, b->host);
 }
 
+static void other_program(struct run *run)
+{
+    struct member *m = any(run);
+    member_change_program(m);
+    if (!sim_host_runs(m->host))
+        member_restart_later(m, some_time(run));
+}
+
 static void power_one(struct run *run)
 {
     power_off(run, leader_or_any(run));
@@ -288,7 +298,9 @@ static const struct {
     [FAULT_BAD_DISK] = {"bad_disk", bad_disk},
     [FAULT_FULL_DISK] = {"full_disk", full_disk},
     [FAULT_MEMBERS] = {"members", operator_change},
+    [FAULT_PROGRAM] = {"program", other_program},
     [FAULT_CLOCK] = {"clock", clock_odd},
+    [FAULT_API] = {"api", api_fault},
     [FAULT_HEAL] = {"heal", heal_network},
 };
 

@@ -59,6 +59,7 @@ class Node:
         self.data = cluster.ws.path("data", self.name)
         self.certs = cluster.ws.path("pki", self.name) if cluster.tls else None
         self.joins = None  # flags of a node that came later
+        self.extra = []    # flags of this node alone
         self.process = None
 
     def argv(self):
@@ -68,7 +69,7 @@ class Node:
                ["--cluster", ",".join(f"{n.name}={n.peer_addr}" for n in c.founders)])
         return [os.path.join(c.bin_dir, "weftd"), "--name", self.name, *how, "--data", self.data,
                 "--api", self.api_addr, "--xds", self.xds_addr, "--metrics", self.metrics_addr,
-                *(["--peer-cert-dir", self.certs] if self.certs else []), *c.flags]
+                *(["--peer-cert-dir", self.certs] if self.certs else []), *c.flags, *self.extra]
 
     def start(self):
         os.makedirs(self.data, exist_ok=True)
