@@ -20,9 +20,9 @@ ROOT = os.path.abspath(os.path.join(os.path.dirname(os.path.abspath(__file__)), 
 FRAME_HELLO, FRAME_REFUSE = 1, 2
 
 
-def frame_version():
-    with open(os.path.join(ROOT, "registry", "raft", "frame.c"), encoding="utf-8") as f:
-        return int(re.search(r"#define FRAME_VERSION (\d+)", f.read()).group(1))
+def defined(header, name):
+    with open(os.path.join(ROOT, "registry", "raft", header), encoding="utf-8") as f:
+        return int(re.search(rf"#define {name} (\d+)", f.read()).group(1))
 
 
 def crc32c(data):
@@ -37,12 +37,13 @@ def crc32c(data):
 def frame(kind, cluster, sender, payload):
     """registry/raft/frame.h"""
     head = struct.pack("<II", 0x31504657, len(payload))
-    rest = struct.pack("<HHQQQ", kind, frame_version(), cluster, sender, 0)
+    rest = struct.pack("<HHQQQ", kind, defined("frame.h", "FRAME_GREETING_VERSION"), cluster, sender, 0)
     return head + struct.pack("<I", crc32c(head + rest + payload)) + rest + payload
 
 
 def hello(cluster, sender, to):
-    return frame(FRAME_HELLO, cluster, sender, struct.pack("<IQQQI", 1, to, 1, 0, 0))
+    reads = [defined("version.h", f"VERSION_{end}EST") for end in ("OLD", "NEW")]
+    return frame(FRAME_HELLO, cluster, sender, struct.pack("<IQQQIIIII", 1, to, 1, 0, 0, *reads, 0, 0))
 
 
 class Tls(Case):
