@@ -273,8 +273,8 @@ static void no_flipped_bit_becomes_an_answer(void **state)
     mem_free(image.p);
 }
 
-/* Wrong: what rotted while the node ran goes into the checkpoint, whose hash is right then, and from
- * there to the peers. */
+/* Wrong: what rotted while the node ran goes into the checkpoint, whose hash is right then, and
+ * from there to the peers. */
 static void a_damaged_store_makes_no_checkpoint(void **state)
 {
     struct fixture *f = *state;

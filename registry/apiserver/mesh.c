@@ -50,6 +50,20 @@ static void add_quota(void *ctx, const struct reg_quota *q)
     json_object_setn_new(ctx, q->ns.p, q->ns.n, o);
 }
 
+static void add_room(struct apiserver *s, const struct reg_status *st, json_t *body)
+{
+    json_t *quotas = json_object();
+    json_object_set_new(body, "quota",
+                        json_pack("{s:I,s:I,s:b}", "objectBytes", (json_int_t)st->object_bytes,
+                                  "quotaBytes", (json_int_t)st->quota_bytes, "reached",
+                                  st->over_quota));
+    reg_quota_each(s->store, add_quota, quotas);
+    json_object_set_new(body, "namespaceQuotas", quotas);
+    json_object_set_new(body, "disk",
+                        json_pack("{s:I,s:I}", "freeBytes", (json_int_t)st->disk_free_bytes,
+                                  "neededBytes", (json_int_t)st->disk_room_bytes));
+}
+
 static void mesh_status(struct apiserver *s, struct http_request *req)
 {
     struct reg_status st;
@@ -79,16 +93,7 @@ static void mesh_status(struct apiserver *s, struct http_request *req)
         json_object_set_new(body, "stalenessMs", json_integer((json_int_t)age));
     json_object_set_new(body, "clusterVersion", json_integer((json_int_t)st.version));
     json_object_set_new(body, "oldest", json_integer((json_int_t)oldest_revision(s)));
-    json_object_set_new(body, "quota",
-                        json_pack("{s:I,s:I,s:b}", "objectBytes", (json_int_t)st.object_bytes,
-                                  "quotaBytes", (json_int_t)st.quota_bytes, "reached",
-                                  st.over_quota));
-    json_t *quotas = json_object();
-    reg_quota_each(s->store, add_quota, quotas);
-    json_object_set_new(body, "namespaceQuotas", quotas);
-    json_object_set_new(body, "disk",
-                        json_pack("{s:I,s:I}", "freeBytes", (json_int_t)st.disk_free_bytes,
-                                  "neededBytes", (json_int_t)st.disk_room_bytes));
+    add_room(s, &st, body);
     json_object_set_new(body, "leases",
                         json_pack("{s:I,s:I,s:I,s:I}", "held", (json_int_t)st.leases.held,
                                   "registrations", (json_int_t)st.leases.registrations, "heldBack",

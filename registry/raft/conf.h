@@ -22,8 +22,8 @@ void conf_copy(const struct raft_configuration *from, struct raft_configuration 
 bool conf_equal(const struct raft_configuration *a, const struct raft_configuration *b);
 const struct raft_server *conf_find(const struct raft_configuration *c, uint64_t id);
 /* The payload of a RAFT_CHANGE entry, as raft_configuration_encode makes it. ERR_INVALID. */
-/* libraft leaves the padding of what it encodes as the heap had it: it must not go to the disk and to
- * the peers. */
+/* libraft leaves the padding of what it encodes as the heap had it: it must not go to the disk and
+ * to the peers. */
 void conf_entry_seal(void *entry, size_t n);
 bool conf_entry_decode(struct slice bytes, struct raft_configuration *ret, struct err *err);
 
