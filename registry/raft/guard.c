@@ -200,8 +200,23 @@ static void join_when_caught_up(struct guard *g)
         g->events.on_joined(g->ctx);
 }
 
+/* libraft draws an election time-out when a node becomes a follower, and not again when a follower
+ * hears of a new leader: one that once drew a long one keeps it, never stands, and the other alone
+ * decides how soon there is a leader. Raft §5.2 draws at the start of each election. */
+static void draw_timeout(struct guard *g)
+{
+    struct raft *r = g->raft;
+    if (r->state != RAFT_FOLLOWER || r->follower_state.current_leader.id == 0 ||
+        g->drawn_term == r->current_term)
+        return;
+    g->drawn_term = r->current_term;
+    r->follower_state.randomized_election_timeout = (unsigned)g->inner->random(
+        g->inner, (int)r->election_timeout, 2 * (int)r->election_timeout);
+}
+
 static void after(struct guard *g)
 {
+    draw_timeout(g);
     conf_follow(g);
     barrier_on_election(g);
     release_held(g);
@@ -459,12 +474,21 @@ static int io_load(struct raft_io *io, raft_term *term, raft_id *voted_for,
     return rc;
 }
 
+/* libraft looks at its timers at ticks, which it asks for once a heartbeat: elections would begin
+ * half a heartbeat late, on average, and two followers in the same moment more often. How often
+ * heartbeats are sent depends on when the last one was. */
+static unsigned tick_ms(unsigned heartbeat_ms)
+{
+    unsigned ms = heartbeat_ms / GUARD_TICKS_A_HEARTBEAT;
+    return ms > 0 ? ms : 1;
+}
+
 static int io_start(struct raft_io *io, unsigned msecs, raft_io_tick_cb tick, raft_io_recv_cb recv)
 {
     struct guard *g = guard_of(io);
     g->tick = tick;
     g->recv = recv;
-    return g->inner->start(g->inner, msecs, on_tick, on_recv);
+    return g->inner->start(g->inner, tick_ms(msecs), on_tick, on_recv);
 }
 
 static int io_bootstrap(struct raft_io *io, const struct raft_configuration *conf)

@@ -134,6 +134,7 @@ struct guard {
     raft_index committed_at;
 
     raft_term forgot_term; /* our term when the leader was forgotten */
+    raft_term drawn_term;  /* whose leader we wait for with the time-out that was drawn last */
 
     raft_term told_term;               /* of what follows */
     unsigned told_members;             /* of the configuration then */

@@ -78,12 +78,22 @@ complete_later(struct raftio *io, void (*fn)(struct raftio *, struct completion 
 static int store_meta(struct raftio *io)
 {
     struct err err = {0};
-    if (meta_store(io->env, io->dir, &io->meta, &err))
+    if (meta_store(io->env, io->dir, &io->meta, &err) ||
+        (io->events->make_room && io->events->make_room(io->ctx) &&
+         meta_store(io->env, io->dir, &io->meta, &err))) {
+        io->term_is_new = false;
         return 0;
-    if (io->events->make_room && io->events->make_room(io->ctx) &&
-        meta_store(io->env, io->dir, &io->meta, &err))
-        return 0;
+    }
     return fail(io, &err);
+}
+
+/* A new term is on the disk before anything goes out or into the log under it. The vote follows it
+ * in the same call, mostly: then both are stored at once, and an election costs half the syncs. */
+static void settled(struct raftio *io)
+{
+    if (io->term_is_new && store_meta(io) != 0)
+        wf_die("registry: a new term cannot be stored: %s: the node stops, the others go on",
+               io->io.errmsg);
 }
 
 static int io_init(struct raft_io *io, raft_id id, const char *address)
@@ -98,14 +108,15 @@ static int io_set_term(struct raft_io *rio, raft_term term)
     struct raftio *io = self_of(rio);
     io->meta.term = term;
     io->meta.vote = 0;
-    return store_meta(io);
+    io->term_is_new = true;
+    return 0;
 }
 
 static int io_set_vote(struct raft_io *rio, raft_id id)
 {
     struct raftio *io = self_of(rio);
-    io->meta.vote = id;
-    return MUTANT(FORGET_VOTE) ? 0 : store_meta(io);
+    io->meta.vote = MUTANT(FORGET_VOTE) ? 0 : id;
+    return store_meta(io);
 }
 
 /* From now on a directory without a log is a loss. */
@@ -289,6 +300,7 @@ static int io_append(struct raft_io *rio, struct raft_io_append *req,
                      const struct raft_entry entries[], unsigned n, raft_io_append_cb cb)
 {
     struct raftio *io = self_of(rio);
+    settled(io);
     struct log_entry *es = mem_array(n, sizeof(*es));
     for (unsigned i = 0; i < n; i++)
         es[i] = (struct log_entry){.term = entries[i].term,
@@ -466,6 +478,7 @@ static int io_snapshot_put(struct raft_io *rio, unsigned trailing, struct raft_i
                            const struct raft_snapshot *snapshot, raft_io_snapshot_put_cb cb)
 {
     struct raftio *io = self_of(rio);
+    settled(io);
     req->cb = cb;
     return trailing == 0 ? put_installed(io, req, snapshot)
                          : put_taken(io, trailing, req, snapshot);
@@ -519,7 +532,7 @@ static void scrub_done(struct get *g)
         io->events->on_damaged(io->ctx);
     else if (g->err.code && older)
         raftio_drop_older(io);
-    if (newest && io->has_older) {
+    if (newest && !older && io->has_older) {
         get_of(g, &io->older.file);
         return;
     }
@@ -663,6 +676,7 @@ static int io_send(struct raft_io *rio, struct raft_io_send *req, const struct r
 bool raftio_send(struct raftio *io, uint64_t to, enum frame_type type, uint64_t term,
                  const struct iovec *payload, int n)
 {
+    settled(io);
     return io->peers && peers_send(io->peers, to, type, term, payload, n);
 }
 
@@ -672,6 +686,7 @@ static void deliver(struct raftio *io, uint64_t from, struct raft_message *m)
     m->server_address = raftio_address(io, from);
     wf_assert(m->server_address);
     io->recv(&io->io, m);
+    settled(io);
 }
 
 /* Checkpoints from a leader. */
@@ -888,6 +903,7 @@ static void on_tick(struct env_timer *t)
     env_timer_start(io->env, t, io->tick_ms);
     install_try(io);
     io->tick(&io->io);
+    settled(io);
 }
 
 static raft_time io_time(struct raft_io *rio)
@@ -1099,6 +1115,12 @@ static bool older_settle(struct raftio *io, const struct err *why, struct err *e
            older_remove(io, err);
 }
 
+/* What manifest_push left in the middle: nothing is before the newest. */
+static bool twice_forget(struct raftio *io, struct err *err)
+{
+    return !io->has_older || io->older.index < io->manifest.index || older_remove(io, err);
+}
+
 /* lost: what is wrong with the newest, in whose place is the one before until the log was read. */
 static bool manifest_open(struct raftio *io, struct err *lost, struct err *err)
 {
@@ -1109,7 +1131,7 @@ static bool manifest_open(struct raftio *io, struct err *lost, struct err *err)
     if (e.code && e.code != ERR_NOT_FOUND)
         LOG_WARN("registry.checkpoint.older_lost", F_ERR(&e));
     if (io->has_manifest)
-        return true;
+        return twice_forget(io, err);
     if (io->has_older && (lost->code == ERR_CORRUPT || lost->code == ERR_NOT_FOUND)) {
         older_promote(io);
         return true;

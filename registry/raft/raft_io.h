@@ -93,6 +93,7 @@ struct raftio {
     bool fresh;   /* nothing was there: to be bootstrapped, if it is born with the cluster */
     bool bootstrapping;
     struct meta meta;
+    bool term_is_new; /* than the one that is stored */
     uint64_t genesis;
     struct log *log;
     struct log_contents contents; /* until load */

@@ -42,5 +42,6 @@
 
 /* Guard: results held back until our first own entry is on disk (guard.h, G2). */
 #define GUARD_HELD_MAX 256
+#define GUARD_TICKS_A_HEARTBEAT 5
 
 #endif

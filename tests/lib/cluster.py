@@ -67,7 +67,7 @@ class Node:
         how = (["--peer", self.peer_addr, *self.joins] if self.joins is not None else
                ["--init", "--peer", self.peer_addr] if c.n == 1 else
                ["--cluster", ",".join(f"{n.name}={n.peer_addr}" for n in c.founders)])
-        return [os.path.join(c.bin_dir, "weftd"), "--name", self.name, *how, "--data", self.data,
+        return [*c.enter(self.i), os.path.join(c.bin_dir, "weftd"), "--name", self.name, *how, "--data", self.data,
                 "--api", self.api_addr, "--xds", self.xds_addr, "--metrics", self.metrics_addr,
                 *(["--peer-cert-dir", self.certs] if self.certs else []), *c.flags, *self.extra]
 
@@ -120,9 +120,12 @@ class Node:
 
 
 class Cluster:
-    """n nodes of weftd. flags: more of weftd's, for every node. tls: peers have certificates."""
+    """n nodes of weftd. flags: more of weftd's, for every node. tls: peers have certificates.
+    enter: of a node's number, what stands before its command line (bench/lib/wire.py)."""
 
-    def __init__(self, bin_dir=None, base_addr=None, n=3, ws=None, flags=(), tls=False):
+    def __init__(self, bin_dir=None, base_addr=None, n=3, ws=None, flags=(), tls=False,
+                 enter=lambda i: []):
+        self.enter = enter
         self.bin_dir = os.path.abspath(bin_dir or default_bin_dir())
         self.n, self.flags, self.tls = n, list(flags), tls
         self.ws = ws or Workspace("cluster")
