@@ -90,6 +90,45 @@ static enum outcome figure_8_slow_disk(uint64_t seed, unsigned off)
     return play_figure_8(seed, off, 100000);
 }
 
+/* A leader that has nothing to say.
+ * X is on the disks of A and B, and A has acknowledged it; B has not heard of that when A dies. Who
+ * leads then has X, and nobody writes: X must be applied all the same. With G1 off G2 holds results
+ * back for ever, and leaders step down; so the rule goes off when A dies. */
+static void switch_off(struct world *w, unsigned off)
+{
+    w->off = off;
+    for (int i = 0; i < NODES; i++)
+        w->node[i].guard.off = off;
+}
+
+static enum outcome silent_leader(uint64_t seed, unsigned off)
+{
+    struct world *w = world_new(seed, ALL_RULES);
+    enum outcome out = NOT_REACHED;
+    run(w, 600);
+    int a = leader(w), b = (a + 1) % NODES, c = (a + 2) % NODES;
+    if (a < 0)
+        goto end;
+    put(w, a);
+    run(w, 60);
+    join_only(w, a, b);
+    raft_index x = put(w, a);
+    for (int ms = 0; x && ms < 60 && w->node[a].raft.commit_index < x; ms++)
+        step(w);
+    if (!x || !w->applied[x] || w->node[b].raft.last_applied >= x)
+        goto end;
+    crash(w, a);
+    switch_off(w, off);
+    join_only(w, b, c);
+    if (!run_until_leads(w, b, 5000))
+        goto end;
+    run(w, 5000);
+    out = w->node[b].raft.last_applied < x ? LOST : SAFE;
+end:
+    world_free(w);
+    return out;
+}
+
 /* The stale suffix.
  * A writes three entries that nobody else gets, and is cut off but lives. The others elect L, which
  * writes one entry at the same index and has only A to count on. A's answer to a heartbeat must not
@@ -328,6 +367,22 @@ static void figure_8_is_safe_while_results_are_held(void **state)
     assert_true(count(figure_8_slow_disk, ALL_RULES, SAFE) > SEEDS / 2);
 }
 
+static void a_silent_leader_applies_nothing_without_a_barrier(void **state)
+{
+    (void)state;
+    int lost = count(silent_leader, GUARD_G1_BARRIER, LOST);
+    print_message("not applied within 5 s in %d of %d\n", lost, SEEDS);
+    assert_true(lost > SEEDS / 2);
+    assert_int_equal(count(silent_leader, GUARD_G1_BARRIER, SAFE), 0);
+}
+
+static void a_silent_leader_applies_what_it_inherits_with_it(void **state)
+{
+    (void)state;
+    assert_int_equal(count(silent_leader, ALL_RULES, LOST), 0);
+    assert_true(count(silent_leader, ALL_RULES, SAFE) > SEEDS / 2);
+}
+
 static void a_stale_suffix_is_counted_without_the_guard(void **state)
 {
     (void)state;
@@ -553,6 +608,8 @@ int main(void)
         cmocka_unit_test(figure_8_is_safe_with_it),
         cmocka_unit_test(figure_8_is_lost_without_holding_results),
         cmocka_unit_test(figure_8_is_safe_while_results_are_held),
+        cmocka_unit_test(a_silent_leader_applies_nothing_without_a_barrier),
+        cmocka_unit_test(a_silent_leader_applies_what_it_inherits_with_it),
         cmocka_unit_test(a_stale_suffix_is_counted_without_the_guard),
         cmocka_unit_test(a_stale_suffix_is_not_counted_with_it),
         cmocka_unit_test(a_stale_suffix_is_applied_without_the_guard),
