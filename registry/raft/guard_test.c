@@ -133,12 +133,6 @@ end:
  * A writes three entries that nobody else gets, and is cut off but lives. The others elect L, which
  * writes one entry at the same index and has only A to count on. A's answer to a heartbeat must not
  * make L count A's old entry as its own. */
-static bool entry_is_leaders(const struct world *w, int node, raft_index index, int l)
-{
-    const struct sim_node *x = &w->node[node];
-    return index <= x->log.n && x->log.p[index - 1].term == w->node[l].raft.current_term;
-}
-
 static enum outcome stale_suffix(uint64_t seed, unsigned off)
 {
     struct world *w = world_new(seed, off);
