@@ -77,11 +77,62 @@ static void a_late_append_is_not_counted_with_it(void **state)
     assert_true(count(late_append, ALL_RULES, SAFE) > SEEDS / 2);
 }
 
+/* G9: more entries in flight than a follower's answers can name.
+ * 0.15 looks whether it can commit at its own last stored index only. A writer that waits for
+ * nobody keeps that ahead of every answer, and nothing commits. The proposer's window
+ * (registry/node_write.c) is the rule; the schedule writes through the same window, or none. */
+enum { NO_WINDOW = INDEX_MAX, WINDOW = 2 };
+
+static raft_index committed_in_a_second(uint64_t seed, unsigned window)
+{
+    struct world *w = world_new(seed, ALL_RULES);
+    raft_index committed = 0;
+    run(w, 600);
+    int l = leader(w);
+    if (l >= 0) {
+        struct raft *r = &w->node[l].raft;
+        raft_index before = r->commit_index;
+        for (int ms = 0; ms < 1000; ms++) {
+            if (guard_last_index(r) - r->commit_index < window)
+                put(w, l);
+            step(w);
+        }
+        assert_int_equal(leader(w), l);
+        committed = r->commit_index - before;
+    }
+    world_free(w);
+    return committed;
+}
+
+static void an_unbounded_pipeline_starves_its_commit(void **state)
+{
+    (void)state;
+    int starved = 0;
+    for (uint64_t seed = 1; seed <= SEEDS; seed++)
+        starved += committed_in_a_second(seed, NO_WINDOW) == 0;
+    print_message("of 1000 entries none committed within 1 s in %d of %d\n", starved, SEEDS);
+    assert_true(starved > SEEDS / 2);
+}
+
+static void a_window_commits(void **state)
+{
+    (void)state;
+    raft_index least = INDEX_MAX;
+    for (uint64_t seed = 1; seed <= SEEDS; seed++) {
+        raft_index n = committed_in_a_second(seed, WINDOW);
+        least = n < least ? n : least;
+    }
+    print_message("at least %d committed within 1 s\n", (int)least);
+    assert_true(least > 50);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_late_append_is_counted_without_the_guard),
         cmocka_unit_test(a_late_append_is_not_counted_with_it),
+        cmocka_unit_test(an_unbounded_pipeline_starves_its_commit),
+        cmocka_unit_test(a_window_commits),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
