@@ -49,6 +49,18 @@ static void test_status(void **state)
                 "{\"live\":3,\"total\":6,\"unknown\":2,\"rejected\":0,\"rejections\":[]}"),
          NULL},
         {0}};
+    static const struct canned quota[] = {
+        {"GET /weft/v1/status", 200,
+         "{\"version\":\"0.1.0\",\"revision\":41,\"quorum\":true,\"leader\":\"n1\",\"members\":"
+         "[" MEMBER(
+             "n1", "leader", "true", "true",
+             "5000") "],\"namespaceQuotas\":{"
+                     "\"shop\":{\"objects\":5,\"bytes\":4096,\"objectsMax\":5,\"bytesMax\":10240,"
+                     "\"full\":true},"
+                     "\"dev\":{\"objects\":1,\"bytes\":100,\"objectsMax\":5,\"full\":false},"
+                     "\"lab\":{\"objects\":1,\"bytes\":2048,\"bytesMax\":2048,\"full\":true}}}",
+         NULL},
+        {0}};
     static const struct canned alone[] = {
         {"GET /weft/v1/status", 200,
          STATUS("candidate", "false", MEMBER("n1", "candidate", "true", "true", "1"),
@@ -104,6 +116,16 @@ static void test_status(void **state)
                                S("  2 of 6 proxies were on a node that is silent, and have not "
                                  "come to another.\n"
                                  "  1 of 6 proxies are behind: weft proxy-status says which.\n")));
+    fake_stop(&f);
+
+    fake_start(&f, quota);
+    assert_int_equal(fake_run(&f, "status"), CLI_OK);
+    assert_true(slice_contains(
+        slice_of(f.out),
+        S("\nProblems:\n"
+          "  Namespace shop is at its quota: 5 of 5 objects, 4 of 10 KiB: what makes it larger is "
+          "refused.\n"
+          "  Namespace lab is at its quota: 2 of 2 KiB: what makes it larger is refused.\n")));
     fake_stop(&f);
 
     fake_start(&f, alone);

@@ -162,7 +162,8 @@ bool reg_store_restore(struct reg_store *s, const char *path, const struct reg_c
     /* An image may be larger than the map was. */
     while (s->opt.map_bytes < c->bytes * 2)
         s->opt.map_bytes *= 2;
-    ok = store_map_open(s, STORE_PROVED, err) && ok && store_clients_load(s, err);
+    ok = store_map_open(s, STORE_PROVED, err) && ok && store_clients_load(s, err) &&
+         store_quota_load(s, err);
     pthread_rwlock_unlock(&s->map_lock);
     if (ok)
         store_notify_all(s);

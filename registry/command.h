@@ -40,6 +40,7 @@ struct reg_request {
     const struct reg_op *ops;
     const struct reg_once *once; /* NULL = none */
     struct slice origin;
+    bool no_quota; /* of version VERSION_QUOTAS and newer */
 };
 
 /* Builds an entry: begin, add …, end. */
@@ -68,7 +69,8 @@ struct reg_entry_head {
 bool reg_entry_open(struct reader *r, struct reg_entry_head *ret, struct err *err);
 
 /* The ops of a request as bytes and back: for forwarding to the leader, where the version is that
- * of the frame. All versions that are written have the same. Ops borrow from the bytes. */
+ * of the frame. All versions that are written have the same, but for no_quota. Ops borrow from the
+ * bytes. */
 void reg_request_encode(struct buf *out, const struct reg_request *r);
 bool reg_request_decode(struct reader *r, unsigned version, struct arena *arena,
                         struct reg_request *ret, struct err *err);

@@ -30,6 +30,7 @@ static const struct reg_request requests[] = {
     {.client = 1, .sequence = 9, .settled = 8, .ops = ops, .op_count = ARRAY_LEN(ops)},
     {.client = 2, .sequence = 3, .ops = ops, .op_count = 1, .once = &once},
     {.client = 3, .sequence = 1, .once = &once, .origin = S_INIT("weft/0.1 apply")},
+    {.client = 4, .sequence = 1, .ops = ops, .op_count = 1, .no_quota = true},
 };
 
 static void must_equal(const struct reg_request *a, const struct reg_request *b)
@@ -39,6 +40,7 @@ static void must_equal(const struct reg_request *a, const struct reg_request *b)
     assert_int_equal(a->settled, b->settled);
     assert_int_equal(a->op_count, b->op_count);
     assert_true(slice_eq(a->origin, b->origin));
+    assert_int_equal(a->no_quota, b->no_quota);
     assert_int_equal(!a->once, !b->once);
     if (a->once) {
         assert_memory_equal(a->once->key, b->once->key, sizeof(a->once->key));
@@ -63,7 +65,7 @@ static void must_equal(const struct reg_request *a, const struct reg_request *b)
 static void entries_read_as_written(void **state)
 {
     (void)state;
-    struct reg_entry_builder b = {.term = 12};
+    struct reg_entry_builder b = {.version = VERSION_NEWEST, .term = 12};
     struct reg_entry_head head;
     struct arena arena = {0};
     struct err err = {0};
@@ -72,7 +74,7 @@ static void entries_read_as_written(void **state)
         assert_true(reg_entry_add(&b, &requests[i]));
     struct reader r = reader_of(reg_entry_end(&b));
     assert_true(reg_entry_open(&r, &head, &err));
-    assert_int_equal(head.version, VERSION_OLDEST);
+    assert_int_equal(head.version, VERSION_NEWEST);
     assert_int_equal(head.leader_wall_ms, 1700000000123);
     assert_int_equal(head.term, 12);
     assert_int_equal(head.count, ARRAY_LEN(requests));
@@ -83,6 +85,31 @@ static void entries_read_as_written(void **state)
     }
     assert_true(reader_left(&r) < 8);
     arena_fini(&arena);
+    reg_entry_fini(&b);
+}
+
+/* Wrong: an older program stops at a mark that it does not know. */
+static void older_versions_have_no_mark(void **state)
+{
+    (void)state;
+    struct reg_entry_builder b = {0};
+    struct reg_request marked = {.client = 4, .ops = ops, .op_count = 1, .no_quota = true}, q;
+    struct reg_entry_head head;
+    struct buf bytes = {0};
+    struct arena arena = {0};
+    struct err err = {0};
+    reg_entry_begin(&b, 1);
+    assert_true(reg_entry_add(&b, &marked));
+    struct reader r = reader_of(reg_entry_end(&b));
+    assert_true(reg_entry_open(&r, &head, &err));
+    assert_int_equal(head.version, VERSION_OLDEST);
+    assert_true(reg_request_decode(&r, head.version, &arena, &q, &err));
+    assert_false(q.no_quota);
+    reg_request_encode(&bytes, &marked);
+    r = reader_of(buf_slice(&bytes));
+    assert_false(reg_request_decode(&r, VERSION_QUOTAS - 1, &arena, &q, &err));
+    arena_fini(&arena);
+    buf_fini(&bytes);
     reg_entry_fini(&b);
 }
 
@@ -211,6 +238,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(entries_read_as_written),
+        cmocka_unit_test(older_versions_have_no_mark),
         cmocka_unit_test(version_1_is_read),
         cmocka_unit_test(version_2_is_read),
         cmocka_unit_test(later_versions_are_refused),

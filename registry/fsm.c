@@ -219,6 +219,26 @@ static bool request_allowed(struct reg_store *s, const struct reg_request *q, ui
     return true;
 }
 
+static bool size_of(struct reg_store *s, struct slice key, size_t *ret_bytes)
+{
+    struct store_record r;
+    if (!kv_get(s, key, &r))
+        return false;
+    *ret_bytes = r.value.n;
+    return true;
+}
+
+static bool request_fits(struct reg_store *s, const struct reg_request *q, struct reg_result *res)
+{
+    size_t failed;
+    if (reg_store_version(s) < VERSION_QUOTAS || q->no_quota ||
+        store_quota_allows(s, q, size_of, &failed))
+        return true;
+    res->code = ERR_NO_ROOM;
+    res->failed_op = (uint32_t)failed;
+    return false;
+}
+
 static void state_hash_op(struct reg_store *s, const struct reg_op *op, reg_rev index)
 {
     uint64_t h = hash_bytes_seed(op->key, s->meta.state_hash ^ (op->del ? 1u : 0u));
@@ -277,6 +297,10 @@ static reg_rev op_apply(struct reg_store *s, const struct reg_op *op, const stru
             "delete");
     else
         kv_put(s, op->key, &now);
+    store_quota_changed(
+        s, op->key,
+        &(struct store_quota_sizes){.was = found, .is = !op->del, .was_bytes = e.prev_value.n},
+        op->value);
     store_history_put(s, at->op, &e);
     store_lease_apply(s, op, index, at->op);
     state_hash_op(s, op, index);
@@ -318,7 +342,8 @@ static bool request_replay(struct reg_store *s, const struct reg_request *q, reg
 static void request_run(struct reg_store *s, const struct reg_request *q, struct place *at,
                         struct reg_result *res)
 {
-    if (request_replay(s, q, at->index, res) || !request_allowed(s, q, at->term, res))
+    if (request_replay(s, q, at->index, res) || !request_allowed(s, q, at->term, res) ||
+        !request_fits(s, q, res))
         return;
     for (size_t i = 0; i < q->op_count; i++, at->op++) {
         lease_end(s, &q->ops[i], at, q->origin);

@@ -44,8 +44,8 @@ unsigned reg_store_version(const struct reg_store *store);
 
 struct reg_result {
     uint64_t client, sequence;
-    /* NONE, CONFLICT, EXISTS, NOT_FOUND; GONE, LIMIT of leases; INVALID: a key that another write
-     * used; CANCELLED: a sequence below settled */
+    /* NONE, CONFLICT, EXISTS, NOT_FOUND; GONE, LIMIT of leases; NO_ROOM: the quota of a namespace
+     * (quota.h); INVALID: a key that another write used; CANCELLED: a sequence below settled */
     enum err_code code;
     bool repeated; /* it was applied before: the answer of then */
     bool replayed; /* another request with the same key was: the answer of that one */
@@ -91,5 +91,7 @@ struct reg_store_usage {
     uint64_t object_bytes, history_bytes; /* pages that hold something */
 };
 void reg_store_usage(struct reg_store *store, struct reg_store_usage *ret);
+/* Logs which namespaces became full (quota.h), or have room again. On the writer's thread. */
+void reg_quota_tell(struct reg_store *store);
 
 #endif

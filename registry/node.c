@@ -337,6 +337,13 @@ static void on_down(void *ctx, uint64_t id)
     }
 }
 
+/* The answer to a snapshot may be lost with the connection that it was to come over. */
+static void on_heard(void *ctx, uint64_t id)
+{
+    struct reg_node *n = ctx;
+    guard_peer_up(&n->guard, id);
+}
+
 static void on_gone(void *ctx, uint64_t id)
 {
     node_status_on_gone(ctx, id);
@@ -380,6 +387,7 @@ static void on_damaged(void *ctx)
 static const struct raftio_events raftio_events = {.on_frame = on_frame,
                                                    .on_up = on_up,
                                                    .on_down = on_down,
+                                                   .on_heard = on_heard,
                                                    .on_gone = on_gone,
                                                    .on_damaged = on_damaged,
                                                    .make_room = node_room_make,

@@ -97,14 +97,18 @@ struct reg_write {
      * that refusal final says so by a write without operations, whose memo tells it. */
     const struct reg_once *once;
     struct slice origin; /* at most REG_ORIGIN_BYTES_MAX */
-    wf_ms timeout;       /* default 5,000 */
-    struct env *env;     /* where fn runs */
+    /* What the control plane says about objects that are there: the quota of a namespace (quota.h)
+     * is not asked, or one that is full would hide what is wrong in it, and in others. */
+    bool no_quota;
+    wf_ms timeout;   /* default 5,000 */
+    struct env *env; /* where fn runs */
     void (*fn)(struct reg_write *w);
 
     /* Filled before fn. */
     struct err err;   /* ERR_NONE: durable on a quorum and applied on this node.
                          CONFLICT, EXISTS, NOT_FOUND, GONE, LIMIT: op `failed_op`, nothing was
                          done (GONE: the lease to attach to is not held).
+                         NO_ROOM: nothing was done; of a namespace's quota: op `failed_op`.
                          UNAVAILABLE: no quorum, nothing was done; the message says how many voters
                          answer. UNKNOWN_OUTCOME: timed out after it was handed over. */
     reg_rev revision; /* of the commit; for a write that changed nothing (equal values) that of the
@@ -194,6 +198,7 @@ struct reg_status {
      * applied here; a leader confirmed it, so a leader that was deposed unknowingly cannot make it
      * younger. Renewed by each read index, twice a second where there is none. 0 = never. */
     wf_ms fresh_at;
+    uint64_t reads_refused; /* read indexes of other nodes, beyond NODE_READ_ASKS_MAX of each */
     uint64_t read_repeats; /* rounds of a read index asked again, because this process had paused */
     uint64_t log_bytes, store_bytes_used, store_bytes_map;
     uint64_t object_bytes, history_bytes, quota_bytes;

@@ -114,7 +114,7 @@ struct node_read {
 
 /* Of the node's set of metrics. */
 struct node_cells {
-    struct metric *commit, *apply, *store_commit, *entry_writes, *read_repeats;
+    struct metric *commit, *apply, *store_commit, *entry_writes, *read_repeats, *reads_refused;
     struct log_cells log;
 };
 
@@ -206,7 +206,7 @@ struct reg_node {
     reg_rev read_index; /* of the round: commit index when it began */
     wf_ms read_began;
     wf_ms read_ran; /* when we last ran, as far as it matters to a round */
-    uint64_t read_repeats;
+    uint64_t read_repeats, reads_refused;
     wf_ms read_probed;
     wf_ms fresh_at;      /* everything committed until then is applied; 0 = never known */
     reg_rev fresh_index; /* from here on fresh_at is fresh_asked; 0 = none */

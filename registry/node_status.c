@@ -237,6 +237,7 @@ static void status_store(struct reg_node *n, struct reg_status *s)
     s->store_bytes_used = usage.used_bytes;
     s->store_bytes_map = usage.map_bytes;
     node_room_used(n, &usage);
+    reg_quota_tell(n->store);
     s->object_bytes = usage.object_bytes;
     s->history_bytes = usage.history_bytes;
     s->quota_bytes = n->opt.quota_bytes;
@@ -260,6 +261,7 @@ void node_status_publish(struct reg_node *n)
         .leader_changes = n->leader_changes,
         .fresh_at = n->fresh_at,
         .version = n->version,
+        .reads_refused = n->reads_refused,
         .read_repeats = n->read_repeats,
         .disk_free_bytes = n->room,
         .disk_room_bytes = n->opt.room_bytes,

@@ -1135,6 +1135,50 @@ static void certificates_decide_where_peers_may_be(void **state)
     cluster_fini(&c);
 }
 
+struct asking {
+    struct reg_node *n;
+    uint64_t from;
+    size_t queued, refused;
+};
+
+/* In one go, so that no round comes in between. */
+static void ask_without_end(void *ctx)
+{
+    struct asking *a = ctx;
+    uint64_t refused = a->n->reads_refused;
+    for (uint64_t id = 1; id <= NODE_READ_ASKS_MAX + 10; id++) {
+        struct frame f = {.type = FRAME_READ_INDEX,
+                          .from = a->from,
+                          .term = a->n->raft.current_term,
+                          .payload = slice_mem(&id, sizeof(id))};
+        node_read_on_frame(a->n, a->from, &f);
+    }
+    LIST_EACH (&a->n->reads_next, node)
+        a->queued += container_of(node, struct node_read, node)->from == a->from;
+    a->refused = a->n->reads_refused - refused;
+}
+
+/* Wrong: a member that asks and asks makes the leader remember all of it. */
+static void a_member_that_asks_without_end_is_refused(void **state)
+{
+    struct cluster c;
+    struct call call = {.w = {.timeout = CLUSTER_WAIT_MS}};
+    cluster_begin(&c, 3, state);
+    cluster_up(&c);
+    size_t leader = wait_leader(&c), other = (leader + 1) % 3;
+    must_put_everywhere(&c, leader, "services/default/a", "1");
+    struct asking a = {.n = c.node[leader], .from = c.node[other]->opt.id};
+    run_on(c.node[leader]->env, ask_without_end, &a);
+    assert_true(a.queued <= NODE_READ_ASKS_MAX);
+    assert_true(a.queued > NODE_READ_ASKS_MAX / 2);
+    assert_true(a.refused >= 10);
+    call_begin(&c, &call); /* and it is answered afterwards */
+    reg_read_index(c.node[other], &call.w);
+    call_wait(&call);
+    assert_int_equal(call.w.err.code, ERR_NONE);
+    cluster_fini(&c);
+}
+
 static unsigned version_of(struct cluster *c, size_t i)
 {
     struct reg_status s;
@@ -1209,6 +1253,48 @@ static void the_version_rises_when_all_read_it(void **state)
     cluster_fini(&c);
 }
 
+struct raise {
+    struct env_post post;
+    struct reg_node *n;
+    bool over, ok;
+};
+
+static void on_raise(struct env_post *post)
+{
+    struct raise *r = container_of(post, struct raise, post);
+    r->ok = node_write_raise(r->n, 4);
+    __atomic_store_n(&r->over, true, __ATOMIC_RELEASE);
+}
+
+/* Wrong: who went back to an older program after the leader had asked is sent the entry that raises
+ * the version, and ends when it applies it. Here the leader does not ask at all. */
+static void nobody_is_sent_what_it_does_not_read(void **state)
+{
+    struct cluster c;
+    cluster_begin(&c, 3, state);
+    c.opt.version_settle = CLUSTER_WAIT_MS;
+    for (size_t i = 0; i < 3; i++)
+        up_as(&c, i, (struct versions){3, i == 2 ? 3 : 4});
+    must_put_everywhere(&c, 0, "services/default/a", "1");
+    while (wait_leader(&c) == 2)
+        restart_as(&c, 2, (struct versions){3, 3});
+    size_t leader = wait_leader(&c);
+    WAIT_FOR(all_connected(&c, leader));
+    reg_rev before = applied_of(&c, leader);
+    struct raise raise = {.post.fn = on_raise, .n = c.node[leader]};
+    env_post(c.node[leader]->env, &raise.post);
+    WAIT_FOR(__atomic_load_n(&raise.over, __ATOMIC_ACQUIRE));
+    assert_true(raise.ok);
+    WAIT_FOR(version_of(&c, 0) == 4 && version_of(&c, 1) == 4);
+    must_put(&c, leader, "services/default/a", "2");
+    assert_int_equal(version_of(&c, 2), 3);
+    assert_true(applied_of(&c, 2) <= before);
+    restart_as(&c, 2, (struct versions){3, 4}); /* what it is told to do */
+    WAIT_FOR(value_is(&c, 2, "services/default/a", "2"));
+    assert_int_equal(version_of(&c, 2), 4);
+    cluster_fini(&c);
+}
+
 /* Wrong: a program that does not read an entry of its own log starts, and ends when that is
  * applied. The store is gone here, so that the log alone tells. */
 static void a_log_of_a_newer_version_is_not_opened(void **state)
@@ -1269,7 +1355,9 @@ int main(void)
         cmocka_unit_test(a_node_that_hangs_is_not_connected),
         cmocka_unit_test(a_watch_tells_of_new_leaders),
         BOTH(a_removed_member_is_cut),
+        cmocka_unit_test(a_member_that_asks_without_end_is_refused),
         BOTH(the_version_rises_when_all_read_it),
+        BOTH(nobody_is_sent_what_it_does_not_read),
         cmocka_unit_test(a_log_of_a_newer_version_is_not_opened),
         cmocka_unit_test_prestate(certificates_decide_where_peers_may_be, &with_tls),
     };

@@ -4,6 +4,7 @@
 #include "base/core/log.h"
 #include "base/core/mutant.h"
 #include "registry/node_impl.h"
+#include "registry/quota.h"
 
 #define TIMEOUT_DEFAULT_MS 5000
 
@@ -95,9 +96,15 @@ static const char *refusal(enum err_code code)
     }
 }
 
-static void refused_op(struct reg_write *w, const struct reg_result *r)
+static void refused_op(struct reg_node *n, struct reg_write *w, const struct reg_result *r)
 {
     const struct reg_op *op = &w->ops[r->failed_op];
+    char quota[REG_QUOTA_TEXT];
+    if (r->code == ERR_NO_ROOM) {
+        reg_quota_refusal(n->store, op->key, quota);
+        err_set(&w->err, r->code, "%s", quota);
+        return;
+    }
     const char *why = op->expect == REG_EXPECT_EPOCH
                           ? "the lease is not held at this epoch any more"
                           : refusal(r->code);
@@ -118,7 +125,7 @@ static void answer_result(struct reg_node *n, struct pending *p)
         err_set(&w->err, ERR_INVALID, "the key was used for another write (revision %llu)",
                 (unsigned long long)r->revision);
     else if (r->code != ERR_NONE && r->failed_op < w->op_count)
-        refused_op(w, r);
+        refused_op(n, w, r);
     else if (r->code != ERR_NONE)
         err_set(&w->err, r->code, "%s", refusal(r->code));
     answer_write(n, p);
@@ -353,7 +360,9 @@ static struct reg_request request_of(const struct reg_node *n, const struct pend
                                 .op_count = p->w->op_count,
                                 .ops = p->w->ops,
                                 .once = p->w->once,
-                                .origin = p->w->origin};
+                                .origin = p->w->origin,
+                                .no_quota = p->w->no_quota &&
+                                            reg_store_version(n->store) >= VERSION_QUOTAS};
 }
 
 struct pack {

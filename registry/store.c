@@ -458,6 +458,7 @@ struct reg_store *reg_store_open(const struct reg_store_options *opt, struct err
         s->opt.history_revisions = STORE_HISTORY_DEFAULT;
     pthread_rwlock_init(&s->map_lock, NULL);
     pthread_mutex_init(&s->notify_lock, NULL);
+    pthread_mutex_init(&s->quota_lock, NULL);
     list_init(&s->notifies);
     if (!slice_cstr(slice_of(opt->dir), s->dir, sizeof(s->dir))) {
         err_set(err, ERR_INVALID, "store: directory name is too long");
@@ -466,13 +467,14 @@ struct reg_store *reg_store_open(const struct reg_store_options *opt, struct err
     if (!env_dir_make(s->opt.env, s->dir, err) || !file_trusted(s, err) || !mark_set_aside(s, err))
         goto fail;
     if (file_verify(s, err) && store_map_open(s, STORE_FOUND, err) && store_clients_load(s, err) &&
-        mark_write(s, false, err))
+        store_quota_load(s, err) && mark_write(s, false, err))
         return s;
     store_map_close(s);
     if (err && err->code != ERR_CORRUPT)
         mark_put_back(s);
 fail:
     store_clients_fini(s);
+    store_quota_fini(s);
     mem_free(s);
     return NULL;
 }
@@ -488,6 +490,8 @@ void reg_store_close(struct reg_store *s)
         mark_write(s, true, &err); /* without it the next start rebuilds: slower, not wrong */
     store_map_close(s);
     store_clients_fini(s);
+    store_quota_fini(s);
+    pthread_mutex_destroy(&s->quota_lock);
     pthread_rwlock_destroy(&s->map_lock);
     pthread_mutex_destroy(&s->notify_lock);
     mem_free(s);

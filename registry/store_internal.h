@@ -74,6 +74,10 @@ struct reg_store {
     /* Readers hold it shared for the life of a transaction; growing and replacing the map take it
      * alone. */
     pthread_rwlock_t map_lock;
+    pthread_mutex_t quota_lock;
+    struct map quotas;    /* quota.c: by namespace */
+    size_t quota_limited; /* of them, those with a limit */
+    size_t quota_full;    /* and those that were said to be full */
     pthread_mutex_t notify_lock;
     struct list notifies;
 };
@@ -141,6 +145,20 @@ void store_lease_same(struct reg_store *s, const struct reg_op *op);
 /* Keys of the objects that go with the lease that the operation ends. */
 struct slice *store_lease_falls(struct reg_store *s, const struct reg_op *op, struct arena *arena,
                                 size_t *ret_n);
+
+/* quota.c. Of what there is: after open and restore; after each change of an object. */
+struct store_quota_sizes {
+    bool was, is;
+    size_t was_bytes; /* of the value before */
+};
+bool store_quota_load(struct reg_store *s, struct err *err);
+void store_quota_fini(struct reg_store *s);
+void store_quota_changed(struct reg_store *s, struct slice key, const struct store_quota_sizes *z,
+                         struct slice value);
+/* Does what the request adds fit? was: is the object there, and how long is its value? */
+bool store_quota_allows(struct reg_store *s, const struct reg_request *q,
+                        bool (*was)(struct reg_store *s, struct slice key, size_t *ret_bytes),
+                        size_t *ret_failed);
 
 /* history.c */
 void store_history_put(struct reg_store *s, uint32_t sub, const struct reg_event *e);

@@ -89,6 +89,8 @@ size_t sim_host_index(const struct sim_host *h);
 void sim_host_start(struct sim_host *h, void (*main)(void *ctx, struct env *env), void *ctx);
 bool sim_host_runs(const struct sim_host *h);
 bool sim_host_paused(const struct sim_host *h);
+/* Posts are on their way to it: what they point to is still needed. */
+bool sim_host_posted(const struct sim_host *h);
 struct env *sim_host_env(struct sim_host *h);
 void sim_host_kill(struct sim_host *h);
 void sim_host_power_off(struct sim_host *h);

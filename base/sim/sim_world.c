@@ -459,6 +459,11 @@ bool sim_host_paused(const struct sim_host *h)
     return h->paused;
 }
 
+bool sim_host_posted(const struct sim_host *h)
+{
+    return h->posts != NULL;
+}
+
 struct env *sim_host_env(struct sim_host *h)
 {
     return &h->base;

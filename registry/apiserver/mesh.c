@@ -4,6 +4,7 @@
 
 #include "api/duration.h"
 #include "registry/apiserver/internal.h"
+#include "registry/quota.h"
 
 const char *api_role_name(enum reg_role role)
 {
@@ -32,6 +33,21 @@ static reg_rev oldest_revision(struct apiserver *s)
     reg_rev oldest = txn.compacted;
     reg_txn_end(&txn);
     return oldest;
+}
+
+/* By name; a limit that is not there is none. */
+static void add_quota(void *ctx, const struct reg_quota *q)
+{
+    if (!q->objects_max && !q->bytes_max)
+        return;
+    json_t *o = json_pack("{s:I,s:I,s:I,s:b}", "objects", (json_int_t)q->objects, "bytes",
+                          (json_int_t)q->bytes, "refused", (json_int_t)q->refused, "full",
+                          reg_quota_full(q));
+    if (q->objects_max)
+        json_object_set_new(o, "objectsMax", json_integer((json_int_t)q->objects_max));
+    if (q->bytes_max)
+        json_object_set_new(o, "bytesMax", json_integer((json_int_t)q->bytes_max));
+    json_object_setn_new(ctx, q->ns.p, q->ns.n, o);
 }
 
 static void mesh_status(struct apiserver *s, struct http_request *req)
@@ -67,6 +83,9 @@ static void mesh_status(struct apiserver *s, struct http_request *req)
                         json_pack("{s:I,s:I,s:b}", "objectBytes", (json_int_t)st.object_bytes,
                                   "quotaBytes", (json_int_t)st.quota_bytes, "reached",
                                   st.over_quota));
+    json_t *quotas = json_object();
+    reg_quota_each(s->store, add_quota, quotas);
+    json_object_set_new(body, "namespaceQuotas", quotas);
     json_object_set_new(body, "disk",
                         json_pack("{s:I,s:I}", "freeBytes", (json_int_t)st.disk_free_bytes,
                                   "neededBytes", (json_int_t)st.disk_room_bytes));

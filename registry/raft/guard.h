@@ -176,8 +176,8 @@ void guard_join_catch_up(struct guard *g, raft_term term);
 /* A leader hears that a peer has lost its log: what it acknowledged counts no more. */
 void guard_peer_lost_log(struct guard *g, raft_id id);
 
-/* A connection to a peer stands again: a snapshot that was on its way may be lost, and libraft
- * would wait for its answer until install_snapshot_timeout. */
+/* A connection to or from a peer stands again: a snapshot that was on its way, or the answer to it,
+ * may be lost, and libraft would wait for that until install_snapshot_timeout. */
 void guard_peer_up(struct guard *g, raft_id id);
 
 /* The leader's process is gone (its connection was reset and a new one refused): forget it, so that

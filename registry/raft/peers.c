@@ -32,6 +32,7 @@ struct peer {
     struct env_timer retry;      /* next try, or the end of patience with a greeting */
     wf_ms backoff, heard;        /* heard: 0 = never */
     bool was_up;                 /* since we last said that it is gone */
+    bool in_fresh;               /* no frame has come over `in` yet */
     uint64_t complained;         /* hash of the failure that we logged last: each once */
     uint64_t genesis;            /* as it told in its last HELLO; 0 = not */
     struct peer_program program; /* the same; zeroed = not */
@@ -300,7 +301,12 @@ static void on_in_frame(void *ctx, const struct frame *f)
         conn_close(&p->in);
         return;
     }
-    p->peers->events->on_frame(p->peers->ctx, p->member.id, f);
+    struct peers *all = p->peers;
+    if (p->in_fresh) {
+        p->in_fresh = false;
+        all->events->on_heard(all->ctx, p->member.id);
+    }
+    all->events->on_frame(all->ctx, p->member.id, f);
 }
 
 /* Try our own connection now: if its process is gone, it is refused at once. */
@@ -378,6 +384,7 @@ static void admit_control(struct peers *all, struct peer *p, struct env_stream *
     conn_adopt(&p->in, all->env, s, &opt, &in_events, p);
     send_hello(all, &p->in, HELLO_CONTROL, p->member.id);
     p->heard = env_now(all->env);
+    p->in_fresh = true;
     if (p->out_sm.now == OUT_WAITING)
         out_start(p);
 }

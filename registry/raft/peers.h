@@ -33,6 +33,9 @@ struct peers_events {
     void (*on_frame)(void *ctx, uint64_t from, const struct frame *f);
     void (*on_up)(void *ctx, uint64_t id);   /* what we send reaches it */
     void (*on_down)(void *ctx, uint64_t id); /* no more */
+    /* What it sends reaches us over a new connection: before the first frame of it. What it sent
+     * over the one before may be lost. */
+    void (*on_heard)(void *ctx, uint64_t id);
     /* Was connected, lost in both directions, and a new connection is refused: its process is gone.
      */
     void (*on_gone)(void *ctx, uint64_t id);

@@ -25,7 +25,7 @@ static const struct frame_expected greetings = {.cluster = CLUSTER,
 
 struct side {
     struct peers *peers;
-    int up, down, gone, frames, bulks;
+    int up, down, heard, gone, frames, bulks;
     struct slice last;
     char bytes[256];
 };
@@ -68,6 +68,12 @@ static void on_down(void *ctx, uint64_t id)
     ((struct side *)ctx)->down++;
 }
 
+static void on_heard(void *ctx, uint64_t id)
+{
+    (void)id;
+    ((struct side *)ctx)->heard++;
+}
+
 static void on_gone(void *ctx, uint64_t id)
 {
     (void)id;
@@ -85,6 +91,7 @@ static void on_bulk(void *ctx, uint64_t from, struct env_stream *s, unsigned ver
 static const struct peers_events events = {.on_frame = on_frame,
                                            .on_up = on_up,
                                            .on_down = on_down,
+                                           .on_heard = on_heard,
                                            .on_gone = on_gone,
                                            .on_bulk = on_bulk};
 
@@ -246,6 +253,29 @@ static void a_dead_peer_is_told_once_and_comes_back(void **state)
     assert_int_equal(f.side[0].gone, 1);
     open_side(&f, 1);
     TURN_UNTIL(&f, f.side[0].up == 2 && f.side[1].up == 1);
+    teardown(&f);
+}
+
+/* Before the first frame of each connection from it, not with the greeting: until then what it says
+ * in answer to us may be lost. */
+static void each_connection_from_a_peer_is_told(void **state)
+{
+    struct fixture f;
+    struct iovec v = iov_of("x");
+    setup(&f, state);
+    open_side(&f, 0);
+    for (int i = 1; i <= 2; i++) {
+        open_side(&f, 1);
+        TURN_UNTIL(&f, peers_connected(f.side[0].peers, 2) && f.side[1].up == 1);
+        assert_int_equal(f.side[0].heard, i - 1);
+        for (int k = 0; k < 3; k++)
+            assert_true(peers_send(f.side[1].peers, 1, FRAME_CHANNEL, 0, &v, 1));
+        TURN_UNTIL(&f, f.side[0].frames == 3 * i);
+        assert_int_equal(f.side[0].heard, i);
+        peers_close(f.side[1].peers);
+        f.side[1] = (struct side){.peers = NULL};
+        TURN_UNTIL(&f, f.side[0].down == i);
+    }
     teardown(&f);
 }
 
@@ -724,6 +754,7 @@ int main(void)
 #define BOTH(name) cmocka_unit_test_prestate(name, &plain), cmocka_unit_test_prestate(name, &secure)
     const struct CMUnitTest tests[] = {
         BOTH(frames_arrive_in_order),
+        BOTH(each_connection_from_a_peer_is_told),
         BOTH(a_dead_peer_is_told_once_and_comes_back),
         BOTH(another_history_is_cut_off),
         BOTH(versions_meet_or_part),

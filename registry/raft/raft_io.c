@@ -532,7 +532,7 @@ static void scrub_done(struct get *g)
         io->events->on_damaged(io->ctx);
     else if (g->err.code && older)
         raftio_drop_older(io);
-    if (newest && io->has_older) {
+    if (newest && !older && io->has_older) {
         get_of(g, &io->older.file);
         return;
     }
@@ -870,6 +870,12 @@ static void on_down(void *ctx, uint64_t id)
     io->events->on_down(io->ctx, id);
 }
 
+static void on_heard(void *ctx, uint64_t id)
+{
+    struct raftio *io = ctx;
+    io->events->on_heard(io->ctx, id);
+}
+
 static void on_gone(void *ctx, uint64_t id)
 {
     struct raftio *io = ctx;
@@ -885,6 +891,7 @@ static void on_bulk(void *ctx, uint64_t from, struct env_stream *s, unsigned ver
 static const struct peers_events peers_events = {.on_frame = on_frame,
                                                  .on_up = on_up,
                                                  .on_down = on_down,
+                                                 .on_heard = on_heard,
                                                  .on_gone = on_gone,
                                                  .on_bulk = on_bulk};
 
@@ -1108,16 +1115,23 @@ static bool older_settle(struct raftio *io, const struct err *why, struct err *e
            older_remove(io, err);
 }
 
+/* What manifest_push left in the middle: nothing is before the newest. */
+static bool twice_forget(struct raftio *io, struct err *err)
+{
+    return !io->has_older || io->older.index < io->manifest.index || older_remove(io, err);
+}
+
 /* lost: what is wrong with the newest, in whose place is the one before until the log was read. */
 static bool manifest_open(struct raftio *io, struct err *lost, struct err *err)
 {
     struct err e = {0};
-    io->has_manifest = snapshot_manifest_load(io->env, io->dir, SNAPSHOT_NEWEST, &io->manifest, lost);
+    io->has_manifest =
+        snapshot_manifest_load(io->env, io->dir, SNAPSHOT_NEWEST, &io->manifest, lost);
     io->has_older = snapshot_manifest_load(io->env, io->dir, SNAPSHOT_OLDER, &io->older, &e);
     if (e.code && e.code != ERR_NOT_FOUND)
         LOG_WARN("registry.checkpoint.older_lost", F_ERR(&e));
     if (io->has_manifest)
-        return true;
+        return twice_forget(io, err);
     if (io->has_older && (lost->code == ERR_CORRUPT || lost->code == ERR_NOT_FOUND)) {
         older_promote(io);
         return true;

@@ -27,7 +27,8 @@ struct raftio_events {
     void (*on_frame)(void *ctx, uint64_t from, const struct frame *f);
     void (*on_up)(void *ctx, uint64_t id);
     void (*on_down)(void *ctx, uint64_t id);
-    void (*on_gone)(void *ctx, uint64_t id); /* peers.h */
+    void (*on_heard)(void *ctx, uint64_t id); /* peers.h */
+    void (*on_gone)(void *ctx, uint64_t id);  /* likewise */
     /* The file of our newest checkpoint is damaged: make another (raftio_replace_checkpoint). */
     void (*on_damaged)(void *ctx);
     /* Term and vote could not be written: is there room now? May be NULL. */

@@ -3,7 +3,8 @@
  * One number counts all of it: entries of the log, frames, rows of a checkpoint.
  *
  *   3   the first with a gate; entries of versions 1 and 2 are still read from old logs
- *   4   an entry may hold no request: all that it does is raise the version
+ *   4   an entry may hold no request: all that it does is raise the version; quotas of namespaces
+ *       are judged (registry/quota.h), and a request may say that they are not asked
  *
  * A program reads every version from its oldest to its newest, and says so in HELLO. The cluster
  * has one version: the highest of any entry that was committed. It is state like any other, so all
@@ -39,6 +40,7 @@
 #define VERSION_OLDEST 3 /* of a cluster that this program can be part of */
 #define VERSION_NEWEST 4
 #define VERSION_EMPTY_ENTRIES 4
+#define VERSION_QUOTAS 4
 
 /* What a program reads; of the versions above, or fewer of them. {0, 0}: not known. */
 struct versions {

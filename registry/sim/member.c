@@ -562,7 +562,7 @@ static void on_stopped(struct sim_event *e)
     bool waits = sim_host_paused(m->host) || (m->api ? !m->api_closed : !m->node->stopped);
     if (!waits && m->api && !sim_host_call(m->host, node_stop_turn, m))
         return;
-    if (waits || !m->node->stopped) {
+    if (waits || !m->node->stopped || sim_host_posted(m->host)) {
         sim_event_start(m->run->sim, e, SIM_MS);
         return;
     }
