@@ -748,6 +748,26 @@ static void who_is_removed_is_cut_at_once(void **state)
     teardown(&f);
 }
 
+/* Wrong: a certificate that came in before its member was removed has its foot in the door. */
+static void who_is_removed_has_no_foot_in_the_door(void **state)
+{
+    struct fixture f;
+    struct stranger s;
+    setup(&f, state);
+    f.member_count = 3;
+    open_side(&f, 0);
+    stranger_call(&f, &s, (struct slice){0}); /* with the certificate of node 2, and silent */
+    turn_a_while(&f);
+    uint64_t t0 = env_now_ns(f.env);
+    peers_set_members(f.side[0].peers, f.members, 2);
+    turn_a_while(&f);
+    assert_false(s.closed); /* that was node 3 */
+    peers_set_members(f.side[0].peers, f.members, 1);
+    TURN_UNTIL(&f, s.closed);
+    assert_true(env_now_ns(f.env) - t0 < PEER_HELLO_TIMEOUT_MS * 500000ull);
+    teardown(&f);
+}
+
 int main(void)
 {
     static bool plain = false, secure = true;
@@ -765,6 +785,7 @@ int main(void)
         BOTH(who_calls_too_often_is_cut_off),
         BOTH(what_waits_for_a_deaf_peer_is_bounded),
         BOTH(who_is_removed_is_cut_at_once),
+        cmocka_unit_test_prestate(who_is_removed_has_no_foot_in_the_door, &secure),
         cmocka_unit_test_prestate(only_its_own_certificate_opens, &secure),
         cmocka_unit_test_prestate(a_member_speaks_for_itself_alone, &secure),
         cmocka_unit_test_prestate(there_is_no_way_back_to_plaintext, &secure),
