@@ -66,7 +66,7 @@ struct peers {
     uint64_t self, cluster, incarnation, genesis;
     struct versions reads;
     unsigned version;
-    wf_ms user_timeout;
+    wf_ms user_timeout, connect_timeout;
     struct peer_tls *tls;
     const struct peers_events *events;
     void *ctx;
@@ -97,7 +97,8 @@ static struct conn_options conn_options(const struct peers *p)
     return (struct conn_options){.self = p->self,
                                  .cluster = p->cluster,
                                  .user_timeout = p->user_timeout,
-                                 .connect_timeout = PEER_HELLO_TIMEOUT_MS};
+                                 .connect_timeout = p->connect_timeout,
+                                 .handshake_timeout = PEER_HELLO_TIMEOUT_MS};
 }
 
 static void send_hello(struct peers *p, struct conn *c, enum hello_role role, uint64_t to)
@@ -637,6 +638,7 @@ struct peers *peers_open(const struct peers_options *opt, struct err *err)
     p->reads = versions_or_all(opt->reads);
     p->version = opt->version;
     p->user_timeout = opt->user_timeout;
+    p->connect_timeout = opt->connect_timeout ? opt->connect_timeout : PEER_HELLO_TIMEOUT_MS;
     p->tls = opt->tls;
     p->events = opt->events;
     p->ctx = opt->ctx;
