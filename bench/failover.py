@@ -12,7 +12,7 @@ is gone or silent for a second goes to the next. The leader goes in one of four 
 
 The figure is the time from there to the first acknowledgement of a write that was sent after it, at
 any node. Then the node starts again, goes on or is heard again, and the next trial waits until all are
-whole. weft and each etcd take turns, at most ten trials of each kind at a time; the one whose turn it
+whole, and until nothing between them that a hole swallowed waits to be sent again. weft and each etcd take turns, at most ten trials of each kind at a time; the one whose turn it
 is has the machine to itself. At its end every acknowledged object is looked for. Goals: kill p50 50
 and p99 300 ms, stop and hole 450 and 900 ms, transfer p99 100 ms; nothing lost.
 
@@ -105,6 +105,8 @@ class Target:
             leader.process.stop()
             leader.start()
         self.whole()
+        for i in range(len(self.cluster.nodes)):
+            wait_for(lambda m=self.machines + i: self.wire.flows(m), 30, "what was lost is sent again")
         self.settle()
         return answer
 
