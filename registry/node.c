@@ -628,23 +628,26 @@ static bool io_open(struct reg_node *n, struct err *err)
         members[i].addr = n->opt.members[i].addr;
         snprintf(members[i].name, sizeof(members[i].name), "%s", n->opt.members[i].name);
     }
-    return raftio_open(&n->io,
-                       &(struct raftio_options){.env = n->env,
-                                                .dir = n->dir,
-                                                .self = n->opt.id,
-                                                .cluster = cluster_of(n),
-                                                .members = members,
-                                                .member_count = n->opt.member_count,
-                                                .birth = n->birth,
-                                                .reads = n->opt.reads,
-                                                .user_timeout = 2 * n->opt.election_timeout,
-                                                .tls = n->tls,
-                                                .segment_bytes = n->opt.segment_bytes,
-                                                .log_cells = n->cells.log,
-                                                .raft = &n->raft,
-                                                .events = &raftio_events,
-                                                .ctx = n},
-                       err);
+    return raftio_open(
+        &n->io,
+        &(struct raftio_options){.env = n->env,
+                                 .dir = n->dir,
+                                 .self = n->opt.id,
+                                 .cluster = cluster_of(n),
+                                 .members = members,
+                                 .member_count = n->opt.member_count,
+                                 .birth = n->birth,
+                                 .reads = n->opt.reads,
+                                 .user_timeout = 2 * n->opt.election_timeout,
+                                 /* with a way that takes longer no leader stays one */
+                                 .connect_timeout = n->opt.election_timeout,
+                                 .tls = n->tls,
+                                 .segment_bytes = n->opt.segment_bytes,
+                                 .log_cells = n->cells.log,
+                                 .raft = &n->raft,
+                                 .events = &raftio_events,
+                                 .ctx = n},
+        err);
 }
 
 static bool raft_begin(struct reg_node *n, struct err *err)

@@ -66,7 +66,7 @@ struct peers {
     uint64_t self, cluster, incarnation, genesis;
     struct versions reads;
     unsigned version;
-    wf_ms user_timeout;
+    wf_ms user_timeout, connect_timeout;
     struct peer_tls *tls;
     const struct peers_events *events;
     void *ctx;
@@ -97,7 +97,8 @@ static struct conn_options conn_options(const struct peers *p)
     return (struct conn_options){.self = p->self,
                                  .cluster = p->cluster,
                                  .user_timeout = p->user_timeout,
-                                 .connect_timeout = PEER_HELLO_TIMEOUT_MS};
+                                 .connect_timeout = p->connect_timeout,
+                                 .handshake_timeout = PEER_HELLO_TIMEOUT_MS};
 }
 
 static void send_hello(struct peers *p, struct conn *c, enum hello_role role, uint64_t to)
@@ -330,6 +331,12 @@ static void guest_free(struct guest *g)
     mem_free(g);
 }
 
+static void guest_cut(struct guest *g)
+{
+    conn_close(&g->conn);
+    guest_free(g);
+}
+
 static void guest_refuse(struct guest *g, const struct err *why)
 {
     struct slice text = slice_of(why->msg);
@@ -432,8 +439,7 @@ static void on_guest_timer(struct env_timer *t)
 {
     struct guest *g = container_of(t, struct guest, timer);
     g->peers->refused++;
-    conn_close(&g->conn);
-    guest_free(g);
+    guest_cut(g);
 }
 
 static const struct conn_events guest_events = {.on_frame = on_guest_frame,
@@ -476,8 +482,7 @@ static void on_accept(void *ctx, struct env_stream *s)
     if (p->guest_count == PEER_HALF_OPEN_MAX) {
         struct guest *oldest = container_of(list_first(&p->guests), struct guest, node);
         p->refused++;
-        conn_close(&oldest->conn);
-        guest_free(oldest);
+        guest_cut(oldest);
     }
     struct guest *g = MEM_NEW(struct guest);
     g->peers = p;
@@ -560,6 +565,18 @@ static void say_farewell(struct peer *peer)
     conn_close_after_write(&peer->out);
 }
 
+/* Whose certificate was looked at while it was a member's, and who has not greeted yet. */
+static void guests_cut(struct peers *p, uint64_t id)
+{
+    LIST_EACH (&p->guests, n) {
+        struct guest *g = container_of(n, struct guest, node);
+        if (p->tls && peer_tls_stream_node(p->tls, g->conn.stream) == id) {
+            p->refused++;
+            guest_cut(g);
+        }
+    }
+}
+
 static void peer_remove(struct peer *peer, bool self_stays)
 {
     struct peers *p = peer->peers;
@@ -571,6 +588,7 @@ static void peer_remove(struct peer *peer, bool self_stays)
         say_farewell(peer);
     conn_close(&peer->out);
     conn_close(&peer->in);
+    guests_cut(p, id);
     *peer = (struct peer){0};
     if (was_up)
         p->events->on_down(p->ctx, id);
@@ -620,6 +638,7 @@ struct peers *peers_open(const struct peers_options *opt, struct err *err)
     p->reads = versions_or_all(opt->reads);
     p->version = opt->version;
     p->user_timeout = opt->user_timeout;
+    p->connect_timeout = opt->connect_timeout ? opt->connect_timeout : PEER_HELLO_TIMEOUT_MS;
     p->tls = opt->tls;
     p->events = opt->events;
     p->ctx = opt->ctx;
@@ -643,11 +662,8 @@ void peers_close(struct peers *p)
     if (!p)
         return;
     env_listener_close(p->listener);
-    while ((n = list_first(&p->guests))) {
-        struct guest *g = container_of(n, struct guest, node);
-        conn_close(&g->conn);
-        guest_free(g);
-    }
+    while ((n = list_first(&p->guests)))
+        guest_cut(container_of(n, struct guest, node));
     for (size_t i = 0; i < RAFT_MEMBERS_MAX; i++) {
         env_timer_stop(p->env, &p->peer[i].retry);
         conn_close(&p->peer[i].out);

@@ -51,6 +51,9 @@ struct peers_options {
     const struct peer_member *members; /* with ourselves; copied */
     size_t member_count;
     wf_ms user_timeout;
+    /* Of one try, TLS not counted; default 2,000. TCP sends its first packet again after a second:
+     * less than that finds a peer sooner when the way to it is open again. */
+    wf_ms connect_timeout;
     struct peer_tls *tls; /* NULL = without; must outlive the peers */
     const struct peers_events *events;
     void *ctx;

@@ -47,10 +47,10 @@ struct raftio_options {
     uint64_t self, cluster;
     const struct peer_member *members;
     size_t member_count;
-    struct versions reads;   /* default all that this program reads */
-    enum raftio_birth birth; /* of a new directory */
-    wf_ms user_timeout;
-    struct peer_tls *tls; /* NULL = peers without TLS; must outlive the I/O */
+    struct versions reads;               /* default all that this program reads */
+    enum raftio_birth birth;             /* of a new directory */
+    wf_ms user_timeout, connect_timeout; /* of peers (peers.h) */
+    struct peer_tls *tls;                /* NULL = peers without TLS; must outlive the I/O */
     uint64_t segment_bytes;
     struct log_cells log_cells;
     const struct raft *raft; /* to be, of this I/O */
@@ -82,7 +82,7 @@ struct raftio {
     struct peer_member members[RAFT_MEMBERS_MAX];
     char addresses[RAFT_MEMBERS_MAX][CONF_TEXT];
     size_t member_count;
-    wf_ms user_timeout;
+    wf_ms user_timeout, connect_timeout;
     struct peer_tls *tls;
     const struct raft *raft;
     const struct raftio_events *events;

@@ -17,6 +17,7 @@ from lib import web  # noqa: E402
 from lib.bookinfo import service  # noqa: E402
 from lib.case import Case, main, note  # noqa: E402
 from lib.cluster import Cluster, wait_for  # noqa: E402
+from lib.member import BULK, CONTROL, FRAME_HELLO, FRAME_REFUSE, dial, greeting, hello, names, until_cut  # noqa: E402
 
 CYCLES = int(os.environ.get("WEFT_MEMBER_CYCLES", "3"))
 CUT_S = 1.0
@@ -141,7 +142,9 @@ class Members(Case):
             wait_for(lambda: not node.status()["quorum"], 5, f"{node.name} is cut off")
             wait_for(lambda: all(not m["connected"] or m["self"] for m in node.api(
                 "GET", "/weft/v1/members").json()["items"]), 5, f"{node.name} has no connection")
-            self.assertLess(time.monotonic() - since, CUT_S * (5 if self.cluster.sanitized() else 1))
+            took = time.monotonic() - since
+            note(f"{node.name} is cut off {took * 1000:.0f} ms after its removal")
+            self.assertLess(took, CUT_S * (5 if self.cluster.sanitized() else 1))
             r = node.api("POST", PATH, service("of-" + node.name), timeout=10)
             self.assertGreaterEqual(r.status, 500, r)
         self.assertNotIn(node.name, self.cluster.members())
@@ -287,6 +290,55 @@ class Members(Case):
 class MembersTls(Members):
     tls = True
     test_a_name_that_is_taken = test_without_its_log_it_does_not_come_back = test_a_standby_stays_one = None
+
+    def dial(self, to, certs, role=None):
+        """A connection with somebody's certificate; with a role it has greeted, too."""
+        s = dial(to, self.ws.path("pki", "ca.crt"), certs)
+        self.addCleanup(s.close)
+        if role:
+            cluster, to_id = names(s.getpeercert())
+            s.sendall(hello(cluster, self.ids[os.path.basename(certs)], to_id, role))
+        return s
+
+    def refused(self, to, certs):
+        try:
+            return greeting(self.dial(to, certs, CONTROL)) in (None, FRAME_REFUSE)
+        except TimeoutError:
+            return False
+        except OSError:
+            return True
+
+    def test_a_certificate_ends_with_its_member(self):
+        """Whoever has a copy of it: what is open is cut, and nothing is opened with it any more."""
+        c, node = self.cluster, self.join()
+        self.ids = {m["name"]: m["id"] for m in c.members().values()}
+        node.kill()
+        held = {}
+        for to in c.alive():
+            for role, what in ((CONTROL, "its connection"), (BULK, "its connection for checkpoints")):
+                held[f"{what} to {to.name}"] = s = self.dial(to, node.certs, role)
+                self.assertEqual(greeting(s), FRAME_HELLO, to.name)
+        for what, s in held.items():
+            s.settimeout(0.02)
+            with self.assertRaises(TimeoutError, msg=what):
+                until_cut(s)
+        for to in c.alive():  # these have a time of their own, 2 s: last, so that it is not that
+            held[f"what has not greeted {to.name}"] = self.dial(to, node.certs)
+        self.remove(node)
+        since, within = time.monotonic(), CUT_S * (5 if c.sanitized() else 1)
+        for what, s in held.items():
+            s.settimeout(max(0.001, since + within - time.monotonic()))
+            try:
+                until_cut(s)
+            except TimeoutError:
+                self.fail(f"{what} goes on {within} s after the removal")
+        took = time.monotonic() - since
+        for to in (n for n in c.alive() if n is not node):
+            self.assertTrue(self.refused(to, node.certs), to.name)
+        self.assertLess(time.monotonic() - since, within)
+        note(f"{len(held)} connections were cut {took * 1000:.0f} ms after the removal")
+        c.forget(node)
+        self.check()
 
 
 if __name__ == "__main__":
