@@ -209,6 +209,10 @@ bool api_mesh_request(struct apiserver *s, struct http_request *req)
     }
     if (slice_starts(path, S("members")))
         return api_members(s, req, path);
+    if (slice_eq(path, S("jointokens")) && req->method_id == HTTP_POST) {
+        api_tokens(s, req);
+        return true;
+    }
     bool renew = slice_eq(path, S("leases/renew"));
     if (req->method_id == HTTP_POST && (renew || slice_eq(path, S("leases/approve")))) {
         (renew ? api_leases_renew : api_leases_approve)(s, req);

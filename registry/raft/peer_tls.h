@@ -25,6 +25,8 @@ void peer_tls_close(struct peer_tls *t); /* NULL is fine; connections stay */
 const struct identity *peer_tls_self(const struct peer_tls *t);
 /* When our certificate ends, seconds since 1970. */
 int64_t peer_tls_until(const struct peer_tls *t);
+/* SHA-256 of the first CA in ca.crt, X509_SHA256_BYTES: what a join token names. */
+const uint8_t *peer_tls_ca_sha256(const struct peer_tls *t);
 /* Of the newest files; borrowed until the next turn. */
 struct tls_ctx *peer_tls_ctx(const struct peer_tls *t);
 /* Is it the URI of a node of our cluster? */

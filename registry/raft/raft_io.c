@@ -888,12 +888,19 @@ static void on_bulk(void *ctx, uint64_t from, struct env_stream *s, unsigned ver
     bulk_server_adopt(io->bulk, from, s, version);
 }
 
+static void on_enroll(void *ctx, struct slice payload, struct env_stream *s)
+{
+    struct raftio *io = ctx;
+    io->events->on_enroll(io->ctx, payload, s);
+}
+
 static const struct peers_events peers_events = {.on_frame = on_frame,
                                                  .on_up = on_up,
                                                  .on_down = on_down,
                                                  .on_heard = on_heard,
                                                  .on_gone = on_gone,
-                                                 .on_bulk = on_bulk};
+                                                 .on_bulk = on_bulk,
+                                                 .on_enroll = on_enroll};
 
 /* Time, work. */
 
@@ -975,6 +982,7 @@ static int io_start(struct raft_io *rio, unsigned msecs, raft_io_tick_cb tick, r
                                                    .member_count = io->member_count,
                                                    .user_timeout = io->user_timeout,
                                                    .tls = io->tls,
+                                                   .enrolls = io->enrolls,
                                                    .events = &peers_events,
                                                    .ctx = io},
                            &err);
@@ -1250,6 +1258,7 @@ bool raftio_open(struct raftio *io, const struct raftio_options *opt, struct err
                           .reads = versions_or_all(opt->reads),
                           .user_timeout = opt->user_timeout,
                           .tls = opt->tls,
+                          .enrolls = opt->enrolls,
                           .raft = opt->raft,
                           .events = opt->events,
                           .ctx = opt->ctx,
