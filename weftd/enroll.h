@@ -1,7 +1,7 @@
-/* How a node that has nothing but a join token (registry/join_token.h) gets an id, a certificate and
- * the list of members, from a member's peer port.
+/* How a node that has nothing but a join token (registry/join_token.h) gets an id, a certificate
+ * and the list of members, from a member's peer port.
  *
- *   our key (DIR/node.key, made once) ──TLS: is it the token's CA?──▶ ENROLL ──▶ ENROLLED
+ *   DIR/node.key, made once ──TLS: the token's CA?──▶ ENROLL ──▶ ENROLLED
  *
  * The secret leaves only when whoever answers has shown a certificate of a node of the token's
  * cluster, by the CA whose hash the token names. Blocks, by turning env's loop.
@@ -30,8 +30,8 @@ struct enroll_got {
 };
 void enroll_got_fini(struct enroll_got *g);
 
-/* AGAIN: nobody answered, or not now. ELSEWHERE: it is none of the token's cluster, or signs nothing.
- * REFUSED: a member has judged the token, or us. */
+/* AGAIN: nobody answered, or not now. ELSEWHERE: it is none of the token's cluster, or signs
+ * nothing. REFUSED: a member has judged the token, or us. */
 enum enroll_result { ENROLL_OK, ENROLL_AGAIN, ENROLL_ELSEWHERE, ENROLL_REFUSED };
 
 /* Asks a member at its peer address. Whoever asks again with the same tls_dir is the same node. */

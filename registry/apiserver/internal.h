@@ -193,9 +193,9 @@ bool api_discovery(struct apiserver *s, struct http_request *req);
 const char *api_role_name(enum reg_role role);
 /* "10s", "1m30s" or a bare number of seconds; up to API_WAIT_MS_MAX. */
 bool api_duration_parse(struct slice text, wf_ms *ret);
-/* path: behind /weft/v1/, it begins with "members". false: nothing is served there. */
-/* tokens.c */
+/* POST jointokens */
 void api_tokens(struct apiserver *s, struct http_request *req);
+/* path: behind /weft/v1/, it begins with "members". false: nothing is served there. */
 bool api_members(struct apiserver *s, struct http_request *req, struct slice path);
 json_t *api_members_json(const struct reg_status *st);
 /* The server ends: changes under way go on without it. */

@@ -1,7 +1,8 @@
 /* What a node that has no certificate yet says to a member, and what it is told: one frame each,
  * ENROLL and ENROLLED, instead of greetings. Without I/O, strict, bounded.
  *
- *   ask      secret 16, oldest u16, newest u16, member u8+text ("n4=10.0.0.4:7444"), request u16+PEM
+ *   ask      secret 16, oldest u16, newest u16, member u8+text ("n4=10.0.0.4:7444"),
+ *            request u16+PEM
  *   answer   code u16 (err.h; 0 = welcome); refused: text; else id u64, version u16, certificate
  *            u16+PEM, CA u16+PEM, count u8, members: id u64, u8+text
  *

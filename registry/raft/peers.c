@@ -358,6 +358,8 @@ static bool certificate_fits(struct peers *p, const struct conn *c, uint64_t fro
     if (!p->tls)
         return true;
     uint64_t id = peer_tls_stream_node(p->tls, c->stream);
+    if (!id) /* an anonymous one; asks_to_enroll was not what it did */
+        return err_set(err, ERR_UNAUTHENTICATED, "it shows no certificate");
     return id == from ||
            err_set(err, ERR_UNAUTHENTICATED,
                    "node %llu says that it is node %llu: the certificate is another's",
