@@ -81,7 +81,7 @@ void join_kept_make(const uint8_t secret[JOIN_SECRET_BYTES], uint32_t ttl_s, int
     struct join_kept k = {.held = true,
                           .epoch = epoch,
                           .ttl_ms = ttl_s * 1000,
-                          .until_ms = now_ms + (int64_t)ttl_s * 1000};
+                          .until_ms = (now_ms / 1000 + ttl_s + 1) * 1000};
     join_secret_hash(secret, k.hash);
     join_kept_key(k.hash, k.key);
     uuid_encode(id, uid);

@@ -28,7 +28,7 @@ struct join_kept {
     uint64_t epoch;
     uint32_t ttl_ms;
     bool held;
-    int64_t until_ms; /* wall clock */
+    int64_t until_ms; /* wall clock; whole seconds, as people read it */
     /* Who used it, and with which key (SHA-256 of its public half); id 0 = nobody. */
     uint64_t joined;
     uint8_t joined_key[JOIN_KEY_HASH_BYTES];

@@ -128,8 +128,9 @@ static void on_close(void *ctx, const struct err *why)
     bool strange = why->code == ERR_UNAUTHENTICATED || why->code == ERR_INVALID;
     c->stream = NULL;
     c->err = *why;
-    if (c->sent && why->code == ERR_UNAUTHENTICATED)
-        err_wrap(&c->err, "it takes no join tokens (a member with --ca-dir does)");
+    if (why->code == ERR_UNAUTHENTICATED)
+        err_wrap(&c->err, c->sent ? "it takes no join tokens (a member with --ca-dir does)"
+                                  : "the token is not of its cluster");
     over(c, strange ? ENROLL_ELSEWHERE : ENROLL_AGAIN);
 }
 
