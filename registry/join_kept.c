@@ -17,6 +17,7 @@
 #define AT_UNTIL "weft.dev/expires-ms"
 #define AT_JOINED "weft.dev/joined"
 #define AT_JOINED_KEY "weft.dev/joined-key"
+#define AT_ADDED "weft.dev/added"
 #define HOLDER "not used yet"
 
 static void hex_encode(char *dst, const uint8_t *bytes, size_t n)
@@ -117,6 +118,7 @@ static bool kept_read(struct reg_txn *txn, const struct reg_object *obj, struct 
     if (ok && annotation(o, AT_JOINED).n)
         ok = slice_u64(annotation(o, AT_JOINED), &k.joined) && k.joined &&
              hex_decode(annotation(o, AT_JOINED_KEY), k.joined_key, sizeof(k.joined_key));
+    k.added = annotation(o, AT_ADDED).n > 0;
     json_decref(o);
     k.until_ms = (int64_t)until;
     k.epoch = l.epoch;
@@ -139,25 +141,49 @@ bool join_kept_find(struct reg_txn *txn, const uint8_t secret[JOIN_SECRET_BYTES]
            join_secret_fits(secret, ret->hash);
 }
 
+/* As it was read, or NULL. */
+static json_t *kept_load(struct reg_txn *txn, const struct join_kept *k)
+{
+    struct reg_object obj;
+    struct err err = {0};
+    if (!reg_get(txn, slice_of(k->key), &obj) || obj.mod_rev != k->mod_rev)
+        return NULL;
+    return json_parse(obj.value, &err);
+}
+
+static void release(const struct join_kept *k, json_t *take_o, struct reg_grant *ret_grant,
+                    struct buf *ret_value)
+{
+    json_object_del(json_object_get(take_o, "spec"), "holderIdentity");
+    encode(take_o, ret_value);
+    json_decref(take_o);
+    *ret_grant = (struct reg_grant){.ttl_ms = k->ttl_ms, .epoch = k->epoch};
+}
+
 bool join_kept_use(struct reg_txn *txn, const struct join_kept *k, uint64_t joined,
                    const uint8_t joined_key[JOIN_KEY_HASH_BYTES], struct reg_grant *ret_grant,
                    struct buf *ret_value)
 {
-    struct reg_object obj;
-    struct err err = {0};
     char text[2 * JOIN_KEY_HASH_BYTES + 1];
-    json_t *o = NULL;
-    if (!reg_get(txn, slice_of(k->key), &obj) || obj.mod_rev != k->mod_rev ||
-        !(o = json_parse(obj.value, &err)))
+    json_t *o = kept_load(txn, k);
+    if (!o)
         return false;
     snprintf(text, sizeof(text), "%" PRIu64, joined);
     annotate(o, AT_JOINED, text);
     hex_encode(text, joined_key, JOIN_KEY_HASH_BYTES);
     annotate(o, AT_JOINED_KEY, text);
-    json_object_del(json_object_get(o, "spec"), "holderIdentity");
-    encode(o, ret_value);
-    json_decref(o);
-    *ret_grant = (struct reg_grant){.ttl_ms = k->ttl_ms, .epoch = k->epoch};
+    release(k, o, ret_grant, ret_value);
+    return true;
+}
+
+bool join_kept_note(struct reg_txn *txn, const struct join_kept *k, struct reg_grant *ret_grant,
+                    struct buf *ret_value)
+{
+    json_t *o = kept_load(txn, k);
+    if (!o)
+        return false;
+    annotate(o, AT_ADDED, "true");
+    release(k, o, ret_grant, ret_value);
     return true;
 }
 

@@ -32,6 +32,7 @@ struct join_kept {
     /* Who used it, and with which key (SHA-256 of its public half); id 0 = nobody. */
     uint64_t joined;
     uint8_t joined_key[JOIN_KEY_HASH_BYTES];
+    bool added; /* it became a member, and may hold a certificate */
 };
 
 /* The object of a new token, and what it grants. now_ms: wall clock; uid: random. */
@@ -48,6 +49,9 @@ bool join_kept_find(struct reg_txn *txn, const uint8_t secret[JOIN_SECRET_BYTES]
 bool join_kept_use(struct reg_txn *txn, const struct join_kept *k, uint64_t joined,
                    const uint8_t joined_key[JOIN_KEY_HASH_BYTES], struct reg_grant *ret_grant,
                    struct buf *ret_value);
+/* The same after it was added: once it is no member any more, the token is of no use to it. */
+bool join_kept_note(struct reg_txn *txn, const struct join_kept *k, struct reg_grant *ret_grant,
+                    struct buf *ret_value);
 /* Every token, until fn returns false. */
 void join_kept_scan(struct reg_txn *txn, bool (*fn)(void *ctx, const struct join_kept *k),
                     void *ctx);

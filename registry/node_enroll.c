@@ -3,12 +3,13 @@
  *   NEW ─┬─token not known here─▶ CATCHING_UP (read index) ──▶ SIGNING
  *        └─token is good──────────────────────────────────────▶ SIGNING (helper thread)
  *   SIGNING ──certificate──▶ USING (through the log: the token is this key's from now on)
- *           ──▶ ADDING (as a standby) ──▶ OVER: the answer
+ *           ──▶ ADDING (as a standby) ──▶ NOTING (in the token, through the log) ──▶ OVER: answer
  *   From each: OVER, with a refusal.
  *
  * The id is drawn here: who joins cannot ask for that of another. The certificate leaves only when
  * all of it is committed. Who asks again with the same key, because the answer was lost, gets the
- * same id as long as that has no vote, and a new one when it is no member.
+ * same id as long as that has no vote, and another when it never became a member. Who did, and was
+ * removed, is not let in by that token again: NOTING is before the certificate leaves.
  */
 #include <string.h>
 
@@ -27,14 +28,23 @@
 
 static_assert(ENROLL_SECRET_BYTES == JOIN_SECRET_BYTES, "it is the token's");
 
-enum { ENROL_NEW, ENROL_CATCHING_UP, ENROL_SIGNING, ENROL_USING, ENROL_ADDING, ENROL_OVER };
+enum {
+    ENROL_NEW,
+    ENROL_CATCHING_UP,
+    ENROL_SIGNING,
+    ENROL_USING,
+    ENROL_ADDING,
+    ENROL_NOTING,
+    ENROL_OVER
+};
 
 static const struct sm_state enrol_states[] = {
     [ENROL_NEW] = {"new", SM(ENROL_CATCHING_UP) | SM(ENROL_SIGNING) | SM(ENROL_OVER)},
     [ENROL_CATCHING_UP] = {"catching_up", SM(ENROL_SIGNING) | SM(ENROL_OVER)},
     [ENROL_SIGNING] = {"signing", SM(ENROL_USING) | SM(ENROL_ADDING) | SM(ENROL_OVER)},
     [ENROL_USING] = {"using", SM(ENROL_ADDING) | SM(ENROL_OVER)},
-    [ENROL_ADDING] = {"adding", SM(ENROL_OVER)},
+    [ENROL_ADDING] = {"adding", SM(ENROL_NOTING) | SM(ENROL_OVER)},
+    [ENROL_NOTING] = {"noting", SM(ENROL_OVER)},
     [ENROL_OVER] = {"over", 0},
 };
 
@@ -157,6 +167,58 @@ static void welcome(struct enrol *e)
     enrol_free(e);
 }
 
+/* Writing to the token: it is as it was read, or somebody else was faster. */
+
+static void token_write(struct enrol *e, void (*fn)(struct reg_write *w))
+{
+    e->op = (struct reg_op){.key = slice_of(e->kept.key),
+                            .value = buf_slice(&e->value),
+                            .expect = REG_EXPECT_REV,
+                            .expected = e->kept.mod_rev,
+                            .grant = &e->grant};
+    e->write = (struct reg_write){
+        .ops = &e->op, .op_count = 1, .origin = S("join token"), .env = e->env, .fn = fn};
+    reg_write(e->owner, &e->write);
+}
+
+/* Noting. */
+
+static bool token_is_gone(const struct err *err)
+{
+    return err->code == ERR_CONFLICT || err->code == ERR_NOT_FOUND;
+}
+
+/* A token that was revoked just now lets nobody in a second time either. */
+static void on_noted(struct reg_write *w)
+{
+    struct enrol *e = container_of(w, struct enrol, write);
+    if (!e->owner)
+        enrol_free(e);
+    else if (w->err.code && !token_is_gone(&w->err))
+        refuse(e, &w->err);
+    else
+        welcome(e);
+}
+
+static void note(struct enrol *e)
+{
+    struct reg_txn txn;
+    struct err err = {0};
+    if (!reg_txn_begin(e->owner->store, &txn, &err)) {
+        refuse(e, &err);
+        return;
+    }
+    buf_clear(&e->value);
+    bool there = join_kept_find(&txn, e->ask.secret, &e->kept) &&
+                 join_kept_note(&txn, &e->kept, &e->grant, &e->value);
+    reg_txn_end(&txn);
+    move(e, ENROL_NOTING);
+    if (there)
+        token_write(e, on_noted);
+    else
+        welcome(e);
+}
+
 /* Adding. */
 
 static void on_added(struct reg_member_change *c)
@@ -167,7 +229,7 @@ static void on_added(struct reg_member_change *c)
     else if (c->err.code)
         refuse(e, &c->err);
     else
-        welcome(e);
+        note(e);
 }
 
 static void add(struct enrol *e)
@@ -189,7 +251,7 @@ static void on_used(struct reg_write *w)
     struct enrol *e = container_of(w, struct enrol, write);
     if (!e->owner)
         enrol_free(e);
-    else if (w->err.code == ERR_CONFLICT || w->err.code == ERR_NOT_FOUND)
+    else if (token_is_gone(&w->err))
         refuse_as(e, ERR_CONFLICT, TAKEN);
     else if (w->err.code)
         refuse(e, &w->err);
@@ -212,14 +274,7 @@ static void use(struct enrol *e)
         return;
     }
     move(e, ENROL_USING);
-    e->op = (struct reg_op){.key = slice_of(e->kept.key),
-                            .value = buf_slice(&e->value),
-                            .expect = REG_EXPECT_REV,
-                            .expected = e->kept.mod_rev,
-                            .grant = &e->grant};
-    e->write = (struct reg_write){
-        .ops = &e->op, .op_count = 1, .origin = S("join token"), .env = e->env, .fn = on_used};
-    reg_write(e->owner, &e->write);
+    token_write(e, on_used);
 }
 
 /* Signing: reads files, so it is a helper thread's. */
@@ -289,6 +344,11 @@ static bool judge_used(struct enrol *e, struct err *err)
         return err_set(err, ERR_CONFLICT,
                        "this join token was used already, and node %llu has a vote: remove it, "
                        "then join anew with another token and an empty directory",
+                       (unsigned long long)e->kept.joined);
+    if (!s && e->kept.added)
+        return err_set(err, ERR_CONFLICT,
+                       "this join token was used already, by node %llu, which was removed: make "
+                       "another (weft operator token create)",
                        (unsigned long long)e->kept.joined);
     e->again = s != NULL;
     return true;

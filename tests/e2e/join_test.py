@@ -4,6 +4,7 @@ one does whose token is used, over, revoked or of another cluster."""
 
 import base64
 import os
+import shutil
 import subprocess
 import sys
 
@@ -56,6 +57,14 @@ class Join(Case):
         self.assertFalse(os.path.exists(os.path.join(node.data, "tls", "node.crt")))
         self.assertNotIn(node.name, self.cluster.members())
         self.assertNotIn(token.split(".")[1], p.log().decode())
+
+    def keep_key_only(self, node):
+        with open(os.path.join(node.data, "tls", "node.key"), "rb") as f:
+            key = f.read()
+        shutil.rmtree(node.data)
+        os.makedirs(os.path.join(node.data, "tls"))
+        with open(os.path.join(node.data, "tls", "node.key"), "wb") as f:
+            f.write(key)
 
     def tokens(self):
         """State by name, as operators see it."""
@@ -118,6 +127,23 @@ class Join(Case):
         self.cluster.wait_role(first, "voter")
         self.is_refused(token, "this join token was used already, by node "
                         f"{self.cluster.members()[first.name]['id']}: it is for one node")
+
+    def test_an_answer_that_was_lost(self):
+        """With its key it asks again, and is the same member; but not once it was removed."""
+        c, (token, _) = self.cluster, self.make()
+        node = self.join(token, "--standby")
+        wait_for(lambda: node.name in c.members() and c.members()[node.name]["connected"], 20, "it is there")
+        member = c.members()[node.name]
+        node.kill()
+        self.keep_key_only(node)
+        node.start()
+        wait_for(lambda: node.status()["revision"] > 0, 20, "it is there again")
+        self.assertEqual(c.members()[node.name]["id"], member["id"])
+        self.assertEqual(c.weft("operator", "raft", "remove", node.name).returncode, 0)
+        node.kill()
+        self.joined.remove(node)
+        self.keep_key_only(node)
+        self.is_refused(token, f"by node {member['id']}, which was removed", node=node)
 
     def test_two_at_once(self):
         """One of them gets in."""
