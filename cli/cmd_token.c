@@ -1,5 +1,5 @@
-/* operator token: secrets with which new nodes join. A token is a Lease in istio-system, which keeps
- * its hash; who used it, and until when it is good, stand in annotations. */
+/* operator token: secrets with which new nodes join. A token is a Lease in istio-system, which
+ * keeps its hash; who used it, and until when it is good, stand in annotations. */
 #include <inttypes.h>
 
 #include "base/net/uri.h"

@@ -40,7 +40,7 @@ static bool member_read(struct reader *r, uint64_t id, struct peer_member *ret, 
     char text[CONF_TEXT], again[CONF_TEXT];
     struct slice s = reader_bytes(r, reader_u8(r));
     if (!reader_ok(r) || memchr(s.p ? s.p : "", 0, s.n) || !slice_cstr(s, text, sizeof(text)) ||
-        slice_find(s, '=') == s.n)
+        slice_find(s, '=') == SIZE_MAX)
         return err_set(err, ERR_INVALID, "member: must be NAME=IP:PORT");
     if (!conf_member_parse(id, text, ret, err))
         return false;

@@ -74,6 +74,18 @@ static void members_that_nobody_could_call_are_refused(void **state)
     enroll_ask_encode(&b, &a);
     assert_false(enroll_ask_decode(buf_slice(&b), &back, &err));
     assert_non_null(strstr(err.msg, "reads:"));
+    static const char nameless[] = "10.0.0.4:7444";
+    buf_clear(&b);
+    a = ask_of("n4=10.0.0.4:7444");
+    enroll_ask_encode(&b, &a);
+    struct buf bare = {0};
+    const char *at = memmem(b.p, b.n, "n4=", 3);
+    buf_append(&bare, slice_mem(b.p, (size_t)(at - b.p) - 1));
+    buf_append_byte(&bare, (char)strlen(nameless));
+    buf_append(&bare, slice_mem(at + 3, b.n - (size_t)(at + 3 - b.p)));
+    assert_false(enroll_ask_decode(buf_slice(&bare), &back, &err));
+    assert_non_null(strstr(err.msg, "must be NAME=IP:PORT"));
+    buf_fini(&bare);
     buf_fini(&b);
 }
 

@@ -115,20 +115,25 @@ class Members(Case):
         self.assertLessEqual({fourth.name, fifth.name} & {n.name for n in c.nodes}, set(c.members()))
         self.check()
 
-    def test_a_lost_disk_is_replaced(self):
-        c, dead = self.cluster, self.cluster.follower()
+    def replace(self, dead):
+        """Its disk is gone."""
         dead.kill()
         shutil.rmtree(dead.data)
         self.writers.more()
         self.remove(dead)
-        c.forget(dead)
-        self.join()
+        self.cluster.forget(dead)
+        return self.join()
+
+    def test_a_lost_disk_is_replaced(self):
+        self.replace(self.cluster.follower())
         self.check()
 
     def test_cycles(self):
+        """A node joins, one whose disk is lost is replaced, the oldest is removed, the newest restarted."""
+        c = self.cluster
         for _ in range(CYCLES):
-            c = self.cluster
-            node = self.join()
+            self.join()
+            node = self.replace(c.follower())
             out = c.nodes[0]
             self.remove(out)
             c.forget(out)
@@ -136,6 +141,7 @@ class Members(Case):
             node.restart()                   # as the member that it became
             c.wait_ready()
             self.writers.more()
+        note(f"{CYCLES} times: joined, replaced, removed")
         self.check()
 
     def test_a_standby_stays_one(self):
