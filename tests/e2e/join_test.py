@@ -5,6 +5,10 @@ one does whose token is used, over, revoked or of another cluster."""
 import base64
 import os
 import shutil
+import signal
+import socket
+import ssl
+import struct
 import subprocess
 import sys
 
@@ -12,8 +16,11 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."
 
 from lib.case import Case, main, note  # noqa: E402
 from lib.cluster import Cluster, wait_for  # noqa: E402
+from lib.frames import FRAME_ENROLL, FRAME_ENROLLED, FRAME_REFUSE, frame  # noqa: E402
 from lib.writers import PATH, Writers  # noqa: E402
 
+NOBODY = (1 << 64) - 1
+TOKENS_MAX, JOINS_MAX = 64, 4
 SECRET = slice(8, 24)  # of a token's bytes (registry/join_token.h)
 
 
@@ -224,6 +231,94 @@ class Join(Case):
         c.nodes.append(node)
         self.joined.append(node.start())
         c.wait_role(node, "voter")
+
+    def stranger(self, node, cluster, kind, payload, sender=NOBODY):
+        """Shows no certificate, and says this."""
+        ctx = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        ctx.check_hostname, ctx.verify_mode = False, ssl.CERT_NONE
+        ip, port = node.peer_addr.rsplit(":", 1)
+        s = ctx.wrap_socket(socket.create_connection((ip, int(port)), timeout=15))
+        if kind:
+            s.sendall(frame(kind, cluster, sender, payload))
+        return s
+
+    def ask(self, secret=b"x" * 16, csr=b"none"):
+        text = f"n99={self.cluster.host(99)}:7444".encode()
+        return (secret + struct.pack("<HHB", 3, 4, len(text)) + text + struct.pack("<H", len(csr)) + csr)
+
+    def answer(self, s):
+        """Returns (type, code, text)."""
+        data = b""
+        try:
+            while True:
+                more = s.recv(4096)
+                if not more:
+                    break
+                data += more
+        except (OSError, ssl.SSLError):
+            pass
+        s.close()
+        if len(data) < 38:
+            return None, None, data
+        return (*struct.unpack_from("<H", data, 12), struct.unpack_from("<H", data, 36)[0], data[38:].decode())
+
+    def test_strangers(self):
+        c, (token, name) = self.cluster, self.make()
+        raw = token_bytes(token)
+        cluster, secret, node = int.from_bytes(raw[:8], "little"), raw[SECRET], c.nodes[0]
+        before = node.metrics()["weft_raft_enrolls_refused_total"]
+        for payload, part in ((self.ask(), "knows no such join token"),
+                              (self.ask(secret), "the request to join"),        # it has no request
+                              (self.ask(secret)[:-1], "cut or too long"),
+                              (self.ask() + b"x", "cut or too long"),
+                              (b"", "member: must be")):
+            kind, _, text = self.answer(self.stranger(node, cluster, FRAME_ENROLL, payload))
+            self.assertEqual(kind, FRAME_ENROLLED)
+            self.assertIn(part, text)
+        wait_for(lambda: node.metrics()["weft_raft_enrolls_refused_total"] == before + 5, 5, "it counts them")
+        kind, _, _ = self.answer(self.stranger(node, cluster, FRAME_ENROLL, self.ask(), sender=2))
+        self.assertEqual(kind, FRAME_REFUSE)
+        for args in ((cluster + 1, FRAME_ENROLL, self.ask()), (cluster, FRAME_ENROLL, b"x" * 1025), (cluster, 16, b"")):
+            self.assertEqual(self.answer(self.stranger(node, *args))[0], None, args)
+        self.assertEqual(self.tokens()[name], "good")
+        c.wait_ready()
+
+    def test_few_join_at_a_time(self):
+        """While a leader has lost its majority, and does not know it yet, an ask waits: more of them are turned
+        away at once."""
+        c = self.cluster
+        raw = token_bytes(self.make()[0])
+        cluster, node = int.from_bytes(raw[:8], "little"), c.leader()
+        others = [n for n in c.nodes if n is not node]
+        try:
+            waiting = [self.stranger(node, cluster, None, b"") for _ in range(JOINS_MAX + 1)]
+            for n in others:
+                os.kill(n.pid, signal.SIGSTOP)
+            for s in waiting:
+                s.sendall(frame(FRAME_ENROLL, cluster, NOBODY, self.ask()))
+            kind, _, text = self.answer(waiting.pop())
+            self.assertEqual(kind, FRAME_ENROLLED)
+            self.assertIn(f"{JOINS_MAX} nodes join at this moment: ask again", text)
+        finally:
+            for n in others:
+                os.kill(n.pid, signal.SIGCONT)
+        for s in waiting:
+            self.assertEqual(self.answer(s)[0], FRAME_ENROLLED)
+        c.wait_ready()
+
+    def test_so_many_tokens(self):
+        c, made = self.cluster, []
+        good = sum(state == "good" for state in self.tokens().values())
+        for _ in range(TOKENS_MAX - good):
+            r = c.api("POST", "/weft/v1/jointokens", {})
+            self.assertEqual(r.status, 201, r)
+            made.append(r.json()["name"])
+        r = c.api("POST", "/weft/v1/jointokens", {})
+        self.assertEqual(r.status, 429, r)
+        self.assertIn("64 join tokens are good at this moment", r.text())
+        for name in made:
+            self.assertEqual(c.weft("operator", "token", "revoke", name).returncode, 0)
+        self.make()
 
     def test_flags(self):
         token, _ = self.make()

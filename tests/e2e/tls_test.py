@@ -15,34 +15,7 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."
 from lib.bookinfo import service  # noqa: E402
 from lib.case import Case, main  # noqa: E402
 from lib.cluster import Cluster, wait_for  # noqa: E402
-
-ROOT = os.path.abspath(os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", ".."))
-FRAME_HELLO, FRAME_REFUSE = 1, 2
-
-
-def frame_version():
-    with open(os.path.join(ROOT, "registry", "raft", "frame.c"), encoding="utf-8") as f:
-        return int(re.search(r"#define FRAME_VERSION (\d+)", f.read()).group(1))
-
-
-def crc32c(data):
-    crc = 0xFFFFFFFF
-    for byte in data:
-        crc ^= byte
-        for _ in range(8):
-            crc = (crc >> 1) ^ (0x82F63B78 if crc & 1 else 0)
-    return crc ^ 0xFFFFFFFF
-
-
-def frame(kind, cluster, sender, payload):
-    """registry/raft/frame.h"""
-    head = struct.pack("<II", 0x31504657, len(payload))
-    rest = struct.pack("<HHQQQ", kind, frame_version(), cluster, sender, 0)
-    return head + struct.pack("<I", crc32c(head + rest + payload)) + rest + payload
-
-
-def hello(cluster, sender, to):
-    return frame(FRAME_HELLO, cluster, sender, struct.pack("<IQQQI", 1, to, 1, 0, 0))
+from lib.frames import FRAME_REFUSE, hello  # noqa: E402
 
 
 class Tls(Case):
