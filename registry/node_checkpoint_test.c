@@ -157,6 +157,28 @@ static void with_both_damaged_it_does_not_guess(void **state)
     cluster_fini(&c);
 }
 
+/* A crash, or a write that failed, while a checkpoint took its place: the same one is both, and one
+ * that would be checked after the other for ever. */
+static void the_same_one_twice_is_one(void **state)
+{
+    struct cluster c;
+    char newest[256], from[128], to[128];
+    (void)state;
+    begin(&c);
+    write_some(&c);
+    node_down(&c, 0, false);
+    snprintf(from, sizeof(from), "%s/snapshot", c.dir[0]);
+    snprintf(to, sizeof(to), "%s/snapshot-older", c.dir[0]);
+    assert_int_equal(unlink(to), 0);
+    assert_int_equal(link(from, to), 0);
+    must_up(&c, 0);
+    all_is_there(&c);
+    assert_int_equal(checkpoints(&c, newest), 1);
+    assert_int_equal(access(to, F_OK), -1);
+    node_down(&c, 0, false);
+    cluster_fini(&c);
+}
+
 /* The last node that is left, its newest checkpoint damaged: weftd recover takes the older one. */
 static void a_survivor_falls_back_too(void **state)
 {
@@ -190,6 +212,7 @@ int main(void)
         cmocka_unit_test(a_damaged_newest_falls_back_to_the_one_before),
         cmocka_unit_test(a_damaged_manifest_beside_a_good_store),
         cmocka_unit_test(with_both_damaged_it_does_not_guess),
+        cmocka_unit_test(the_same_one_twice_is_one),
         cmocka_unit_test(a_survivor_falls_back_too),
     };
     return cmocka_run_group_tests_name("node_checkpoint", tests, NULL, NULL);

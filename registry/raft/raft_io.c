@@ -532,7 +532,7 @@ static void scrub_done(struct get *g)
         io->events->on_damaged(io->ctx);
     else if (g->err.code && older)
         raftio_drop_older(io);
-    if (newest && io->has_older) {
+    if (newest && !older && io->has_older) {
         get_of(g, &io->older.file);
         return;
     }
@@ -1123,6 +1123,12 @@ static bool older_settle(struct raftio *io, const struct err *why, struct err *e
            older_remove(io, err);
 }
 
+/* What manifest_push left in the middle: nothing is before the newest. */
+static bool twice_forget(struct raftio *io, struct err *err)
+{
+    return !io->has_older || io->older.index < io->manifest.index || older_remove(io, err);
+}
+
 /* lost: what is wrong with the newest, in whose place is the one before until the log was read. */
 static bool manifest_open(struct raftio *io, struct err *lost, struct err *err)
 {
@@ -1133,7 +1139,7 @@ static bool manifest_open(struct raftio *io, struct err *lost, struct err *err)
     if (e.code && e.code != ERR_NOT_FOUND)
         LOG_WARN("registry.checkpoint.older_lost", F_ERR(&e));
     if (io->has_manifest)
-        return true;
+        return twice_forget(io, err);
     if (io->has_older && (lost->code == ERR_CORRUPT || lost->code == ERR_NOT_FOUND)) {
         older_promote(io);
         return true;
