@@ -8,6 +8,7 @@ Without TLS nodes ask an API; with TLS they have a join token."""
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -157,6 +158,22 @@ class Members(Case):
         self.assertEqual(c.members()[node.name]["role"], "voter")
         self.remove(node)
         c.forget(node)
+        self.check()
+
+    def test_a_removal_waits_for_who_is_behind(self):
+        """Who is connected and has not heard of the last change yet is not away."""
+        c, lead = self.cluster, self.cluster.leader()
+        behind = next(n for n in c.nodes if n is not lead)
+        try:
+            os.kill(behind.pid, signal.SIGSTOP)
+            self.assertEqual(lead.api("POST", "/weft/v1/members", {
+                "name": "never", "address": c.host(200) + ":7444"}).status, 201)
+            r = lead.api("DELETE", "/weft/v1/members/never?timeout=100ms")
+            self.assertEqual(r.status, 504, r)
+            self.assertIn(f"member {behind.name} has not heard of all members yet", r.text())
+        finally:
+            os.kill(behind.pid, signal.SIGCONT)
+        self.assertIn("never removed", self.weft("remove", "never"))
         self.check()
 
     def test_dying_while_it_joins(self):
