@@ -4,7 +4,7 @@
  *   node.crt   this node's certificate; its URI says cluster and id (identity.h)
  *   node.key   its private key
  *
- * `weftd init` makes them. A helper thread reads them again every PEER_TLS_POLL_MS; where they
+ * `weftd init` makes them, or a member for who has a join token (weftd/enroll.h). A helper thread reads them again every PEER_TLS_POLL_MS; where they
  * changed, new connections get them (a pair that does not fit yet is waited for; the old one
  * stays).
  *
