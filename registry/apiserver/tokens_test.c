@@ -1,5 +1,5 @@
-/* If these fail, somebody is given a token that cannot be used, or one for ever. Those that are good
- * have tests with real nodes, for they need certificates (tests/e2e/join_test.py). */
+/* If these fail, somebody is given a token that cannot be used, or one for ever. Those that are
+ * good have tests with real nodes, for they need certificates (tests/e2e/join_test.py). */
 #include "registry/apiserver/api_testing.h"
 
 #define TOKENS "/weft/v1/jointokens"

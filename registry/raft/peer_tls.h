@@ -4,9 +4,9 @@
  *   node.crt   this node's certificate; its URI says cluster and id (identity.h)
  *   node.key   its private key
  *
- * `weftd init` makes them, or a member for who has a join token (weftd/enroll.h). A helper thread reads them again every PEER_TLS_POLL_MS; where they
- * changed, new connections get them (a pair that does not fit yet is waited for; the old one
- * stays).
+ * `weftd init` makes them, or a member for who has a join token (weftd/enroll.h). A helper thread
+ * reads them again every PEER_TLS_POLL_MS; where they changed, new connections get them (a pair
+ * that does not fit yet is waited for; the old one stays).
  *
  *   struct peer_tls *t = peer_tls_open(env, dir, &err);
  *   tls_connect(…, &(struct tls_options){.ctx = peer_tls_ctx(t), .verify = …}, …)
