@@ -258,6 +258,12 @@ static void kv_put(struct reg_store *s, struct slice key, const struct store_rec
     store_record_write(v.mv_data, key, r);
 }
 
+static void kv_del(struct reg_store *s, struct slice key)
+{
+    MDB_val k = store_val(key);
+    must(s, mdb_del(s->batch, s->dbi_kv, &k, NULL), "delete");
+}
+
 /* Returns the revision that the object has afterwards; equal values change nothing. */
 static reg_rev op_apply(struct reg_store *s, const struct reg_op *op, const struct place *at,
                         struct slice origin)
@@ -291,10 +297,7 @@ static reg_rev op_apply(struct reg_store *s, const struct reg_op *op, const stru
     e.object.version = now.version;
     e.object.value = op->del ? e.prev_value : op->value;
     if (op->del)
-        must(
-            s,
-            mdb_del(s->batch, s->dbi_kv, &(MDB_val){op->key.n, (void *)(uintptr_t)op->key.p}, NULL),
-            "delete");
+        kv_del(s, op->key);
     else
         kv_put(s, op->key, &now);
     store_quota_changed(

@@ -50,19 +50,24 @@ static void add_quota(void *ctx, const struct reg_quota *q)
     json_object_setn_new(ctx, q->ns.p, q->ns.n, o);
 }
 
-static void mesh_status(struct apiserver *s, struct http_request *req)
+static json_t *proxies_json(struct apiserver *s)
 {
-    struct reg_status st;
     struct buf summary = {0};
     struct err err = {0};
-    reg_node_status(s->opt.node, &st);
-    uint64_t self = reg_node_id(s->opt.node);
     json_t *proxies = NULL;
     if (s->mesh.summary) {
         s->mesh.summary(s->mesh.ctx, &summary);
         proxies = json_parse(buf_slice(&summary), &err);
     }
     buf_fini(&summary);
+    return proxies ? proxies : json_object();
+}
+
+static void mesh_status(struct apiserver *s, struct http_request *req)
+{
+    struct reg_status st;
+    reg_node_status(s->opt.node, &st);
+    uint64_t self = reg_node_id(s->opt.node);
     json_t *body = json_pack(
         "{s:s,s:I,s:{s:I,s:s,s:s},s:b,s:s,s:I,s:o,s:{s:I,s:I},s:{s:I,s:I,s:I},s:I,s:I,s:o}",
         "version", WEFT_VERSION, "revision", (json_int_t)head_revision(s), "node", "id",
@@ -72,8 +77,7 @@ static void mesh_status(struct apiserver *s, struct http_request *req)
         (json_int_t)st.store_bytes_used, "mapBytes", (json_int_t)st.store_bytes_map, "log", "bytes",
         (json_int_t)st.log_bytes, "lastIndex", (json_int_t)st.last_index, "appliedIndex",
         (json_int_t)st.applied_index, "leaderChanges", (json_int_t)st.leader_changes, "uptimeMs",
-        (json_int_t)(env_wall_ms(s->env) - s->started_wall_ms), "proxies",
-        proxies ? proxies : json_object());
+        (json_int_t)(env_wall_ms(s->env) - s->started_wall_ms), "proxies", proxies_json(s));
     wf_ms age = api_staleness(s, &st);
     if (age >= 0)
         json_object_set_new(body, "stalenessMs", json_integer((json_int_t)age));
