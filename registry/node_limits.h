@@ -23,7 +23,7 @@
 #define NODE_PROMOTE_LAG_MAX 256  /* entries that a standby may lack when it becomes a voter */
 #define NODE_QUARANTINES_MAX 3    /* a disk that damages its data again and again is no disk */
 #define NODE_READ_PROBE_MS 500    /* between the questions how fresh this node is */
-#define NODE_READ_ASKS_MAX 256    /* of one other node: one a turn is its use */
+#define NODE_READ_ASKS_MAX 256    /* read indexes of one other node that wait; it asks one a turn */
 #define NODE_ENROLS_MAX 4         /* nodes that join with a token at a time */
 #define NODE_ENROL_MS 20000       /* for a write and a change of members */
 #define NODE_TRAILING_ENTRIES_MIN 8
