@@ -1,9 +1,16 @@
 """Frames of the peers' port (registry/raft/frame.h), for those who are no peer."""
 
+import os
+import re
 import struct
 
+RAFT = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "registry", "raft")
 FRAME_HELLO, FRAME_REFUSE, FRAME_ENROLL, FRAME_ENROLLED = 1, 2, 3, 4
-GREETING_VERSION = 3
+
+
+def defined(header, name):
+    with open(os.path.join(RAFT, header), encoding="utf-8") as f:
+        return int(re.search(rf"#define {name} (\d+)", f.read()).group(1))
 
 
 def crc32c(data):
@@ -17,10 +24,11 @@ def crc32c(data):
 
 def frame(kind, cluster, sender, payload):
     head = struct.pack("<II", 0x31504657, len(payload))
-    rest = struct.pack("<HHQQQ", kind, GREETING_VERSION, cluster, sender, 0)
+    rest = struct.pack("<HHQQQ", kind, defined("frame.h", "FRAME_GREETING_VERSION"), cluster, sender, 0)
     return head + struct.pack("<I", crc32c(head + rest + payload)) + rest + payload
 
 
 def hello(cluster, sender, to):
-    """Of a node without a name, whose program reads version 3."""
-    return frame(FRAME_HELLO, cluster, sender, struct.pack("<IQQQIIIII", 1, to, 1, 0, 0, 3, 3, 0, 0))
+    """Of a node without a name."""
+    reads = [defined("version.h", f"VERSION_{end}EST") for end in ("OLD", "NEW")]
+    return frame(FRAME_HELLO, cluster, sender, struct.pack("<IQQQIIIII", 1, to, 1, 0, 0, *reads, 0, 0))
