@@ -27,20 +27,25 @@ static uint64_t client_crc(uint64_t id, MDB_val v)
     return crc32c(crc, (char *)v.mv_data + CLIENT_HEAD, v.mv_size - CLIENT_HEAD);
 }
 
+bool store_client_row_ok(MDB_val k, MDB_val v)
+{
+    uint64_t id, crc;
+    if (k.mv_size != 8 || v.mv_size < CLIENT_HEAD)
+        return false;
+    memcpy(&id, k.mv_data, 8);
+    memcpy(&crc, (char *)v.mv_data + 16, 8);
+    return crc == client_crc(id, v);
+}
+
 static bool client_read(MDB_val k, MDB_val v, struct store_client *ret)
 {
-    uint64_t crc;
-    if (k.mv_size != 8 || v.mv_size < CLIENT_HEAD ||
-        (v.mv_size - CLIENT_HEAD) % sizeof(struct store_answer))
+    if (!store_client_row_ok(k, v) || (v.mv_size - CLIENT_HEAD) % sizeof(struct store_answer))
         return false;
     size_t body = v.mv_size - CLIENT_HEAD;
     *ret = (struct store_client){0};
     memcpy(&ret->id, k.mv_data, 8);
     memcpy(&ret->settled, v.mv_data, 8);
     memcpy(&ret->last_index, (char *)v.mv_data + 8, 8);
-    memcpy(&crc, (char *)v.mv_data + 16, 8);
-    if (crc != client_crc(ret->id, v))
-        return false;
     ret->answers.n = ret->answers.cap = body / sizeof(struct store_answer);
     ret->answers.p = mem_array(ret->answers.cap + 1, sizeof(struct store_answer));
     memcpy(ret->answers.p, (char *)v.mv_data + CLIENT_HEAD, body);
@@ -131,14 +136,27 @@ static void client_settle(struct store_client *c, uint64_t settled)
     c->settled = settled;
 }
 
+static size_t client_bytes(const struct store_client *c)
+{
+    return CLIENT_HEAD + c->answers.n * sizeof(struct store_answer);
+}
+
+static uint64_t clients_dirty_bytes(const struct reg_store *s)
+{
+    uint64_t bytes = 0;
+    for (size_t i = 0; i < s->client_count; i++)
+        bytes += s->clients[i].dirty ? client_bytes(&s->clients[i]) : 0;
+    return bytes;
+}
+
 static void clients_store(struct reg_store *s)
 {
     for (size_t i = 0; i < s->client_count; i++) {
         struct store_client *c = &s->clients[i];
         if (!c->dirty)
             continue;
-        size_t body = c->answers.n * sizeof(struct store_answer);
-        MDB_val v = {CLIENT_HEAD + body, NULL};
+        size_t body = client_bytes(c) - CLIENT_HEAD;
+        MDB_val v = {client_bytes(c), NULL};
         must(s, mdb_put(s->batch, s->dbi_clients, &(MDB_val){8, &c->id}, &v, MDB_RESERVE),
              "clients");
         memcpy(v.mv_data, &c->settled, 8);
@@ -214,6 +232,26 @@ static bool request_allowed(struct reg_store *s, const struct reg_request *q, ui
     return true;
 }
 
+static bool size_of(struct reg_store *s, struct slice key, size_t *ret_bytes)
+{
+    struct store_record r;
+    if (!kv_get(s, key, &r))
+        return false;
+    *ret_bytes = r.value.n;
+    return true;
+}
+
+static bool request_fits(struct reg_store *s, const struct reg_request *q, struct reg_result *res)
+{
+    size_t failed;
+    if (reg_store_version(s) < VERSION_QUOTAS || q->no_quota ||
+        store_quota_allows(s, q, size_of, &failed))
+        return true;
+    res->code = ERR_NO_ROOM;
+    res->failed_op = (uint32_t)failed;
+    return false;
+}
+
 static void state_hash_op(struct reg_store *s, const struct reg_op *op, reg_rev index)
 {
     uint64_t h = hash_bytes_seed(op->key, s->meta.state_hash ^ (op->del ? 1u : 0u));
@@ -231,6 +269,34 @@ static void kv_put(struct reg_store *s, struct slice key, const struct store_rec
     MDB_val k = store_val(key), v = {STORE_RECORD_HEAD + r->value.n, NULL};
     must(s, mdb_put(s->batch, s->dbi_kv, &k, &v, MDB_RESERVE), "put");
     store_record_write(v.mv_data, key, r);
+}
+
+static void kv_del(struct reg_store *s, struct slice key)
+{
+    MDB_val k = store_val(key);
+    must(s, mdb_del(s->batch, s->dbi_kv, &k, NULL), "delete");
+}
+
+static void kv_change(struct reg_store *s, const struct reg_op *op, const struct store_record *r)
+{
+    if (op->del)
+        kv_del(s, op->key);
+    else
+        kv_put(s, op->key, r);
+}
+
+static void batch_reserve(struct reg_store *s)
+{
+    struct err err = {0};
+    if (!store_blocks_reserve(s, &err))
+        wf_die("%s: this node stops", err.msg);
+}
+
+/* What the history gets and no entry has: the value before, twice where that was the last. */
+static void history_reserve(struct reg_store *s, const struct reg_event *e)
+{
+    s->batch_beside += e->prev_value.n + (e->deleted ? e->object.value.n : 0);
+    batch_reserve(s);
 }
 
 /* Returns the revision that the object has afterwards; equal values change nothing. */
@@ -265,13 +331,12 @@ static reg_rev op_apply(struct reg_store *s, const struct reg_op *op, const stru
     e.object.create_rev = now.create_rev;
     e.object.version = now.version;
     e.object.value = op->del ? e.prev_value : op->value;
-    if (op->del)
-        must(
-            s,
-            mdb_del(s->batch, s->dbi_kv, &(MDB_val){op->key.n, (void *)(uintptr_t)op->key.p}, NULL),
-            "delete");
-    else
-        kv_put(s, op->key, &now);
+    history_reserve(s, &e);
+    kv_change(s, op, &now);
+    store_quota_changed(
+        s, op->key,
+        &(struct store_quota_sizes){.was = found, .is = !op->del, .was_bytes = e.prev_value.n},
+        op->value);
     store_history_put(s, at->op, &e);
     store_lease_apply(s, op, index, at->op);
     state_hash_op(s, op, index);
@@ -281,13 +346,6 @@ static reg_rev op_apply(struct reg_store *s, const struct reg_op *op, const stru
     s->batch_changed = true;
     arena_fini(&scratch);
     return index;
-}
-
-static void batch_reserve(struct reg_store *s)
-{
-    struct err err = {0};
-    if (!store_blocks_reserve(s, &err))
-        wf_die("%s: this node stops", err.msg);
 }
 
 /* What hangs on a lease goes before it. */
@@ -322,7 +380,8 @@ static bool request_replay(struct reg_store *s, const struct reg_request *q, reg
 static void request_run(struct reg_store *s, const struct reg_request *q, struct place *at,
                         struct reg_result *res)
 {
-    if (request_replay(s, q, at->index, res) || !request_allowed(s, q, at->term, res))
+    if (request_replay(s, q, at->index, res) || !request_allowed(s, q, at->term, res) ||
+        !request_fits(s, q, res))
         return;
     for (size_t i = 0; i < q->op_count; i++, at->op++) {
         lease_end(s, &q->ops[i], at, q->origin);
@@ -379,11 +438,26 @@ static void batch_open(struct reg_store *s)
 {
     if (s->batch)
         return;
-    s->batch_bytes = s->batch_ops = 0;
+    s->batch_bytes = s->batch_ops = s->batch_beside = 0;
     s->batch_used = store_used_bytes(s);
     batch_reserve(s);
     must(s, mdb_txn_begin(s->env, NULL, 0, &s->batch), "begin");
     s->batch_changed = false;
+}
+
+/* The cluster's version is the highest of any entry (raft/version.h). Nobody sends us what we do
+ * not read: to go on without it would be to guess. */
+static void version_rise(struct reg_store *s, reg_rev index, unsigned version)
+{
+    struct err err = {0};
+    unsigned now = s->meta.version ? s->meta.version : VERSION_OLDEST;
+    if (version > s->opt.reads.newest &&
+        !version_fits(s->opt.reads, version, S("this program"), &err))
+        wf_die("entry %llu: %s", (unsigned long long)index, err.msg);
+    if (version <= now)
+        return;
+    s->meta.version = version;
+    s->meta.state_hash = hash_u64(s->meta.state_hash ^ hash_u64(version) ^ index);
 }
 
 void reg_fsm_apply(struct reg_store *s, reg_rev index, uint64_t term, struct slice entry,
@@ -395,12 +469,13 @@ void reg_fsm_apply(struct reg_store *s, reg_rev index, uint64_t term, struct sli
     struct reader r = reader_of(entry);
     struct reg_entry_head head;
     struct arena arena = {0};
-    if (s->batch && s->batch_bytes >= STORE_BATCH_BYTES_MAX)
+    if (s->batch && s->batch_bytes + s->batch_beside >= STORE_BATCH_BYTES_MAX)
         reg_fsm_commit(s, s->meta.applied_index, s->meta.applied_term);
     batch_open(s);
     s->batch_bytes += entry.n;
     if (!reg_entry_open(&r, &head, &err))
         wf_die("entry %llu: %s", (unsigned long long)index, err.msg);
+    version_rise(s, index, head.version);
     struct place at = {.index = index, .term = head.term, .wall_ms = head.leader_wall_ms};
     for (; at.request < head.count; at.request++) {
         struct reg_request q;
@@ -443,6 +518,8 @@ void reg_fsm_commit(struct reg_store *s, reg_rev index, uint64_t term)
     wf_assert(index >= s->meta.applied_index);
     s->meta.applied_index = index;
     s->meta.applied_term = term;
+    s->batch_beside += clients_dirty_bytes(s);
+    batch_reserve(s);
     clients_store(s);
     store_history_compact(s);
     store_meta_seal(&s->meta);

@@ -28,6 +28,7 @@ struct fixture {
     reg_rev index;
     uint64_t sequence;
     struct reg_result last;
+    bool blind; /* opens do not look at the file before LMDB does */
 };
 
 static void open_store(struct fixture *f, uint64_t history)
@@ -37,7 +38,7 @@ static void open_store(struct fixture *f, uint64_t history)
                                                           .dir = f->dir,
                                                           .map_bytes = 1 << 20,
                                                           .history_revisions = history,
-                                                          .verify = true},
+                                                          .verify = !f->blind},
                               &err);
     if (!f->store)
         fail_msg("%s", err.msg);
@@ -275,6 +276,31 @@ static void test_compaction_says_gone(void **state)
     reg_txn_end(&t);
 }
 
+/* Somebody who was told a part of the newest revision can always be told it whole. */
+static void test_newest_revision_stays(void **state)
+{
+    struct fixture *f = *state;
+    struct err err = {0};
+    struct reg_txn t;
+    struct seen seen = {{0}};
+    struct reg_op ops[] = {{.key = S("b"), .value = S("1")},
+                           {.key = S("c"), .value = S("1")},
+                           {.key = S("d"), .value = S("1")}};
+    reg_store_close(f->store);
+    open_store(f, 2);
+    put(f, "a", "1");
+    apply(f, ops, 3);
+    assert_true(reg_txn_begin(f->store, &t, &err));
+    assert_int_equal(t.compacted, 1);
+    assert_int_equal(reg_changes(&t, 1, note_event, &seen), REG_HISTORY_OK);
+    assert_string_equal(seen.text, "2+b=1< 2+c=1< 2+d=1< ");
+    reg_txn_end(&t);
+    put(f, "a", "2");
+    assert_true(reg_txn_begin(f->store, &t, &err));
+    assert_int_equal(t.compacted, 2);
+    reg_txn_end(&t);
+}
+
 static bool note_key(void *ctx, const struct reg_object *o)
 {
     struct seen *s = ctx;
@@ -398,7 +424,7 @@ static void expect_refused(struct fixture *f)
     struct err err = {0};
     assert_null(reg_store_open(
         &(struct reg_store_options){
-            .env = f->env, .dir = f->dir, .map_bytes = 1 << 20, .verify = true},
+            .env = f->env, .dir = f->dir, .map_bytes = 1 << 20, .verify = !f->blind},
         &err));
     assert_int_equal(err.code, ERR_CORRUPT);
 }
@@ -519,8 +545,8 @@ static void test_short_image_is_filled(void **state)
     assert_string_equal(value_of(f, "a", NULL), "1");
 }
 
-/* Each object of this key says that its value goes on for 200 MB, behind the end of the file: LMDB
- * has the size in two halves before the flags and the size of the key. */
+/* Each row of this key says that its value goes on for 200 MB, behind the end of the file: LMDB has
+ * the size in two halves before the flags and the size of the key. */
 static void break_size(const char *path, struct slice key)
 {
     char image[1 << 16];
@@ -555,7 +581,7 @@ static void open_it(struct fixture *f)
     struct err err = {0};
     reg_store_open(
         &(struct reg_store_options){
-            .env = f->env, .dir = f->dir, .map_bytes = 1 << 20, .verify = true},
+            .env = f->env, .dir = f->dir, .map_bytes = 1 << 20, .verify = !f->blind},
         &err);
 }
 
@@ -623,12 +649,13 @@ static void test_ends_in_a_row_are_counted(void **state)
 static void test_end_while_opening_is_remembered(void **state)
 {
     struct fixture *f = *state;
+    f->blind = true;
     char path[128];
-    put(f, "services/default/a", "1");
+    put(f, "a", "1");
     reg_store_close(f->store);
     f->store = NULL;
     snprintf(path, sizeof(path), "%s/data.mdb", f->dir);
-    break_size(path, S("services/default/a"));
+    break_size(path, slice_mem("\7\0\0\0\0\0\0\0", 8)); /* the client: all are read */
     expect_end(open_it, f);
     expect_refused(f);
     begin_anew(f);
@@ -692,6 +719,94 @@ static void test_full_disk_is_said(void **state)
     assert_string_equal(value_of(f, "services/default/99", NULL), "some value");
 }
 
+enum { BIG_VALUES = 12, BIG_BYTES = 1 << 20 };
+
+static void delete_big_values(struct fixture *f)
+{
+    struct reg_op ops[BIG_VALUES];
+    char keys[BIG_VALUES][16];
+    go_on(f);
+    for (int i = 0; i < BIG_VALUES; i++) {
+        snprintf(keys[i], sizeof(keys[i]), "big/%d", i);
+        ops[i] = (struct reg_op){.del = true, .key = slice_of(keys[i])};
+    }
+    apply(f, ops, BIG_VALUES);
+}
+
+/* Wrong: a short entry that deletes much writes more of history than there are blocks for, and ends
+ * the process by a SIGBUS on a disk with all the room that there can be. */
+static void test_deletes_of_big_values_have_room(void **state)
+{
+    struct fixture *f = *state;
+    char key[16], *value = mem_new(BIG_BYTES + 1);
+    memset(value, 'v', BIG_BYTES);
+    for (int i = 0; i < BIG_VALUES; i++) {
+        snprintf(key, sizeof(key), "big/%d", i);
+        put(f, key, value);
+    }
+    mem_free(value);
+    reg_store_close(f->store);
+    f->store = NULL;
+    in_a_process(f, delete_big_values);
+    open_store(f, 1000);
+    assert_null(value_of(f, "big/0", NULL));
+}
+
+enum { KILLS = 12, KILL_OBJECTS = 64 };
+
+/* Tells the pipe each commit that is done. */
+static void write_until_killed(struct fixture *f, int fd)
+{
+    char key[16], value[3000];
+    go_on(f);
+    for (uint64_t n = f->index + 1;; n++) {
+        size_t bytes = 100 + n * 977 % (sizeof(value) - 100);
+        memset(value, 'v', bytes);
+        snprintf(value, sizeof(value), "%llu", (unsigned long long)n);
+        snprintf(key, sizeof(key), "k/%llu", (unsigned long long)(n % KILL_OBJECTS));
+        struct reg_op op = {.key = slice_of(key), .value = slice_mem(value, bytes)};
+        apply(f, &op, 1);
+        if (write(fd, &f->index, sizeof(f->index)) != sizeof(f->index))
+            _exit(1);
+    }
+}
+
+/* Wrong: LMDB changes pages in the map, and a process that is killed between two of them leaves a
+ * file that the check at the next start refuses, or one without a commit that was done. */
+static void test_kill_leaves_what_was_committed(void **state)
+{
+    struct fixture *f = *state;
+    char key[16];
+    reg_store_close(f->store);
+    f->store = NULL;
+    for (unsigned i = 0; i < KILLS; i++) {
+        int ends[2];
+        reg_rev told = 0, applied;
+        uint64_t term;
+        assert_int_equal(pipe(ends), 0);
+        pid_t pid = fork();
+        assert_true(pid >= 0);
+        if (pid == 0)
+            write_until_killed(f, ends[1]);
+        close(ends[1]);
+        assert_int_equal(read(ends[0], &told, sizeof(told)), sizeof(told)); /* it is at work */
+        usleep(1000 + i * 1777 % 9000);
+        assert_int_equal(kill(pid, SIGKILL), 0);
+        while (read(ends[0], &told, sizeof(told)) == sizeof(told))
+            continue;
+        close(ends[0]);
+        assert_int_equal(waitpid(pid, NULL, 0), pid);
+        open_store(f, 1000);
+        reg_store_applied(f->store, &applied, &term);
+        assert_true(applied == told || applied == told + 1);
+        snprintf(key, sizeof(key), "k/%llu", (unsigned long long)(told % KILL_OBJECTS));
+        assert_int_equal(strtoull(value_of(f, key, NULL), NULL, 10), told);
+        reg_store_close(f->store);
+        f->store = NULL;
+    }
+    open_store(f, 1000);
+}
+
 static bool any_change(void *ctx, const struct reg_event *e)
 {
     (void)ctx, (void)e;
@@ -707,8 +822,8 @@ static void read_history(struct fixture *f)
     reg_changes(&t, 0, any_change, NULL);
 }
 
-/* Writes bytes where the history has the key of revision 1: its size, then 1 << 20. The opening
- * does not look there. at: from there, or from the head of its page. */
+/* Writes bytes where the history has the key of revision 1: its size, then 1 << 20. An opening that
+ * does not verify does not look there. at: from there, or from the head of its page. */
 static void damage_history(const char *path, struct slice bytes, bool of_page, off_t at)
 {
     enum { PAGE = 4096 };
@@ -735,6 +850,7 @@ static void write_more(struct fixture *f)
 static void test_damage_that_is_met_later_is_remembered(void **state)
 {
     struct fixture *f = *state;
+    f->blind = true;
     char path[128];
     snprintf(path, sizeof(path), "%s/data.mdb", f->dir);
     put(f, "a", "1");
@@ -768,7 +884,7 @@ static void test_failed_opening_keeps_the_file(void **state)
     assert_int_equal(mkdir(path, 0700), 0);
     assert_null(reg_store_open(
         &(struct reg_store_options){
-            .env = f->env, .dir = f->dir, .map_bytes = 1 << 20, .verify = true},
+            .env = f->env, .dir = f->dir, .map_bytes = 1 << 20, .verify = !f->blind},
         &err));
     assert_int_equal(err.code, ERR_IO);
     assert_int_equal(rmdir(path), 0);
@@ -1156,6 +1272,53 @@ static void history_says_when_and_who(void **state)
     reg_txn_end(&t);
 }
 
+/* Wrong: a program opens what it does not read, or the version is lost with a restart or on the way
+ * through a checkpoint, so that entries are written that are older than what was promised. */
+static void the_version_is_state(void **state)
+{
+    struct fixture *f = *state;
+    struct reg_entry_builder b = {.version = 4};
+    struct reg_checkpoint c;
+    struct err err = {0};
+    char path[128];
+    struct reg_store_options older = {
+        .env = f->env, .dir = f->dir, .map_bytes = 1 << 20, .reads = {3, 3}};
+    assert_int_equal(reg_store_version(f->store), 0);
+    put(f, "services/ns/a", "1");
+    assert_int_equal(reg_store_version(f->store), 3);
+    snprintf(path, sizeof(path), "%s/ckpt", f->dir);
+    uint64_t hash = f->store->meta.state_hash;
+    reg_rev revision = f->store->meta.revision;
+    reg_entry_begin(&b, 1);
+    reg_fsm_apply(f->store, ++f->index, 1, reg_entry_end(&b), NULL, NULL);
+    reg_fsm_commit(f->store, f->index, 1);
+    assert_int_equal(reg_store_version(f->store), 4);
+    assert_int_equal(f->store->meta.revision, revision); /* no object changed */
+    assert_true(f->store->meta.state_hash != hash);
+    put(f, "services/ns/a", "2"); /* of version 3: it does not go back */
+    assert_int_equal(reg_store_version(f->store), 4);
+    assert_true(reg_store_checkpoint(f->store, path, &c, &err));
+    reg_store_close(f->store);
+    f->store = NULL;
+    assert_null(reg_store_open(&older, &err));
+    assert_int_equal(err.code, ERR_UNSUPPORTED);
+    assert_non_null(strstr(err.msg, "the cluster is of version 4, this program reads 3 to 3"));
+    open_store(f, 1000); /* nothing was harmed */
+    assert_int_equal(reg_store_version(f->store), 4);
+    reg_store_close(f->store);
+    reg_store_discard(f->env, f->dir, &err);
+    err_clear(&err);
+    f->store = reg_store_open(&older, &err);
+    assert_non_null(f->store);
+    assert_false(reg_store_restore(f->store, path, &c, &err));
+    assert_int_equal(err.code, ERR_UNSUPPORTED);
+    reg_store_close(f->store);
+    open_store(f, 1000);
+    assert_true(reg_store_restore(f->store, path, &c, &err));
+    assert_int_equal(reg_store_version(f->store), 4);
+    reg_entry_fini(&b);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -1166,6 +1329,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_repeated_request_has_effect_once, setup, teardown),
         cmocka_unit_test_setup_teardown(test_changes, setup, teardown),
         cmocka_unit_test_setup_teardown(test_compaction_says_gone, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_newest_revision_stays, setup, teardown),
         cmocka_unit_test_setup_teardown(test_scan, setup, teardown),
         cmocka_unit_test_setup_teardown(test_map_grows, setup, teardown),
         cmocka_unit_test_setup_teardown(test_checkpoint_restores_bytes_and_hash, setup, teardown),
@@ -1175,6 +1339,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_short_image_is_filled, setup, teardown),
         cmocka_unit_test_setup_teardown(test_ends_in_a_row_are_counted, setup, teardown),
         cmocka_unit_test_setup_teardown(test_full_disk_is_said, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_deletes_of_big_values_have_room, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_kill_leaves_what_was_committed, setup, teardown),
         cmocka_unit_test_setup_teardown(test_end_while_opening_is_remembered, setup, teardown),
         cmocka_unit_test_setup_teardown(test_damage_that_is_met_later_is_remembered, setup,
                                         teardown),
@@ -1189,6 +1355,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(what_a_key_remembers, setup, teardown),
         cmocka_unit_test_setup_teardown(checks_write_nothing, setup, teardown),
         cmocka_unit_test_setup_teardown(the_oldest_keys_are_forgotten, setup, teardown),
+        cmocka_unit_test_setup_teardown(the_version_is_state, setup, teardown),
         cmocka_unit_test_setup_teardown(history_says_when_and_who, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
