@@ -354,8 +354,8 @@ static void test_stale_connection(void **state)
     static const struct {
         const char *method;
         bool again;
-    } cases[] = {{"GET", true},   {"HEAD", true}, {"OPTIONS", true}, {"POST", false},
-                 {"PUT", false}, {"DELETE", false}};
+    } cases[] = {{"GET", true},   {"HEAD", true}, {"OPTIONS", true},
+                 {"POST", false}, {"PUT", false}, {"DELETE", false}};
     static const struct script alive = {.answer = "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n",
                                         .end = false};
     static const struct script dies = {.answer = "", .end = true};
