@@ -145,18 +145,17 @@ static void test_status(void **state)
     "\"variant\":\"delta\",\"address\":\"10.0.0.9\",\"connectedMs\":65000,\"revision\":40,"        \
     "\"types\":{" types "}}"
 
+#define STALE "\"cds\":" TYPE("STALE", "")
+#define SYNCED "\"cds\":" TYPE("SYNCED", "")
+#define REFUSED ",\"vhds\":" TYPE("ERROR", ",\"error\":\"bad regex\"")
+#define GATE PROXY("gate.edge", "router", STALE)
+#define REVIEWS PROXY("reviews-v1.default", "sidecar", SYNCED REFUSED)
+#define WEB_A PROXY("web.a", "sidecar", "")
+#define WEB_B PROXY("web.b", "sidecar", "")
+
 static const struct canned proxies[] = {
     {"GET /weft/v1/proxies", 200,
-     "{\"items\":[" PROXY("gate.edge", "router", "\"cds\":" TYPE("STALE", "")) "," PROXY(
-         "reviews-v1.default", "sidecar",
-         "\"cds\":" TYPE("SYNCED",
-                         "") ",\"vhds\":" TYPE("ERROR",
-                                               ",\"error\":\"bad regex\"")) "," PROXY("web.a",
-                                                                                      "sidecar",
-                                                                                      "") "," PROXY("web.b",
-                                                                                                    "sidecar",
-                                                                                                    "") "],\"silent\":[\"n3\"]}",
-     NULL},
+     "{\"items\":[" GATE "," REVIEWS "," WEB_A "," WEB_B "],\"silent\":[\"n3\"]}", NULL},
     {0},
 };
 

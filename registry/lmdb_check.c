@@ -12,8 +12,8 @@
  *   node   lo u16, hi u16, flags u16, key size u16, key, data
  *          branch: lo, hi, flags are the child's number; leaf: lo, hi the size of the data, which
  *          with BIGDATA lies in overflow pages of which the node has the first number
- *   meta   page, magic u32, version u32, address u64, map size u64, free db, main db,
- *          last page u64, transaction u64
+ *   meta   page, magic u32, version u32, address u64, map size u64, free db, main db, last page
+ *          u64, transaction u64
  *   db     pad u32 (of the free db in a meta: page size), flags u16, depth u16, branch, leaf and
  *          overflow pages, entries, root u64 */
 #define PAGE_HEAD 16

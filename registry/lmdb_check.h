@@ -6,8 +6,8 @@
  * has checksums in them. So no single bit can be another without that it is told, but where
  * nothing looks at it: the older meta page, the room that is free.
  *
- *   static const struct lmdb_check_db dbs[] = {{.name = "kv"},
- *                                              {.name = "hist", .integer_keys = true}};
+ *   static const struct lmdb_check_db dbs[] = {
+ *       {.name = "kv"}, {.name = "hist", .integer_keys = true}};
  *   if (!lmdb_check(image, &(struct lmdb_check_options){.dbs = dbs, …, .row = on_row}, &err)) …
  */
 #ifndef WEFT_REGISTRY_LMDB_CHECK_H

@@ -1,5 +1,4 @@
-/* If these fail, damage to the newest checkpoint loses what the older one and the log still hold.
- */
+/* If these fail, damage to the newest checkpoint loses what the older one and the log hold. */
 #include <stdarg.h>
 #include <setjmp.h>
 #include <stddef.h>

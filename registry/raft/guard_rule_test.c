@@ -1,41 +1,6 @@
 /* Rules of the guard that keep a cluster going or stop a node, one schedule each: with the rule off
  * the harm must appear, with it on it must not. Where a node is to stop, a child plays it. */
-#include "registry/raft/guard_world_testing.h"
-
-#include <signal.h>
-#include <stdio.h>
-#include <sys/wait.h>
-#include <unistd.h>
-
-enum { CHILD_DIED = 99, CHILD_SAYS = 40 };
-
-/* What a child saw of it; CHILD_DIED when it did not live to tell. */
-static int in_child(enum outcome (*schedule)(uint64_t, unsigned), uint64_t seed, unsigned off)
-{
-    fflush(NULL);
-    pid_t pid = fork();
-    assert_true(pid >= 0);
-    if (pid == 0) {
-        const int deadly[] = {SIGABRT, SIGSEGV, SIGBUS, SIGFPE, SIGILL};
-        for (size_t i = 0; i < sizeof(deadly) / sizeof(deadly[0]); i++)
-            signal(deadly[i], SIG_DFL); /* cmocka would go on with the next test */
-        wf_assert(freopen("/dev/null", "w", stderr));
-        _exit(CHILD_SAYS + (int)schedule(seed, off));
-    }
-    int status;
-    assert_int_equal(waitpid(pid, &status, 0), pid);
-    if (!WIFEXITED(status) || WEXITSTATUS(status) < CHILD_SAYS)
-        return CHILD_DIED;
-    return WEXITSTATUS(status) - CHILD_SAYS;
-}
-
-static int count_in_child(enum outcome (*schedule)(uint64_t, unsigned), unsigned off, int what)
-{
-    int n = 0;
-    for (uint64_t seed = 1; seed <= SEEDS; seed++)
-        n += in_child(schedule, seed, off) == what;
-    return n;
-}
+#include "registry/raft/guard_child_testing.h"
 
 /* G7: three candidates with different terms.
  * The longer a node's log, the lower its term: each pre-vote is refused for one reason or the
@@ -151,6 +116,17 @@ static void an_odd_entry_ends_the_process_with_it(void **state)
     assert_int_equal(count_in_child(odd_entry, ALL_RULES, CHILD_DIED), SEEDS);
 }
 
+static struct raft_message told_to_stand(const struct sim_node *x, int by)
+{
+    raft_index last = guard_last_index(&x->raft);
+    return (struct raft_message){.type = RAFT_IO_TIMEOUT_NOW,
+                                 .server_id = (raft_id)by + 1,
+                                 .server_address = addresses[by],
+                                 .timeout_now = {.term = x->raft.current_term,
+                                                 .last_log_index = last,
+                                                 .last_log_term = guard_term_of(&x->raft, last)}};
+}
+
 /* G4, G5: a follower with a write in flight becomes a candidate. */
 static enum outcome busy_follower(uint64_t seed, unsigned off, bool told)
 {
@@ -169,13 +145,7 @@ static enum outcome busy_follower(uint64_t seed, unsigned off, bool told)
     if (list_empty(&x->ops) || x->raft.state != RAFT_FOLLOWER)
         goto end;
     if (told) {
-        struct raft_message m = {
-            .type = RAFT_IO_TIMEOUT_NOW,
-            .server_id = (raft_id)a + 1,
-            .server_address = addresses[a],
-            .timeout_now = {.term = x->raft.current_term,
-                            .last_log_index = guard_last_index(&x->raft),
-                            .last_log_term = guard_term_of(&x->raft, guard_last_index(&x->raft))}};
+        struct raft_message m = told_to_stand(x, a);
         x->recv(&x->io, &m);
     } else {
         crash(w, a);
@@ -183,6 +153,33 @@ static enum outcome busy_follower(uint64_t seed, unsigned off, bool told)
             step(w);
     }
     out = !list_empty(&x->ops) && x->raft.state != RAFT_FOLLOWER ? LOST : SAFE;
+end:
+    world_free(w);
+    return out;
+}
+
+/* G5: whoever hands over waits an election time-out, and nobody leads meanwhile. SAFE: what it was
+ * told while a write was in flight it does when that has landed. */
+static enum outcome told_while_busy(uint64_t seed, unsigned off)
+{
+    struct world *w = world_new(seed, off);
+    enum outcome out = NOT_REACHED;
+    run(w, 700);
+    int a = leader(w), b = (a + 1) % NODES;
+    if (a < 0)
+        goto end;
+    struct sim_node *x = &w->node[b];
+    x->disk_max = 100;
+    put(w, a);
+    for (int ms = 0; ms < 40 && list_empty(&x->ops); ms++)
+        step(w);
+    if (list_empty(&x->ops) || x->raft.state != RAFT_FOLLOWER)
+        goto end;
+    struct raft_message m = told_to_stand(x, a);
+    x->recv(&x->io, &m);
+    for (int ms = 0; ms < 200 && x->raft.current_term == m.timeout_now.term; ms++)
+        step(w);
+    out = x->raft.current_term > m.timeout_now.term ? SAFE : LOST;
 end:
     world_free(w);
     return out;
@@ -213,6 +210,8 @@ static void a_busy_follower_waits_with_it(void **state)
     (void)state;
     assert_int_equal(count(busy_tick, ALL_RULES, LOST), 0);
     assert_true(count(busy_tick, ALL_RULES, SAFE) > SEEDS / 2);
+    assert_int_equal(count(told_while_busy, ALL_RULES, LOST), 0);
+    assert_true(count(told_while_busy, ALL_RULES, SAFE) > SEEDS / 2);
     assert_int_equal(count(busy_timeout_now, ALL_RULES, LOST), 0);
     assert_true(count(busy_timeout_now, ALL_RULES, SAFE) > SEEDS / 2);
 }
