@@ -1,41 +1,6 @@
 /* Rules of the guard that keep a cluster going or stop a node, one schedule each: with the rule off
  * the harm must appear, with it on it must not. Where a node is to stop, a child plays it. */
-#include "registry/raft/guard_world_testing.h"
-
-#include <signal.h>
-#include <stdio.h>
-#include <sys/wait.h>
-#include <unistd.h>
-
-enum { CHILD_DIED = 99, CHILD_SAYS = 40 };
-
-/* What a child saw of it; CHILD_DIED when it did not live to tell. */
-static int in_child(enum outcome (*schedule)(uint64_t, unsigned), uint64_t seed, unsigned off)
-{
-    fflush(NULL);
-    pid_t pid = fork();
-    assert_true(pid >= 0);
-    if (pid == 0) {
-        const int deadly[] = {SIGABRT, SIGSEGV, SIGBUS, SIGFPE, SIGILL};
-        for (size_t i = 0; i < sizeof(deadly) / sizeof(deadly[0]); i++)
-            signal(deadly[i], SIG_DFL); /* cmocka would go on with the next test */
-        wf_assert(freopen("/dev/null", "w", stderr));
-        _exit(CHILD_SAYS + (int)schedule(seed, off));
-    }
-    int status;
-    assert_int_equal(waitpid(pid, &status, 0), pid);
-    if (!WIFEXITED(status) || WEXITSTATUS(status) < CHILD_SAYS)
-        return CHILD_DIED;
-    return WEXITSTATUS(status) - CHILD_SAYS;
-}
-
-static int count_in_child(enum outcome (*schedule)(uint64_t, unsigned), unsigned off, int what)
-{
-    int n = 0;
-    for (uint64_t seed = 1; seed <= SEEDS; seed++)
-        n += in_child(schedule, seed, off) == what;
-    return n;
-}
+#include "registry/raft/guard_child_testing.h"
 
 /* G7: three candidates with different terms.
  * The longer a node's log, the lower its term: each pre-vote is refused for one reason or the

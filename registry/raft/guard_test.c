@@ -7,11 +7,20 @@
 
 #include "registry/raft/join.h"
 
+/* A command was applied there, and who leads now has something else: perhaps a barrier, which no
+ * state machine sees. */
+static bool was_replaced(const struct world *w, raft_index at)
+{
+    int l = leader(w);
+    const struct sim_node *x = &w->node[l < 0 ? 0 : l];
+    return l >= 0 && w->applied[at] && (x->log.n < at || x->log.p[at - 1].value != w->applied[at]);
+}
+
 /* Raft §5.4.2, figure 8.
  * A writes X to its own disk only and dies. B leads with C, writes Y to its own disk only, dies. A
  * leads again with C and copies X to it; no entry of its own term gets there. X is on two of three
  * disks, and still B can win with Y: X must not have been applied. */
-static enum outcome figure_8(uint64_t seed, unsigned off)
+static enum outcome play_figure_8(uint64_t seed, unsigned off, unsigned disk_max)
 {
     struct world *w = world_new(seed, off);
     enum outcome out = NOT_REACHED;
@@ -22,7 +31,8 @@ static enum outcome figure_8(uint64_t seed, unsigned off)
     put(w, a);
     run(w, 60);
     cut_all(w, true);
-    if (!put(w, a)) /* X */
+    raft_index x = put(w, a);
+    if (!x)
         goto end;
     run(w, 15);
     crash(w, a);
@@ -43,6 +53,7 @@ static enum outcome figure_8(uint64_t seed, unsigned off)
     run(w, 15);
     crash(w, b);
     boot(w, a, false);
+    w->node[a].disk_max = disk_max;
     join_only(w, a, c);
     w->hold_own_term = true;
     if (!run_until_leads(w, a, 5000))
@@ -61,7 +72,58 @@ static enum outcome figure_8(uint64_t seed, unsigned off)
     boot(w, a, false);
     cut_all(w, false);
     run(w, 1000);
-    out = w->conflicts ? LOST : SAFE;
+    out = w->conflicts || was_replaced(w, x) ? LOST : SAFE;
+end:
+    world_free(w);
+    return out;
+}
+
+static enum outcome figure_8(uint64_t seed, unsigned off)
+{
+    return play_figure_8(seed, off, 3);
+}
+
+/* The same, where A's barrier (G1) is still on its way to A's disk when C says that it has X: what
+ * lies at A's last stored index is then X. */
+static enum outcome figure_8_slow_disk(uint64_t seed, unsigned off)
+{
+    return play_figure_8(seed, off, 100000);
+}
+
+/* A leader that has nothing to say.
+ * X is on the disks of A and B, and A has acknowledged it; B has not heard of that when A dies. Who
+ * leads then has X, and nobody writes: X must be applied all the same. With G1 off G2 holds results
+ * back for ever, and leaders step down; so the rule goes off when A dies. */
+static void switch_off(struct world *w, unsigned off)
+{
+    w->off = off;
+    for (int i = 0; i < NODES; i++)
+        w->node[i].guard.off = off;
+}
+
+static enum outcome silent_leader(uint64_t seed, unsigned off)
+{
+    struct world *w = world_new(seed, ALL_RULES);
+    enum outcome out = NOT_REACHED;
+    run(w, 600);
+    int a = leader(w), b = (a + 1) % NODES, c = (a + 2) % NODES;
+    if (a < 0)
+        goto end;
+    put(w, a);
+    run(w, 60);
+    join_only(w, a, b);
+    raft_index x = put(w, a);
+    for (int ms = 0; x && ms < 60 && w->node[a].raft.commit_index < x; ms++)
+        step(w);
+    if (!x || !w->applied[x] || w->node[b].raft.last_applied >= x)
+        goto end;
+    crash(w, a);
+    switch_off(w, off);
+    join_only(w, b, c);
+    if (!run_until_leads(w, b, 5000))
+        goto end;
+    run(w, 5000);
+    out = w->node[b].raft.last_applied < x ? LOST : SAFE;
 end:
     world_free(w);
     return out;
@@ -71,12 +133,6 @@ end:
  * A writes three entries that nobody else gets, and is cut off but lives. The others elect L, which
  * writes one entry at the same index and has only A to count on. A's answer to a heartbeat must not
  * make L count A's old entry as its own. */
-static bool entry_is_leaders(const struct world *w, int node, raft_index index, int l)
-{
-    const struct sim_node *x = &w->node[node];
-    return index <= x->log.n && x->log.p[index - 1].term == w->node[l].raft.current_term;
-}
-
 static enum outcome stale_suffix(uint64_t seed, unsigned off)
 {
     struct world *w = world_new(seed, off);
@@ -288,6 +344,37 @@ static void figure_8_is_safe_with_it(void **state)
     (void)state;
     assert_int_equal(count(figure_8, ALL_RULES, LOST), 0);
     assert_true(count(figure_8, ALL_RULES, SAFE) > SEEDS / 2);
+}
+
+static void figure_8_is_lost_without_holding_results(void **state)
+{
+    (void)state;
+    int lost = count(figure_8_slow_disk, GUARD_G2_HOLD, LOST);
+    print_message("lost in %d of %d\n", lost, SEEDS);
+    assert_true(lost > SEEDS / 2);
+}
+
+static void figure_8_is_safe_while_results_are_held(void **state)
+{
+    (void)state;
+    assert_int_equal(count(figure_8_slow_disk, ALL_RULES, LOST), 0);
+    assert_true(count(figure_8_slow_disk, ALL_RULES, SAFE) > SEEDS / 2);
+}
+
+static void a_silent_leader_applies_nothing_without_a_barrier(void **state)
+{
+    (void)state;
+    int lost = count(silent_leader, GUARD_G1_BARRIER, LOST);
+    print_message("not applied within 5 s in %d of %d\n", lost, SEEDS);
+    assert_true(lost > SEEDS / 2);
+    assert_int_equal(count(silent_leader, GUARD_G1_BARRIER, SAFE), 0);
+}
+
+static void a_silent_leader_applies_what_it_inherits_with_it(void **state)
+{
+    (void)state;
+    assert_int_equal(count(silent_leader, ALL_RULES, LOST), 0);
+    assert_true(count(silent_leader, ALL_RULES, SAFE) > SEEDS / 2);
 }
 
 static void a_stale_suffix_is_counted_without_the_guard(void **state)
@@ -513,6 +600,10 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(figure_8_is_lost_without_the_guard),
         cmocka_unit_test(figure_8_is_safe_with_it),
+        cmocka_unit_test(figure_8_is_lost_without_holding_results),
+        cmocka_unit_test(figure_8_is_safe_while_results_are_held),
+        cmocka_unit_test(a_silent_leader_applies_nothing_without_a_barrier),
+        cmocka_unit_test(a_silent_leader_applies_what_it_inherits_with_it),
         cmocka_unit_test(a_stale_suffix_is_counted_without_the_guard),
         cmocka_unit_test(a_stale_suffix_is_not_counted_with_it),
         cmocka_unit_test(a_stale_suffix_is_applied_without_the_guard),

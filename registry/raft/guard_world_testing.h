@@ -513,6 +513,13 @@ static inline int leader(const struct world *w)
     return best;
 }
 
+/* Is it on that node's disk what `l` wrote in its own term? */
+static inline bool entry_is_leaders(const struct world *w, int node, raft_index index, int l)
+{
+    const struct sim_node *x = &w->node[node];
+    return index <= x->log.n && x->log.p[index - 1].term == w->node[l].raft.current_term;
+}
+
 static inline bool run_until_leads(struct world *w, int i, int ms)
 {
     while (ms-- > 0 && leader(w) != i)
