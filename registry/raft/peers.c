@@ -7,6 +7,7 @@
 #include "base/core/hash.h"
 #include "base/core/log.h"
 #include "base/core/sm.h"
+#include "registry/raft/enroll.h"
 
 /* Our connection to a peer.
  *
@@ -68,6 +69,7 @@ struct peers {
     unsigned version;
     wf_ms user_timeout, connect_timeout;
     struct peer_tls *tls;
+    bool enrolls;
     const struct peers_events *events;
     void *ctx;
     struct peer_member me;
@@ -363,6 +365,8 @@ static bool certificate_fits(struct peers *p, const struct conn *c, uint64_t fro
     if (!p->tls)
         return true;
     uint64_t id = peer_tls_stream_node(p->tls, c->stream);
+    if (!id) /* an anonymous one; asks_to_enroll was not what it did */
+        return err_set(err, ERR_UNAUTHENTICATED, "it shows no certificate");
     return id == from ||
            err_set(err, ERR_UNAUTHENTICATED,
                    "node %llu says that it is node %llu: the certificate is another's",
@@ -396,6 +400,24 @@ static void admit_control(struct peers *all, struct peer *p, struct env_stream *
         out_start(p);
 }
 
+/* Nobody knows who it is: all that it may say is said here. */
+static bool asks_to_enroll(const struct guest *g, const struct frame *f)
+{
+    return g->peers->enrolls && f->type == FRAME_ENROLL && f->from == ENROLL_NOBODY &&
+           !tls_peer_uri(g->conn.stream).n;
+}
+
+/* The payload stays until the callback of the connection returns. */
+static struct env_stream *guest_detach(struct guest *g)
+{
+    struct env_stream *s = g->conn.stream;
+    env_stream_set_events(s, NULL, NULL);
+    g->conn.stream = NULL;
+    conn_close(&g->conn);
+    guest_free(g);
+    return s;
+}
+
 static void on_guest_frame(void *ctx, const struct frame *f)
 {
     struct guest *g = ctx;
@@ -403,6 +425,10 @@ static void on_guest_frame(void *ctx, const struct frame *f)
     struct hello h;
     struct err err = {0};
     unsigned version = 0;
+    if (asks_to_enroll(g, f)) {
+        p->events->on_enroll(p->ctx, f->payload, guest_detach(g));
+        return;
+    }
     if (hello_fits(p, f, &h, &err) && certificate_fits(p, &g->conn, f->from, &err)) {
         keep_hello(find(p, f->from), &h);
         version = common_version(p, &h, f->from, &err);
@@ -411,15 +437,11 @@ static void on_guest_frame(void *ctx, const struct frame *f)
         guest_refuse(g, &err);
         return;
     }
-    struct env_stream *s = g->conn.stream;
     if (h.role == HELLO_BULK)
         send_hello(p, &g->conn, HELLO_BULK, f->from);
     /* The peer waits for our greeting before it sends more: nothing is lost in the buffer. */
-    env_stream_set_events(s, NULL, NULL);
     uint64_t from = f->from;
-    g->conn.stream = NULL;
-    conn_close(&g->conn);
-    guest_free(g);
+    struct env_stream *s = guest_detach(g);
     if (h.role == HELLO_BULK) {
         p->events->on_bulk(p->ctx, from, s, version);
         return;
@@ -494,7 +516,8 @@ static void on_accept(void *ctx, struct env_stream *s)
                      &(struct tls_options){.ctx = peer_tls_ctx(p->tls),
                                            .handshake_timeout = PEER_HELLO_TIMEOUT_MS,
                                            .verify = is_member,
-                                           .arg = p});
+                                           .arg = p,
+                                           .anonymous = p->enrolls});
     conn_adopt(&g->conn, p->env, s, &opt, &guest_events, g);
     env_timer_start(p->env, &g->timer, PEER_HELLO_TIMEOUT_MS);
 }
@@ -640,6 +663,7 @@ struct peers *peers_open(const struct peers_options *opt, struct err *err)
     p->user_timeout = opt->user_timeout;
     p->connect_timeout = opt->connect_timeout ? opt->connect_timeout : PEER_HELLO_TIMEOUT_MS;
     p->tls = opt->tls;
+    p->enrolls = opt->tls && opt->enrolls;
     p->events = opt->events;
     p->ctx = opt->ctx;
     list_init(&p->guests);

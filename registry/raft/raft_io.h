@@ -29,6 +29,8 @@ struct raftio_events {
     void (*on_down)(void *ctx, uint64_t id);
     void (*on_heard)(void *ctx, uint64_t id); /* peers.h */
     void (*on_gone)(void *ctx, uint64_t id);  /* likewise */
+    /* peers.h; only with raftio_options.enrolls */
+    void (*on_enroll)(void *ctx, struct slice payload, struct env_stream *s);
     /* The file of our newest checkpoint is damaged: make another (raftio_replace_checkpoint). */
     void (*on_damaged)(void *ctx);
     /* Term and vote could not be written: is there room now? May be NULL. */
@@ -51,6 +53,7 @@ struct raftio_options {
     enum raftio_birth birth;             /* of a new directory */
     wf_ms user_timeout, connect_timeout; /* of peers (peers.h) */
     struct peer_tls *tls;                /* NULL = peers without TLS; must outlive the I/O */
+    bool enrolls;                        /* peers.h */
     uint64_t segment_bytes;
     struct log_cells log_cells;
     const struct raft *raft; /* to be, of this I/O */
@@ -84,6 +87,7 @@ struct raftio {
     size_t member_count;
     wf_ms user_timeout, connect_timeout;
     struct peer_tls *tls;
+    bool enrolls;
     const struct raft *raft;
     const struct raftio_events *events;
     void *ctx;

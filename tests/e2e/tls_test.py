@@ -14,7 +14,8 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."
 from lib.bookinfo import service  # noqa: E402
 from lib.case import Case, main  # noqa: E402
 from lib.cluster import Cluster, wait_for  # noqa: E402
-from lib.member import FRAME_REFUSE, dial, hello, names  # noqa: E402
+from lib.frames import FRAME_REFUSE, hello  # noqa: E402
+from lib.member import dial, names  # noqa: E402
 
 
 class Tls(Case):

@@ -11,43 +11,7 @@ import socket
 import ssl
 import struct
 
-from .corpus import ROOT
-
-FRAME_HELLO, FRAME_REFUSE = 1, 2
-CONTROL, BULK = 1, 2
-HEAD_BYTES = 40
-
-
-def constant(header, name):
-    """Of a header below registry/raft: tests say what the program under test says."""
-    with open(os.path.join(ROOT, "registry", "raft", header), encoding="utf-8") as f:
-        found = re.search(rf"^#define {name} (\d+)", f.read(), re.M)
-    assert found, f"{header} has no {name}"
-    return int(found.group(1))
-
-
-def crc32c(data):
-    crc = 0xFFFFFFFF
-    for byte in data:
-        crc ^= byte
-        for _ in range(8):
-            crc = (crc >> 1) ^ (0x82F63B78 if crc & 1 else 0)
-    return crc ^ 0xFFFFFFFF
-
-
-def frame(kind, cluster, sender, payload):
-    """registry/raft/frame.h"""
-    head = struct.pack("<II", 0x31504657, len(payload))
-    version = constant("frame.h", "FRAME_GREETING_VERSION")
-    rest = struct.pack("<HHQQQ", kind, version, cluster, sender, 0)
-    return head + struct.pack("<I", crc32c(head + rest + payload)) + rest + payload
-
-
-def hello(cluster, sender, to, role=CONTROL):
-    """Of a node that stores nothing yet and has no name."""
-    return frame(FRAME_HELLO, cluster, sender, struct.pack(
-        "<IQQQIIIII", role, to, 1, 0, 0, constant("version.h", "VERSION_OLDEST"),
-        constant("version.h", "VERSION_NEWEST"), 0, 0))
+from .frames import HEAD_BYTES
 
 
 def dial(node, ca, certs=None):
