@@ -125,6 +125,96 @@ static void a_refused_newer_snapshot_is_sent_again_with_it(void **state)
     assert_int_equal(safe + missed, SEEDS);
 }
 
+/* G16: a configuration that is taken back.
+ * A leads, is cut off, and makes C a standby: its own log alone says so. The others elect another
+ * leader, whose entries replace that one. Then A must have the members that everybody has. */
+static bool strand_change(struct world *w, int a)
+{
+    cut_all(w, true);
+    if (!assign(w, a, (a + 2) % NODES, RAFT_STANDBY))
+        return false;
+    run(w, 15);
+    return w->node[a].raft.configuration_uncommitted_index != 0;
+}
+
+static enum outcome take_back(struct world *w, int a)
+{
+    int b = (a + 1) % NODES, c = (a + 2) % NODES;
+    join_only(w, b, c);
+    for (int ms = 0; ms < 5000 && (leader(w) == a || leader(w) < 0); ms++)
+        step(w);
+    int l = leader(w);
+    if (l == a || l < 0)
+        return NOT_REACHED;
+    put_many(w, l, 1);
+    cut_all(w, false);
+    run(w, 1000);
+    if (leader(w) < 0 || !same_log_end(w, b, c) || !same_log_end(w, a, b))
+        return NOT_REACHED;
+    return conf_equal(&w->node[a].raft.configuration, &w->node[b].raft.configuration) ? SAFE : LOST;
+}
+
+/* The configuration before is in no log any more: 0.15 follows a pointer to nothing. */
+static enum outcome compacted_members(uint64_t seed, unsigned off)
+{
+    struct world *w = world_new(seed, off);
+    run(w, 600);
+    int a = leader(w);
+    if (a < 0)
+        return NOT_REACHED;
+    compact(w, a);
+    put_many(w, a, MANY);
+    if (!compacted(w, a) || !strand_change(w, a))
+        return NOT_REACHED;
+    return take_back(w, a);
+}
+
+/* A restarts in between: 0.15 takes what it finds in its log for committed. */
+static enum outcome restarted_members(uint64_t seed, unsigned off)
+{
+    struct world *w = world_new(seed, off);
+    run(w, 600);
+    int a = leader(w);
+    if (a < 0)
+        return NOT_REACHED;
+    put(w, a);
+    run(w, 60);
+    raft_index known = w->node[a].raft.commit_index;
+    if (!strand_change(w, a))
+        return NOT_REACHED;
+    crash(w, a);
+    boot(w, a, false);
+    guard_conf_begin(&w->node[a].guard, known, NULL, 0);
+    return take_back(w, a);
+}
+
+static void members_cannot_be_taken_back_without_the_guard(void **state)
+{
+    (void)state;
+    int crashed = count_in_child(compacted_members, GUARD_G16_CONF, CHILD_CRASHED);
+    int wrong = count_in_child(restarted_members, GUARD_G16_CONF, LOST);
+    print_message("compacted: libraft crashed in %d, restarted: wrong members in %d of %d\n",
+                  crashed, wrong, SEEDS);
+    assert_true(crashed > SEEDS / 2);
+    assert_true(wrong > SEEDS / 2);
+}
+
+static void only_safe(enum outcome (*schedule)(uint64_t, unsigned))
+{
+    int safe = count_in_child(schedule, ALL_RULES, SAFE);
+    int missed = count_in_child(schedule, ALL_RULES, NOT_REACHED);
+    print_message("safe in %d, not reached in %d of %d\n", safe, missed, SEEDS);
+    assert_true(safe > SEEDS / 2);
+    assert_int_equal(safe + missed, SEEDS);
+}
+
+static void members_are_taken_back_with_it(void **state)
+{
+    (void)state;
+    only_safe(compacted_members);
+    only_safe(restarted_members);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -132,6 +222,8 @@ int main(void)
         cmocka_unit_test(an_append_from_the_first_is_a_heartbeat_with_it),
         cmocka_unit_test(a_refused_newer_snapshot_is_waited_for_without_the_guard),
         cmocka_unit_test(a_refused_newer_snapshot_is_sent_again_with_it),
+        cmocka_unit_test(members_cannot_be_taken_back_without_the_guard),
+        cmocka_unit_test(members_are_taken_back_with_it),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
