@@ -384,11 +384,17 @@ static void on_damaged(void *ctx)
     env_work(n->env, &n->remake);
 }
 
+static void on_enroll(void *ctx, struct slice payload, struct env_stream *s)
+{
+    node_enroll_on_ask(ctx, payload, s);
+}
+
 static const struct raftio_events raftio_events = {.on_frame = on_frame,
                                                    .on_up = on_up,
                                                    .on_down = on_down,
                                                    .on_heard = on_heard,
                                                    .on_gone = on_gone,
+                                                   .on_enroll = on_enroll,
                                                    .on_damaged = on_damaged,
                                                    .make_room = node_room_make,
                                                    .verify = verify};
@@ -628,23 +634,27 @@ static bool io_open(struct reg_node *n, struct err *err)
         members[i].addr = n->opt.members[i].addr;
         snprintf(members[i].name, sizeof(members[i].name), "%s", n->opt.members[i].name);
     }
-    return raftio_open(&n->io,
-                       &(struct raftio_options){.env = n->env,
-                                                .dir = n->dir,
-                                                .self = n->opt.id,
-                                                .cluster = cluster_of(n),
-                                                .members = members,
-                                                .member_count = n->opt.member_count,
-                                                .birth = n->birth,
-                                                .reads = n->opt.reads,
-                                                .user_timeout = 2 * n->opt.election_timeout,
-                                                .tls = n->tls,
-                                                .segment_bytes = n->opt.segment_bytes,
-                                                .log_cells = n->cells.log,
-                                                .raft = &n->raft,
-                                                .events = &raftio_events,
-                                                .ctx = n},
-                       err);
+    return raftio_open(
+        &n->io,
+        &(struct raftio_options){.env = n->env,
+                                 .dir = n->dir,
+                                 .self = n->opt.id,
+                                 .cluster = cluster_of(n),
+                                 .members = members,
+                                 .member_count = n->opt.member_count,
+                                 .birth = n->birth,
+                                 .reads = n->opt.reads,
+                                 .user_timeout = 2 * n->opt.election_timeout,
+                                 /* with a way that takes longer no leader stays one */
+                                 .connect_timeout = n->opt.election_timeout,
+                                 .tls = n->tls,
+                                 .enrolls = n->opt.ca_dir != NULL,
+                                 .segment_bytes = n->opt.segment_bytes,
+                                 .log_cells = n->cells.log,
+                                 .raft = &n->raft,
+                                 .events = &raftio_events,
+                                 .ctx = n},
+        err);
 }
 
 static bool raft_begin(struct reg_node *n, struct err *err)
@@ -694,8 +704,9 @@ static bool node_begin(struct reg_node *n, struct env *env, struct err *err)
     node_lease_init(n);
     node_channel_init(n);
     if (!env_dir_make(env, n->dir, err) || !lock_dir(n, err) || !tls_open(n, err) ||
-        !io_open(n, err) || !tls_fits(n, err) || !store_open(n, err) || !checkpoint_begin(n, err) ||
-        !log_covers_store(n, err) || !node_version_log_fits(n, err) || !raft_begin(n, err))
+        !io_open(n, err) || !tls_fits(n, err) || !node_enroll_open(n, err) || !store_open(n, err) ||
+        !checkpoint_begin(n, err) || !log_covers_store(n, err) || !node_version_log_fits(n, err) ||
+        !raft_begin(n, err))
         return false;
     store_commit(n); /* a single voter has applied its log already; what follows reads */
     node_lease_load(n);
@@ -865,6 +876,7 @@ static void stop_close(struct reg_node *n)
     node_read_fail_all(n);
     node_member_fail_all(n);
     node_lease_fail_all(n);
+    node_enroll_fail_all(n);
     node_shut(n);
     n->stop = NODE_STOPPED;
     say(n, &n->stopped);

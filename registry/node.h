@@ -43,6 +43,9 @@ struct reg_node_options {
     /* Directory of the certificates for peers (raft/peer_tls.h; made by `weftd init`); NULL: peers
      * speak without TLS, and only on loopback addresses. */
     const char *peer_tls_dir;
+    /* Directory of the CA of these certificates, with its key: this node signs those of nodes that
+     * bring a join token. NULL: it does not. */
+    const char *ca_dir;
     /* Which versions it reads and so takes part in (raft/version.h); default all that the program
      * knows. Less holds the cluster's version where it is: every node can go back to the program
      * before as long as one does so. */
@@ -209,6 +212,9 @@ struct reg_status {
     unsigned version;               /* of the cluster (raft/version.h); 0 = nothing written yet */
     uint64_t peers_refused;         /* connections to the peer port; since the start */
     int64_t peer_certificate_until; /* seconds since 1970; 0 = peers speak without TLS */
+    uint8_t peer_ca_sha256[32];     /* of the first CA in peer_tls_dir; zeros without */
+    bool signs;                     /* for nodes that join with a token (ca_dir) */
+    uint64_t enrolls_refused;       /* of those; since the start */
     size_t member_count;
     struct reg_member_status members[REG_NODES_MAX + 1]; /* one more during a change */
 };

@@ -114,7 +114,8 @@ struct node_read {
 
 /* Of the node's set of metrics. */
 struct node_cells {
-    struct metric *commit, *apply, *store_commit, *entry_writes, *read_repeats, *reads_refused;
+    struct metric *commit, *apply, *store_commit, *entry_writes, *read_repeats, *reads_refused,
+        *enrolls_refused;
     struct log_cells log;
 };
 
@@ -242,6 +243,11 @@ struct reg_node {
     size_t renew_count, ending_count;
     uint64_t renew_id, renewed;
     bool lease_due, lease_held_back;
+
+    /* node_enroll.c */
+    struct list enrols; /* struct enrol */
+    size_t enrol_count;
+    uint64_t enrols_refused;
 
     /* node.c */
     enum node_stop stop;
@@ -396,6 +402,13 @@ void node_join_on_ask(struct reg_node *n, uint64_t from);
 /* node_member.c: another node's committed configuration. Who is in it may connect. */
 void node_member_learn(struct reg_node *n, raft_index index, const struct raft_configuration *c);
 void node_join_on_state(struct reg_node *n, uint64_t from, const struct frame *f);
+
+/* node_enroll.c */
+/* Does the CA's directory fit, if there is one? After the I/O is open. */
+bool node_enroll_open(struct reg_node *n, struct err *err);
+/* Who has no certificate asks for one. Takes s. */
+void node_enroll_on_ask(struct reg_node *n, struct slice payload, struct env_stream *s);
+void node_enroll_fail_all(struct reg_node *n);
 
 /* node_channel.c */
 void node_channel_init(struct reg_node *n);

@@ -48,6 +48,9 @@ static const struct metric_def def_repeats = {
 static const struct metric_def def_reads_refused = {
     "weft_raft_reads_refused_total", METRIC_COUNTER,
     "read indexes refused to other nodes, of which one had too many under way", NULL, 0};
+static const struct metric_def def_enrolls_refused = {
+    "weft_raft_enrolls_refused_total", METRIC_COUNTER,
+    "nodes with a join token that were refused: its time, its use, or too many at once", NULL, 0};
 
 void node_metrics_init(struct reg_node *n)
 {
@@ -62,6 +65,7 @@ void node_metrics_init(struct reg_node *n)
         .entry_writes = metric_get(set, &def_requests, 0, NULL),
         .read_repeats = metric_get(set, &def_repeats, 0, NULL),
         .reads_refused = metric_get(set, &def_reads_refused, 0, NULL),
+        .enrolls_refused = metric_get(set, &def_enrolls_refused, 0, NULL),
     };
 }
 
@@ -92,6 +96,7 @@ void node_metrics_refresh(struct reg_node *n, const struct reg_status *s)
 {
     rise_to(n->cells.read_repeats, s->read_repeats);
     rise_to(n->cells.reads_refused, s->reads_refused);
+    rise_to(n->cells.enrolls_refused, s->enrolls_refused);
     for (size_t i = 0; i < s->member_count; i++) {
         const struct reg_member_status *m = &s->members[i];
         bool behind = s->role == REG_LEADER && s->last_index > m->match_index;

@@ -273,7 +273,11 @@ void node_status_publish(struct reg_node *n)
                    .renewed = n->renewed},
         .peers_refused = n->io.peers ? peers_refused(n->io.peers) : 0,
         .peer_certificate_until = n->tls ? peer_tls_until(n->tls) : 0,
+        .signs = n->opt.ca_dir != NULL,
+        .enrolls_refused = n->enrols_refused,
     };
+    if (n->tls)
+        memcpy(s.peer_ca_sha256, peer_tls_ca_sha256(n->tls), sizeof(s.peer_ca_sha256));
     status_members(n, &s);
     status_store(n, &s);
     node_metrics_refresh(n, &s);

@@ -134,7 +134,8 @@ static int image_change(MDB_txn *txn, const struct reg_restored *r, struct versi
         return rc ? rc : MDB_VERSION_MISMATCH;
     if (!version_fits(reads, store_meta_version(&m), S("this program"), err))
         return MDB_INCOMPATIBLE;
-    m.applied_index = m.revision = m.compacted = r->revision;
+    m.applied_index = m.revision = r->revision;
+    m.compacted = r->revision - 1;
     m.applied_term = r->term;
     m.genesis = new_genesis(&r->head, r->revision);
     store_meta_seal(&m);

@@ -7,8 +7,8 @@
  *   (raft/peers.h), and terms are far above those that the old one can have had.
  * - Revisions never go back. Whoever followed the old cluster may have seen changes that are not in
  *   the file. So the first revision of the new incarnation is the next multiple of
- *   RESTORE_REVISION_STEP that is at least half a step away, and everything up to it is compacted:
- *   an older resourceVersion gives 410, and its owner lists again.
+ *   RESTORE_REVISION_STEP that is at least half a step away, and everything before it is
+ *   compacted: an older resourceVersion gives 410, and its owner lists again.
  *
  * With half a step, 5·10^10, a cluster that makes 1,000 entries a second passes it in 19 months. A
  * file that is older than that, or is restored a second time, needs `above`: a revision that the

@@ -4,12 +4,13 @@ NAMESPACES = True into network and mount namespaces of their own, which end with
 
     wire = Wire([1, 2, 3])
     Cluster(bin_dir, base_addr=wire.base, enter=wire.enter)    # node i runs in namespace i
-    wire.hole(2); wire.heal(2)
+    wire.hole(2); wire.heal(2); wait_for(lambda: wire.flows(2), …)
 
 route_localnet lets addresses of loopback travel: weftd wants such for what has no TLS.
 """
 
 import os
+import re
 import subprocess
 import sys
 
@@ -76,3 +77,11 @@ class Wire:
 
     def heal(self, i):
         self._nft(i, "flush chain ip hole in; flush chain ip hole out")
+
+    def flows(self, i):
+        """Nothing that it sends to another machine is lost and waits to be sent again: after a hole
+        TCP tries again after twice as long each time. What the host connects to is not looked at."""
+        r = subprocess.run([*self.enter(i), "ss", "-Htno", "state", "established", "state", "syn-sent"],
+                           capture_output=True, text=True, check=True)
+        lines = [x for x in r.stdout.splitlines() if f"{self.base}.254:" not in x]
+        return not any("SYN-SENT" in x or re.search(r"timer:\(on,[^,]+,[1-9]", x) for x in lines)

@@ -200,24 +200,31 @@ static void mesh_config(struct apiserver *s, struct http_request *req, struct sl
     s->mesh.proxy_config(s->mesh.ctx, name, type, question_answered, q);
 }
 
+static bool mesh_post(struct apiserver *s, struct http_request *req, struct slice path)
+{
+    if (slice_eq(path, S("transaction")) || slice_eq(path, S("batch")))
+        api_batch(s, req);
+    else if (slice_eq(path, S("leases/renew")))
+        api_leases_renew(s, req);
+    else if (slice_eq(path, S("leases/approve")))
+        api_leases_approve(s, req);
+    else if (slice_eq(path, S("jointokens")))
+        api_tokens(s, req);
+    else
+        return false;
+    return true;
+}
+
 bool api_mesh_request(struct apiserver *s, struct http_request *req)
 {
     struct slice path = req->path, tail = {0};
     if (!slice_starts(path, S("/weft/v1/")))
         return false;
     path = slice_skip(path, 9);
-    bool transaction = slice_eq(path, S("transaction")) || slice_eq(path, S("batch"));
-    if (transaction && req->method_id == HTTP_POST) {
-        api_batch(s, req);
-        return true;
-    }
     if (slice_starts(path, S("members")))
         return api_members(s, req, path);
-    bool renew = slice_eq(path, S("leases/renew"));
-    if (req->method_id == HTTP_POST && (renew || slice_eq(path, S("leases/approve")))) {
-        (renew ? api_leases_renew : api_leases_approve)(s, req);
-        return true;
-    }
+    if (req->method_id == HTTP_POST)
+        return mesh_post(s, req, path);
     if (req->method_id != HTTP_GET)
         return false;
     if (slice_eq(path, S("status")))

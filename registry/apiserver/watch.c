@@ -267,8 +267,7 @@ static bool shared_one(void *ctx, const struct reg_event *e)
     return s->changes < 2;
 }
 
-/* Is the revision from which it goes on kept, whole? The newest always is, or was nobody's change
- * (a restored state). */
+/* Is the revision from which it goes on kept, whole? The newest always is. */
 static bool resume_known(reg_rev at, const struct reg_txn *txn)
 {
     return at > txn->compacted || at == txn->revision;

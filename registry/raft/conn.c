@@ -123,7 +123,7 @@ static struct env_stream *dial(struct conn *c, const struct env_addr *to)
     return tls_connect(c->env, to, &opt,
                        &(struct tls_options){.ctx = peer_tls_ctx(c->opt.tls),
                                              .name = c->opt.peer_name,
-                                             .handshake_timeout = c->opt.connect_timeout,
+                                             .handshake_timeout = c->opt.handshake_timeout,
                                              .verify = is_peer,
                                              .arg = c},
                        &stream_events, c);

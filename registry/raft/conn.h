@@ -30,7 +30,7 @@ struct conn_options {
     struct peer_tls *tls;
     uint64_t peer;
     struct slice peer_name; /* for messages */
-    wf_ms user_timeout, connect_timeout;
+    wf_ms user_timeout, connect_timeout, handshake_timeout;
     size_t low_water;
     size_t payload_max; /* of a frame; default FRAME_PAYLOAD_BYTES_MAX */
     unsigned version;   /* of frames; 0 = not agreed on yet, nothing but greetings */

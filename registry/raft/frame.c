@@ -12,7 +12,7 @@
 
 static bool type_known(unsigned t)
 {
-    return (t >= FRAME_HELLO && t <= FRAME_REFUSE) ||
+    return (t >= FRAME_HELLO && t <= FRAME_ENROLLED) ||
            (t >= FRAME_APPEND && t <= FRAME_TIMEOUT_NOW) ||
            (t >= FRAME_READ_PING && t <= FRAME_LEASE_RENEWED) ||
            (t >= FRAME_BULK_GET && t <= FRAME_BULK_GONE);
@@ -20,7 +20,7 @@ static bool type_known(unsigned t)
 
 static bool is_greeting(unsigned type)
 {
-    return type == FRAME_HELLO || type == FRAME_REFUSE;
+    return type >= FRAME_HELLO && type <= FRAME_ENROLLED;
 }
 
 static bool version_right(unsigned type, unsigned version, unsigned agreed, struct err *err)

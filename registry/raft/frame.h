@@ -4,9 +4,9 @@
  *           payload (length bytes, at most FRAME_PAYLOAD_BYTES_MAX)
  *
  * Little endian. crc: CRC-32C over everything but itself. `term` is the sender's current term where
- * the type has one. The version is the one that both ends agreed on (version.h); HELLO and REFUSE
- * have FRAME_GREETING_VERSION whatever they agree on, and programs of all versions read them: this
- * head stays as it is, and HELLO may only grow at its end.
+ * the type has one. The version is the one that both ends agreed on (version.h); HELLO, REFUSE,
+ * ENROLL and ENROLLED have FRAME_GREETING_VERSION whatever they agree on, and programs of all
+ * versions read them: this head stays as it is, and HELLO may only grow at its end.
  *
  *   while ((st = frame_decode(in, &expected, &f, &n, &err)) == FRAME_OK) {
  *       use(&f);
@@ -29,6 +29,8 @@
 enum frame_type {
     FRAME_HELLO = 1,   /* first in each direction: who speaks to whom, for what */
     FRAME_REFUSE,      /* a text that says why, then the connection ends */
+    FRAME_ENROLL,      /* instead of HELLO: who has no certificate wants one (enroll.h) */
+    FRAME_ENROLLED,    /* the answer, then the connection ends */
     FRAME_APPEND = 16, /* Raft's own */
     FRAME_APPEND_RESULT,
     FRAME_VOTE,
@@ -71,7 +73,7 @@ enum frame_status { FRAME_MORE, FRAME_OK, FRAME_BAD };
 /* What may come. */
 struct frame_expected {
     uint64_t cluster;
-    unsigned version;   /* agreed on; 0 = not yet: nothing but HELLO and REFUSE */
+    unsigned version;   /* agreed on; 0 = not yet: nothing but greetings */
     size_t payload_max; /* at most FRAME_PAYLOAD_BYTES_MAX; less for a peer that is not known yet */
 };
 

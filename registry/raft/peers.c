@@ -7,6 +7,7 @@
 #include "base/core/hash.h"
 #include "base/core/log.h"
 #include "base/core/sm.h"
+#include "registry/raft/enroll.h"
 
 /* Our connection to a peer.
  *
@@ -66,8 +67,9 @@ struct peers {
     uint64_t self, cluster, incarnation, genesis;
     struct versions reads;
     unsigned version;
-    wf_ms user_timeout;
+    wf_ms user_timeout, connect_timeout;
     struct peer_tls *tls;
+    bool enrolls;
     const struct peers_events *events;
     void *ctx;
     struct peer_member me;
@@ -97,7 +99,8 @@ static struct conn_options conn_options(const struct peers *p)
     return (struct conn_options){.self = p->self,
                                  .cluster = p->cluster,
                                  .user_timeout = p->user_timeout,
-                                 .connect_timeout = PEER_HELLO_TIMEOUT_MS};
+                                 .connect_timeout = p->connect_timeout,
+                                 .handshake_timeout = PEER_HELLO_TIMEOUT_MS};
 }
 
 static void send_hello(struct peers *p, struct conn *c, enum hello_role role, uint64_t to)
@@ -330,6 +333,12 @@ static void guest_free(struct guest *g)
     mem_free(g);
 }
 
+static void guest_cut(struct guest *g)
+{
+    conn_close(&g->conn);
+    guest_free(g);
+}
+
 static void guest_refuse(struct guest *g, const struct err *why)
 {
     struct slice text = slice_of(why->msg);
@@ -356,6 +365,8 @@ static bool certificate_fits(struct peers *p, const struct conn *c, uint64_t fro
     if (!p->tls)
         return true;
     uint64_t id = peer_tls_stream_node(p->tls, c->stream);
+    if (!id) /* an anonymous one; asks_to_enroll was not what it did */
+        return err_set(err, ERR_UNAUTHENTICATED, "it shows no certificate");
     return id == from ||
            err_set(err, ERR_UNAUTHENTICATED,
                    "node %llu says that it is node %llu: the certificate is another's",
@@ -389,6 +400,24 @@ static void admit_control(struct peers *all, struct peer *p, struct env_stream *
         out_start(p);
 }
 
+/* Nobody knows who it is: all that it may say is said here. */
+static bool asks_to_enroll(const struct guest *g, const struct frame *f)
+{
+    return g->peers->enrolls && f->type == FRAME_ENROLL && f->from == ENROLL_NOBODY &&
+           !tls_peer_uri(g->conn.stream).n;
+}
+
+/* The payload stays until the callback of the connection returns. */
+static struct env_stream *guest_detach(struct guest *g)
+{
+    struct env_stream *s = g->conn.stream;
+    env_stream_set_events(s, NULL, NULL);
+    g->conn.stream = NULL;
+    conn_close(&g->conn);
+    guest_free(g);
+    return s;
+}
+
 static void on_guest_frame(void *ctx, const struct frame *f)
 {
     struct guest *g = ctx;
@@ -396,6 +425,10 @@ static void on_guest_frame(void *ctx, const struct frame *f)
     struct hello h;
     struct err err = {0};
     unsigned version = 0;
+    if (asks_to_enroll(g, f)) {
+        p->events->on_enroll(p->ctx, f->payload, guest_detach(g));
+        return;
+    }
     if (hello_fits(p, f, &h, &err) && certificate_fits(p, &g->conn, f->from, &err)) {
         keep_hello(find(p, f->from), &h);
         version = common_version(p, &h, f->from, &err);
@@ -404,15 +437,11 @@ static void on_guest_frame(void *ctx, const struct frame *f)
         guest_refuse(g, &err);
         return;
     }
-    struct env_stream *s = g->conn.stream;
     if (h.role == HELLO_BULK)
         send_hello(p, &g->conn, HELLO_BULK, f->from);
     /* The peer waits for our greeting before it sends more: nothing is lost in the buffer. */
-    env_stream_set_events(s, NULL, NULL);
     uint64_t from = f->from;
-    g->conn.stream = NULL;
-    conn_close(&g->conn);
-    guest_free(g);
+    struct env_stream *s = guest_detach(g);
     if (h.role == HELLO_BULK) {
         p->events->on_bulk(p->ctx, from, s, version);
         return;
@@ -432,8 +461,7 @@ static void on_guest_timer(struct env_timer *t)
 {
     struct guest *g = container_of(t, struct guest, timer);
     g->peers->refused++;
-    conn_close(&g->conn);
-    guest_free(g);
+    guest_cut(g);
 }
 
 static const struct conn_events guest_events = {.on_frame = on_guest_frame,
@@ -476,8 +504,7 @@ static void on_accept(void *ctx, struct env_stream *s)
     if (p->guest_count == PEER_HALF_OPEN_MAX) {
         struct guest *oldest = container_of(list_first(&p->guests), struct guest, node);
         p->refused++;
-        conn_close(&oldest->conn);
-        guest_free(oldest);
+        guest_cut(oldest);
     }
     struct guest *g = MEM_NEW(struct guest);
     g->peers = p;
@@ -489,7 +516,8 @@ static void on_accept(void *ctx, struct env_stream *s)
                      &(struct tls_options){.ctx = peer_tls_ctx(p->tls),
                                            .handshake_timeout = PEER_HELLO_TIMEOUT_MS,
                                            .verify = is_member,
-                                           .arg = p});
+                                           .arg = p,
+                                           .anonymous = p->enrolls});
     conn_adopt(&g->conn, p->env, s, &opt, &guest_events, g);
     env_timer_start(p->env, &g->timer, PEER_HELLO_TIMEOUT_MS);
 }
@@ -560,6 +588,18 @@ static void say_farewell(struct peer *peer)
     conn_close_after_write(&peer->out);
 }
 
+/* Whose certificate was looked at while it was a member's, and who has not greeted yet. */
+static void guests_cut(struct peers *p, uint64_t id)
+{
+    LIST_EACH (&p->guests, n) {
+        struct guest *g = container_of(n, struct guest, node);
+        if (p->tls && peer_tls_stream_node(p->tls, g->conn.stream) == id) {
+            p->refused++;
+            guest_cut(g);
+        }
+    }
+}
+
 static void peer_remove(struct peer *peer, bool self_stays)
 {
     struct peers *p = peer->peers;
@@ -571,6 +611,7 @@ static void peer_remove(struct peer *peer, bool self_stays)
         say_farewell(peer);
     conn_close(&peer->out);
     conn_close(&peer->in);
+    guests_cut(p, id);
     *peer = (struct peer){0};
     if (was_up)
         p->events->on_down(p->ctx, id);
@@ -620,7 +661,9 @@ struct peers *peers_open(const struct peers_options *opt, struct err *err)
     p->reads = versions_or_all(opt->reads);
     p->version = opt->version;
     p->user_timeout = opt->user_timeout;
+    p->connect_timeout = opt->connect_timeout ? opt->connect_timeout : PEER_HELLO_TIMEOUT_MS;
     p->tls = opt->tls;
+    p->enrolls = opt->tls && opt->enrolls;
     p->events = opt->events;
     p->ctx = opt->ctx;
     list_init(&p->guests);
@@ -643,11 +686,8 @@ void peers_close(struct peers *p)
     if (!p)
         return;
     env_listener_close(p->listener);
-    while ((n = list_first(&p->guests))) {
-        struct guest *g = container_of(n, struct guest, node);
-        conn_close(&g->conn);
-        guest_free(g);
-    }
+    while ((n = list_first(&p->guests)))
+        guest_cut(container_of(n, struct guest, node));
     for (size_t i = 0; i < RAFT_MEMBERS_MAX; i++) {
         env_timer_stop(p->env, &p->peer[i].retry);
         conn_close(&p->peer[i].out);

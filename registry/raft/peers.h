@@ -41,6 +41,9 @@ struct peers_events {
     void (*on_gone)(void *ctx, uint64_t id);
     /* A peer wants a checkpoint. Take the stream over with its events (it is otherwise closed). */
     void (*on_bulk)(void *ctx, uint64_t from, struct env_stream *s, unsigned version);
+    /* Who has no certificate asks for one (enroll.h); only with peers_options.enrolls. The payload
+     * is borrowed until it returns; the stream is taken over with its events, or closed. */
+    void (*on_enroll)(void *ctx, struct slice payload, struct env_stream *s);
 };
 
 struct peers_options {
@@ -51,7 +54,11 @@ struct peers_options {
     const struct peer_member *members; /* with ourselves; copied */
     size_t member_count;
     wf_ms user_timeout;
+    /* Of one try, TLS not counted; default 2,000. TCP sends its first packet again after a second:
+     * less than that finds a peer sooner when the way to it is open again. */
+    wf_ms connect_timeout;
     struct peer_tls *tls; /* NULL = without; must outlive the peers */
+    bool enrolls; /* with TLS: who shows no certificate may send one ENROLL, and nothing else */
     const struct peers_events *events;
     void *ctx;
 };

@@ -10,11 +10,14 @@
 
 #include <stdio.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "base/core/assert.h"
 #include "base/core/log.h"
 #include "base/env/env_uv.h"
+#include "registry/raft/enroll.h"
 #include "registry/raft/peer_tls_testing.h"
 #include "registry/raft/peers.h"
 
@@ -25,7 +28,7 @@ static const struct frame_expected greetings = {.cluster = CLUSTER,
 
 struct side {
     struct peers *peers;
-    int up, down, heard, gone, frames, bulks;
+    int up, down, heard, gone, frames, bulks, enrolls;
     struct slice last;
     char bytes[256];
 };
@@ -34,7 +37,7 @@ struct side {
 
 struct fixture {
     struct env *env;
-    bool secure;
+    bool secure, enrolls;
     struct tls_test_ca ca, other;
     char dir[NODES][PEER_TLS_TEST_DIR];
     struct peer_tls *tls[NODES];
@@ -88,12 +91,20 @@ static void on_bulk(void *ctx, uint64_t from, struct env_stream *s, unsigned ver
     env_stream_close(s);
 }
 
+static void on_enroll(void *ctx, struct slice payload, struct env_stream *s)
+{
+    ((struct side *)ctx)->enrolls++;
+    assert_true(slice_eq(payload, S("let me in")));
+    env_stream_close(s);
+}
+
 static const struct peers_events events = {.on_frame = on_frame,
                                            .on_up = on_up,
                                            .on_down = on_down,
                                            .on_heard = on_heard,
                                            .on_gone = on_gone,
-                                           .on_bulk = on_bulk};
+                                           .on_bulk = on_bulk,
+                                           .on_enroll = on_enroll};
 
 static void on_nobody(void *ctx, struct env_stream *s)
 {
@@ -124,9 +135,11 @@ static void open_side(struct fixture *f, size_t i)
                                                           .genesis = f->genesis[i],
                                                           .reads = f->reads[i],
                                                           .version = f->version[i],
+                                                          .connect_timeout = 300,
                                                           .members = f->members,
                                                           .member_count = f->member_count,
                                                           .tls = f->tls[i],
+                                                          .enrolls = f->enrolls,
                                                           .events = &events,
                                                           .ctx = &f->side[i]},
                                   &err);
@@ -660,6 +673,69 @@ static void a_member_speaks_for_itself_alone(void **state)
     teardown(&f);
 }
 
+static void nobody_call(struct fixture *f, struct stranger *s, struct slice bytes)
+{
+    struct err err = {0};
+    *s = (struct stranger){.closed = false};
+    struct tls_ctx *ctx =
+        tls_ctx_new(&(struct tls_ctx_options){.pin = peer_tls_ca_sha256(f->tls[0])}, &err);
+    assert_non_null(ctx);
+    s->stream = tls_connect(f->env, &f->members[0].addr, NULL, &(struct tls_options){.ctx = ctx},
+                            &stranger_events, s);
+    tls_ctx_unref(ctx);
+    env_stream_write(s->stream, &(struct iovec){(void *)(uintptr_t)bytes.p, bytes.n}, 1);
+}
+
+/* Wrong: who shows no certificate is taken for a member, or may say more than that it wants one. */
+static void who_has_no_certificate_may_ask_for_one_only(void **state)
+{
+    static const struct {
+        bool enrolls, certified; /* of n1; the caller's */
+        enum frame_type type;
+        uint64_t from;
+        bool asks;
+        const char *says; /* NULL: closed without a word */
+    } cases[] = {
+        {true, false, FRAME_ENROLL, ENROLL_NOBODY, true, NULL},
+        {true, false, FRAME_ENROLL, 2, false, "frame of type 3 before the greeting"},
+        {true, true, FRAME_ENROLL, ENROLL_NOBODY, false, "frame of type 3 before the greeting"},
+        {true, false, FRAME_ENROLLED, ENROLL_NOBODY, false, "frame of type 4 before the greeting"},
+        {true, false, FRAME_HELLO, 2, false, "it shows no certificate"},
+        {true, false, FRAME_HELLO, 0, false, NULL}, /* no frame at all */
+        {true, false, FRAME_HELLO, ENROLL_NOBODY, false, "node 18446744073709551615 is no member"},
+        {true, false, FRAME_APPEND, 2, false, NULL},
+        {false, false, FRAME_ENROLL, ENROLL_NOBODY, false, NULL},
+        {false, true, FRAME_ENROLL, ENROLL_NOBODY, false, "frame of type 3 before the greeting"},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        struct fixture f;
+        struct stranger s;
+        struct buf b = {0};
+        struct frame fr;
+        struct err err = {0};
+        size_t n;
+        setup(&f, state);
+        f.enrolls = cases[i].enrolls;
+        open_side(&f, 0);
+        if (cases[i].type == FRAME_HELLO)
+            put_hello(&b, CLUSTER, cases[i].from, 1);
+        else
+            put_frame(&b, cases[i].type, CLUSTER, cases[i].from, S("let me in"));
+        (cases[i].certified ? stranger_call : nobody_call)(&f, &s, buf_slice(&b));
+        TURN_UNTIL(&f, s.closed);
+        assert_int_equal(f.side[0].enrolls, cases[i].asks);
+        assert_int_equal(f.side[0].up + f.side[0].heard + f.side[0].frames, 0);
+        assert_int_equal(frame_decode(buf_slice(&s.got), &greetings, &fr, &n, &err),
+                         cases[i].says ? FRAME_OK : FRAME_MORE);
+        if (cases[i].says &&
+            !(fr.type == FRAME_REFUSE && slice_eq(fr.payload, slice_of(cases[i].says))))
+            fail_msg("case %zu: %.*s", i, SLICE(fr.payload));
+        buf_fini(&b);
+        buf_fini(&s.got);
+        teardown(&f);
+    }
+}
+
 /* Wrong: where TLS is on, somebody without it is spoken to; in either direction. */
 static void there_is_no_way_back_to_plaintext(void **state)
 {
@@ -713,6 +789,32 @@ static void renewed_certificates_serve_new_connections(void **state)
     teardown(&f);
 }
 
+/* Wrong: a try whose first packet fell into a partition waits for TCP's second one, a second later,
+ * and the next fault finds nodes that do not know each other yet. */
+static void a_lost_first_packet_costs_little(void **state)
+{
+    struct fixture f;
+    int deaf, one = 1, first;
+    setup(&f, state);
+    const struct env_addr *to = &f.members[1].addr;
+    deaf = socket(AF_INET, SOCK_STREAM, 0);
+    first = socket(AF_INET, SOCK_STREAM, 0);
+    assert_int_equal(setsockopt(deaf, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one)), 0);
+    assert_int_equal(bind(deaf, &to->sa, sizeof(to->in4)), 0);
+    assert_int_equal(listen(deaf, 0), 0); /* room for one: who comes after it hears nothing */
+    assert_int_equal(connect(first, &to->sa, sizeof(to->in4)), 0);
+    open_side(&f, 0);
+    for (int i = 0; i < 3; i++)
+        env_uv_turn(f.env, 10);
+    uint64_t t0 = env_now_ns(f.env);
+    close(first);
+    close(deaf);
+    open_side(&f, 1);
+    TURN_UNTIL(&f, f.side[0].up && f.side[1].up);
+    assert_true(env_now_ns(f.env) - t0 < 700000000u);
+    teardown(&f);
+}
+
 /* Membership. */
 
 static void who_is_removed_is_cut_at_once(void **state)
@@ -748,6 +850,26 @@ static void who_is_removed_is_cut_at_once(void **state)
     teardown(&f);
 }
 
+/* Wrong: a certificate that came in before its member was removed has its foot in the door. */
+static void who_is_removed_has_no_foot_in_the_door(void **state)
+{
+    struct fixture f;
+    struct stranger s;
+    setup(&f, state);
+    f.member_count = 3;
+    open_side(&f, 0);
+    stranger_call(&f, &s, (struct slice){0}); /* with the certificate of node 2, and silent */
+    turn_a_while(&f);
+    uint64_t t0 = env_now_ns(f.env);
+    peers_set_members(f.side[0].peers, f.members, 2);
+    turn_a_while(&f);
+    assert_false(s.closed); /* that was node 3 */
+    peers_set_members(f.side[0].peers, f.members, 1);
+    TURN_UNTIL(&f, s.closed);
+    assert_true(env_now_ns(f.env) - t0 < PEER_HELLO_TIMEOUT_MS * 500000ull);
+    teardown(&f);
+}
+
 int main(void)
 {
     static bool plain = false, secure = true;
@@ -764,9 +886,12 @@ int main(void)
         BOTH(silent_guests_have_a_limit_and_a_time),
         BOTH(who_calls_too_often_is_cut_off),
         BOTH(what_waits_for_a_deaf_peer_is_bounded),
+        BOTH(a_lost_first_packet_costs_little),
         BOTH(who_is_removed_is_cut_at_once),
+        cmocka_unit_test_prestate(who_is_removed_has_no_foot_in_the_door, &secure),
         cmocka_unit_test_prestate(only_its_own_certificate_opens, &secure),
         cmocka_unit_test_prestate(a_member_speaks_for_itself_alone, &secure),
+        cmocka_unit_test_prestate(who_has_no_certificate_may_ask_for_one_only, &secure),
         cmocka_unit_test_prestate(there_is_no_way_back_to_plaintext, &secure),
         cmocka_unit_test_prestate(renewed_certificates_serve_new_connections, &secure),
     };

@@ -888,12 +888,19 @@ static void on_bulk(void *ctx, uint64_t from, struct env_stream *s, unsigned ver
     bulk_server_adopt(io->bulk, from, s, version);
 }
 
+static void on_enroll(void *ctx, struct slice payload, struct env_stream *s)
+{
+    struct raftio *io = ctx;
+    io->events->on_enroll(io->ctx, payload, s);
+}
+
 static const struct peers_events peers_events = {.on_frame = on_frame,
                                                  .on_up = on_up,
                                                  .on_down = on_down,
                                                  .on_heard = on_heard,
                                                  .on_gone = on_gone,
-                                                 .on_bulk = on_bulk};
+                                                 .on_bulk = on_bulk,
+                                                 .on_enroll = on_enroll};
 
 /* Time, work. */
 
@@ -974,7 +981,9 @@ static int io_start(struct raft_io *rio, unsigned msecs, raft_io_tick_cb tick, r
                                                    .members = io->members,
                                                    .member_count = io->member_count,
                                                    .user_timeout = io->user_timeout,
+                                                   .connect_timeout = io->connect_timeout,
                                                    .tls = io->tls,
+                                                   .enrolls = io->enrolls,
                                                    .events = &peers_events,
                                                    .ctx = io},
                            &err);
@@ -1255,7 +1264,9 @@ bool raftio_open(struct raftio *io, const struct raftio_options *opt, struct err
                           .cluster = opt->cluster,
                           .reads = versions_or_all(opt->reads),
                           .user_timeout = opt->user_timeout,
+                          .connect_timeout = opt->connect_timeout,
                           .tls = opt->tls,
+                          .enrolls = opt->enrolls,
                           .raft = opt->raft,
                           .events = opt->events,
                           .ctx = opt->ctx,

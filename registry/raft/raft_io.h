@@ -29,6 +29,8 @@ struct raftio_events {
     void (*on_down)(void *ctx, uint64_t id);
     void (*on_heard)(void *ctx, uint64_t id); /* peers.h */
     void (*on_gone)(void *ctx, uint64_t id);  /* likewise */
+    /* peers.h; only with raftio_options.enrolls */
+    void (*on_enroll)(void *ctx, struct slice payload, struct env_stream *s);
     /* The file of our newest checkpoint is damaged: make another (raftio_replace_checkpoint). */
     void (*on_damaged)(void *ctx);
     /* Term and vote could not be written: is there room now? May be NULL. */
@@ -47,10 +49,11 @@ struct raftio_options {
     uint64_t self, cluster;
     const struct peer_member *members;
     size_t member_count;
-    struct versions reads;   /* default all that this program reads */
-    enum raftio_birth birth; /* of a new directory */
-    wf_ms user_timeout;
-    struct peer_tls *tls; /* NULL = peers without TLS; must outlive the I/O */
+    struct versions reads;               /* default all that this program reads */
+    enum raftio_birth birth;             /* of a new directory */
+    wf_ms user_timeout, connect_timeout; /* of peers (peers.h) */
+    struct peer_tls *tls;                /* NULL = peers without TLS; must outlive the I/O */
+    bool enrolls;                        /* peers.h */
     uint64_t segment_bytes;
     struct log_cells log_cells;
     const struct raft *raft; /* to be, of this I/O */
@@ -82,8 +85,9 @@ struct raftio {
     struct peer_member members[RAFT_MEMBERS_MAX];
     char addresses[RAFT_MEMBERS_MAX][CONF_TEXT];
     size_t member_count;
-    wf_ms user_timeout;
+    wf_ms user_timeout, connect_timeout;
     struct peer_tls *tls;
+    bool enrolls;
     const struct raft *raft;
     const struct raftio_events *events;
     void *ctx;

@@ -664,10 +664,23 @@ static void look_at_conf(struct member *m)
     }
 }
 
+static void look_whom_it_knows(struct member *m)
+{
+    const struct guard *g = &m->node->guard;
+    if (g->committed_at <= m->knows_at)
+        return;
+    m->knows_at = g->committed_at;
+    m->knows = 0;
+    for (size_t i = 0; i < m->run->members; i++)
+        m->knows |= conf_find(&g->committed, i + 1) ? 1u << i : 0;
+}
+
 void member_look(struct member *m)
 {
-    if (m->node && m->node->raft_started && !m->node->raft_closed)
+    if (m->node && m->node->raft_started && !m->node->raft_closed) {
         look_at_conf(m);
+        look_whom_it_knows(m);
+    }
     if (m->wiped && m->node && !sim_host_paused(m->host) && m->node->raft_started &&
         m->node->guard.standing == GUARD_MEMBER && m->node->io.works == 0 && !m->node->remaking)
         m->wiped = false;

@@ -1,5 +1,7 @@
 #include "registry/sim/nemesis.h"
 
+#include <string.h>
+
 #include "base/core/assert.h"
 #include "registry/sim/run.h"
 
@@ -215,6 +217,19 @@ void nemesis_heal(struct run *run)
         heal_member(&run->member[i]);
 }
 
+/* Each of the core has heard of each: who slept while others came does not let them in, by whatever
+ * certificate, until one whom it knows tells it of them. */
+static bool acquainted(const struct run *run, const bool core[RUN_MEMBERS_MAX])
+{
+    unsigned all = 0;
+    for (size_t i = 0; i < run->members; i++)
+        all |= core[i] ? 1u << i : 0;
+    for (size_t i = 0; i < run->members; i++)
+        if (core[i] && run->member[i].knows_at && (all & ~run->member[i].knows))
+            return false;
+    return true;
+}
+
 void nemesis_core(struct run *run, bool core[RUN_MEMBERS_MAX])
 {
     size_t n = run->members, voters = 0, from = 0;
@@ -230,6 +245,10 @@ void nemesis_core(struct run *run, bool core[RUN_MEMBERS_MAX])
         core[i] = all || (may && sim_below(run->sim, from) < left);
         from -= may;
         left -= !all && core[i];
+    }
+    if (!all && !acquainted(run, core)) {
+        all = true;
+        memset(core, true, n * sizeof(core[0]));
     }
     heal_network(run);
     for (size_t a = 0; a < n; a++) {

@@ -112,6 +112,8 @@ struct member {
     unsigned rot_deaths;    /* since its files were damaged; 0 = they were not */
     bool put_aside, mended; /* it said so, since a bit was flipped (flips.c) */
     bool newcomer, gone;    /* added while it ran; taken out again */
+    unsigned knows;         /* bits of those in the newest committed configuration that it has */
+    raft_index knows_at;    /* the index of that; 0 = none yet */
     bool voter;             /* in the newest committed configuration that anybody has */
     bool wiped;             /* its disk is new, and it does not vote yet */
     struct versions reads;  /* of its program, from its next start on */

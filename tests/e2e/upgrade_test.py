@@ -10,9 +10,9 @@ import sys
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
 
-from e2e.members_test import PATH, Writers  # noqa: E402
 from lib.case import Case, main, note  # noqa: E402
 from lib.cluster import Cluster, wait_for  # noqa: E402
+from lib.writers import PATH, Writers  # noqa: E402
 
 OLD, NEW = 3, 4
 HOLD = ["--hold-version", str(OLD)]
