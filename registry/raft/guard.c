@@ -186,6 +186,22 @@ static void release_held(struct guard *g)
     }
 }
 
+static bool busy(const struct guard *g)
+{
+    return g->appends_in_flight > 0 || g->installing;
+}
+
+/* G5: a leader says it once, and leads nobody until its transfer is over. */
+static void stand_when_idle(struct guard *g)
+{
+    if (!g->stand_held || busy(g))
+        return;
+    g->stand_held = false;
+    if (g->raft->state == RAFT_FOLLOWER && !g->no_room &&
+        g->told_to_stand.timeout_now.term == g->raft->current_term)
+        g->recv(&g->io, &g->told_to_stand);
+}
+
 /* G13. Every entry that was committed before this leader was elected lies before its own first one.
  */
 static void join_when_caught_up(struct guard *g)
@@ -220,17 +236,13 @@ static void after(struct guard *g)
     conf_follow(g);
     barrier_on_election(g);
     release_held(g);
+    stand_when_idle(g);
     join_when_caught_up(g);
     if (g->events.on_step)
         g->events.on_step(g->ctx);
 }
 
 /* What the inner I/O calls. */
-
-static bool busy(const struct guard *g)
-{
-    return g->appends_in_flight > 0 || g->installing;
-}
 
 static bool outsider(const struct guard *g)
 {
@@ -362,7 +374,11 @@ static bool admit(struct guard *g, struct raft_message *m)
         forget_silent_leader(g);
         return true;
     case RAFT_IO_TIMEOUT_NOW:
-        return !g->no_room && !(rule(g, GUARD_G5_BUSY_TIMEOUT_NOW) && busy(g));
+        if (g->no_room)
+            return false;
+        g->stand_held = rule(g, GUARD_G5_BUSY_TIMEOUT_NOW) && busy(g);
+        g->told_to_stand = *m;
+        return !g->stand_held;
     default:
         return true;
     }

@@ -39,7 +39,7 @@ enum guard_rule {
      * index is not on disk, and the completion would meet a role that it does not expect (crash).
      */
     GUARD_G4_BUSY_TICK = 1u << 3,
-    /* The same for TimeoutNow. */
+    /* The same for TimeoutNow: it waits for what is in flight. */
     GUARD_G5_BUSY_TIMEOUT_NOW = 1u << 4,
     /* An append that starts before what was compacted becomes a heartbeat at our commit index: 0.15
      * would append it a second time behind the log. */
@@ -117,6 +117,9 @@ struct guard {
     bool installing;
     struct list held; /* append results that wait for G2 */
     unsigned held_count;
+
+    struct raft_message told_to_stand; /* waits for G5 */
+    bool stand_held;
 
     struct raft_barrier barrier;
     bool barrier_pending;

@@ -117,6 +117,17 @@ static void an_odd_entry_ends_the_process_with_it(void **state)
     assert_int_equal(count_in_child(odd_entry, ALL_RULES, CHILD_DIED), SEEDS);
 }
 
+static struct raft_message told_to_stand(const struct sim_node *x, int by)
+{
+    raft_index last = guard_last_index(&x->raft);
+    return (struct raft_message){.type = RAFT_IO_TIMEOUT_NOW,
+                                 .server_id = (raft_id)by + 1,
+                                 .server_address = addresses[by],
+                                 .timeout_now = {.term = x->raft.current_term,
+                                                 .last_log_index = last,
+                                                 .last_log_term = guard_term_of(&x->raft, last)}};
+}
+
 /* G4, G5: a follower with a write in flight becomes a candidate. */
 static enum outcome busy_follower(uint64_t seed, unsigned off, bool told)
 {
@@ -135,13 +146,7 @@ static enum outcome busy_follower(uint64_t seed, unsigned off, bool told)
     if (list_empty(&x->ops) || x->raft.state != RAFT_FOLLOWER)
         goto end;
     if (told) {
-        struct raft_message m = {
-            .type = RAFT_IO_TIMEOUT_NOW,
-            .server_id = (raft_id)a + 1,
-            .server_address = addresses[a],
-            .timeout_now = {.term = x->raft.current_term,
-                            .last_log_index = guard_last_index(&x->raft),
-                            .last_log_term = guard_term_of(&x->raft, guard_last_index(&x->raft))}};
+        struct raft_message m = told_to_stand(x, a);
         x->recv(&x->io, &m);
     } else {
         crash(w, a);
@@ -149,6 +154,33 @@ static enum outcome busy_follower(uint64_t seed, unsigned off, bool told)
             step(w);
     }
     out = !list_empty(&x->ops) && x->raft.state != RAFT_FOLLOWER ? LOST : SAFE;
+end:
+    world_free(w);
+    return out;
+}
+
+/* G5: whoever hands over waits an election time-out, and nobody leads meanwhile. SAFE: what it was
+ * told while a write was in flight it does when that has landed. */
+static enum outcome told_while_busy(uint64_t seed, unsigned off)
+{
+    struct world *w = world_new(seed, off);
+    enum outcome out = NOT_REACHED;
+    run(w, 700);
+    int a = leader(w), b = (a + 1) % NODES;
+    if (a < 0)
+        goto end;
+    struct sim_node *x = &w->node[b];
+    x->disk_max = 100;
+    put(w, a);
+    for (int ms = 0; ms < 40 && list_empty(&x->ops); ms++)
+        step(w);
+    if (list_empty(&x->ops) || x->raft.state != RAFT_FOLLOWER)
+        goto end;
+    struct raft_message m = told_to_stand(x, a);
+    x->recv(&x->io, &m);
+    for (int ms = 0; ms < 200 && x->raft.current_term == m.timeout_now.term; ms++)
+        step(w);
+    out = x->raft.current_term > m.timeout_now.term ? SAFE : LOST;
 end:
     world_free(w);
     return out;
@@ -179,6 +211,8 @@ static void a_busy_follower_waits_with_it(void **state)
     (void)state;
     assert_int_equal(count(busy_tick, ALL_RULES, LOST), 0);
     assert_true(count(busy_tick, ALL_RULES, SAFE) > SEEDS / 2);
+    assert_int_equal(count(told_while_busy, ALL_RULES, LOST), 0);
+    assert_true(count(told_while_busy, ALL_RULES, SAFE) > SEEDS / 2);
     assert_int_equal(count(busy_timeout_now, ALL_RULES, LOST), 0);
     assert_true(count(busy_timeout_now, ALL_RULES, SAFE) > SEEDS / 2);
 }
