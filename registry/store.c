@@ -131,17 +131,23 @@ static bool mark_is_open(struct reg_store *s, struct slice text)
     return false;
 }
 
+static bool doubted(const struct reg_store *s)
+{
+    struct buf doubt = {0};
+    bool there = mark_read(s, "doubt", &doubt);
+    buf_fini(&doubt);
+    return there;
+}
+
 static bool mark_trusted(struct reg_store *s)
 {
-    struct buf doubt = {0}, mark = {0};
-    bool doubted = mark_read(s, "doubt", &doubt);
+    struct buf mark = {0};
     mark_read(s, "mark", &mark);
     struct slice text = buf_slice(&mark);
     bool trusted =
         MUTANT(TRUST_TORN_STORE) || slice_eq(text, S("clean\n")) || mark_is_open(s, text);
-    buf_fini(&doubt);
     buf_fini(&mark);
-    return trusted && !doubted;
+    return trusted;
 }
 
 void store_settle(struct reg_store *s)
@@ -428,6 +434,8 @@ static bool file_trusted(struct reg_store *s, struct err *err)
     store_path(s, "data.mdb", path, sizeof(path));
     if (stat(path, &st) != 0)
         return errno == ENOENT ? true : err_errno(err, errno, "store: %s", path);
+    if (doubted(s))
+        return err_set(err, ERR_CORRUPT, "store %s: was found damaged while it was open", s->dir);
     if (!mark_trusted(s))
         return err_set(err, ERR_CORRUPT,
                        "store %s: the machine stopped while it was open, it did not open well, or "

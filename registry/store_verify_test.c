@@ -306,6 +306,7 @@ static void a_damaged_store_makes_no_checkpoint(void **state)
     f->store = open_store(f, &err);
     assert_null(f->store);
     assert_int_equal(err.code, ERR_CORRUPT);
+    assert_non_null(strstr(err.msg, "found damaged while it was open"));
     assert_true(reg_store_discard(f->env, f->dir, &err));
     f->store = open_store(f, &err);
 }

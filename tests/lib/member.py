@@ -1,6 +1,6 @@
 """A node's side of the peers' port, as far as the greeting: whoever holds a member's certificate.
 
-    with dial(node, certs, ca) as s:
+    with dial(node, ca, certs) as s:
         s.sendall(hello(cluster_of(s), sender=2, to=1))
         greeting(s)                       # FRAME_HELLO: it was let in; FRAME_REFUSE; None: cut off
 """
