@@ -6,8 +6,9 @@
 
 #define ANNOTATIONS_BYTES_MAX (256u * 1024u) /* Kubernetes: TotalAnnotationSizeLimitB */
 
-/* Beyond schema and metadata; a Namespace has none. */
+/* Beyond schema and metadata. */
 static check_fn *const rules[KIND_COUNT] = {
+    [KIND_NAMESPACE] = validate_namespace,
     [KIND_SERVICE] = validate_service,
     [KIND_ENDPOINT_SLICE] = validate_endpoint_slice,
     [KIND_WORKLOAD_ENTRY] = validate_workload_entry,

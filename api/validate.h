@@ -24,5 +24,6 @@ void validate_destination_rule(struct check *c, const json_t *object);
 void validate_gateway(struct check *c, const json_t *object);
 void validate_sidecar(struct check *c, const json_t *object);
 void validate_lease(struct check *c, const json_t *object);
+void validate_namespace(struct check *c, const json_t *object);
 
 #endif

@@ -1,6 +1,7 @@
 #include "api/validate.h"
 
 #include "api/names.h"
+#include "api/quota.h"
 #include "api/validate_parts.h"
 
 /* core/v1, discovery.k8s.io/v1 and coordination.k8s.io/v1: what a Kubernetes API server refuses. */
@@ -203,4 +204,37 @@ void validate_lease(struct check *c, const json_t *object)
 {
     check_field(c, object, "metadata", check_lease_meta);
     check_field(c, object, "spec", check_lease_spec);
+}
+
+/* Namespace. */
+
+static void check_quota_objects(struct check *c, const json_t *text)
+{
+    uint64_t n;
+    if (!quota_parse(json_slice(text), false, &n))
+        check_invalid(c, "\"%.*s\": must be a number of objects from 1 on", CUT(json_slice(text)));
+}
+
+static void check_quota_bytes(struct check *c, const json_t *text)
+{
+    uint64_t n;
+    if (!quota_parse(json_slice(text), true, &n))
+        check_invalid(c, "\"%.*s\": must be bytes from 1 on, as 1048576, 1024Ki, 1Mi",
+                      CUT(json_slice(text)));
+}
+
+static void check_namespace_annotations(struct check *c, const json_t *annotations)
+{
+    check_field(c, annotations, QUOTA_OBJECTS, check_quota_objects);
+    check_field(c, annotations, QUOTA_BYTES, check_quota_bytes);
+}
+
+static void check_namespace_meta(struct check *c, const json_t *meta)
+{
+    check_field(c, meta, "annotations", check_namespace_annotations);
+}
+
+void validate_namespace(struct check *c, const json_t *object)
+{
+    check_field(c, object, "metadata", check_namespace_meta);
 }

@@ -621,10 +621,30 @@ static void metadata(void **state)
                 "label's value");
     check_whole(NS("{\"name\":\"a\",\"annotations\":{\"\":\"c\"}}"), NULL,
                 "metadata.annotations[\"\"]", "annotation's key");
+    check_whole(NS("{\"name\":\"a\",\"annotations\":{\"weft.dev/quota-objects\":\"10Mi\"}}"), NULL,
+                "metadata.annotations[\"weft.dev/quota-objects\"]",
+                "a number of objects from 1 on");
+    check_whole(NS("{\"name\":\"a\",\"annotations\":{\"weft.dev/quota-bytes\":\"10M\"}}"), NULL,
+                "metadata.annotations[\"weft.dev/quota-bytes\"]", "as 1048576, 1024Ki, 1Mi");
     check_whole(NS("{\"name\":\"b\"}"), NS("{\"name\":\"a\"}"), "metadata.name", "may not change");
     check_whole("{\"apiVersion\":\"v1\",\"kind\":\"Service\",\"metadata\":{\"name\":\"a\","
                 "\"namespace\":\"B\"}}",
                 NULL, "metadata.namespace", "DNS label");
+}
+
+static void a_quota_of_a_namespace_is_taken(void **state)
+{
+    struct err err = {0};
+    struct kind_report report = {0};
+    (void)state;
+    json_t *object = json_parse(S("{\"apiVersion\":\"v1\",\"kind\":\"Namespace\",\"metadata\":{"
+                                  "\"name\":\"a\",\"annotations\":{\"weft.dev/quota-objects\":"
+                                  "\"10\",\"weft.dev/quota-bytes\":\"10Mi\"}}}"),
+                                &err);
+    assert_true(kind_validate(&kinds[KIND_NAMESPACE], object, &(struct kind_check){0}, &report));
+    assert_int_equal(report.count, 0);
+    json_decref(object);
+    kind_report_fini(&report);
 }
 
 static void reports_are_bounded_and_count_on(void **state)
@@ -709,6 +729,7 @@ int main(void)
         cmocka_unit_test(services),
         cmocka_unit_test(endpoint_slices),
         cmocka_unit_test(metadata),
+        cmocka_unit_test(a_quota_of_a_namespace_is_taken),
         cmocka_unit_test(reports_are_bounded_and_count_on),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -100,8 +100,32 @@ static void proxy_problems(struct problems *p, const json_t *status)
                 behind - unknown, total);
 }
 
+static void quota_problem(struct problems *p, const char *ns, const json_t *q)
+{
+    int64_t objects = json_int(q, "objectsMax", 0), bytes = json_int(q, "bytesMax", 0);
+    char of_objects[64] = "", of_bytes[96] = "";
+    if (objects)
+        snprintf(of_objects, sizeof(of_objects), " %" PRId64 " of %" PRId64 " objects",
+                 json_int(q, "objects", 0), objects);
+    if (bytes)
+        snprintf(of_bytes, sizeof(of_bytes), "%s %" PRId64 " of %" PRId64 " KiB",
+                 objects ? "," : "", json_int(q, "bytes", 0) >> 10, bytes >> 10);
+    problem(p, "Namespace %s is at its quota:%s%s: what makes it larger is refused.", ns,
+            of_objects, of_bytes);
+}
+
+static void namespace_problems(struct problems *p, const json_t *status)
+{
+    const char *ns;
+    json_t *q;
+    json_object_foreach (json_object_get(status, "namespaceQuotas"), ns, q)
+        if (json_bool(q, "full", false))
+            quota_problem(p, ns, q);
+}
+
 static void store_problems(struct problems *p, const json_t *status)
 {
+    namespace_problems(p, status);
     int64_t used = json_int(status, "quota.objectBytes", 0),
             quota = json_int(status, "quota.quotaBytes", 0);
     if (json_bool(status, "quota.reached", false))
@@ -137,6 +161,7 @@ static void status_head(struct cli *c, const json_t *s)
     fprintf(c->out, "Store:      %" PRId64 " KiB of %" PRId64 " MiB, log %" PRId64 " KiB\n",
             (json_int(s, "store.usedBytes", 0) + 1023) >> 10,
             json_int(s, "store.mapBytes", 0) >> 20, (json_int(s, "log.bytes", 0) + 1023) >> 10);
+    mesh_print_version(c->out, s, json_object_get(s, "members"));
     fprintf(c->out, "Asked:      %.*s, version %.*s\n\n", SLICE(json_str(s, "node.name")),
             SLICE(json_str(s, "version")));
 }

@@ -56,6 +56,7 @@ enum flag_id {
     FLAG_SHOW_STATUS,
     FLAG_YES,
     FLAG_MEMBER_ID,
+    FLAG_TTL,
     FLAG_ID_COUNT,
 };
 #define FLAG_BIT(id) (UINT64_C(1) << (id))
@@ -147,6 +148,9 @@ int cmd_raft_promote(struct cli *c);
 int cmd_raft_remove(struct cli *c);
 int cmd_raft_lead(struct cli *c);
 int cmd_raft_transfer(struct cli *c);
+int cmd_token_create(struct cli *c);
+int cmd_token_list(struct cli *c);
+int cmd_token_revoke(struct cli *c);
 int cmd_snapshot_save(struct cli *c);
 int cmd_snapshot_inspect(struct cli *c);
 int cmd_snapshot_restore(struct cli *c);

@@ -72,6 +72,8 @@ const struct flag flags_known[FLAG_ID_COUNT] = {
     [FLAG_YES] = {'y', "yes", FLAG_SWITCH, NULL, NULL, "Do not ask."},
     [FLAG_MEMBER_ID] = {0, "id", FLAG_TEXT, "ID", NULL,
                         "Of the new member, as its certificate says it; otherwise random."},
+    [FLAG_TTL] = {0, "ttl", FLAG_TEXT, "TIME", NULL,
+                  "How long the token is good: 10m (the default), 1h, at most a day."},
 };
 
 const uint64_t flags_global = FLAG_BIT(FLAG_HELP) | FLAG_BIT(FLAG_SERVER) |
@@ -159,6 +161,32 @@ static const struct command raft_subs[] = {
      .run = cmd_raft_transfer},
 };
 
+static const struct command token_subs[] = {
+    {.name = "create",
+     .group = OPERATE,
+     .about = "A secret that lets one node join, once",
+     .text =
+         "Printed once; the registry keeps its hash. The node: weftd join ADDR "
+         "--token-file FILE. A member that has the key of the CA (weftd --ca-dir) signs for it.",
+     .examples = {{"weft operator token create --ttl 1h >token", NULL}},
+     .flags = FLAG_BIT(FLAG_OUTPUT) | FLAG_BIT(FLAG_TTL),
+     .run = cmd_token_create},
+    {.name = "list",
+     .group = OPERATE,
+     .about = "The tokens that are good, used or over; not their secrets",
+     .flags = LISTING,
+     .run = cmd_token_list},
+    {.name = "revoke",
+     .aliases = {"delete"},
+     .group = OPERATE,
+     .args = "NAME",
+     .about = "End a token; a node that has joined with it stays",
+     .flags = FLAG_BIT(FLAG_OUTPUT),
+     .words_min = 1,
+     .words_max = 1,
+     .run = cmd_token_revoke},
+};
+
 static const struct command operator_subs[] = {
     {.name = "raft",
      .group = OPERATE,
@@ -168,6 +196,12 @@ static const struct command operator_subs[] = {
              "about. To ask again for what is so already is fine.",
      .subs = raft_subs,
      .sub_count = ARRAY_LEN(raft_subs)},
+    {.name = "token",
+     .group = OPERATE,
+     .args = "create|list|revoke",
+     .about = "Tokens with which new nodes join",
+     .subs = token_subs,
+     .sub_count = ARRAY_LEN(token_subs)},
 };
 
 static const struct command proxy_config_subs[] = {
@@ -454,7 +488,7 @@ static const struct command root_subs[] = {
      .sub_count = ARRAY_LEN(proxy_config_subs)},
     {.name = "operator",
      .group = OPERATE,
-     .args = "raft",
+     .args = "raft|token",
      .about = "Care for the control plane's nodes",
      .subs = operator_subs,
      .sub_count = ARRAY_LEN(operator_subs)},

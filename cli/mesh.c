@@ -285,6 +285,8 @@ static void member_row(struct table *t, const json_t *m)
     bool self = json_bool(m, "self", false), connected = json_bool(m, "connected", false);
     struct slice role = member_role(m);
     int64_t index = json_int(m, "matchIndex", 0), contact = json_int(m, "lastContactMs", -1);
+    int64_t newest = json_int(m, "reads.newest", 0);
+    struct slice program = json_str(m, "program");
     table_cellf(t, "%.*s%s", SLICE(json_str(m, "name")), self ? " (asked)" : "");
     table_cell_tint(t, role, slice_eq(role, S("leader")) ? TINT_GOOD : TINT_NONE);
     table_cell(t, json_str(m, "address"));
@@ -298,17 +300,62 @@ static void member_row(struct table *t, const json_t *m)
         table_cell(t, S("-"));
     else
         table_cellf(t, "%" PRId64 "ms ago", contact);
+    table_cell(t, program.n ? program : S("<unknown>"));
+    if (newest)
+        table_cellf(t, "%" PRId64 "-%" PRId64, json_int(m, "reads.oldest", 0), newest);
+    else
+        table_cell(t, S("<unknown>"));
 }
 
 void mesh_members_table(struct table *t, const json_t *members)
 {
-    static const char *const titles[] = {"NAME",      "ROLE",  "ADDRESS",
-                                         "CONNECTED", "INDEX", "LAST-CONTACT"};
+    static const char *const titles[] = {"NAME",  "ROLE",         "ADDRESS", "CONNECTED",
+                                         "INDEX", "LAST-CONTACT", "PROGRAM", "READS"};
     size_t i;
     json_t *m;
     table_columns(t, titles, ARRAY_LEN(titles));
     json_array_foreach (members, i, m)
         member_row(t, m);
+}
+
+/* "n2 (reads to 3), n3 (away)": who keeps the version from `to`. */
+static void print_waits(FILE *out, const json_t *members, int64_t to)
+{
+    size_t i, n = 0;
+    json_t *m;
+    json_array_foreach (members, i, m) {
+        struct slice name = json_str(m, "name");
+        int64_t newest = json_int(m, "reads.newest", 0);
+        bool away = !json_bool(m, "connected", false);
+        if (!away && newest >= to)
+            continue;
+        fprintf(out, "%s%.*s ", n++ ? ", " : "", SLICE(name));
+        if (away)
+            fputs("(away)", out);
+        else
+            fprintf(out, "(reads to %" PRId64 ")", newest);
+    }
+    if (!n)
+        fputs("some seconds", out);
+}
+
+void mesh_print_version(FILE *out, const json_t *list, const json_t *members)
+{
+    int64_t version = json_int(list, "clusterVersion", 0), to = 0;
+    size_t i;
+    json_t *m;
+    json_array_foreach (members, i, m) {
+        int64_t newest = json_int(m, "reads.newest", 0);
+        to = newest > to ? newest : to;
+    }
+    if (!version)
+        return;
+    fprintf(out, "Version:    %" PRId64, version);
+    if (to > version) {
+        fprintf(out, ", %" PRId64 " waits for ", to);
+        print_waits(out, members, to);
+    }
+    fputc('\n', out);
 }
 
 int mesh_print_members(struct cli *c, struct slice name)
@@ -323,6 +370,10 @@ int mesh_print_members(struct cli *c, struct slice name)
     mesh_members_table(&t, members);
     table_print(&t, c->out, &style);
     table_fini(&t);
+    if (!name.n && json_int(list, "clusterVersion", 0)) {
+        fputc('\n', c->out);
+        mesh_print_version(c->out, list, members);
+    }
     json_decref(members);
     json_decref(list);
     return CLI_OK;

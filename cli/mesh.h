@@ -10,6 +10,9 @@ json_t *mesh_fetch(struct cli *c, bool proxies, struct slice name, struct err *e
 int mesh_print_proxies(struct cli *c, struct slice name);
 int mesh_print_members(struct cli *c, struct slice name);
 void mesh_members_table(struct table *t, const json_t *members);
+/* Of the cluster, and who keeps it from the next; list: an answer with clusterVersion, else nothing
+ * is printed. */
+void mesh_print_version(FILE *out, const json_t *list, const json_t *members);
 /* Everything about one proxy. */
 int mesh_describe_proxy(struct cli *c, struct slice name);
 /* The proxy that a person means: its name, its node id, or its name without the namespace where

@@ -448,6 +448,7 @@ static void conditions_run(struct env_task *t)
     c->write = (struct reg_write){.ops = c->ops,
                                   .op_count = c->op_count,
                                   .origin = S("weftd conditions"),
+                                  .no_quota = true,
                                   .env = c->opt.env,
                                   .fn = on_written};
     reg_write(c->opt.node, &c->write);

@@ -85,17 +85,32 @@ static void node_leave(struct world *w, size_t i)
     w->convergence[i] = NULL;
 }
 
-static struct world *world_new(size_t nodes)
+static struct world *world_settling(size_t nodes, wf_ms settle)
 {
     struct world *w = MEM_NEW(struct world);
     struct err err = {0};
     w->env = env_uv_new(&err);
     cluster_init(&w->cluster, nodes);
+    w->cluster.opt.version_settle = settle;
     cluster_up(&w->cluster);
     wait_leader(&w->cluster);
     for (size_t i = 0; i < nodes; i++)
         node_join(w, i);
     return w;
+}
+
+static struct world *world_new(size_t nodes)
+{
+    return world_settling(nodes, 0);
+}
+
+static int setup_quotas(void **state)
+{
+    struct world *w = world_settling(1, 1);
+    struct reg_status st;
+    WAIT_FOR((reg_node_status(w->cluster.node[0], &st), st.version >= VERSION_QUOTAS));
+    *state = w;
+    return 0;
 }
 
 static int setup(void **state)
@@ -285,6 +300,22 @@ static void test_distributed_when_all_have_it(void **state)
     assert_quiet(w); /* it was live: no edge */
 }
 
+/* A full one would hide its refusals, and those of other namespaces in the same write. */
+static void test_a_quota_does_not_silence_it(void **state)
+{
+    struct world *w = *state;
+    struct convergence_proxy *p = join(w, 0, "p");
+    put_object(w, KEY, 1);
+    reg_rev rev = put(w, "namespaces//default",
+                      "{\"metadata\":{\"annotations\":{\"weft.dev/quota-bytes\":\"1\"}}}");
+    assert_int_equal(
+        put_expect(&w->cluster, 0, S(KEY2), S("{}"), REG_EXPECT_ANY, 0, CLUSTER_WAIT_MS, NULL),
+        ERR_NO_ROOM);
+    refuses(w, p, rev - 1, rev, "route 3: no such cluster");
+    UNTIL(strstr(said(w, KEY, "Accepted"), "route 3: no such cluster"));
+    leave(w, p);
+}
+
 static void test_no_proxies_is_said_anew(void **state)
 {
     struct world *w = *state;
@@ -470,6 +501,7 @@ int main(void)
 #define CASE_THREE(name) cmocka_unit_test_setup_teardown(name, setup_three, teardown)
     const struct CMUnitTest tests[] = {
         CASE(test_distributed_when_all_have_it),
+        cmocka_unit_test_setup_teardown(test_a_quota_does_not_silence_it, setup_quotas, teardown),
         CASE(test_no_proxies_is_said_anew),
         CASE(test_refusal_lands_on_its_source),
         CASE(test_reconnecting_proxy_is_no_edge),

@@ -89,6 +89,13 @@ bool reg_store_checkpoint(struct reg_store *s, const char *path, struct reg_chec
         unlink(path); /* what there is of it may be what fills the disk */
         return err_set(err, ERR_IO, "checkpoint %s: %s", path, mdb_strerror(rc));
     }
+    /* What is damaged would be copied with its damage, to the peers too, and the log that could
+     * make it anew would be gone. */
+    if (!store_verify(path, true, err)) {
+        if (err->code == ERR_CORRUPT)
+            store_doubt(s, err->msg);
+        return false;
+    }
     if (!image_meta(path, &meta, err) || !file_digest(path, true, &c, err))
         return false;
     c.index = meta.applied_index;
@@ -137,9 +144,12 @@ bool reg_store_restore(struct reg_store *s, const char *path, const struct reg_c
                        struct err *err)
 {
     char data[4096], fresh[4096];
+    struct store_meta meta;
     wf_assert(!s->batch);
-    if (!reg_checkpoint_verify(path, c, err))
+    if (!reg_checkpoint_verify(path, c, err) || !image_meta(path, &meta, err))
         return false;
+    if (!version_fits(s->opt.reads, store_meta_version(&meta), S("this program"), err))
+        return err_wrap(err, "checkpoint %s", path);
     snprintf(data, sizeof(data), "%s/data.mdb", s->dir);
     snprintf(fresh, sizeof(fresh), "%s/data.mdb.new", s->dir);
     if (!file_copy(path, fresh, err))
@@ -152,7 +162,8 @@ bool reg_store_restore(struct reg_store *s, const char *path, const struct reg_c
     /* An image may be larger than the map was. */
     while (s->opt.map_bytes < c->bytes * 2)
         s->opt.map_bytes *= 2;
-    ok = store_map_open(s, STORE_PROVED, err) && ok && store_clients_load(s, err);
+    ok = store_map_open(s, STORE_PROVED, err) && ok && store_clients_load(s, err) &&
+         store_quota_load(s, err);
     pthread_rwlock_unlock(&s->map_lock);
     if (ok)
         store_notify_all(s);

@@ -4,7 +4,6 @@
 
 #include "base/core/assert.h"
 
-#define ENTRY_MAGIC 0x54464557u /* "WEFT" */
 #define ENTRY_VERSION_OLDEST 1
 #define ENTRY_HEADER_BYTES 28
 #define ENTRY_COUNT_AT 16
@@ -19,6 +18,7 @@
 #define OP_KNOWN_BEFORE_3 0x0Fu
 #define GRANT_REGISTRATION 0x01u
 #define REQUEST_ONCE 0x01u
+#define REQUEST_NO_QUOTA 0x02u
 
 static unsigned op_flags(const struct reg_op *op)
 {
@@ -77,7 +77,8 @@ void reg_request_encode(struct buf *out, const struct reg_request *r)
     buf_u64le(out, r->client);
     buf_u64le(out, r->sequence);
     buf_u64le(out, r->settled);
-    buf_append_byte(out, r->once ? REQUEST_ONCE : 0);
+    buf_append_byte(out,
+                    (char)((r->once ? REQUEST_ONCE : 0u) | (r->no_quota ? REQUEST_NO_QUOTA : 0u)));
     buf_append_byte(out, (char)r->origin.n);
     buf_append(out, r->origin);
     if (r->once)
@@ -156,13 +157,16 @@ static const struct reg_once *get_once(struct reader *r, struct arena *arena)
 }
 
 /* What version 2 has between settled and the operations. */
-static bool get_extras(struct reader *r, struct arena *arena, struct reg_request *q)
+static bool get_extras(struct reader *r, unsigned version, struct arena *arena,
+                       struct reg_request *q)
 {
+    unsigned known = version < VERSION_QUOTAS ? REQUEST_ONCE : REQUEST_ONCE | REQUEST_NO_QUOTA;
     uint8_t flags = reader_u8(r);
     q->origin = reader_bytes(r, reader_u8(r));
     if (flags & REQUEST_ONCE)
         q->once = get_once(r, arena);
-    return reader_ok(r) && flags <= REQUEST_ONCE && q->origin.n <= REG_ORIGIN_BYTES_MAX &&
+    q->no_quota = flags & REQUEST_NO_QUOTA;
+    return reader_ok(r) && !(flags & ~known) && q->origin.n <= REG_ORIGIN_BYTES_MAX &&
            !q->once == !(flags & REQUEST_ONCE);
 }
 
@@ -174,7 +178,7 @@ bool reg_request_decode(struct reader *r, unsigned version, struct arena *arena,
         .sequence = reader_u64le(r),
         .settled = reader_u64le(r),
     };
-    bool ok = version < 2 || get_extras(r, arena, &q);
+    bool ok = version < 2 || get_extras(r, version, arena, &q);
     q.op_count = reader_u32le(r);
     if (!ok || !reader_ok(r) || (q.op_count == 0 && !q.once) || q.op_count > REG_REQUEST_OPS_MAX ||
         q.settled > q.sequence)
@@ -193,8 +197,10 @@ void reg_entry_begin(struct reg_entry_builder *b, int64_t leader_wall_ms)
 {
     buf_clear(&b->bytes);
     b->count = 0;
-    buf_u32le(&b->bytes, ENTRY_MAGIC);
-    buf_u16le(&b->bytes, REG_ENTRY_VERSION);
+    b->version = b->version ? b->version : VERSION_OLDEST;
+    wf_assert(b->version <= VERSION_NEWEST);
+    buf_u32le(&b->bytes, VERSION_ENTRY_MAGIC);
+    buf_u16le(&b->bytes, (uint16_t)b->version);
     buf_u16le(&b->bytes, 0);
     buf_u64le(&b->bytes, (uint64_t)leader_wall_ms);
     buf_u32le(&b->bytes, 0);
@@ -218,14 +224,16 @@ bool reg_entry_add(struct reg_entry_builder *b, const struct reg_request *r)
     size_t after = b->bytes.n + request_bytes(r) + 8;
     if (b->count > 0 && (after > REG_ENTRY_BYTES_MAX || b->count == REG_ENTRY_REQUESTS_MAX))
         return false;
-    reg_request_encode(&b->bytes, r);
+    struct reg_request q = *r;
+    q.no_quota = r->no_quota && b->version >= VERSION_QUOTAS;
+    reg_request_encode(&b->bytes, &q);
     b->count++;
     return true;
 }
 
 struct slice reg_entry_end(struct reg_entry_builder *b)
 {
-    wf_assert(b->count > 0);
+    wf_assert(b->count > 0 || b->version >= VERSION_EMPTY_ENTRIES);
     memcpy(b->bytes.p + b->bytes.at + ENTRY_COUNT_AT, &b->count, sizeof(b->count));
     while (b->bytes.n % 8)
         buf_append_byte(&b->bytes, 0);
@@ -248,13 +256,13 @@ bool reg_entry_open(struct reader *r, struct reg_entry_head *ret, struct err *er
         .leader_wall_ms = (int64_t)reader_u64le(r),
         .count = reader_u32le(r),
     };
-    if (!reader_ok(r) || magic != ENTRY_MAGIC)
+    if (!reader_ok(r) || magic != VERSION_ENTRY_MAGIC)
         return err_set(err, ERR_CORRUPT, "log entry: not one of ours");
-    if (version < ENTRY_VERSION_OLDEST || version > REG_ENTRY_VERSION)
+    if (version < ENTRY_VERSION_OLDEST || version > VERSION_NEWEST)
         return err_set(err, ERR_UNSUPPORTED,
-                       "log entry: version %u, this node knows %u: upgrade this node", version,
-                       REG_ENTRY_VERSION);
-    if (head.count == 0 || head.count > REG_ENTRY_REQUESTS_MAX)
+                       "log entry: version %u, this program reads %d to %d: start a newer one",
+                       version, ENTRY_VERSION_OLDEST, VERSION_NEWEST);
+    if ((head.count == 0 && version < VERSION_EMPTY_ENTRIES) || head.count > REG_ENTRY_REQUESTS_MAX)
         return err_set(err, ERR_CORRUPT, "log entry: %u requests", head.count);
     if (version >= 3)
         head.term = reader_u64le(r);

@@ -9,8 +9,9 @@
  *            attach: lease u16+bytes; expire: term u64
  *
  * Earlier entries are read too. Version 1: requests go from settled to op count, and there is no
- * check. Version 2: there is no term, and no operation has to do with a lease. Version 3 is
- * written. Little endian.
+ * check. Version 2: there is no term, and no operation has to do with a lease. Version 4: there may
+ * be no requests; of them it is as version 3. Which version is written the cluster's says
+ * (raft/version.h). Little endian.
  *
  * (client, sequence) makes a retry after a lost leader exactly once in effect: the state machine
  * keeps the result of every sequence of a client that is not settled. `settled`: every lower
@@ -26,8 +27,8 @@
 #include "base/core/reader.h"
 #include "registry/lease.h"
 #include "registry/node.h"
+#include "registry/raft/version.h"
 
-#define REG_ENTRY_VERSION 3
 #define REG_ENTRY_BYTES_MAX (2u * 1024u * 1024u)
 #define REG_ENTRY_REQUESTS_MAX 1024
 #define REG_CLIENTS_MAX 256
@@ -39,11 +40,13 @@ struct reg_request {
     const struct reg_op *ops;
     const struct reg_once *once; /* NULL = none */
     struct slice origin;
+    bool no_quota; /* of version VERSION_QUOTAS and newer */
 };
 
 /* Builds an entry: begin, add …, end. */
 struct reg_entry_builder {
-    uint64_t term; /* of the leader that proposes it; set before begin */
+    unsigned version; /* set before begin; 0 = VERSION_OLDEST */
+    uint64_t term;    /* of the leader that proposes it; set before begin */
     struct buf bytes;
     uint32_t count;
 };
@@ -51,6 +54,7 @@ void reg_entry_begin(struct reg_entry_builder *b, int64_t leader_wall_ms);
 /* false when it would pass REG_ENTRY_BYTES_MAX or REG_ENTRY_REQUESTS_MAX: put it into the next
  * entry. An entry with a single request always takes it (requests are bounded at the door). */
 bool reg_entry_add(struct reg_entry_builder *b, const struct reg_request *r);
+/* Nothing was added: of version VERSION_EMPTY_ENTRIES and newer. */
 struct slice reg_entry_end(struct reg_entry_builder *b);
 void reg_entry_fini(struct reg_entry_builder *b);
 
@@ -61,10 +65,12 @@ struct reg_entry_head {
     uint64_t term; /* 0 = not told (versions 1 and 2) */
     uint32_t count;
 };
+/* ERR_UNSUPPORTED: of a version above VERSION_NEWEST. */
 bool reg_entry_open(struct reader *r, struct reg_entry_head *ret, struct err *err);
 
-/* The ops of a request as bytes and back: for forwarding to the leader. Ops borrow from the bytes.
- */
+/* The ops of a request as bytes and back: for forwarding to the leader, where the version is that
+ * of the frame. All versions that are written have the same, but for no_quota. Ops borrow from the
+ * bytes. */
 void reg_request_encode(struct buf *out, const struct reg_request *r);
 bool reg_request_decode(struct reader *r, unsigned version, struct arena *arena,
                         struct reg_request *ret, struct err *err);

@@ -16,7 +16,7 @@ static void read_again(const struct reg_request *q)
     struct err err = {0};
     reg_request_encode(&bytes, q);
     struct reader r = reader_of(buf_slice(&bytes));
-    wf_assert(reg_request_decode(&r, REG_ENTRY_VERSION, &arena, &second, &err));
+    wf_assert(reg_request_decode(&r, VERSION_NEWEST, &arena, &second, &err));
     wf_assert(reader_done(&r));
     reg_request_encode(&again, &second);
     wf_assert(slice_eq(buf_slice(&bytes), buf_slice(&again)));
@@ -37,7 +37,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         for (uint32_t i = 0; i < head.count; i++)
             if (!reg_request_decode(&r, head.version, &arena, &q, &err))
                 break;
-    for (unsigned version = 1; version <= REG_ENTRY_VERSION; version++) {
+    for (unsigned version = 1; version <= VERSION_NEWEST; version++) {
         r = reader_of(s);
         if (reg_request_decode(&r, version, &arena, &q, &err))
             read_again(&q);

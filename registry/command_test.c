@@ -30,6 +30,7 @@ static const struct reg_request requests[] = {
     {.client = 1, .sequence = 9, .settled = 8, .ops = ops, .op_count = ARRAY_LEN(ops)},
     {.client = 2, .sequence = 3, .ops = ops, .op_count = 1, .once = &once},
     {.client = 3, .sequence = 1, .once = &once, .origin = S_INIT("weft/0.1 apply")},
+    {.client = 4, .sequence = 1, .ops = ops, .op_count = 1, .no_quota = true},
 };
 
 static void must_equal(const struct reg_request *a, const struct reg_request *b)
@@ -39,6 +40,7 @@ static void must_equal(const struct reg_request *a, const struct reg_request *b)
     assert_int_equal(a->settled, b->settled);
     assert_int_equal(a->op_count, b->op_count);
     assert_true(slice_eq(a->origin, b->origin));
+    assert_int_equal(a->no_quota, b->no_quota);
     assert_int_equal(!a->once, !b->once);
     if (a->once) {
         assert_memory_equal(a->once->key, b->once->key, sizeof(a->once->key));
@@ -63,7 +65,7 @@ static void must_equal(const struct reg_request *a, const struct reg_request *b)
 static void entries_read_as_written(void **state)
 {
     (void)state;
-    struct reg_entry_builder b = {.term = 12};
+    struct reg_entry_builder b = {.version = VERSION_NEWEST, .term = 12};
     struct reg_entry_head head;
     struct arena arena = {0};
     struct err err = {0};
@@ -72,7 +74,7 @@ static void entries_read_as_written(void **state)
         assert_true(reg_entry_add(&b, &requests[i]));
     struct reader r = reader_of(reg_entry_end(&b));
     assert_true(reg_entry_open(&r, &head, &err));
-    assert_int_equal(head.version, REG_ENTRY_VERSION);
+    assert_int_equal(head.version, VERSION_NEWEST);
     assert_int_equal(head.leader_wall_ms, 1700000000123);
     assert_int_equal(head.term, 12);
     assert_int_equal(head.count, ARRAY_LEN(requests));
@@ -83,6 +85,31 @@ static void entries_read_as_written(void **state)
     }
     assert_true(reader_left(&r) < 8);
     arena_fini(&arena);
+    reg_entry_fini(&b);
+}
+
+/* Wrong: an older program stops at a mark that it does not know. */
+static void older_versions_have_no_mark(void **state)
+{
+    (void)state;
+    struct reg_entry_builder b = {0};
+    struct reg_request marked = {.client = 4, .ops = ops, .op_count = 1, .no_quota = true}, q;
+    struct reg_entry_head head;
+    struct buf bytes = {0};
+    struct arena arena = {0};
+    struct err err = {0};
+    reg_entry_begin(&b, 1);
+    assert_true(reg_entry_add(&b, &marked));
+    struct reader r = reader_of(reg_entry_end(&b));
+    assert_true(reg_entry_open(&r, &head, &err));
+    assert_int_equal(head.version, VERSION_OLDEST);
+    assert_true(reg_request_decode(&r, head.version, &arena, &q, &err));
+    assert_false(q.no_quota);
+    reg_request_encode(&bytes, &marked);
+    r = reader_of(buf_slice(&bytes));
+    assert_false(reg_request_decode(&r, VERSION_QUOTAS - 1, &arena, &q, &err));
+    arena_fini(&arena);
+    buf_fini(&bytes);
     reg_entry_fini(&b);
 }
 
@@ -149,10 +176,33 @@ static void later_versions_are_refused(void **state)
     reg_entry_begin(&b, 0);
     reg_entry_add(&b, &requests[0]);
     struct slice entry = reg_entry_end(&b);
-    ((char *)(uintptr_t)entry.p)[4] = REG_ENTRY_VERSION + 1;
+    ((char *)(uintptr_t)entry.p)[4] = VERSION_NEWEST + 1;
     struct reader r = reader_of(entry);
     assert_false(reg_entry_open(&r, &head, &err));
-    assert_non_null(strstr(err.msg, "upgrade this node"));
+    assert_non_null(strstr(err.msg, "start a newer one"));
+    reg_entry_fini(&b);
+}
+
+/* An entry without requests raises the version, and is none before version 4. */
+static void an_entry_may_be_empty_since_version_4(void **state)
+{
+    (void)state;
+    struct reg_entry_builder b = {.version = VERSION_EMPTY_ENTRIES, .term = 9};
+    struct reg_entry_head head;
+    struct err err = {0};
+    reg_entry_begin(&b, 5);
+    struct slice entry = reg_entry_end(&b);
+    assert_int_equal(entry.n % 8, 0);
+    assert_int_equal(version_of_entry(entry), VERSION_EMPTY_ENTRIES);
+    struct reader r = reader_of(entry);
+    assert_true(reg_entry_open(&r, &head, &err));
+    assert_int_equal(head.version, VERSION_EMPTY_ENTRIES);
+    assert_int_equal(head.count, 0);
+    assert_int_equal(head.term, 9);
+    ((char *)(uintptr_t)entry.p)[4] = VERSION_EMPTY_ENTRIES - 1;
+    r = reader_of(entry);
+    assert_false(reg_entry_open(&r, &head, &err));
+    assert_int_equal(err.code, ERR_CORRUPT);
     reg_entry_fini(&b);
 }
 
@@ -168,7 +218,7 @@ static void damage_is_refused(void **state)
         struct err err = {0};
         struct reg_request q;
         struct reader r = reader_of(slice_sub(all, 0, n));
-        assert_false(reg_request_decode(&r, REG_ENTRY_VERSION, &arena, &q, &err));
+        assert_false(reg_request_decode(&r, VERSION_NEWEST, &arena, &q, &err));
         assert_int_equal(err.code, ERR_INVALID);
     }
     for (size_t i = 0; i < all.n; i++) {
@@ -177,7 +227,7 @@ static void damage_is_refused(void **state)
         struct slice changed = arena_dup(&arena, all);
         ((char *)(uintptr_t)changed.p)[i] = (char)(changed.p[i] ^ 0x80);
         struct reader r = reader_of(changed);
-        if (reg_request_decode(&r, REG_ENTRY_VERSION, &arena, &q, &err))
+        if (reg_request_decode(&r, VERSION_NEWEST, &arena, &q, &err))
             assert_true(q.op_count > 0 || q.once);
     }
     arena_fini(&arena);
@@ -187,8 +237,12 @@ static void damage_is_refused(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(entries_read_as_written), cmocka_unit_test(version_1_is_read),
-        cmocka_unit_test(version_2_is_read),       cmocka_unit_test(later_versions_are_refused),
+        cmocka_unit_test(entries_read_as_written),
+        cmocka_unit_test(older_versions_have_no_mark),
+        cmocka_unit_test(version_1_is_read),
+        cmocka_unit_test(version_2_is_read),
+        cmocka_unit_test(later_versions_are_refused),
+        cmocka_unit_test(an_entry_may_be_empty_since_version_4),
         cmocka_unit_test(damage_is_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -27,20 +27,25 @@ static uint64_t client_crc(uint64_t id, MDB_val v)
     return crc32c(crc, (char *)v.mv_data + CLIENT_HEAD, v.mv_size - CLIENT_HEAD);
 }
 
+bool store_client_row_ok(MDB_val k, MDB_val v)
+{
+    uint64_t id, crc;
+    if (k.mv_size != 8 || v.mv_size < CLIENT_HEAD)
+        return false;
+    memcpy(&id, k.mv_data, 8);
+    memcpy(&crc, (char *)v.mv_data + 16, 8);
+    return crc == client_crc(id, v);
+}
+
 static bool client_read(MDB_val k, MDB_val v, struct store_client *ret)
 {
-    uint64_t crc;
-    if (k.mv_size != 8 || v.mv_size < CLIENT_HEAD ||
-        (v.mv_size - CLIENT_HEAD) % sizeof(struct store_answer))
+    if (!store_client_row_ok(k, v) || (v.mv_size - CLIENT_HEAD) % sizeof(struct store_answer))
         return false;
     size_t body = v.mv_size - CLIENT_HEAD;
     *ret = (struct store_client){0};
     memcpy(&ret->id, k.mv_data, 8);
     memcpy(&ret->settled, v.mv_data, 8);
     memcpy(&ret->last_index, (char *)v.mv_data + 8, 8);
-    memcpy(&crc, (char *)v.mv_data + 16, 8);
-    if (crc != client_crc(ret->id, v))
-        return false;
     ret->answers.n = ret->answers.cap = body / sizeof(struct store_answer);
     ret->answers.p = mem_array(ret->answers.cap + 1, sizeof(struct store_answer));
     memcpy(ret->answers.p, (char *)v.mv_data + CLIENT_HEAD, body);
@@ -214,6 +219,26 @@ static bool request_allowed(struct reg_store *s, const struct reg_request *q, ui
     return true;
 }
 
+static bool size_of(struct reg_store *s, struct slice key, size_t *ret_bytes)
+{
+    struct store_record r;
+    if (!kv_get(s, key, &r))
+        return false;
+    *ret_bytes = r.value.n;
+    return true;
+}
+
+static bool request_fits(struct reg_store *s, const struct reg_request *q, struct reg_result *res)
+{
+    size_t failed;
+    if (reg_store_version(s) < VERSION_QUOTAS || q->no_quota ||
+        store_quota_allows(s, q, size_of, &failed))
+        return true;
+    res->code = ERR_NO_ROOM;
+    res->failed_op = (uint32_t)failed;
+    return false;
+}
+
 static void state_hash_op(struct reg_store *s, const struct reg_op *op, reg_rev index)
 {
     uint64_t h = hash_bytes_seed(op->key, s->meta.state_hash ^ (op->del ? 1u : 0u));
@@ -231,6 +256,12 @@ static void kv_put(struct reg_store *s, struct slice key, const struct store_rec
     MDB_val k = store_val(key), v = {STORE_RECORD_HEAD + r->value.n, NULL};
     must(s, mdb_put(s->batch, s->dbi_kv, &k, &v, MDB_RESERVE), "put");
     store_record_write(v.mv_data, key, r);
+}
+
+static void kv_del(struct reg_store *s, struct slice key)
+{
+    MDB_val k = store_val(key);
+    must(s, mdb_del(s->batch, s->dbi_kv, &k, NULL), "delete");
 }
 
 /* Returns the revision that the object has afterwards; equal values change nothing. */
@@ -266,12 +297,13 @@ static reg_rev op_apply(struct reg_store *s, const struct reg_op *op, const stru
     e.object.version = now.version;
     e.object.value = op->del ? e.prev_value : op->value;
     if (op->del)
-        must(
-            s,
-            mdb_del(s->batch, s->dbi_kv, &(MDB_val){op->key.n, (void *)(uintptr_t)op->key.p}, NULL),
-            "delete");
+        kv_del(s, op->key);
     else
         kv_put(s, op->key, &now);
+    store_quota_changed(
+        s, op->key,
+        &(struct store_quota_sizes){.was = found, .is = !op->del, .was_bytes = e.prev_value.n},
+        op->value);
     store_history_put(s, at->op, &e);
     store_lease_apply(s, op, index, at->op);
     state_hash_op(s, op, index);
@@ -322,7 +354,8 @@ static bool request_replay(struct reg_store *s, const struct reg_request *q, reg
 static void request_run(struct reg_store *s, const struct reg_request *q, struct place *at,
                         struct reg_result *res)
 {
-    if (request_replay(s, q, at->index, res) || !request_allowed(s, q, at->term, res))
+    if (request_replay(s, q, at->index, res) || !request_allowed(s, q, at->term, res) ||
+        !request_fits(s, q, res))
         return;
     for (size_t i = 0; i < q->op_count; i++, at->op++) {
         lease_end(s, &q->ops[i], at, q->origin);
@@ -386,6 +419,21 @@ static void batch_open(struct reg_store *s)
     s->batch_changed = false;
 }
 
+/* The cluster's version is the highest of any entry (raft/version.h). Nobody sends us what we do
+ * not read: to go on without it would be to guess. */
+static void version_rise(struct reg_store *s, reg_rev index, unsigned version)
+{
+    struct err err = {0};
+    unsigned now = s->meta.version ? s->meta.version : VERSION_OLDEST;
+    if (version > s->opt.reads.newest &&
+        !version_fits(s->opt.reads, version, S("this program"), &err))
+        wf_die("entry %llu: %s", (unsigned long long)index, err.msg);
+    if (version <= now)
+        return;
+    s->meta.version = version;
+    s->meta.state_hash = hash_u64(s->meta.state_hash ^ hash_u64(version) ^ index);
+}
+
 void reg_fsm_apply(struct reg_store *s, reg_rev index, uint64_t term, struct slice entry,
                    void (*fn)(void *ctx, const struct reg_result *r), void *ctx)
 {
@@ -401,6 +449,7 @@ void reg_fsm_apply(struct reg_store *s, reg_rev index, uint64_t term, struct sli
     s->batch_bytes += entry.n;
     if (!reg_entry_open(&r, &head, &err))
         wf_die("entry %llu: %s", (unsigned long long)index, err.msg);
+    version_rise(s, index, head.version);
     struct place at = {.index = index, .term = head.term, .wall_ms = head.leader_wall_ms};
     for (; at.request < head.count; at.request++) {
         struct reg_request q;

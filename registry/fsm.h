@@ -18,14 +18,16 @@ struct reg_store_options {
     uint64_t map_bytes; /* to begin with; grows by itself when half of what is left is used */
     uint64_t history_revisions; /* window of changes that are kept, … */
     uint64_t history_bytes;     /* and at most so much of it; 0 = whatever it takes */
-    uint64_t step_bytes; /* data.mdb is so much longer than it must be, where there is room */
-    bool verify;         /* read every record's checksum at open */
+    uint64_t step_bytes;   /* data.mdb is so much longer than it must be, where there is room */
+    bool verify;           /* look at every page and every checksum at open */
+    struct versions reads; /* default all that this program reads */
     /* Told at once of every lease that an entry grants, renews or ends, before the commit. */
     void (*on_lease)(void *ctx, const struct reg_lease *l, bool gone);
     void *ctx;
 };
 
-/* ERR_CORRUPT: the caller restores a checkpoint (reg_store_restore) or starts from an empty store
+/* ERR_UNSUPPORTED: what it holds is of a version that this program does not read (raft/version.h).
+ * ERR_CORRUPT: the caller restores a checkpoint (reg_store_restore) or starts from an empty store
  * and replays the log; reg_store_discard makes it empty. */
 struct reg_store *reg_store_open(const struct reg_store_options *opt, struct err *err);
 bool reg_store_discard(struct env *env, const char *dir, struct err *err);
@@ -37,11 +39,13 @@ void reg_store_applied(struct reg_store *store, reg_rev *ret_index, uint64_t *re
 /* Tells the history of one cluster from that of another: set by the first change that was ever
  * committed, equal on all nodes, also after a checkpoint. 0: nothing was ever written. */
 uint64_t reg_store_genesis(const struct reg_store *store);
+/* Of the cluster; 0: nothing was ever applied. */
+unsigned reg_store_version(const struct reg_store *store);
 
 struct reg_result {
     uint64_t client, sequence;
-    /* NONE, CONFLICT, EXISTS, NOT_FOUND; GONE, LIMIT of leases; INVALID: a key that another write
-     * used; CANCELLED: a sequence below settled */
+    /* NONE, CONFLICT, EXISTS, NOT_FOUND; GONE, LIMIT of leases; NO_ROOM: the quota of a namespace
+     * (quota.h); INVALID: a key that another write used; CANCELLED: a sequence below settled */
     enum err_code code;
     bool repeated; /* it was applied before: the answer of then */
     bool replayed; /* another request with the same key was: the answer of that one */
@@ -87,5 +91,7 @@ struct reg_store_usage {
     uint64_t object_bytes, history_bytes; /* pages that hold something */
 };
 void reg_store_usage(struct reg_store *store, struct reg_store_usage *ret);
+/* Logs which namespaces became full (quota.h), or have room again. On the writer's thread. */
+void reg_quota_tell(struct reg_store *store);
 
 #endif

@@ -63,7 +63,7 @@ static void history_read_told(struct reg_event *e, const char *p, size_t n)
     e->origin = slice_mem(p + HIST_TIME, n - HIST_TIME);
 }
 
-static struct reg_event history_read(const struct reg_store *s, uint64_t id, MDB_val v)
+static bool history_check(uint64_t id, MDB_val v, struct reg_event *ret)
 {
     const char *p = v.mv_data;
     uint16_t key_n = 0;
@@ -79,7 +79,7 @@ static struct reg_event history_read(const struct reg_store *s, uint64_t id, MDB
     bool told = v.mv_size > 0 && (unsigned char)p[0] & HIST_TOLD;
     if ((told ? v.mv_size < three + HIST_TIME : v.mv_size != three) ||
         crc != row_crc(id, p, v.mv_size - HIST_HEAD))
-        store_doubt(s, "a change's checksum is wrong");
+        return false;
     e.deleted = ((unsigned char)p[0] & HIST_DELETED) != 0;
     memcpy(&e.object.create_rev, p + 11, 8);
     memcpy(&e.object.version, p + 19, 8);
@@ -90,7 +90,24 @@ static struct reg_event history_read(const struct reg_store *s, uint64_t id, MDB
     e.prev_value = slice_mem(p + HIST_HEAD + key_n + value_n, prev_n);
     if (told)
         history_read_told(&e, p + three, v.mv_size - three);
+    *ret = e;
+    return true;
+}
+
+static struct reg_event history_read(const struct reg_store *s, uint64_t id, MDB_val v)
+{
+    struct reg_event e;
+    if (!history_check(id, v, &e))
+        store_doubt(s, "a change's checksum is wrong");
     return e;
+}
+
+bool store_history_row_ok(MDB_val k, MDB_val v)
+{
+    struct reg_event e;
+    uint64_t id;
+    memcpy(&id, k.mv_data, sizeof(id));
+    return history_check(id, v, &e);
 }
 
 static uint64_t row_id(const struct reg_store *s, MDB_val k)
@@ -174,8 +191,12 @@ void store_history_compact(struct reg_store *s)
         rc = mdb_cursor_get(cur, &k, &v, MDB_FIRST);
         if (rc)
             break;
-        /* A revision that lost a row is gone as a whole: nobody may see half of it. */
-        s->meta.compacted = row_id(s, k) >> HIST_SUB_BITS;
+        /* A revision that lost a row is gone as a whole: nobody may see half of it. The newest is
+         * kept, whatever the bound: who was told a part of it asks for it again (watch.c). */
+        reg_rev revision = row_id(s, k) >> HIST_SUB_BITS;
+        if (revision == s->meta.revision)
+            break;
+        s->meta.compacted = revision;
         rc = mdb_cursor_del(cur, 0);
     }
     if (rc)

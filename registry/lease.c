@@ -41,14 +41,21 @@ static uint32_t row_crc(struct slice key, const char *p, size_t n)
     return crc32c(crc, p + ROW_HEAD, n - ROW_HEAD);
 }
 
+bool store_lease_row_ok(MDB_val k, MDB_val v)
+{
+    uint32_t crc;
+    if (v.mv_size < ROW_HEAD)
+        return false;
+    memcpy(&crc, (char *)v.mv_data + ROW_CRC_AT, 4);
+    return crc == row_crc(store_slice(k), v.mv_data, v.mv_size);
+}
+
 static struct reg_lease row_read(const struct reg_store *s, struct slice key, MDB_val v)
 {
     const char *p = v.mv_data;
     struct reg_lease l = {.key = key};
-    uint32_t crc = 0, flags = 0;
-    if (v.mv_size >= ROW_HEAD)
-        memcpy(&crc, p + ROW_CRC_AT, 4);
-    if (v.mv_size < ROW_HEAD || crc != row_crc(key, p, v.mv_size))
+    uint32_t flags = 0;
+    if (!store_lease_row_ok(store_val(key), v))
         store_doubt(s, "the checksum of a lease is wrong");
     memcpy(&l.id, p, 8);
     memcpy(&l.rev, p + 8, 8);
@@ -154,12 +161,23 @@ static void object_put(struct reg_store *s, MDB_val k, const uint64_t *id, struc
     memcpy(p, &crc, 4);
 }
 
+static bool object_row_ok(MDB_val k, MDB_val v, size_t least)
+{
+    uint32_t crc;
+    if (v.mv_size < least)
+        return false;
+    memcpy(&crc, v.mv_data, 4);
+    return crc == object_crc(k, v);
+}
+
+bool store_lease_object_row_ok(MDB_val k, MDB_val v)
+{
+    return object_row_ok(k, v, *(const char *)k.mv_data == 'o' ? OBJECT_HEAD : 4);
+}
+
 static void object_row_check(const struct reg_store *s, MDB_val k, MDB_val v, size_t least)
 {
-    uint32_t crc = 0;
-    if (v.mv_size >= least)
-        memcpy(&crc, v.mv_data, 4);
-    if (v.mv_size < least || crc != object_crc(k, v))
+    if (!object_row_ok(k, v, least))
         store_doubt(s, "the checksum of what hangs on a lease is wrong");
 }
 

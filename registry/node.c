@@ -15,6 +15,7 @@
 #define HEARTBEAT_TIMEOUT_DEFAULT_MS 50
 #define SNAPSHOT_LOG_BYTES_DEFAULT (64u << 20)
 #define HISTORY_DEFAULT 100000
+#define VERSION_SETTLE_DEFAULT_MS 10000
 #define STORE_BYTES_DEFAULT (1ull << 30)
 #define INSTALL_TIMEOUT_MS (10 * 60 * 1000)
 #define PATH_BYTES 4096
@@ -74,8 +75,9 @@ static void store_commit(struct reg_node *n)
     uint64_t began = env_now_ns(n->env);
     reg_fsm_commit(n->store, applied, term);
     node_metrics_since(n, n->cells.store_commit, began);
-    raftio_set_genesis(&n->io, reg_store_genesis(n->store));
     n->committed = applied;
+    raftio_set_genesis(&n->io, reg_store_genesis(n->store));
+    node_version_advance(n);
 }
 
 /* What is copied holds at least what Raft says the snapshot holds: commit first. */
@@ -88,10 +90,8 @@ static int fsm_snapshot(struct raft_fsm *fsm, struct raft_buffer *bufs[], unsign
     struct raft_buffer *b = raft_malloc(sizeof(*b));
     if (!b)
         wf_die("out of memory");
-    raft_index applied = n->raft.last_applied;
-    reg_fsm_commit(n->store, applied, guard_term_of(&n->raft, applied));
-    if (applied > n->committed)
-        n->committed = applied;
+    store_commit(n);
+    wf_assert(n->committed >= n->raft.last_applied);
     b->len = SNAPSHOT_DATA_BYTES;
     b->base = raft_calloc(1, b->len);
     *bufs = b;
@@ -158,6 +158,17 @@ static bool checkpoint_restore(struct reg_node *n, const struct snapshot_file *f
     return true;
 }
 
+/* The newest, or the one before it, from which the log goes on as well. */
+static bool checkpoint_begin(struct reg_node *n, struct err *err)
+{
+    struct err why = {0};
+    if (!n->io.has_manifest || checkpoint_restore(n, &n->io.manifest.file, &why))
+        return true;
+    if (why.code != ERR_CORRUPT)
+        return err_set(err, why.code, "%s", why.msg);
+    return raftio_fall_back(&n->io, &why, err) && checkpoint_restore(n, &n->io.manifest.file, err);
+}
+
 /* At start, when nothing is left to do (node_begin), and when a leader sent a checkpoint. */
 static int fsm_restore(struct raft_fsm *fsm, struct raft_buffer *buf)
 {
@@ -173,6 +184,7 @@ static int fsm_restore(struct raft_fsm *fsm, struct raft_buffer *buf)
     if (n->raft_started && applied > n->committed)
         node_write_recall(n);
     raftio_set_genesis(&n->io, reg_store_genesis(n->store));
+    node_version_advance(n);
     n->committed = applied;
     raft_free(buf->base);
     return 0;
@@ -198,7 +210,9 @@ static void checkpoint_when_due(struct reg_node *n)
         return; /* one is being made */
     struct reg_store_usage usage;
     reg_store_usage(n->store, &usage);
-    due = due && node_room_for(n, usage.used_bytes);
+    /* The room of the one before is better used for a new one, than that the log grows on. */
+    if (due && !node_room_for(n, usage.used_bytes))
+        due = raftio_drop_older(&n->io) && node_room_for(n, 0);
     raft_set_snapshot_threshold(r, due ? 1 : UINT_MAX);
     raft_index since = r->last_applied - r->log.snapshot.last_index;
     raft_set_snapshot_trailing(r, since / 2 > NODE_TRAILING_ENTRIES_MIN
@@ -323,6 +337,13 @@ static void on_down(void *ctx, uint64_t id)
     }
 }
 
+/* The answer to a snapshot may be lost with the connection that it was to come over. */
+static void on_heard(void *ctx, uint64_t id)
+{
+    struct reg_node *n = ctx;
+    guard_peer_up(&n->guard, id);
+}
+
 static void on_gone(void *ctx, uint64_t id)
 {
     node_status_on_gone(ctx, id);
@@ -363,10 +384,17 @@ static void on_damaged(void *ctx)
     env_work(n->env, &n->remake);
 }
 
+static void on_enroll(void *ctx, struct slice payload, struct env_stream *s)
+{
+    node_enroll_on_ask(ctx, payload, s);
+}
+
 static const struct raftio_events raftio_events = {.on_frame = on_frame,
                                                    .on_up = on_up,
                                                    .on_down = on_down,
+                                                   .on_heard = on_heard,
                                                    .on_gone = on_gone,
+                                                   .on_enroll = on_enroll,
                                                    .on_damaged = on_damaged,
                                                    .make_room = node_room_make,
                                                    .verify = verify};
@@ -405,7 +433,7 @@ static bool options_ok(const struct reg_node_options *opt, struct err *err)
         return err_set(err, ERR_INVALID,
                        "heartbeat %lld ms, election %lld ms: at least three heartbeats must fit",
                        (long long)opt->heartbeat_timeout, (long long)opt->election_timeout);
-    return true;
+    return versions_check(versions_or_all(opt->reads), err);
 }
 
 static void options_default(struct reg_node_options *o)
@@ -422,6 +450,8 @@ static void options_default(struct reg_node_options *o)
         o->room_bytes = 2 * o->segment_bytes > NODE_ROOM_BYTES_DEFAULT ? 2 * o->segment_bytes
                                                                        : NODE_ROOM_BYTES_DEFAULT;
     o->store_bytes = o->store_bytes ? o->store_bytes : STORE_BYTES_DEFAULT;
+    o->reads = versions_or_all(o->reads);
+    o->version_settle = o->version_settle ? o->version_settle : VERSION_SETTLE_DEFAULT_MS;
 }
 
 /* Of ids and addresses of the initial members, in the order of ids: equal on all of them. */
@@ -468,6 +498,7 @@ static bool store_open(struct reg_node *n, struct err *err)
                                     .history_bytes = n->opt.quota_bytes,
                                     .step_bytes = n->opt.room_bytes / 8,
                                     .verify = true,
+                                    .reads = n->opt.reads,
                                     .on_lease = node_lease_on_change,
                                     .ctx = n};
     struct err e = {0};
@@ -490,6 +521,7 @@ static bool log_covers_store(struct reg_node *n, struct err *err)
     reg_store_applied(n->store, &applied, &term);
     n->committed = applied;
     raftio_set_genesis(&n->io, reg_store_genesis(n->store));
+    node_version_advance(n);
     if (last >= applied || MUTANT(LOG_MAY_BE_SHORT))
         return true;
     return err_set(err, ERR_CORRUPT,
@@ -602,22 +634,27 @@ static bool io_open(struct reg_node *n, struct err *err)
         members[i].addr = n->opt.members[i].addr;
         snprintf(members[i].name, sizeof(members[i].name), "%s", n->opt.members[i].name);
     }
-    return raftio_open(&n->io,
-                       &(struct raftio_options){.env = n->env,
-                                                .dir = n->dir,
-                                                .self = n->opt.id,
-                                                .cluster = cluster_of(n),
-                                                .members = members,
-                                                .member_count = n->opt.member_count,
-                                                .birth = n->birth,
-                                                .user_timeout = 2 * n->opt.election_timeout,
-                                                .tls = n->tls,
-                                                .segment_bytes = n->opt.segment_bytes,
-                                                .log_cells = n->cells.log,
-                                                .raft = &n->raft,
-                                                .events = &raftio_events,
-                                                .ctx = n},
-                       err);
+    return raftio_open(
+        &n->io,
+        &(struct raftio_options){.env = n->env,
+                                 .dir = n->dir,
+                                 .self = n->opt.id,
+                                 .cluster = cluster_of(n),
+                                 .members = members,
+                                 .member_count = n->opt.member_count,
+                                 .birth = n->birth,
+                                 .reads = n->opt.reads,
+                                 .user_timeout = 2 * n->opt.election_timeout,
+                                 /* with a way that takes longer no leader stays one */
+                                 .connect_timeout = n->opt.election_timeout,
+                                 .tls = n->tls,
+                                 .enrolls = n->opt.ca_dir != NULL,
+                                 .segment_bytes = n->opt.segment_bytes,
+                                 .log_cells = n->cells.log,
+                                 .raft = &n->raft,
+                                 .events = &raftio_events,
+                                 .ctx = n},
+        err);
 }
 
 static bool raft_begin(struct reg_node *n, struct err *err)
@@ -667,9 +704,9 @@ static bool node_begin(struct reg_node *n, struct env *env, struct err *err)
     node_lease_init(n);
     node_channel_init(n);
     if (!env_dir_make(env, n->dir, err) || !lock_dir(n, err) || !tls_open(n, err) ||
-        !io_open(n, err) || !tls_fits(n, err) || !store_open(n, err) ||
-        (n->io.has_manifest && !checkpoint_restore(n, &n->io.manifest.file, err)) ||
-        !log_covers_store(n, err) || !raft_begin(n, err))
+        !io_open(n, err) || !tls_fits(n, err) || !node_enroll_open(n, err) || !store_open(n, err) ||
+        !checkpoint_begin(n, err) || !log_covers_store(n, err) || !node_version_log_fits(n, err) ||
+        !raft_begin(n, err))
         return false;
     store_commit(n); /* a single voter has applied its log already; what follows reads */
     node_lease_load(n);
@@ -724,6 +761,7 @@ static void node_reset(struct reg_node *n)
     n->raft_inited = n->raft_closed = false;
     n->committed = 0;
     n->join = (struct join){0};
+    n->version = 0;
 }
 
 bool node_open(struct reg_node *n, struct env *env, struct err *err)
@@ -838,6 +876,7 @@ static void stop_close(struct reg_node *n)
     node_read_fail_all(n);
     node_member_fail_all(n);
     node_lease_fail_all(n);
+    node_enroll_fail_all(n);
     node_shut(n);
     n->stop = NODE_STOPPED;
     say(n, &n->stopped);

@@ -10,6 +10,7 @@
 #define WEFT_REGISTRY_NODE_H
 
 #include "base/env/env.h"
+#include "registry/raft/version.h"
 #include "registry/store.h"
 
 #define REG_NODES_MAX 7
@@ -42,13 +43,23 @@ struct reg_node_options {
     /* Directory of the certificates for peers (raft/peer_tls.h; made by `weftd init`); NULL: peers
      * speak without TLS, and only on loopback addresses. */
     const char *peer_tls_dir;
+    /* Directory of the CA of these certificates, with its key: this node signs those of nodes that
+     * bring a join token. NULL: it does not. */
+    const char *ca_dir;
+    /* Which versions it reads and so takes part in (raft/version.h); default all that the program
+     * knows. Less holds the cluster's version where it is: every node can go back to the program
+     * before as long as one does so. */
+    struct versions reads;
+    wf_ms version_settle; /* what all members read they read for so long before it is written;
+                             default 10,000 */
 };
 
 struct reg_node;
 
 /* Opens or creates the data directory, recovers, starts the raft thread. NULL and err: the
- * directory is another node's, is in use, is damaged beyond what log and checkpoint can rebuild, or
- * an address is not loopback and there are no certificates, or they are another node's. */
+ * directory is another node's, is in use, is of a version that it does not read (UNSUPPORTED), is
+ * damaged beyond what log and checkpoint can rebuild, or an address is not loopback and there are
+ * no certificates, or they are another node's. */
 struct reg_node *reg_node_start(const struct reg_node_options *opt, struct err *err);
 /* Hands leadership over when it can, stops the thread, closes. */
 void reg_node_stop(struct reg_node *node);
@@ -89,14 +100,18 @@ struct reg_write {
      * that refusal final says so by a write without operations, whose memo tells it. */
     const struct reg_once *once;
     struct slice origin; /* at most REG_ORIGIN_BYTES_MAX */
-    wf_ms timeout;       /* default 5,000 */
-    struct env *env;     /* where fn runs */
+    /* What the control plane says about objects that are there: the quota of a namespace (quota.h)
+     * is not asked, or one that is full would hide what is wrong in it, and in others. */
+    bool no_quota;
+    wf_ms timeout;   /* default 5,000 */
+    struct env *env; /* where fn runs */
     void (*fn)(struct reg_write *w);
 
     /* Filled before fn. */
     struct err err;   /* ERR_NONE: durable on a quorum and applied on this node.
                          CONFLICT, EXISTS, NOT_FOUND, GONE, LIMIT: op `failed_op`, nothing was
                          done (GONE: the lease to attach to is not held).
+                         NO_ROOM: nothing was done; of a namespace's quota: op `failed_op`.
                          UNAVAILABLE: no quorum, nothing was done; the message says how many voters
                          answer. UNKNOWN_OUTCOME: timed out after it was handed over. */
     reg_rev revision; /* of the commit; for a write that changed nothing (equal values) that of the
@@ -171,6 +186,9 @@ struct reg_member_status {
     reg_rev match_index; /* leader's view; 0 = unknown */
     wf_ms last_contact;  /* ms since the last message; -1 = never */
     bool no_room;        /* its disk is full: it takes no writes (node_room.c) */
+    /* What it runs, as it said when it was last connected; {0, 0}, "": it never was. */
+    struct versions reads;
+    char release[32];
 };
 
 struct reg_status {
@@ -183,6 +201,7 @@ struct reg_status {
      * applied here; a leader confirmed it, so a leader that was deposed unknowingly cannot make it
      * younger. Renewed by each read index, twice a second where there is none. 0 = never. */
     wf_ms fresh_at;
+    uint64_t reads_refused; /* read indexes of other nodes, beyond NODE_READ_ASKS_MAX of each */
     uint64_t read_repeats; /* rounds of a read index asked again, because this process had paused */
     uint64_t log_bytes, store_bytes_used, store_bytes_map;
     uint64_t object_bytes, history_bytes, quota_bytes;
@@ -190,8 +209,12 @@ struct reg_status {
     uint64_t disk_free_bytes, disk_room_bytes; /* of these at least the second are wanted */
     uint64_t state_hash;
     struct reg_lease_status leases;
+    unsigned version;               /* of the cluster (raft/version.h); 0 = nothing written yet */
     uint64_t peers_refused;         /* connections to the peer port; since the start */
     int64_t peer_certificate_until; /* seconds since 1970; 0 = peers speak without TLS */
+    uint8_t peer_ca_sha256[32];     /* of the first CA in peer_tls_dir; zeros without */
+    bool signs;                     /* for nodes that join with a token (ca_dir) */
+    uint64_t enrolls_refused;       /* of those; since the start */
     size_t member_count;
     struct reg_member_status members[REG_NODES_MAX + 1]; /* one more during a change */
 };

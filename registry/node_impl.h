@@ -114,7 +114,8 @@ struct node_read {
 
 /* Of the node's set of metrics. */
 struct node_cells {
-    struct metric *commit, *apply, *store_commit, *entry_writes, *read_repeats;
+    struct metric *commit, *apply, *store_commit, *entry_writes, *read_repeats, *reads_refused,
+        *enrolls_refused;
     struct log_cells log;
 };
 
@@ -159,6 +160,11 @@ struct reg_node {
     uint64_t join_conf; /* index of the newest configuration that we were told of meanwhile */
     struct join join;   /* while guard.standing is GUARD_ASKING */
 
+    /* node_version.c */
+    unsigned version;      /* of the cluster, as we last told the peers */
+    wf_ms version_since;   /* since when all members read a newer one; 0 = they do not */
+    uint64_t version_term; /* in which we proposed it */
+
     /* node_write.c */
     uint64_t client, next_sequence, oldest_sequence;
     struct pending *window[REG_CLIENT_WINDOW];
@@ -201,7 +207,7 @@ struct reg_node {
     reg_rev read_index; /* of the round: commit index when it began */
     wf_ms read_began;
     wf_ms read_ran; /* when we last ran, as far as it matters to a round */
-    uint64_t read_repeats;
+    uint64_t read_repeats, reads_refused;
     wf_ms read_probed;
     wf_ms fresh_at;      /* everything committed until then is applied; 0 = never known */
     reg_rev fresh_index; /* from here on fresh_at is fresh_asked; 0 = none */
@@ -237,6 +243,11 @@ struct reg_node {
     size_t renew_count, ending_count;
     uint64_t renew_id, renewed;
     bool lease_due, lease_held_back;
+
+    /* node_enroll.c */
+    struct list enrols; /* struct enrol */
+    size_t enrol_count;
+    uint64_t enrols_refused;
 
     /* node.c */
     enum node_stop stop;
@@ -288,9 +299,23 @@ void node_write_recall(struct reg_node *n);
 void node_write_tick(struct reg_node *n);
 void node_write_answer_done(struct reg_node *n);
 void node_write_fail_all(struct reg_node *n);
+/* Proposes an entry of this version without requests. false: not just now. */
+bool node_write_raise(struct reg_node *n, unsigned version);
 /* Answers p->w on its env and frees p. */
 void node_answer(struct pending *p);
 bool node_expired(struct reg_node *n, struct pending *p);
+
+/* node_version.c */
+/* Before raft_start: is there an entry in the log that this program does not read? */
+bool node_version_log_fits(const struct reg_node *n, struct err *err);
+/* What is committed is of this version: tells the peers. */
+void node_version_advance(struct reg_node *n);
+/* A leader raises it when all members read a newer one. */
+void node_version_tick(struct reg_node *n);
+/* That a leader writes. */
+unsigned node_version_write(const struct reg_node *n);
+/* What a member runs; {0, 0}: it never said. */
+struct versions node_version_reads(const struct reg_node *n, uint64_t id);
 
 /* node_room.c */
 void node_room_init(struct reg_node *n);
@@ -336,6 +361,8 @@ void node_lease_fail_all(struct reg_node *n);
 
 /* node_status.c */
 void node_status_init(struct reg_node *n);
+/* We are it, or it says something (reg_member_status). */
+bool node_member_connected(const struct reg_node *n, uint64_t id);
 void node_status_publish(struct reg_node *n);
 void node_status_advance(struct reg_node *n);
 void node_status_on_step(struct reg_node *n);
@@ -375,6 +402,13 @@ void node_join_on_ask(struct reg_node *n, uint64_t from);
 /* node_member.c: another node's committed configuration. Who is in it may connect. */
 void node_member_learn(struct reg_node *n, raft_index index, const struct raft_configuration *c);
 void node_join_on_state(struct reg_node *n, uint64_t from, const struct frame *f);
+
+/* node_enroll.c */
+/* Does the CA's directory fit, if there is one? After the I/O is open. */
+bool node_enroll_open(struct reg_node *n, struct err *err);
+/* Who has no certificate asks for one. Takes s. */
+void node_enroll_on_ask(struct reg_node *n, struct slice payload, struct env_stream *s);
+void node_enroll_fail_all(struct reg_node *n);
 
 /* node_channel.c */
 void node_channel_init(struct reg_node *n);

@@ -382,7 +382,12 @@ static void on_ended(struct reg_write *c)
     struct reg_node *n = e->owner;
     list_remove(&e->node);
     n->ending_count--;
-    if (c->err.code)
+    /* What may still commit has ended the lease: another sign of life would be a promise that the
+     * entry breaks. A new term knows nothing of it, and its entry has no effect there. */
+    if (c->err.code == ERR_UNKNOWN_OUTCOME)
+        LOG_WARN("registry.lease.end_unknown", F_U64("node", n->opt.id),
+                 F_STR("lease", buf_slice(&e->key)));
+    else if (c->err.code)
         lease_clock_failed(&n->leases, buf_slice(&e->key), e->rev);
     else
         LOG_INFO("registry.lease.expired", F_U64("node", n->opt.id),

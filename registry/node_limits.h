@@ -23,6 +23,9 @@
 #define NODE_PROMOTE_LAG_MAX 256  /* entries that a standby may lack when it becomes a voter */
 #define NODE_QUARANTINES_MAX 3    /* a disk that damages its data again and again is no disk */
 #define NODE_READ_PROBE_MS 500    /* between the questions how fresh this node is */
+#define NODE_READ_ASKS_MAX 256    /* read indexes of one other node that wait; it asks one a turn */
+#define NODE_ENROLS_MAX 4         /* nodes that join with a token at a time */
+#define NODE_ENROL_MS 20000       /* for a write and a change of members */
 #define NODE_TRAILING_ENTRIES_MIN 8
 #define NODE_RENEWS_MAX 2048       /* messages with signs of life under way, own and others' */
 #define NODE_LEASE_ENDS_MAX 64     /* leases that one tick lets expire: 1,280 a second */

@@ -378,28 +378,36 @@ static enum step hand_over(struct reg_node *n, struct err *err)
 }
 
 /* A member that is away must find somebody whom it knows when it comes back: nobody goes before all
- * that stay have heard of those who came. */
-static bool all_know_all(struct reg_node *n, uint64_t but, struct err *err)
+ * that stay have heard of those who came. NULL: they have. */
+static const struct raft_server *who_does_not_know(const struct reg_node *n, uint64_t but)
 {
     const struct raft *r = &n->raft;
     for (unsigned i = 0; i < r->configuration.n; i++) {
         const struct raft_server *s = &r->configuration.servers[i];
         if (s->id != but && s->id != n->opt.id &&
             r->leader_state.progress[i].match_index < r->configuration_index)
-            return err_set(err, ERR_CONFLICT,
-                           "member %.*s is away, and does not know of all members: start it, or "
-                           "remove it first",
-                           (int)strcspn(s->address, "="), s->address);
+            return s;
     }
-    return true;
+    return NULL;
+}
+
+static enum step step_tell(const struct reg_node *n, const struct raft_server *s, struct err *err)
+{
+    bool there = peers_connected(n->io.peers, s->id);
+    err_set(err, there ? ERR_TIMEOUT : ERR_CONFLICT, "member %.*s %s",
+            (int)strcspn(s->address, "="), s->address,
+            there ? "has not heard of all members yet"
+                  : "is away, and does not know of all members: start it, or remove it first");
+    return there ? STEP_WAIT : STEP_REFUSED;
 }
 
 static enum step step_remove(struct reg_node *n, const struct raft_server *s, struct err *err)
 {
+    const struct raft_server *behind;
     if (!s)
         return committed_or_wait(n, err);
-    if (!all_know_all(n, s->id, err))
-        return STEP_REFUSED;
+    if ((behind = who_does_not_know(n, s->id)) != NULL)
+        return step_tell(n, behind, err);
     if (s->role == RAFT_VOTER && !removal_leaves_quorum(n, s->id))
         return refuse(err, ERR_CONFLICT, "without it no majority of the voters would answer");
     if (s->id == n->opt.id)

@@ -45,6 +45,12 @@ static const struct metric_def def_queued = {
 static const struct metric_def def_repeats = {
     "weft_raft_read_repeats_total", METRIC_COUNTER,
     "rounds of linearizable reads asked again, because this process had paused", NULL, 0};
+static const struct metric_def def_reads_refused = {
+    "weft_raft_reads_refused_total", METRIC_COUNTER,
+    "read indexes refused to other nodes, of which one had too many under way", NULL, 0};
+static const struct metric_def def_enrolls_refused = {
+    "weft_raft_enrolls_refused_total", METRIC_COUNTER,
+    "nodes with a join token that were refused: its time, its use, or too many at once", NULL, 0};
 
 void node_metrics_init(struct reg_node *n)
 {
@@ -58,6 +64,8 @@ void node_metrics_init(struct reg_node *n)
                 .group = metric_get(set, &def_group, 0, NULL)},
         .entry_writes = metric_get(set, &def_requests, 0, NULL),
         .read_repeats = metric_get(set, &def_repeats, 0, NULL),
+        .reads_refused = metric_get(set, &def_reads_refused, 0, NULL),
+        .enrolls_refused = metric_get(set, &def_enrolls_refused, 0, NULL),
     };
 }
 
@@ -77,11 +85,18 @@ static void of_peer(struct reg_node *n, const struct metric_def *def, const char
     metric_set_value(metric_get(n->metrics, def, 1, &label), (int64_t)v);
 }
 
+static void rise_to(struct metric *counter, uint64_t to)
+{
+    uint64_t told = metric_value(counter);
+    if (to > told)
+        metric_add(counter, to - told);
+}
+
 void node_metrics_refresh(struct reg_node *n, const struct reg_status *s)
 {
-    uint64_t told = metric_value(n->cells.read_repeats);
-    if (s->read_repeats > told)
-        metric_add(n->cells.read_repeats, s->read_repeats - told);
+    rise_to(n->cells.read_repeats, s->read_repeats);
+    rise_to(n->cells.reads_refused, s->reads_refused);
+    rise_to(n->cells.enrolls_refused, s->enrolls_refused);
     for (size_t i = 0; i < s->member_count; i++) {
         const struct reg_member_status *m = &s->members[i];
         bool behind = s->role == REG_LEADER && s->last_index > m->match_index;

@@ -21,7 +21,8 @@ struct names {
 bool node_is_data(struct slice name)
 {
     return slice_eq(name, S("meta")) || slice_eq(name, S("log")) || slice_eq(name, S("store")) ||
-           slice_eq(name, S("snapshot")) || slice_starts(name, S("ckpt-"));
+           slice_eq(name, S("snapshot")) || slice_eq(name, S("snapshot-older")) ||
+           slice_starts(name, S("ckpt-"));
 }
 
 static void on_name(void *ctx, const char *name)

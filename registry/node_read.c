@@ -183,13 +183,29 @@ static void on_ping(struct reg_node *n, uint64_t from, const struct frame *f)
         send_u64s(n, from, FRAME_READ_PONG, &round, 1);
 }
 
+static size_t asked_by(const struct list *reads, uint64_t from)
+{
+    size_t n = 0;
+    LIST_EACH (reads, node)
+        n += container_of(node, struct node_read, node)->from == from;
+    return n;
+}
+
+/* It asks again at its next tick. */
+static bool asks_too_much(const struct reg_node *n, uint64_t from)
+{
+    return asked_by(&n->reads_next, from) + asked_by(&n->reads_round, from) >= NODE_READ_ASKS_MAX;
+}
+
 static void on_ask(struct reg_node *n, uint64_t from, const struct frame *f)
 {
     struct reader r = reader_of(f->payload);
     uint64_t id = reader_u64le(&r);
     if (!reader_done(&r))
         return;
-    if (!guard_ready(&n->guard)) {
+    bool too_many = asks_too_much(n, from);
+    n->reads_refused += too_many;
+    if (!guard_ready(&n->guard) || too_many) {
         answer_other(n, from, id, 0);
         return;
     }

@@ -68,7 +68,7 @@ void node_watch_fini(struct reg_node *n)
 /* Who answers. */
 
 /* A connection alone is no sign of life: the kernel keeps that of a process that hangs. */
-static bool member_connected(const struct reg_node *n, uint64_t id)
+bool node_member_connected(const struct reg_node *n, uint64_t id)
 {
     if (id == n->opt.id)
         return true;
@@ -116,7 +116,7 @@ void node_no_quorum(struct reg_node *n, struct err *err)
     struct names here = {0}, missing = {0};
     for (unsigned i = 0; i < n->raft.configuration.n; i++) {
         const struct raft_server *s = &n->raft.configuration.servers[i];
-        bool up = member_connected(n, s->id);
+        bool up = node_member_connected(n, s->id);
         if (s->role == RAFT_VOTER)
             names_add(up ? &here : &missing, member_name(n, s->id));
     }
@@ -136,7 +136,7 @@ static bool majority_connected(const struct reg_node *n)
     unsigned up = 0;
     for (unsigned i = 0; i < n->raft.configuration.n; i++) {
         const struct raft_server *s = &n->raft.configuration.servers[i];
-        up += s->role == RAFT_VOTER && member_connected(n, s->id);
+        up += s->role == RAFT_VOTER && node_member_connected(n, s->id);
     }
     return up > node_voters(n) / 2;
 }
@@ -199,9 +199,16 @@ static void status_members(const struct reg_node *n, struct reg_status *s)
         m->member = n->opt.members[i];
         m->self = m->member.id == n->opt.id;
         m->role = role_of_member(n, m->member.id);
-        m->connected = member_connected(n, m->member.id);
+        m->connected = node_member_connected(n, m->member.id);
         m->no_room = node_room_none(n, m->member.id);
         m->match_index = m->self ? n->raft.last_stored : match_of(n, m->member.id);
+        m->reads = node_version_reads(n, m->member.id);
+        const struct peer_program *p =
+            n->io.peers ? peers_program(n->io.peers, m->member.id) : NULL;
+        snprintf(m->release, sizeof(m->release), "%s",
+                 m->self ? WEFT_VERSION
+                 : p     ? p->release
+                         : "");
         m->last_contact = m->self       ? 0
                           : n->io.peers ? peers_last_contact(n->io.peers, m->member.id)
                                         : -1;
@@ -230,6 +237,7 @@ static void status_store(struct reg_node *n, struct reg_status *s)
     s->store_bytes_used = usage.used_bytes;
     s->store_bytes_map = usage.map_bytes;
     node_room_used(n, &usage);
+    reg_quota_tell(n->store);
     s->object_bytes = usage.object_bytes;
     s->history_bytes = usage.history_bytes;
     s->quota_bytes = n->opt.quota_bytes;
@@ -252,6 +260,8 @@ void node_status_publish(struct reg_node *n)
         .quorum = has_quorum(n),
         .leader_changes = n->leader_changes,
         .fresh_at = n->fresh_at,
+        .version = n->version,
+        .reads_refused = n->reads_refused,
         .read_repeats = n->read_repeats,
         .disk_free_bytes = n->room,
         .disk_room_bytes = n->opt.room_bytes,
@@ -263,7 +273,11 @@ void node_status_publish(struct reg_node *n)
                    .renewed = n->renewed},
         .peers_refused = n->io.peers ? peers_refused(n->io.peers) : 0,
         .peer_certificate_until = n->tls ? peer_tls_until(n->tls) : 0,
+        .signs = n->opt.ca_dir != NULL,
+        .enrolls_refused = n->enrols_refused,
     };
+    if (n->tls)
+        memcpy(s.peer_ca_sha256, peer_tls_ca_sha256(n->tls), sizeof(s.peer_ca_sha256));
     status_members(n, &s);
     status_store(n, &s);
     node_metrics_refresh(n, &s);
@@ -330,6 +344,7 @@ static void on_tick(struct env_timer *t)
     node_write_tick(n);
     node_read_tick(n);
     node_member_tick(n);
+    node_version_tick(n);
     node_lease_tick(n);
     node_join_ask(n);
     greet(n);

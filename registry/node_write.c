@@ -4,6 +4,7 @@
 #include "base/core/log.h"
 #include "base/core/mutant.h"
 #include "registry/node_impl.h"
+#include "registry/quota.h"
 
 #define TIMEOUT_DEFAULT_MS 5000
 
@@ -95,9 +96,15 @@ static const char *refusal(enum err_code code)
     }
 }
 
-static void refused_op(struct reg_write *w, const struct reg_result *r)
+static void refused_op(struct reg_node *n, struct reg_write *w, const struct reg_result *r)
 {
     const struct reg_op *op = &w->ops[r->failed_op];
+    char quota[REG_QUOTA_TEXT];
+    if (r->code == ERR_NO_ROOM) {
+        reg_quota_refusal(n->store, op->key, quota);
+        err_set(&w->err, r->code, "%s", quota);
+        return;
+    }
     const char *why = op->expect == REG_EXPECT_EPOCH
                           ? "the lease is not held at this epoch any more"
                           : refusal(r->code);
@@ -118,7 +125,7 @@ static void answer_result(struct reg_node *n, struct pending *p)
         err_set(&w->err, ERR_INVALID, "the key was used for another write (revision %llu)",
                 (unsigned long long)r->revision);
     else if (r->code != ERR_NONE && r->failed_op < w->op_count)
-        refused_op(w, r);
+        refused_op(n, w, r);
     else if (r->code != ERR_NONE)
         err_set(&w->err, r->code, "%s", refusal(r->code));
     answer_write(n, p);
@@ -353,7 +360,9 @@ static struct reg_request request_of(const struct reg_node *n, const struct pend
                                 .op_count = p->w->op_count,
                                 .ops = p->w->ops,
                                 .once = p->w->once,
-                                .origin = p->w->origin};
+                                .origin = p->w->origin,
+                                .no_quota = p->w->no_quota &&
+                                            reg_store_version(n->store) >= VERSION_QUOTAS};
 }
 
 struct pack {
@@ -435,6 +444,17 @@ static bool propose(struct reg_node *n, struct pack *k)
     return false;
 }
 
+bool node_write_raise(struct reg_node *n, unsigned version)
+{
+    struct pack k = {.n = n, .id = ++n->next_entry};
+    k.builder.term = n->raft.current_term;
+    k.builder.version = version;
+    reg_entry_begin(&k.builder, env_wall_ms(n->env));
+    bool ok = n->entries_in_flight < NODE_ENTRIES_IN_FLIGHT_MAX && propose(n, &k);
+    reg_entry_fini(&k.builder);
+    return ok;
+}
+
 /* Foreign and own requests take turns at the front. */
 static bool pack_one(struct reg_node *n)
 {
@@ -443,6 +463,7 @@ static bool pack_one(struct reg_node *n)
     struct list_node *node;
     list_init(&packed);
     k.builder.term = n->raft.current_term;
+    k.builder.version = node_version_write(n);
     reg_entry_begin(&k.builder, env_wall_ms(n->env));
     if (k.id % 2)
         pack_foreign(&k, &packed);
@@ -651,7 +672,7 @@ void node_write_on_forward(struct reg_node *n, uint64_t from, const struct frame
     while (reader_ok(&in) && reader_left(&in) > 0) {
         struct reg_request r;
         struct err err = {0};
-        if (!reg_request_decode(&in, REG_ENTRY_VERSION, &scratch, &r, &err)) {
+        if (!reg_request_decode(&in, f->version, &scratch, &r, &err)) {
             LOG_WARN("registry.forward.invalid", F_U64("from", from), F_ERR(&err));
             break;
         }

@@ -27,14 +27,20 @@ static uint32_t row_crc(const void *key, const char *p, size_t n)
     return crc32c(crc, p + ROW_HEAD, n - ROW_HEAD);
 }
 
+static bool row_ok(const void *key, MDB_val v)
+{
+    uint32_t crc;
+    if (v.mv_size < ROW_HEAD)
+        return false;
+    memcpy(&crc, (char *)v.mv_data + ROW_CRC_AT, 4);
+    return crc == row_crc(key, v.mv_data, v.mv_size);
+}
+
 static struct row row_read(const struct reg_store *s, const void *key, MDB_val v)
 {
     const char *p = v.mv_data;
     struct row r = {0};
-    uint32_t crc = 0;
-    if (v.mv_size >= ROW_HEAD)
-        memcpy(&crc, p + ROW_CRC_AT, 4);
-    if (v.mv_size < ROW_HEAD || crc != row_crc(key, p, v.mv_size))
+    if (!row_ok(key, v))
         store_doubt(s, "the checksum of a remembered request is wrong");
     memcpy(&r.id, p, 8);
     memcpy(&r.revision, p + 8, 8);
@@ -153,4 +159,12 @@ bool reg_once_get(struct reg_txn *txn, const uint8_t key[REG_ONCE_HASH_BYTES],
                   struct reg_once_answer *ret)
 {
     return store_once_find(txn->store, txn->mdb, key, txn->revision, ret);
+}
+
+bool store_once_row_ok(MDB_val k, MDB_val v, uint64_t *ret_id)
+{
+    if (k.mv_size != REG_ONCE_HASH_BYTES || !row_ok(k.mv_data, v))
+        return false;
+    memcpy(ret_id, v.mv_data, sizeof(*ret_id));
+    return true;
 }

@@ -158,7 +158,13 @@ static bool send_one(struct noise *x)
     } while (believed(&(struct frame){.type = type, .payload = buf_slice(&payload)}));
     struct slice s = buf_slice(&payload);
     struct iovec iov[] = {{head, sizeof(head)}, {(void *)(uintptr_t)s.p, s.n}};
-    frame_encode_head(head, type, NODE_CLUSTER, 2, below(x, 8), iov + 1, 1);
+    frame_encode_head(head,
+                      &(struct frame){.type = type,
+                                      .version = VERSION_NEWEST,
+                                      .cluster = NODE_CLUSTER,
+                                      .from = 2,
+                                      .term = below(x, 8)},
+                      iov + 1, 1);
     if (ends)
         spoil(x, head);
     env_stream_write(x->out.stream, iov, 2);
@@ -173,7 +179,10 @@ static bool send_one(struct noise *x)
 static void say_hello(struct conn *c)
 {
     struct buf b = {0};
-    hello_encode(&b, &(struct hello){.role = HELLO_CONTROL, .to = 1, .name = S("n2")});
+    hello_encode(&b, &(struct hello){.role = HELLO_CONTROL,
+                                     .to = 1,
+                                     .name = S("n2"),
+                                     .reads = {VERSION_OLDEST, VERSION_NEWEST}});
     struct slice s = buf_slice(&b);
     conn_send(c, FRAME_HELLO, 0, &(struct iovec){(void *)(uintptr_t)s.p, s.n}, 1);
     buf_fini(&b);
@@ -188,6 +197,7 @@ static void on_out_frame(void *ctx, const struct frame *f)
 {
     if (f->type != FRAME_HELLO)
         wf_die("greeted with a frame of type %d", f->type);
+    conn_set_version(&((struct noise *)ctx)->out, VERSION_NEWEST);
     ((struct noise *)ctx)->ready = true;
 }
 
@@ -202,8 +212,10 @@ static void on_in_frame(void *ctx, const struct frame *f)
 {
     struct noise *x = ctx;
     struct reader r = reader_of(f->payload);
-    if (f->type == FRAME_HELLO)
+    if (f->type == FRAME_HELLO) {
         say_hello(&x->in);
+        conn_set_version(&x->in, VERSION_NEWEST);
+    }
     if (f->type != FRAME_READ_INDEX_RESULT)
         return;
     x->answered = reader_u64le(&r);

@@ -121,7 +121,8 @@ static int drop(MDB_txn *txn, const char *name, unsigned flags)
 
 /* Objects stay as they are. The history, the answers to nodes that are no more, and the keys of
  * requests, which count from an index, go. */
-static int image_change(MDB_txn *txn, const struct reg_restored *r)
+static int image_change(MDB_txn *txn, const struct reg_restored *r, struct versions reads,
+                        struct err *err)
 {
     MDB_dbi dbi;
     MDB_val v;
@@ -131,7 +132,10 @@ static int image_change(MDB_txn *txn, const struct reg_restored *r)
         rc = mdb_get(txn, dbi, &(MDB_val){1, "m"}, &v);
     if (rc || !store_meta_read(v, &m) || m.schema != STORE_SCHEMA)
         return rc ? rc : MDB_VERSION_MISMATCH;
-    m.applied_index = m.revision = m.compacted = r->revision;
+    if (!version_fits(reads, store_meta_version(&m), S("this program"), err))
+        return MDB_INCOMPATIBLE;
+    m.applied_index = m.revision = r->revision;
+    m.compacted = r->revision - 1;
     m.applied_term = r->term;
     m.genesis = new_genesis(&r->head, r->revision);
     store_meta_seal(&m);
@@ -145,8 +149,10 @@ static int image_change(MDB_txn *txn, const struct reg_restored *r)
     return rc ? rc : drop(txn, "once_by", MDB_INTEGERKEY);
 }
 
-static bool image_begin(const char *path, const struct reg_restored *r, struct err *err)
+static bool image_begin(const char *path, const struct reg_restored *r, struct versions reads,
+                        struct err *err)
 {
+    struct err why = {0};
     MDB_env *env = NULL;
     MDB_txn *txn = NULL;
     int rc = mdb_env_create(&env);
@@ -159,7 +165,7 @@ static bool image_begin(const char *path, const struct reg_restored *r, struct e
     if (!rc)
         rc = mdb_txn_begin(env, NULL, 0, &txn);
     if (!rc)
-        rc = image_change(txn, r);
+        rc = image_change(txn, r, versions_or_all(reads), &why);
     if (!rc) {
         rc = mdb_txn_commit(txn);
         txn = NULL;
@@ -168,6 +174,8 @@ static bool image_begin(const char *path, const struct reg_restored *r, struct e
         mdb_txn_abort(txn);
     if (env)
         mdb_env_close(env);
+    if (why.code)
+        return err_set(err, why.code, "%s", why.msg);
     return !rc || err_set(err, rc == ENOSPC ? ERR_IO : ERR_CORRUPT, "%s", mdb_strerror(rc));
 }
 
@@ -236,7 +244,7 @@ static bool manifest_make(const struct reg_restore_options *o, const struct reg_
         rc = raft_configuration_add(&m.conf, to.id, conf_member_format(&to, text), RAFT_VOTER);
     }
     bool ok = (rc == 0 || err_set(err, ERR_INVALID, "members: %s", raft_strerror(rc))) &&
-              snapshot_manifest_store(o->env, o->node->dir, &m, err);
+              snapshot_manifest_store(o->env, o->node->dir, SNAPSHOT_NEWEST, &m, err);
     snapshot_manifest_fini(&m);
     return ok;
 }
@@ -297,9 +305,10 @@ static bool restore_from(const struct reg_restore_options *o, int in, struct reg
 {
     char image[PATH_BYTES];
     snapshot_temp_path(o->node->dir, image);
-    bool ok = (head_read(in, &r->head, err) && revision_begin(o, r, err) &&
-               image_take(in, image, &r->head, err) && image_begin(image, r, err)) ||
-              err_wrap(err, "%s", o->from);
+    bool ok =
+        (head_read(in, &r->head, err) && revision_begin(o, r, err) &&
+         image_take(in, image, &r->head, err) && image_begin(image, r, o->node->reads, err)) ||
+        err_wrap(err, "%s", o->from);
     ok = ok && dir_make(o, r, image, err);
     if (!ok)
         dir_clear(o);

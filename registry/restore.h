@@ -7,8 +7,8 @@
  *   (raft/peers.h), and terms are far above those that the old one can have had.
  * - Revisions never go back. Whoever followed the old cluster may have seen changes that are not in
  *   the file. So the first revision of the new incarnation is the next multiple of
- *   RESTORE_REVISION_STEP that is at least half a step away, and everything up to it is compacted:
- *   an older resourceVersion gives 410, and its owner lists again.
+ *   RESTORE_REVISION_STEP that is at least half a step away, and everything before it is
+ *   compacted: an older resourceVersion gives 410, and its owner lists again.
  *
  * With half a step, 5·10^10, a cluster that makes 1,000 entries a second passes it in 19 months. A
  * file that is older than that, or is restored a second time, needs `above`: a revision that the
@@ -42,7 +42,8 @@ struct reg_restored {
 reg_rev reg_restore_revision(uint64_t index, uint64_t above);
 
 /* Reads and checks the whole file first. ERR_EXISTS: the directory holds data of a node.
- * ERR_CORRUPT, ERR_INVALID: the file is damaged, or is no snapshot. On failure nothing of it stays
+ * ERR_CORRUPT, ERR_INVALID: the file is damaged, or is no snapshot. ERR_UNSUPPORTED: of a version
+ * that this program does not read. On failure nothing of it stays
  * in the directory. */
 bool reg_restore(const struct reg_restore_options *o, struct reg_restored *ret, struct err *err);
 

@@ -131,17 +131,23 @@ static bool mark_is_open(struct reg_store *s, struct slice text)
     return false;
 }
 
+static bool doubted(const struct reg_store *s)
+{
+    struct buf doubt = {0};
+    bool there = mark_read(s, "doubt", &doubt);
+    buf_fini(&doubt);
+    return there;
+}
+
 static bool mark_trusted(struct reg_store *s)
 {
-    struct buf doubt = {0}, mark = {0};
-    bool doubted = mark_read(s, "doubt", &doubt);
+    struct buf mark = {0};
     mark_read(s, "mark", &mark);
     struct slice text = buf_slice(&mark);
     bool trusted =
         MUTANT(TRUST_TORN_STORE) || slice_eq(text, S("clean\n")) || mark_is_open(s, text);
-    buf_fini(&doubt);
     buf_fini(&mark);
-    return trusted && !doubted;
+    return trusted;
 }
 
 void store_settle(struct reg_store *s)
@@ -278,9 +284,21 @@ static bool meta_load(struct reg_store *s, MDB_txn *txn, struct err *err)
     if (rc || !store_meta_read(v, &s->meta))
         return err_set(err, ERR_CORRUPT, "store %s: the row that says what it holds is damaged",
                        s->dir);
-    return s->meta.schema == STORE_SCHEMA ||
-           err_set(err, ERR_CORRUPT, "store %s: schema %llu, this version writes %d", s->dir,
-                   (unsigned long long)s->meta.schema, STORE_SCHEMA);
+    if (s->meta.schema != STORE_SCHEMA)
+        return err_set(err, ERR_CORRUPT, "store %s: schema %u, this program writes %d", s->dir,
+                       s->meta.schema, STORE_SCHEMA);
+    return version_fits(s->opt.reads, store_meta_version(&s->meta), S("this program"), err) ||
+           err_wrap(err, "store %s", s->dir);
+}
+
+unsigned store_meta_version(const struct store_meta *m)
+{
+    return m->version ? m->version : m->applied_index ? VERSION_OLDEST : 0;
+}
+
+unsigned reg_store_version(const struct reg_store *s)
+{
+    return store_meta_version(&s->meta);
 }
 
 static struct store_meta meta_of(const struct reg_store *s, MDB_txn *txn)
@@ -467,31 +485,6 @@ void store_map_close(struct reg_store *s)
     s->env = NULL;
 }
 
-/* Reads every record: a flipped bit on disk must not become an answer later. */
-static bool verify_all(struct reg_store *s, struct err *err)
-{
-    MDB_txn *txn;
-    MDB_cursor *cur = NULL;
-    MDB_val k, v;
-    struct store_record r;
-    bool ok = true;
-    int rc = mdb_txn_begin(s->env, NULL, MDB_RDONLY, &txn);
-    if (rc)
-        return lmdb_err(err, s, "verify", rc);
-    rc = mdb_cursor_open(txn, s->dbi_kv, &cur);
-    for (rc = rc ? rc : mdb_cursor_get(cur, &k, &v, MDB_FIRST); !rc && ok;
-         rc = mdb_cursor_get(cur, &k, &v, MDB_NEXT))
-        if (!store_record_check(store_slice(k), v, &r))
-            ok = err_set(err, ERR_CORRUPT, "store %s: checksum of %.*s is wrong", s->dir,
-                         SLICE(store_slice(k)));
-    if (ok && rc != MDB_NOTFOUND)
-        ok = lmdb_err(err, s, "verify", rc);
-    if (cur)
-        mdb_cursor_close(cur);
-    mdb_txn_abort(txn);
-    return ok;
-}
-
 static bool file_trusted(struct reg_store *s, struct err *err)
 {
     char path[4096];
@@ -499,6 +492,8 @@ static bool file_trusted(struct reg_store *s, struct err *err)
     store_path(s, "data.mdb", path, sizeof(path));
     if (stat(path, &st) != 0)
         return errno == ENOENT ? true : err_errno(err, errno, "store: %s", path);
+    if (doubted(s))
+        return err_set(err, ERR_CORRUPT, "store %s: was found damaged while it was open", s->dir);
     if (!mark_trusted(s))
         return err_set(err, ERR_CORRUPT,
                        "store %s: the machine stopped while it was open, it did not open well, or "
@@ -506,7 +501,16 @@ static bool file_trusted(struct reg_store *s, struct err *err)
                        s->dir);
     if (st.st_size == 0) /* LMDB would take it for new */
         return err_set(err, ERR_CORRUPT, "store %s: data.mdb is empty", s->dir);
+    s->found = true;
     return true;
+}
+
+/* A flipped bit on disk must become neither an answer nor the end of the process. */
+static bool file_verify(const struct reg_store *s, struct err *err)
+{
+    char path[4096];
+    store_path(s, "data.mdb", path, sizeof(path));
+    return !s->found || !s->opt.verify || store_verify(path, false, err);
 }
 
 struct reg_store *reg_store_open(const struct reg_store_options *opt, struct err *err)
@@ -515,10 +519,12 @@ struct reg_store *reg_store_open(const struct reg_store_options *opt, struct err
     s->opt = *opt;
     if (!s->opt.map_bytes)
         s->opt.map_bytes = STORE_MAP_BYTES_DEFAULT;
+    s->opt.reads = versions_or_all(s->opt.reads);
     if (!s->opt.history_revisions)
         s->opt.history_revisions = STORE_HISTORY_DEFAULT;
     pthread_rwlock_init(&s->map_lock, NULL);
     pthread_mutex_init(&s->notify_lock, NULL);
+    pthread_mutex_init(&s->quota_lock, NULL);
     list_init(&s->notifies);
     if (!slice_cstr(slice_of(opt->dir), s->dir, sizeof(s->dir))) {
         err_set(err, ERR_INVALID, "store: directory name is too long");
@@ -526,14 +532,15 @@ struct reg_store *reg_store_open(const struct reg_store_options *opt, struct err
     }
     if (!env_dir_make(s->opt.env, s->dir, err) || !file_trusted(s, err) || !mark_set_aside(s, err))
         goto fail;
-    if (store_map_open(s, STORE_FOUND, err) && (!opt->verify || verify_all(s, err)) &&
-        store_clients_load(s, err) && mark_write(s, false, err))
+    if (file_verify(s, err) && store_map_open(s, STORE_FOUND, err) && store_clients_load(s, err) &&
+        store_quota_load(s, err) && mark_write(s, false, err))
         return s;
     store_map_close(s);
     if (err && err->code != ERR_CORRUPT)
         mark_put_back(s);
 fail:
     store_clients_fini(s);
+    store_quota_fini(s);
     mem_free(s);
     return NULL;
 }
@@ -549,6 +556,8 @@ void reg_store_close(struct reg_store *s)
         mark_write(s, true, &err); /* without it the next start rebuilds: slower, not wrong */
     store_map_close(s);
     store_clients_fini(s);
+    store_quota_fini(s);
+    pthread_mutex_destroy(&s->quota_lock);
     pthread_rwlock_destroy(&s->map_lock);
     pthread_mutex_destroy(&s->notify_lock);
     mem_free(s);

@@ -1,4 +1,4 @@
-/* Shared by store.c, fsm.c, once.c, lease.c, history.c, checkpoint.c, backup.c and restore.c only.
+/* Shared by store*.c, fsm.c, once.c, lease.c, history.c, checkpoint.c, backup.c and restore.c only.
  */
 #ifndef WEFT_REGISTRY_STORE_INTERNAL_H
 #define WEFT_REGISTRY_STORE_INTERNAL_H
@@ -39,12 +39,15 @@ struct store_meta {
     uint64_t compacted;
     uint64_t state_hash;
     uint64_t genesis; /* state hash after the first change; 0 = nothing was ever written */
-    uint64_t schema;
-    uint64_t crc; /* of what is before */
+    uint32_t schema;
+    uint32_t version; /* of the cluster; 0 = VERSION_OLDEST */
+    uint64_t crc;     /* of what is before */
 };
 #define STORE_SCHEMA 4
 void store_meta_seal(struct store_meta *m);
 bool store_meta_read(MDB_val v, struct store_meta *ret);
+/* The cluster's version by it; 0 = nothing was ever applied. */
+unsigned store_meta_version(const struct store_meta *m);
 
 struct store_answer {
     uint64_t sequence, revision, failed_rev;
@@ -67,6 +70,7 @@ struct reg_store {
     MDB_dbi dbi_leases, dbi_lease_objects;
     struct store_meta meta; /* of the open batch; the writer's */
     uint64_t file_bytes;    /* so long is data.mdb, and the disk has blocks for all of it */
+    bool found;             /* data.mdb was there when it was opened */
     unsigned unclean;       /* ends in a row that were no proper close; in the mark */
     unsigned commits;       /* counted while there are such */
     MDB_txn *batch;
@@ -78,6 +82,10 @@ struct reg_store {
     /* Readers hold it shared for the life of a transaction; growing and replacing the map take it
      * alone. */
     pthread_rwlock_t map_lock;
+    pthread_mutex_t quota_lock;
+    struct map quotas;    /* quota.c: by namespace */
+    size_t quota_limited; /* of them, those with a limit */
+    size_t quota_full;    /* and those that were said to be full */
     pthread_mutex_t notify_lock;
     struct list notifies;
 };
@@ -147,11 +155,37 @@ void store_lease_same(struct reg_store *s, const struct reg_op *op);
 struct slice *store_lease_falls(struct reg_store *s, const struct reg_op *op, struct arena *arena,
                                 size_t *ret_n);
 
+/* quota.c. Of what there is: after open and restore; after each change of an object. */
+struct store_quota_sizes {
+    bool was, is;
+    size_t was_bytes; /* of the value before */
+};
+bool store_quota_load(struct reg_store *s, struct err *err);
+void store_quota_fini(struct reg_store *s);
+void store_quota_changed(struct reg_store *s, struct slice key, const struct store_quota_sizes *z,
+                         struct slice value);
+/* Does what the request adds fit? was: is the object there, and how long is its value? */
+bool store_quota_allows(struct reg_store *s, const struct reg_request *q,
+                        bool (*was)(struct reg_store *s, struct slice key, size_t *ret_bytes),
+                        size_t *ret_failed);
+
 /* history.c */
 void store_history_put(struct reg_store *s, uint32_t sub, const struct reg_event *e);
 void store_history_compact(struct reg_store *s);
 
 void store_notify_all(struct reg_store *s);
+
+/* store_verify.c: every page and every row of a file of ours; a damaged one is ERR_CORRUPT. One
+ * that has nothing yet is not for it. may_be_short: lmdb_check.h. */
+bool store_verify(const char *path, bool may_be_short, struct err *err);
+bool store_verify_image(struct slice image, bool may_be_short, struct err *err);
+/* Rows, by the module that writes them: are their checksums right? Keys have the size that
+ * store_verify.c's table of databases gives them. */
+bool store_history_row_ok(MDB_val k, MDB_val v);
+bool store_client_row_ok(MDB_val k, MDB_val v);
+bool store_once_row_ok(MDB_val k, MDB_val v, uint64_t *ret_id);
+bool store_lease_row_ok(MDB_val k, MDB_val v);
+bool store_lease_object_row_ok(MDB_val k, MDB_val v);
 
 /* checkpoint.c: SHA-256 and length of what is left to read of fd. */
 bool store_digest(int fd, const char *path, struct reg_checkpoint *ret, struct err *err);

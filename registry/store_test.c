@@ -28,6 +28,7 @@ struct fixture {
     reg_rev index;
     uint64_t sequence;
     struct reg_result last;
+    bool blind; /* opens do not look at the file before LMDB does */
 };
 
 static void open_store(struct fixture *f, uint64_t history)
@@ -37,7 +38,7 @@ static void open_store(struct fixture *f, uint64_t history)
                                                           .dir = f->dir,
                                                           .map_bytes = 1 << 20,
                                                           .history_revisions = history,
-                                                          .verify = true},
+                                                          .verify = !f->blind},
                               &err);
     if (!f->store)
         fail_msg("%s", err.msg);
@@ -275,6 +276,31 @@ static void test_compaction_says_gone(void **state)
     reg_txn_end(&t);
 }
 
+/* Somebody who was told a part of the newest revision can always be told it whole. */
+static void test_newest_revision_stays(void **state)
+{
+    struct fixture *f = *state;
+    struct err err = {0};
+    struct reg_txn t;
+    struct seen seen = {{0}};
+    struct reg_op ops[] = {{.key = S("b"), .value = S("1")},
+                           {.key = S("c"), .value = S("1")},
+                           {.key = S("d"), .value = S("1")}};
+    reg_store_close(f->store);
+    open_store(f, 2);
+    put(f, "a", "1");
+    apply(f, ops, 3);
+    assert_true(reg_txn_begin(f->store, &t, &err));
+    assert_int_equal(t.compacted, 1);
+    assert_int_equal(reg_changes(&t, 1, note_event, &seen), REG_HISTORY_OK);
+    assert_string_equal(seen.text, "2+b=1< 2+c=1< 2+d=1< ");
+    reg_txn_end(&t);
+    put(f, "a", "2");
+    assert_true(reg_txn_begin(f->store, &t, &err));
+    assert_int_equal(t.compacted, 2);
+    reg_txn_end(&t);
+}
+
 static bool note_key(void *ctx, const struct reg_object *o)
 {
     struct seen *s = ctx;
@@ -398,7 +424,7 @@ static void expect_refused(struct fixture *f)
     struct err err = {0};
     assert_null(reg_store_open(
         &(struct reg_store_options){
-            .env = f->env, .dir = f->dir, .map_bytes = 1 << 20, .verify = true},
+            .env = f->env, .dir = f->dir, .map_bytes = 1 << 20, .verify = !f->blind},
         &err));
     assert_int_equal(err.code, ERR_CORRUPT);
 }
@@ -555,7 +581,7 @@ static void open_it(struct fixture *f)
     struct err err = {0};
     reg_store_open(
         &(struct reg_store_options){
-            .env = f->env, .dir = f->dir, .map_bytes = 1 << 20, .verify = true},
+            .env = f->env, .dir = f->dir, .map_bytes = 1 << 20, .verify = !f->blind},
         &err);
 }
 
@@ -623,6 +649,7 @@ static void test_ends_in_a_row_are_counted(void **state)
 static void test_end_while_opening_is_remembered(void **state)
 {
     struct fixture *f = *state;
+    f->blind = true;
     char path[128];
     put(f, "services/default/a", "1");
     reg_store_close(f->store);
@@ -707,8 +734,8 @@ static void read_history(struct fixture *f)
     reg_changes(&t, 0, any_change, NULL);
 }
 
-/* Writes bytes where the history has the key of revision 1: its size, then 1 << 20. The opening
- * does not look there. at: from there, or from the head of its page. */
+/* Writes bytes where the history has the key of revision 1: its size, then 1 << 20. An opening that
+ * does not verify does not look there. at: from there, or from the head of its page. */
 static void damage_history(const char *path, struct slice bytes, bool of_page, off_t at)
 {
     enum { PAGE = 4096 };
@@ -735,6 +762,7 @@ static void write_more(struct fixture *f)
 static void test_damage_that_is_met_later_is_remembered(void **state)
 {
     struct fixture *f = *state;
+    f->blind = true;
     char path[128];
     snprintf(path, sizeof(path), "%s/data.mdb", f->dir);
     put(f, "a", "1");
@@ -768,7 +796,7 @@ static void test_failed_opening_keeps_the_file(void **state)
     assert_int_equal(mkdir(path, 0700), 0);
     assert_null(reg_store_open(
         &(struct reg_store_options){
-            .env = f->env, .dir = f->dir, .map_bytes = 1 << 20, .verify = true},
+            .env = f->env, .dir = f->dir, .map_bytes = 1 << 20, .verify = !f->blind},
         &err));
     assert_int_equal(err.code, ERR_IO);
     assert_int_equal(rmdir(path), 0);
@@ -1156,6 +1184,53 @@ static void history_says_when_and_who(void **state)
     reg_txn_end(&t);
 }
 
+/* Wrong: a program opens what it does not read, or the version is lost with a restart or on the way
+ * through a checkpoint, so that entries are written that are older than what was promised. */
+static void the_version_is_state(void **state)
+{
+    struct fixture *f = *state;
+    struct reg_entry_builder b = {.version = 4};
+    struct reg_checkpoint c;
+    struct err err = {0};
+    char path[128];
+    struct reg_store_options older = {
+        .env = f->env, .dir = f->dir, .map_bytes = 1 << 20, .reads = {3, 3}};
+    assert_int_equal(reg_store_version(f->store), 0);
+    put(f, "services/ns/a", "1");
+    assert_int_equal(reg_store_version(f->store), 3);
+    snprintf(path, sizeof(path), "%s/ckpt", f->dir);
+    uint64_t hash = f->store->meta.state_hash;
+    reg_rev revision = f->store->meta.revision;
+    reg_entry_begin(&b, 1);
+    reg_fsm_apply(f->store, ++f->index, 1, reg_entry_end(&b), NULL, NULL);
+    reg_fsm_commit(f->store, f->index, 1);
+    assert_int_equal(reg_store_version(f->store), 4);
+    assert_int_equal(f->store->meta.revision, revision); /* no object changed */
+    assert_true(f->store->meta.state_hash != hash);
+    put(f, "services/ns/a", "2"); /* of version 3: it does not go back */
+    assert_int_equal(reg_store_version(f->store), 4);
+    assert_true(reg_store_checkpoint(f->store, path, &c, &err));
+    reg_store_close(f->store);
+    f->store = NULL;
+    assert_null(reg_store_open(&older, &err));
+    assert_int_equal(err.code, ERR_UNSUPPORTED);
+    assert_non_null(strstr(err.msg, "the cluster is of version 4, this program reads 3 to 3"));
+    open_store(f, 1000); /* nothing was harmed */
+    assert_int_equal(reg_store_version(f->store), 4);
+    reg_store_close(f->store);
+    reg_store_discard(f->env, f->dir, &err);
+    err_clear(&err);
+    f->store = reg_store_open(&older, &err);
+    assert_non_null(f->store);
+    assert_false(reg_store_restore(f->store, path, &c, &err));
+    assert_int_equal(err.code, ERR_UNSUPPORTED);
+    reg_store_close(f->store);
+    open_store(f, 1000);
+    assert_true(reg_store_restore(f->store, path, &c, &err));
+    assert_int_equal(reg_store_version(f->store), 4);
+    reg_entry_fini(&b);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -1166,6 +1241,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_repeated_request_has_effect_once, setup, teardown),
         cmocka_unit_test_setup_teardown(test_changes, setup, teardown),
         cmocka_unit_test_setup_teardown(test_compaction_says_gone, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_newest_revision_stays, setup, teardown),
         cmocka_unit_test_setup_teardown(test_scan, setup, teardown),
         cmocka_unit_test_setup_teardown(test_map_grows, setup, teardown),
         cmocka_unit_test_setup_teardown(test_checkpoint_restores_bytes_and_hash, setup, teardown),
@@ -1189,6 +1265,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(what_a_key_remembers, setup, teardown),
         cmocka_unit_test_setup_teardown(checks_write_nothing, setup, teardown),
         cmocka_unit_test_setup_teardown(the_oldest_keys_are_forgotten, setup, teardown),
+        cmocka_unit_test_setup_teardown(the_version_is_state, setup, teardown),
         cmocka_unit_test_setup_teardown(history_says_when_and_who, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -46,7 +46,8 @@ static bool store_open(struct survivor *s, struct err *err)
     char path[PATH_BYTES];
     struct err e = {0};
     snprintf(path, sizeof(path), "%s/store", s->node->dir);
-    struct reg_store_options opt = {.env = s->env, .dir = path, .verify = true};
+    struct reg_store_options opt = {
+        .env = s->env, .dir = path, .verify = true, .reads = s->node->reads};
     s->store = reg_store_open(&opt, &e);
     if (!s->store && e.code == ERR_CORRUPT)
         s->store = reg_store_discard(s->env, path, &e) ? reg_store_open(&opt, &e) : NULL;
@@ -109,7 +110,7 @@ bool reg_survivor_look(struct env *env, const struct reg_node_options *node,
 
 /* Everything that is here. */
 
-static bool checkpoint_take(struct survivor *s, struct err *err)
+static bool checkpoint_restore(struct survivor *s, struct err *err)
 {
     char path[PATH_BYTES];
     const struct snapshot_file *f = &s->io.manifest.file;
@@ -121,6 +122,17 @@ static bool checkpoint_take(struct survivor *s, struct err *err)
     memcpy(c.sha256, f->sha256, sizeof(c.sha256));
     snapshot_file_path(s->node->dir, f->index, snapshot_file_tag(f), path);
     return reg_store_restore(s->store, path, &c, err);
+}
+
+/* As a start does: the newest, or the one before. */
+static bool checkpoint_take(struct survivor *s, struct err *err)
+{
+    struct err why = {0};
+    if (checkpoint_restore(s, &why))
+        return true;
+    if (why.code != ERR_CORRUPT)
+        return err_set(err, why.code, "%s", why.msg);
+    return raftio_fall_back(&s->io, &why, err) && checkpoint_restore(s, err);
 }
 
 static bool log_apply(struct survivor *s, struct err *err)

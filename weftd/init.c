@@ -20,7 +20,8 @@ static const char usage_text[] =
     "\n"
     "Makes a CA for a new cluster and a certificate for each node, so that peers speak TLS:\n"
     "\n"
-    "  DIR/ca.key            signs; keep it where no node runs\n"
+    "  DIR/ca.key            signs; keep it where no node runs, or give DIR to members that\n"
+    "                        let nodes join with a token (weftd --ca-dir)\n"
     "  DIR/ca.crt            the CA\n"
     "  DIR/NAME/             ca.crt, node.crt, node.key: give them to that node alone, and\n"
     "                        start it with --peer-cert-dir, or put them in DATA/tls\n"
@@ -110,7 +111,7 @@ static bool make(const struct init *o, struct env *env, struct cluster_ca *ca, s
     if (!cluster_ca_new(ca, random_cluster(env), env_wall_ms(env) / 1000, err) ||
         !cluster_ca_store(ca, env, o->dir, err))
         return false;
-    printf("cluster %016llx: the CA is in %s, its key must not leave it\n",
+    printf("cluster %016llx: the CA is in %s: who has its key can make nodes\n",
            (unsigned long long)ca->cluster, o->dir);
     for (size_t i = 0; i < o->name_count; i++) {
         if (!cluster_ca_add(ca, env, o->dir, o->names[i], i + 1, o->days, err))

@@ -9,6 +9,7 @@
 #include "base/net/http_client.h"
 #include "base/wire/json.h"
 #include "registry/raft/peer_tls.h"
+#include "weftd/enroll.h"
 
 #define PATIENCE_DEFAULT_MS 60000
 #define ASK_TIMEOUT_MS 15000 /* longer than the API's 10 s */
@@ -89,7 +90,8 @@ static void add_self(struct member_file *f)
 }
 
 /* Whoever answers may not have heard yet that we are a member. */
-static bool take_answer(const json_t *body, struct member_file *f, struct err *err)
+static bool take_answer(const json_t *body, struct versions reads, struct member_file *f,
+                        struct err *err)
 {
     size_t i;
     json_t *m;
@@ -97,6 +99,9 @@ static bool take_answer(const json_t *body, struct member_file *f, struct err *e
     if ((uint64_t)json_int(body, "id", 0) != f->self.id ||
         !identity_cluster_parse(json_str(body, "cluster"), &got.cluster))
         return err_set(err, ERR_INVALID, "its answer does not say which cluster this is");
+    if (!version_fits(versions_or_all(reads), (unsigned)json_int(body, "clusterVersion", 0),
+                      S("this program"), err))
+        return false;
     json_array_foreach (json_object_get(body, "members"), i, m)
         if (got.member_count == REG_NODES_MAX ||
             !member_parse(m, &got.members[got.member_count++], err))
@@ -111,30 +116,92 @@ static bool is_final(int status)
     return status >= 400 && status < 500 && status != 429;
 }
 
-static struct buf request_of(const struct reg_member *self)
+static struct buf request_of(const struct reg_member *self, struct versions reads)
 {
     char addr[ENV_ADDR_TEXT];
     struct buf out = {0};
     env_addr_format(&self->addr, addr);
-    json_t *o =
-        json_pack("{s:s,s:s,s:I}", "name", self->name, "address", addr, "id", (json_int_t)self->id);
+    json_t *o = json_pack("{s:s,s:s,s:I,s:{s:i,s:i}}", "name", self->name, "address", addr, "id",
+                          (json_int_t)self->id, "reads", "oldest", (int)reads.oldest, "newest",
+                          (int)reads.newest);
     json_write(&out, o, NULL);
     json_decref(o);
     return out;
 }
 
-static bool ask_contact(struct env *env, const struct env_addr *at, struct slice request,
-                        struct member_file *f, bool *ret_final, struct err *err)
+/* An answer that nothing changes, or one that somebody else may give better. */
+enum verdict { VERDICT_YES, VERDICT_AGAIN, VERDICT_ELSEWHERE, VERDICT_NO };
+
+static enum verdict ask_api(struct env *env, const struct join_options *o,
+                            const struct env_addr *at, struct member_file *f, struct err *err)
 {
-    char text[ENV_ADDR_TEXT];
-    struct ask a = ask_once(env, at, request);
+    struct versions reads = versions_or_all(o->reads);
+    struct buf request = request_of(&f->self, reads);
+    struct ask a = ask_once(env, at, buf_slice(&request));
     struct slice message = json_str(a.body, "message");
-    bool ok = a.status == 201 && take_answer(a.body, f, &a.err);
+    bool ok = a.status == 201 && take_answer(a.body, reads, f, &a.err);
     if (!ok && a.status && a.status != 201)
         err_set(&a.err, ERR_CONFLICT, "%.*s (%d)", SLICE(message), a.status);
-    *ret_final = is_final(a.status);
+    *err = a.err;
     json_decref(a.body);
-    return ok || err_set(err, a.err.code, "%.*s: %s", SLICE(env_addr_format(at, text)), a.err.msg);
+    buf_fini(&request);
+    if (ok)
+        return VERDICT_YES;
+    return is_final(a.status) || err->code == ERR_UNSUPPORTED ? VERDICT_NO : VERDICT_AGAIN;
+}
+
+static bool take_enrolled(struct env *env, const struct join_options *o,
+                          const struct enroll_got *got, struct member_file *f, struct err *err)
+{
+    struct member_file n = {.state = MEMBER_ADDED, .self = f->self, .cluster = o->token->cluster};
+    if (!version_fits(versions_or_all(o->reads), got->version, S("this program"), err) ||
+        !enroll_keep(env, o->tls_dir, got, err))
+        return false;
+    n.self.id = got->id;
+    for (size_t i = 0; i < got->member_count && i < REG_NODES_MAX; i++) {
+        struct reg_member *m = &n.members[n.member_count++];
+        *m = (struct reg_member){.id = got->members[i].id, .addr = got->members[i].addr};
+        memcpy(m->name, got->members[i].name, sizeof(m->name));
+    }
+    add_self(&n);
+    *f = n;
+    return true;
+}
+
+static enum verdict ask_peer(struct env *env, const struct join_options *o,
+                             const struct env_addr *at, struct member_file *f, struct err *err)
+{
+    struct enroll_options e = {.token = *o->token,
+                               .tls_dir = o->tls_dir,
+                               .self.addr = f->self.addr,
+                               .reads = versions_or_all(o->reads)};
+    struct enroll_got got = {0};
+    static_assert(sizeof(e.self.name) == sizeof(f->self.name), "a name is a name");
+    memcpy(e.self.name, f->self.name, sizeof(e.self.name));
+    switch (enroll_ask_at(env, &e, at, &got, err)) {
+    case ENROLL_OK:
+        break;
+    case ENROLL_AGAIN:
+        return VERDICT_AGAIN;
+    case ENROLL_ELSEWHERE:
+        return VERDICT_ELSEWHERE;
+    case ENROLL_REFUSED:
+        return VERDICT_NO;
+    }
+    bool ok = take_enrolled(env, o, &got, f, err);
+    enroll_got_fini(&got);
+    return ok ? VERDICT_YES : VERDICT_NO;
+}
+
+static enum verdict ask_contact(struct env *env, const struct join_options *o,
+                                const struct env_addr *at, struct member_file *f, struct err *err)
+{
+    char text[ENV_ADDR_TEXT];
+    struct err why = {0};
+    enum verdict v = (o->token ? ask_peer : ask_api)(env, o, at, f, &why);
+    if (v != VERDICT_YES)
+        err_set(err, why.code, "%.*s: %s", SLICE(env_addr_format(at, text)), why.msg);
+    return v;
 }
 
 static void on_pause(struct env_timer *t)
@@ -150,26 +217,26 @@ static void pause_a_little(struct env *env)
         env_uv_turn(env, PAUSE_MS);
 }
 
-/* In turn, until one says yes or no. */
+/* In turn, until one says yes or no, or none of them can ever say yes. */
 static bool ask_all(struct env *env, const struct join_options *o, struct member_file *f,
                     struct err *err)
 {
-    struct buf request = request_of(&f->self);
     wf_ms end = env_now(env) + (o->patience ? o->patience : PATIENCE_DEFAULT_MS);
-    bool ok = false, final = false;
-    for (size_t i = 0; !ok && !final; i++) {
+    enum verdict v = VERDICT_AGAIN;
+    size_t strangers = 0; /* in this round */
+    for (size_t i = 0; v != VERDICT_YES && v != VERDICT_NO; i++) {
         if (i > 0 && i % o->contact_count == 0) {
-            if (env_now(env) >= end)
+            if (env_now(env) >= end || strangers == o->contact_count)
                 break;
+            strangers = 0;
             pause_a_little(env);
         }
-        ok = ask_contact(env, &o->contacts[i % o->contact_count], buf_slice(&request), f, &final,
-                         err);
-        if (!ok && i < o->contact_count)
+        v = ask_contact(env, o, &o->contacts[i % o->contact_count], f, err);
+        strangers += v == VERDICT_ELSEWHERE;
+        if (v != VERDICT_YES && i < o->contact_count)
             LOG_WARN("weftd.join.not_yet", F_ERR(err));
     }
-    buf_fini(&request);
-    return ok;
+    return v == VERDICT_YES;
 }
 
 /* The directory. */
@@ -202,11 +269,11 @@ static bool is_ours(const struct join_options *o, const struct member_file *f, s
     return true;
 }
 
-/* A certificate is of one id; without, nobody had it before. */
+/* A certificate is of one id; without, nobody had it before. With a token a member draws it. */
 static bool draw_id(struct env *env, const struct join_options *o, uint64_t *ret, struct err *err)
 {
-    *ret = o->id ? o->id : reg_member_new_id(env);
-    if (o->id || !o->tls_dir)
+    *ret = o->token ? 0 : o->id ? o->id : reg_member_new_id(env);
+    if (o->token || o->id || !o->tls_dir)
         return true;
     struct peer_tls *tls = peer_tls_open(env, o->tls_dir, err);
     if (tls)
@@ -222,7 +289,7 @@ static bool read_added(struct env *env, const struct join_options *o, struct mem
     json_t *body = NULL;
     bool ok = env_file_load(env, o->file, FILE_BYTES_MAX, &text, err) &&
               (body = json_parse(buf_slice(&text), err)) != NULL &&
-              member_parse(body, &f->self, err) && take_answer(body, f, err);
+              member_parse(body, &f->self, err) && take_answer(body, o->reads, f, err);
     json_decref(body);
     buf_fini(&text);
     return ok || err_wrap(err, "%s", o->file);
@@ -240,8 +307,9 @@ static bool draw(struct env *env, const struct join_options *o, struct member_fi
     f.self.addr = o->peer;
     snprintf(f.self.name, sizeof(f.self.name), "%s", o->name);
     if (!(o->file ? read_added(env, o, &f, err) && is_ours(o, &f, err)
-                  : draw_id(env, o, &f.self.id, err)) ||
-        !member_file_store(env, o->dir, &f, err))
+                  : draw_id(env, o, &f.self.id, err)))
+        return false;
+    if (o->token ? !env_dir_make(env, o->dir, err) : !member_file_store(env, o->dir, &f, err))
         return false;
     *ret = f;
     return true;

@@ -2,6 +2,8 @@
  *
  *   no DATA/member ──draws an id, writes it down──▶ asking ──POST /weft/v1/members──▶ added
  *       (any member takes it; the id goes with every try, so that the cluster adds it once)
+ *   no DATA/member, a token ──ENROLL to a member's peer port (enroll.h)──▶ added
+ *       (the member draws the id; the key in DATA/tls is written first, and goes with every try)
  *   added ──starts as a newcomer, is sent the log──▶ began ──asks for a vote──▶ voter
  *
  * Blocks: before weftd_start, by turning env's loop.
@@ -9,6 +11,7 @@
 #ifndef WEFT_WEFTD_JOIN_H
 #define WEFT_WEFTD_JOIN_H
 
+#include "registry/join_token.h"
 #include "weftd/member_file.h"
 
 #define JOIN_CONTACTS_MAX 8
@@ -21,9 +24,12 @@ struct join_options {
     /* What the API answered when somebody else added us (`weft operator raft add -o json`): then
      * nobody is asked. NULL = contacts are. */
     const char *file;
-    struct env_addr contacts[JOIN_CONTACTS_MAX]; /* APIs of members */
+    const struct join_token *token; /* NULL = none; with it tls_dir is where certificates go */
+    /* APIs of members; with a token their peer addresses. */
+    struct env_addr contacts[JOIN_CONTACTS_MAX];
     size_t contact_count;
-    wf_ms patience; /* with members that do not answer; default 60,000 */
+    struct versions reads; /* by the program; default all that it knows */
+    wf_ms patience;        /* with members that do not answer; default 60,000 */
 };
 
 /* "http://127.0.0.1:7443,127.0.0.2:7443" */

@@ -14,7 +14,8 @@
 
 #define ADDED                                                                                      \
     "{\"id\":%s,\"name\":\"n4\",\"address\":\"127.0.0.4:7\",\"cluster\":\"00000000000000ab\","     \
-    "\"members\":[{\"id\":1,\"name\":\"n1\",\"address\":\"127.0.0.1:7\"}]}"
+    "\"members\":[{\"id\":1,\"name\":\"n1\",\"address\":\"127.0.0.1:7\"}],"                        \
+    "\"clusterVersion\":%d}"
 
 struct fixture {
     struct env *env;
@@ -22,6 +23,7 @@ struct fixture {
     struct http_server *server;
     int refusals; /* 503 first, so often */
     int status;   /* then this; 0: the request's id is added */
+    int version;  /* of the cluster that answers */
     unsigned asked;
     char ids[4][32]; /* that it was asked for, each time */
     struct join_options o;
@@ -38,7 +40,7 @@ static void on_request(void *ctx, struct http_request *req)
     assert_non_null(at);
     slice_cut(slice_of(at + 5), ',', &id, &rest);
     slice_cstr(id, f->ids[f->asked++ % 4], sizeof(f->ids[0]));
-    snprintf(text, sizeof(text), ADDED, f->ids[(f->asked - 1) % 4]);
+    snprintf(text, sizeof(text), ADDED, f->ids[(f->asked - 1) % 4], f->version);
     if (f->refusals-- > 0)
         http_respond(req, 503, S("application/json"), S("{\"message\":\"no leader\"}"));
     else if (f->status)
@@ -170,15 +172,30 @@ static void test_added_by_hand(void **state)
     struct fixture *f = *state;
     char text[512], path[128];
     snprintf(path, sizeof(path), "%s/told.json", f->dir);
-    snprintf(text, sizeof(text), ADDED, "77");
+    snprintf(text, sizeof(text), ADDED, "77", VERSION_NEWEST);
     put(f, "told.json", text);
     f->o.file = path;
     f->o.name = "n9";
     refused(f, "is of node n4, this is n9");
     f->o.name = "n4";
+    f->o.reads = (struct versions){VERSION_OLDEST, VERSION_OLDEST};
+    refused(f, "the cluster is of version 4, this program reads 3 to 3");
+    f->o.reads = (struct versions){0};
     assert_true(join(f));
     assert_int_equal(f->got.id, 77);
     assert_int_equal(f->asked, 0);
+}
+
+/* The answer comes from a cluster that was raised meanwhile. */
+static void test_too_old(void **state)
+{
+    struct fixture *f = *state;
+    f->version = VERSION_NEWEST + 1;
+    refused(f, "the cluster is of version 5, this program reads 3 to 4: a version never goes back");
+    assert_int_equal(f->asked, 1);
+    f->version = VERSION_NEWEST;
+    assert_true(join(f));
+    assert_string_equal(f->ids[0], f->ids[1]);
 }
 
 static void test_nobody_to_ask(void **state)
@@ -231,13 +248,10 @@ int main(void)
 {
 #define CASE(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
     const struct CMUnitTest tests[] = {
-        CASE(test_joins_once),
-        CASE(test_asks_again_as_the_same),
-        CASE(test_is_not_another),
-        CASE(test_directories),
-        CASE(test_added_by_hand),
-        CASE(test_nobody_to_ask),
-        cmocka_unit_test(test_file_round_trip),
+        CASE(test_joins_once),           CASE(test_asks_again_as_the_same),
+        CASE(test_is_not_another),       CASE(test_directories),
+        CASE(test_added_by_hand),        CASE(test_too_old),
+        CASE(test_nobody_to_ask),        cmocka_unit_test(test_file_round_trip),
         cmocka_unit_test(test_contacts),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

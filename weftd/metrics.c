@@ -1,7 +1,10 @@
 /* 15014: Prometheus text, readiness, version. */
 #include "weftd/weftd.h"
 
+#include "registry/quota.h"
+
 #define METRIC_SETS_MAX 64
+#define QUOTA_SERIES_MAX 6000 /* a thousand namespaces */
 
 static const struct metric_def def_leader = {"weft_raft_is_leader", METRIC_GAUGE,
                                              "1 on the node that leads", NULL, 0};
@@ -21,6 +24,12 @@ static const struct metric_def def_refused = {
 static const struct metric_def def_certificate = {
     "weft_raft_peer_certificate_expiry_seconds", METRIC_GAUGE,
     "end of this node's certificate for peers, seconds since 1970; 0: peers have no TLS", NULL, 0};
+static const struct metric_def def_version = {
+    "weft_cluster_version", METRIC_GAUGE,
+    "version of what the cluster's nodes say and keep; rises when all of them read the next", NULL,
+    0};
+static const struct metric_def def_reads = {
+    "weft_program_version", METRIC_GAUGE, "newest version that this node's program reads", NULL, 0};
 static const struct metric_def def_used = {"weft_store_used_bytes", METRIC_GAUGE,
                                            "bytes of the store in use", NULL, 0};
 static const struct metric_def def_map = {"weft_store_map_bytes", METRIC_GAUGE,
@@ -57,12 +66,30 @@ static const struct metric_def def_quota = {"weft_store_quota_bytes", METRIC_GAU
 static const struct metric_def def_over = {"weft_store_over_quota", METRIC_GAUGE,
                                            "1 while only deletions are taken", NULL, 0};
 
-static bool disk_full(const struct reg_status *st)
+static const struct metric_def def_ns_objects = {"weft_store_namespace_objects", METRIC_GAUGE,
+                                                 "objects of a namespace that has a quota", NULL,
+                                                 0};
+static const struct metric_def def_ns_objects_max = {
+    "weft_store_namespace_quota_objects", METRIC_GAUGE, "its quota of objects; 0: it has none",
+    NULL, 0};
+static const struct metric_def def_ns_bytes = {
+    "weft_store_namespace_bytes", METRIC_GAUGE,
+    "bytes of keys and values in a namespace that has a quota", NULL, 0};
+static const struct metric_def def_ns_bytes_max = {"weft_store_namespace_quota_bytes", METRIC_GAUGE,
+                                                   "its quota of bytes; 0: it has none", NULL, 0};
+static const struct metric_def def_ns_full = {
+    "weft_store_namespace_full", METRIC_GAUGE,
+    "1 while a namespace has all the objects, or 95 % of the bytes, of its quota", NULL, 0};
+static const struct metric_def def_ns_refused = {
+    "weft_store_namespace_refused_total", METRIC_COUNTER,
+    "writes that the quota of a namespace refused, as this node applied them", NULL, 0};
+
+static struct reg_member_status self_of(const struct reg_status *st)
 {
     for (size_t i = 0; i < st->member_count; i++)
         if (st->members[i].self)
-            return st->members[i].no_room;
-    return false;
+            return st->members[i];
+    return (struct reg_member_status){0};
 }
 
 static void gauge(struct weftd *d, const struct metric_def *def, uint64_t v)
@@ -76,6 +103,31 @@ static void counter(struct weftd *d, const struct metric_def *def, uint64_t v)
     struct metric *m = metric_get(d->own, def, 0, NULL);
     if (v > metric_value(m))
         metric_add(m, v - metric_value(m));
+}
+
+static void add_quota(void *ctx, const struct reg_quota *q)
+{
+    struct metric_set *set = ctx;
+    const struct metric_label ns[] = {{S("namespace"), q->ns}};
+    const struct {
+        const struct metric_def *def;
+        uint64_t v;
+    } gauges[] = {{&def_ns_objects, q->objects},
+                  {&def_ns_objects_max, q->objects_max},
+                  {&def_ns_bytes, q->bytes},
+                  {&def_ns_bytes_max, q->bytes_max},
+                  {&def_ns_full, reg_quota_full(q)}};
+    for (size_t i = 0; i < ARRAY_LEN(gauges); i++)
+        metric_set_value(metric_get(set, gauges[i].def, 1, ns), (int64_t)gauges[i].v);
+    metric_add(metric_get(set, &def_ns_refused, 1, ns), q->refused);
+}
+
+/* Of the moment: a namespace without a quota, or that is gone, leaves nothing behind. */
+static struct metric_set *quota_metrics(struct weftd *d)
+{
+    struct metric_set *set = metric_set_new(QUOTA_SERIES_MAX);
+    reg_quota_each(reg_node_store(d->node), add_quota, set);
+    return set;
 }
 
 static void refresh(struct weftd *d)
@@ -96,7 +148,9 @@ static void refresh(struct weftd *d)
     gauge(d, &def_quota, st.quota_bytes);
     gauge(d, &def_over, st.over_quota);
     gauge(d, &def_disk_free, st.disk_free_bytes);
-    gauge(d, &def_disk_full, disk_full(&st));
+    gauge(d, &def_disk_full, self_of(&st).no_room);
+    gauge(d, &def_version, st.version);
+    gauge(d, &def_reads, self_of(&st).reads.newest);
     gauge(d, &def_leases, st.leases.held);
     gauge(d, &def_registrations, st.leases.registrations);
     gauge(d, &def_held_back, st.leases.held_back);
@@ -117,10 +171,12 @@ static void respond_metrics(struct weftd *d, struct http_request *req)
     sets[n++] = compiler_metrics(d->compiler);
     sets[n++] = convergence_metrics(d->convergence);
     sets[n++] = apiserver_metrics(d->api);
+    struct metric_set *quotas = sets[n++] = quota_metrics(d);
     n += ads_server_metrics(d->xds, sets + n, METRIC_SETS_MAX - n);
     metric_write_text(sets, n, &out);
     http_respond(req, 200, S("text/plain; version=0.0.4"), buf_slice(&out));
     buf_fini(&out);
+    metric_set_free(quotas);
 }
 
 static void on_request(void *ctx, struct http_request *req)

@@ -8,6 +8,8 @@
 #include <sys/resource.h>
 #include <sys/stat.h>
 
+#include <openssl/crypto.h>
+
 #include "base/core/args.h"
 #include "base/core/log.h"
 #include "base/env/env_uv.h"
@@ -19,6 +21,7 @@
 
 static const char usage_text[] =
     "weftd --name NAME --data DIR (--init | --cluster NAME=ADDR,… | --join URL,…) [flags]\n"
+    "weftd join ADDR,… --token-file FILE --name NAME --data DIR --peer ADDR [flags]\n"
     "weftd init --dir DIR --name NAME …    certificates for a new cluster; weftd init --help\n"
     "weftd restore --from FILE [flags]     an empty data directory out of a snapshot; "
     "docs/operate.md\n"
@@ -29,6 +32,11 @@ static const char usage_text[] =
     "  --cluster N=ADDR,…    all voters and their peer addresses, the same on every node\n"
     "  --join URL,…          joins a cluster that runs: the API of one or more of its members,\n"
     "                        http://127.0.0.1:7443. Not looked at once DATA/member is there\n"
+    "  --token T             with --join, whose addresses are then those of peers "
+    "(10.0.0.1:7444):\n"
+    "                        what weft operator token create printed. This node makes its key, is\n"
+    "                        given an id and a certificate, and keeps all three in DATA/tls\n"
+    "  --token-file FILE     the same, read from a file: ps shows no secret\n"
     "  --join-file FILE      the same, added by an operator: weft operator raft add … -o json\n"
     "  --standby             with --join: takes everything, has no vote\n"
     "  --id ID               with --join: default that of the certificate, or random\n"
@@ -37,9 +45,15 @@ static const char usage_text[] =
     "  --peer-cert-dir DIR   ca.crt, node.crt and node.key of this node (weftd init): peers speak\n"
     "                        TLS. Default: DATA/tls, if it is there. Without, peers are on\n"
     "                        loopback addresses only\n"
+    "  --ca-dir DIR          ca.crt and ca.key (weftd init): this node signs certificates for "
+    "nodes\n"
+    "                        that join with a token. One such member is enough\n"
     "  --api ADDR            default 127.0.0.1:7443\n"
     "  --xds ADDR            default 127.0.0.1:15012\n"
     "  --metrics ADDR        default 127.0.0.1:15014; \"none\" for no metrics\n"
+    "  --hold-version N      reads and writes no newer version: while one node has this flag the\n"
+    "                        cluster's version does not rise, and every node can go back to the\n"
+    "                        program before; docs/operate-members.md\n"
     "  --election-timeout MS default 300; heartbeats go six times as often\n"
     "  --xds-workers N       threads that serve proxies; default 2\n"
     "  --cluster-id ID       of the endpoints in metrics; default Kubernetes\n"
@@ -60,8 +74,10 @@ static const char usage_text[] =
 struct flags {
     struct weftd_options o;
     struct join_options join;
-    bool init, joins;      /* joins: now or before */
-    const char *verb;      /* NULL, "restore", "recover" */
+    struct join_token token;
+    bool init, joins; /* joins: now or before */
+    bool has_token;
+    const char *verb;      /* NULL, "join", "restore", "recover" */
     const char *from, *to; /* of the verbs */
     bool yes;
     uint64_t above;
@@ -130,6 +146,26 @@ static void parse_cluster(struct flags *f)
         fprintf(stderr, "weftd: an even number of voters survives no more than one less would\n");
 }
 
+static void parse_token(struct flags *f, const char *flag, struct slice text)
+{
+    struct err err = {0};
+    if (!join_token_parse(text, &f->token, &err))
+        args_refuse(flag, err.msg);
+    f->has_token = true;
+}
+
+static void read_token(struct flags *f, const char *path)
+{
+    char text[2 * JOIN_TOKEN_TEXT];
+    FILE *file = fopen(path, "re");
+    if (!file)
+        args_refuse("--token-file", "cannot be read");
+    size_t n = fread(text, 1, sizeof(text), file);
+    fclose(file);
+    parse_token(f, "--token-file", slice_mem(text, n));
+    OPENSSL_cleanse(text, sizeof(text));
+}
+
 static void parse_one(struct flags *f, int opt, const char *arg)
 {
     enum log_level level;
@@ -155,6 +191,15 @@ static void parse_one(struct flags *f, int opt, const char *arg)
         break;
     case 'J':
         f->join.file = arg;
+        break;
+    case 'k':
+        parse_token(f, "--token", slice_of(arg));
+        break;
+    case 'K':
+        read_token(f, arg);
+        break;
+    case 'g':
+        f->o.node.ca_dir = arg;
         break;
     case 'S':
         f->o.standby = true;
@@ -185,6 +230,12 @@ static void parse_one(struct flags *f, int opt, const char *arg)
         break;
     case 'C':
         f->o.cluster_id = slice_of(arg);
+        break;
+    case 'o':
+        f->o.node.reads = (struct versions){
+            VERSION_OLDEST,
+            (unsigned)args_number("--hold-version", arg, VERSION_OLDEST, VERSION_NEWEST)};
+        f->join.reads = f->o.node.reads;
         break;
     case 's':
         f->o.node.snapshot_log_bytes = args_number("--snapshot-log-mib", arg, 1, 1u << 20) << 20;
@@ -234,7 +285,7 @@ static void find_tls(struct flags *f)
     struct stat st;
     int n = snprintf(f->tls_dir, sizeof(f->tls_dir), "%s/tls", f->o.node.dir);
     if (!f->o.node.peer_tls_dir && n > 0 && (size_t)n < sizeof(f->tls_dir) &&
-        (stat(f->tls_dir, &st) == 0 || errno != ENOENT))
+        (f->has_token || stat(f->tls_dir, &st) == 0 || errno != ENOENT))
         f->o.node.peer_tls_dir = f->tls_dir;
 }
 
@@ -246,6 +297,8 @@ static void parse_join(struct flags *f)
     j->dir = f->o.node.dir;
     j->name = f->o.name;
     j->tls_dir = f->o.node.peer_tls_dir;
+    if (f->has_token)
+        j->token = &f->token;
     if (f->peer)
         parse_any_addr("--peer", f->peer, &j->peer);
     else if (f->contacts)
@@ -271,16 +324,26 @@ static void parse_members(struct flags *f, struct env *env)
         parse_cluster(f);
 }
 
+/* Does what it does, and ends. */
+static bool offline(const struct flags *f)
+{
+    return f->verb && strcmp(f->verb, "join") != 0;
+}
+
 static void check_verb(const struct flags *f)
 {
     bool restore = f->verb && strcmp(f->verb, "restore") == 0;
     if (restore != (f->from != NULL))
         args_refuse("--from", "goes with weftd restore: which file?");
-    if ((f->to || f->yes) && (!f->verb || restore))
+    if ((f->to || f->yes) && (!offline(f) || restore))
         args_refuse("--to, --yes", "go with weftd recover");
-    if (f->verb && (f->contacts || f->join.file))
+    if (offline(f) && (f->contacts || f->join.file))
         args_refuse("--join", "is for a node that is to run");
-    if (f->above && !f->verb)
+    if (f->has_token && (!f->contacts || strstr(f->contacts, "://")))
+        args_refuse("--token", "goes with --join and peer addresses of members, 10.0.0.1:7444");
+    if (f->has_token && f->join.id)
+        args_refuse("--id", "a node with a token is given its id");
+    if (f->above && !offline(f))
         args_refuse("--above", "goes with weftd restore and weftd recover");
 }
 
@@ -293,6 +356,9 @@ static void parse(struct flags *f, int argc, char **argv)
         {"cluster", 1, NULL, 'c'},
         {"peer", 1, NULL, 'p'},
         {"join", 1, NULL, 'j'},
+        {"token", 1, NULL, 'k'},
+        {"token-file", 1, NULL, 'K'},
+        {"ca-dir", 1, NULL, 'g'},
         {"join-file", 1, NULL, 'J'},
         {"standby", 0, NULL, 'S'},
         {"id", 1, NULL, 'I'},
@@ -303,6 +369,7 @@ static void parse(struct flags *f, int argc, char **argv)
         {"election-timeout", 1, NULL, 'e'},
         {"xds-workers", 1, NULL, 'w'},
         {"cluster-id", 1, NULL, 'C'},
+        {"hold-version", 1, NULL, 'o'},
         {"snapshot-log-mib", 1, NULL, 's'},
         {"store-quota-mib", 1, NULL, 'q'},
         {"history", 1, NULL, 'H'},
@@ -319,6 +386,13 @@ static void parse(struct flags *f, int argc, char **argv)
     int opt;
     while ((opt = getopt_long(argc, argv, "", longs, NULL)) != -1)
         parse_one(f, opt, optarg);
+    if (f->verb && strcmp(f->verb, "join") == 0) {
+        if (optind < argc && !f->contacts)
+            f->contacts = argv[optind++];
+        if (!f->contacts || !f->has_token)
+            args_refuse("weftd join", "wants peer addresses of members and a token: weftd join "
+                                      "10.0.0.1:7444 --token-file FILE …");
+    }
     if (optind < argc)
         args_refuse(argv[optind], "is no flag");
     if (!f->o.name[0])
@@ -392,14 +466,15 @@ int main(int argc, char **argv)
     parse_addr("--api", "127.0.0.1:7443", &f.o.api);
     parse_addr("--xds", "127.0.0.1:15012", &f.o.xds);
     parse_addr("--metrics", "127.0.0.1:15014", &f.o.metrics);
-    if (argc > 1 && (strcmp(argv[1], "restore") == 0 || strcmp(argv[1], "recover") == 0))
+    if (argc > 1 && (strcmp(argv[1], "restore") == 0 || strcmp(argv[1], "recover") == 0 ||
+                     strcmp(argv[1], "join") == 0))
         f.verb = argv[1];
     parse(&f, f.verb ? argc - 1 : argc, f.verb ? argv + 1 : argv);
     log_set_component(f.o.name);
     raise_files();
     struct env *env = env_uv_new(&err);
     bool ok = env && belongs(&f, env, &err);
-    if (ok && f.verb) {
+    if (ok && offline(&f)) {
         env_uv_free(env);
         return run_verb(&f);
     }

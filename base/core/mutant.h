@@ -30,7 +30,17 @@
     X(LEASE_EXPIRES_EARLY, "a new leader lets leases expire that it has not heard of yet")         \
     X(FENCE_IGNORED, "a holder that was replaced still writes")                                    \
     X(EXPIRE_RENEWED, "a lease expires although it was granted again meanwhile")                   \
-    X(LEAK_A_READ, "each linearizable read leaks a few bytes")
+    X(RAISE_UNHEARD, "the cluster's version rises while a member runs an older program")           \
+    X(SEND_UNREADABLE, "entries are sent to a member whose program does not read them")            \
+    X(LEAK_A_READ, "each linearizable read leaks a few bytes")                                     \
+    X(WATCH_RESUMES_LATE, "a watch that goes on elsewhere begins one revision too late")           \
+    X(WATCH_FORGETS, "a watch whose client does not read loses what it could not send")            \
+    X(REVISION_CUT, "a watch that was cut inside of a revision never gets the rest of it")         \
+    X(BOOKMARK_AHEAD, "a bookmark names a revision up to which not everything was told")           \
+    X(KEY_OF_NODE, "an idempotency key is known only to the node that it was sent to")             \
+    X(READ_HERE, "a linearizable read through the API is answered from what the node has")         \
+    X(AGE_IGNORED, "a read with a bound on its age is answered at any age")                        \
+    X(REFUSED_BY_STALE, "a node that is behind refuses writes for what it does not know")
 
 enum mutant {
     MUTANT_NONE,

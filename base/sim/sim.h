@@ -35,6 +35,9 @@ struct sim_options {
     uint64_t seed;
     const char *dir; /* made, emptied, and removed by sim_free; becomes the working directory */
     bool verbose;    /* trace lines on standard error */
+    /* Every line that a process logs, as it logs it; may be NULL. Not to allocate in. */
+    void (*on_log)(void *ctx, const struct sim_host *h, struct slice line);
+    void *ctx;
 };
 
 /* Removes a directory and what is in it: of a simulation that died. */
@@ -86,6 +89,8 @@ size_t sim_host_index(const struct sim_host *h);
 void sim_host_start(struct sim_host *h, void (*main)(void *ctx, struct env *env), void *ctx);
 bool sim_host_runs(const struct sim_host *h);
 bool sim_host_paused(const struct sim_host *h);
+/* Posts are on their way to it: what they point to is still needed. */
+bool sim_host_posted(const struct sim_host *h);
 struct env *sim_host_env(struct sim_host *h);
 void sim_host_kill(struct sim_host *h);
 void sim_host_power_off(struct sim_host *h);
@@ -119,7 +124,9 @@ void sim_host_wall_jump(struct sim_host *h, int64_t ms);
 struct sim_link {
     sim_ns latency_min, latency_max; /* of a piece; streams keep their order */
     unsigned bytes_per_us;           /* 0 = no limit */
-    bool cut;                        /* nothing arrives; what is under way waits */
+    size_t piece_max;    /* what is written at once arrives in pieces of 1 to so many; 0 = whole */
+    size_t buffer_bytes; /* what the kernels hold of a direction; 0 = 256 KiB */
+    bool cut;            /* nothing arrives; what is under way waits */
 };
 /* One way. Borrowed: may be changed at any time; after `cut` is taken back: sim_links_changed. */
 struct sim_link *sim_link(struct sim *sim, struct sim_host *from, struct sim_host *to);

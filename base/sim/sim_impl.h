@@ -55,6 +55,8 @@ struct sim_host {
 };
 
 struct sim {
+    void (*on_log)(void *ctx, const struct sim_host *h, struct slice line);
+    void *log_ctx;
     uint64_t prng;
     sim_ns now;
     uint64_t events, hash;

@@ -138,21 +138,12 @@ static void stream_free(struct env_stream *s)
 
 static void pump(struct env_stream *s);
 
-static void out_push(struct env_stream *s, enum chunk_kind kind, const struct iovec *iov, int n)
+static struct chunk *chunk_new(struct env_stream *s, enum chunk_kind kind, size_t bytes)
 {
-    size_t bytes = 0;
-    for (int i = 0; i < n; i++)
-        bytes += iov[i].iov_len;
     struct chunk *c = sim_new_bytes(sizeof(*c) + bytes);
     c->kind = kind;
     c->n = bytes;
     c->born = s->sim->now;
-    char *at = c->bytes;
-    for (int i = 0; i < n; i++) {
-        if (iov[i].iov_len)
-            memcpy(at, iov[i].iov_base, iov[i].iov_len);
-        at += iov[i].iov_len;
-    }
     if (s->far) {
         const struct sim_link *l = link_of(s, false);
         c->due = s->sim->now + latency(s->sim, l);
@@ -164,6 +155,38 @@ static void out_push(struct env_stream *s, enum chunk_kind kind, const struct io
     }
     list_push(&s->out, &c->node);
     s->out_bytes += bytes;
+    return c;
+}
+
+static size_t piece_bytes(struct env_stream *s, size_t left)
+{
+    size_t max = s->far ? link_of(s, false)->piece_max : 0;
+    size_t n = max ? 1 + sim_below(s->sim, max) : left;
+    return n < left ? n : left;
+}
+
+static void out_push(struct env_stream *s, enum chunk_kind kind, const struct iovec *iov, int n)
+{
+    size_t left = 0, filled = 0;
+    struct chunk *c = NULL;
+    for (int i = 0; i < n; i++)
+        left += iov[i].iov_len;
+    if (left == 0)
+        chunk_new(s, kind, 0);
+    for (int i = 0; i < n; i++) {
+        struct slice from = slice_mem(iov[i].iov_base, iov[i].iov_len);
+        while (from.n) {
+            if (!c || filled == c->n) {
+                c = chunk_new(s, kind, piece_bytes(s, left));
+                filled = 0;
+            }
+            size_t part = from.n < c->n - filled ? from.n : c->n - filled;
+            memcpy(c->bytes + filled, from.p, part);
+            filled += part;
+            left -= part;
+            from = slice_skip(from, part);
+        }
+    }
     pump(s);
 }
 
@@ -247,11 +270,18 @@ static void on_stall(struct sim_event *e)
     }
 }
 
+/* Of what was written, what no kernel has taken. */
+static size_t queued_bytes(const struct env_stream *s)
+{
+    size_t kernel = s->far ? link_of(s, false)->buffer_bytes : 0;
+    kernel = kernel ? kernel : KERNEL_BYTES;
+    return s->out_bytes > kernel ? s->out_bytes - kernel : 0;
+}
+
 static void account(struct env_stream *s, size_t n)
 {
-    size_t queued;
     s->out_bytes -= n;
-    queued = s->out_bytes > KERNEL_BYTES ? s->out_bytes - KERNEL_BYTES : 0;
+    size_t queued = queued_bytes(s);
     if (s->want_drain && queued <= s->low_water && s->state == ST_OPEN && !s->drain.armed)
         sim_event_start(s->sim, &s->drain, 0);
 }
@@ -589,7 +619,7 @@ void sim_net_fini(struct sim *sim)
 
 static size_t op_queued(const struct env_stream *s)
 {
-    return s->out_bytes > KERNEL_BYTES ? s->out_bytes - KERNEL_BYTES : 0;
+    return queued_bytes(s);
 }
 
 static size_t op_write(struct env_stream *s, const struct iovec *iov, int n)
@@ -597,7 +627,7 @@ static size_t op_write(struct env_stream *s, const struct iovec *iov, int n)
     if (s->state > ST_OPEN || s->fin_sent)
         return 0;
     out_push(s, CHUNK_DATA, iov, n);
-    size_t queued = op_queued(s);
+    size_t queued = queued_bytes(s);
     if (queued > 0)
         s->want_drain = true;
     return queued;

@@ -6,7 +6,6 @@
 #include <string.h>
 
 #include "base/core/assert.h"
-#include "base/core/mem_cache.h"
 #include "base/wire/json_bytes.h"
 #include "base/wire/json_tree.h"
 
@@ -19,13 +18,13 @@ static _Thread_local struct arena *tree_arena;
 
 static void *tree_malloc(size_t n)
 {
-    return tree_arena ? arena_alloc(tree_arena, n) : mem_cache_take(n);
+    return tree_arena ? arena_alloc(tree_arena, n) : mem_try(n);
 }
 
 static void tree_free(void *p)
 {
     if (!tree_arena)
-        mem_cache_give(p);
+        mem_free(p);
 }
 
 /* Before any thread can have a tree. */

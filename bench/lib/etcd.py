@@ -1,13 +1,19 @@
-"""Debian's etcd, three nodes with its own defaults, as weft's cluster is started."""
+"""etcd, three nodes with its own defaults, as weft's cluster is started: Debian's, or the current
+one that tests/peers/build makes of its Go module."""
 
 import base64
 import os
+import re
+import subprocess
 
 from tests.lib import web
 from tests.lib.cluster import lease_subnet
 from tests.lib.process import wait_for
 
 PACKAGE = "etcd-server"
+DEBIAN = "etcd"
+CURRENT = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "tests", "peers",
+                       "bin", "etcd")
 
 
 def _b64(text):
@@ -16,13 +22,15 @@ def _b64(text):
 
 class EtcdNode:
     def __init__(self, cluster, i):
-        self.cluster, self.name, self.ip = cluster, f"e{i}", f"{cluster.base}.{i}"
+        self.cluster, self.i, self.ip = cluster, i, f"{cluster.base}.{i}"
+        self.name = f"{cluster.label}-{i}"
         self.client, self.peer = f"{self.ip}:2379", f"{self.ip}:2380"
         self.process = None
 
     def start(self):
         c = self.cluster
-        argv = ["etcd", "--name", self.name, "--data-dir", c.ws.path("etcd", self.name),
+        argv = [*c.enter(self.i), c.program, "--name", self.name, "--data-dir",
+                c.ws.path("etcd", self.name),
                 "--listen-client-urls", f"http://{self.client}",
                 "--advertise-client-urls", f"http://{self.client}",
                 "--listen-peer-urls", f"http://{self.peer}",
@@ -49,14 +57,29 @@ class EtcdNode:
         return r.json()
 
 
-class Etcd:
-    """A cluster; the same shape as tests.lib.Cluster where the benchmarks need it."""
+def version_of(program):
+    """"3.7" of a program of etcd, or None where it is not."""
+    try:
+        out = subprocess.run([program, "--version"], capture_output=True, text=True, check=False).stdout
+    except OSError:
+        return None
+    found = re.search(r"etcd Version: (\d+\.\d+)", out)
+    return found.group(1) if found else None
 
-    def __init__(self, ws, n=3):
-        self.ws = ws
-        self.base, lease = lease_subnet()
-        ws.on_close(lease.close)
-        self.nodes = [EtcdNode(self, i + 1) for i in range(n)]
+
+class Etcd:
+    """A cluster; the same shape as tests.lib.Cluster where the benchmarks need it. Node i has the
+    address BASE.i; first: the number of the first."""
+
+    def __init__(self, ws, n=3, program=DEBIAN, label="etcd", base=None, first=1,
+                 enter=lambda i: []):
+        self.ws, self.program, self.label, self.enter = ws, program, label, enter
+        if base:
+            self.base = base
+        else:
+            self.base, lease = lease_subnet()
+            ws.on_close(lease.close)
+        self.nodes = [EtcdNode(self, first + i) for i in range(n)]
 
     def start(self):
         for node in self.nodes:

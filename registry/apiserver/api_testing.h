@@ -112,11 +112,12 @@ static inline const char *with(const char *format, ...)
 }
 
 /* A node of a cluster of that many, of which the others never come: without a quorum from 2 on. */
-static inline struct fixture *fixture_new(size_t members)
+static inline struct fixture *fixture_settling(size_t members, wf_ms settle)
 {
     struct fixture *f = MEM_NEW(struct fixture);
     struct err err = {0};
     struct reg_node_options opt = {.id = 1,
+                                   .version_settle = settle,
                                    .member_count = members,
                                    .segment_bytes = 1 << 20,
                                    .store_bytes = 1 << 22,
@@ -144,6 +145,11 @@ static inline struct fixture *fixture_new(size_t members)
         fail_msg("%s", err.msg);
     http_probe_init(&f->http, f->env);
     return f;
+}
+
+static inline struct fixture *fixture_new(size_t members)
+{
+    return fixture_settling(members, 0);
 }
 
 static inline int setup(void **state)

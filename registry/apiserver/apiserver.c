@@ -69,6 +69,8 @@ struct apiserver *apiserver_new(const struct apiserver_options *opt, struct err 
         s->mesh = *opt->mesh;
     if (!s->opt.write_timeout)
         s->opt.write_timeout = 5000;
+    if (!s->opt.bookmark_interval)
+        s->opt.bookmark_interval = API_BOOKMARK_MS;
     list_init(&s->watches);
     list_init(&s->waiters);
     list_init(&s->writes);
@@ -80,7 +82,9 @@ struct apiserver *apiserver_new(const struct apiserver_options *opt, struct err 
     cells_init(&s->cells, s->metrics);
     s->http = http_server_new(s->env,
                               &(struct http_server_options){.body_bytes_max = REG_REQUEST_BYTES_MAX,
-                                                            .connections_max = API_CONNECTIONS_MAX},
+                                                            .connections_max = API_CONNECTIONS_MAX,
+                                                            .request_timeout = opt->request_timeout,
+                                                            .stall_timeout = opt->stall_timeout},
                               on_request, s);
     if (!http_server_listen(s->http, &opt->at, NULL, err)) {
         apiserver_free(s);

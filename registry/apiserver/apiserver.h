@@ -61,6 +61,9 @@ struct apiserver_options {
     struct env_addr at;
     const struct api_mesh *mesh; /* copied; NULL = no proxies are known */
     wf_ms write_timeout;         /* default 5,000 */
+    wf_ms bookmark_interval;     /* of a watch that wants them; default 30,000 */
+    wf_ms request_timeout;       /* from a request's first byte to its last; 0 = the server's */
+    wf_ms stall_timeout;         /* an answer of which nothing is taken; likewise */
 };
 
 /* NULL and err: the address is taken or is not loopback. */

@@ -9,6 +9,7 @@
  *   history.c    changes, differences  consistency.c  how fresh a read is
  *   discovery.c  what there is         mesh.c     /weft/v1
  *   members.c    who belongs to the control plane
+ *   tokens.c     tokens with which a node joins it
  *   snapshot.c   snapshot files
  */
 #ifndef WEFT_REGISTRY_APISERVER_INTERNAL_H
@@ -194,6 +195,8 @@ bool api_discovery(struct apiserver *s, struct http_request *req);
 const char *api_role_name(enum reg_role role);
 /* "10s", "1m30s" or a bare number of seconds; up to API_WAIT_MS_MAX. */
 bool api_duration_parse(struct slice text, wf_ms *ret);
+/* POST jointokens */
+void api_tokens(struct apiserver *s, struct http_request *req);
 /* path: behind /weft/v1/, it begins with "members". false: nothing is served there. */
 bool api_members(struct apiserver *s, struct http_request *req, struct slice path);
 json_t *api_members_json(const struct reg_status *st);

@@ -1,14 +1,18 @@
 /* /weft/v1/members: the nodes of the control plane, and changes of who they are.
  *
- *   GET    members                    {"items":[{"id":…,"name":"n1","role":"voter",…}]}
- *   POST   members                    {"name":"n4","address":"10.0.0.4:7444","id":…}
- *                                     -> 201 {"id":…,"cluster":"00c0ffee…","members":[…]}
+ *   GET    members                    {"items":[{"id":…,"name":"n1","role":"voter",…}],
+ *                                      "clusterVersion":4}
+ *   POST   members                    {"name":"n4","address":"10.0.0.4:7444","id":…,
+ *                                      "reads":{"oldest":3,"newest":4}}
+ *                                     -> 201 {"id":…,"cluster":"00c0ffee…","members":[…],
+ *                                             "clusterVersion":4}
  *   POST   members/WHO/promote        a standby gets a vote
  *   POST   members/WHO/lead           leadership goes to it
  *   DELETE members/WHO
  *
- * WHO is a name or an id; `timeout` says how long to wait (10s). To ask twice is fine: whoever adds
- * itself draws an id first and sends it each time.
+ * reads: the versions that the node's program reads (raft/version.h); who does not read the
+ * cluster's is not added. WHO is a name or an id; `timeout` says how long to wait (10s). To ask
+ * twice is fine: whoever adds itself draws an id first and sends it each time.
  */
 #include <inttypes.h>
 #include <stdio.h>
@@ -58,8 +62,12 @@ static json_t *member_json(const struct reg_status *st, const struct reg_member_
         json_object_set_new(o, "diskFull", json_true());
     if (lag >= 0)
         json_object_set_new(o, "lag", json_integer(lag));
-    if (m->no_room)
-        json_object_set_new(o, "diskFull", json_true());
+    if (m->reads.newest)
+        json_object_set_new(
+            o, "reads",
+            json_pack("{s:i,s:i}", "oldest", (int)m->reads.oldest, "newest", (int)m->reads.newest));
+    if (m->release[0])
+        json_object_set_new(o, "program", json_string(m->release));
     return o;
 }
 
@@ -75,7 +83,8 @@ static void members_list(struct apiserver *s, struct http_request *req)
 {
     struct reg_status st;
     reg_node_status(s->opt.node, &st);
-    json_t *body = json_pack("{s:o}", "items", api_members_json(&st));
+    json_t *body =
+        json_pack("{s:o,s:i}", "items", api_members_json(&st), "clusterVersion", (int)st.version);
     api_respond_json(req, 200, body);
     json_decref(body);
 }
@@ -117,8 +126,9 @@ static json_t *added_json(struct apiserver *s, const struct reg_member *m)
     char addr[ENV_ADDR_TEXT], cluster[32];
     reg_node_status(s->opt.node, &st);
     snprintf(cluster, sizeof(cluster), "%016" PRIx64, reg_node_cluster(s->opt.node));
-    json_t *o = json_pack("{s:I,s:s,s:s,s:o}", "id", (json_int_t)m->id, "name", m->name, "cluster",
-                          cluster, "members", api_members_json(&st));
+    json_t *o =
+        json_pack("{s:I,s:s,s:s,s:o,s:i}", "id", (json_int_t)m->id, "name", m->name, "cluster",
+                  cluster, "members", api_members_json(&st), "clusterVersion", (int)st.version);
     json_object_set_new(o, "address", json_string_of(env_addr_format(&m->addr, addr)));
     return o;
 }
@@ -215,6 +225,21 @@ static bool address_parse(const struct reg_status *st, struct slice text, struct
     return true;
 }
 
+/* Who does not say what it reads is not asked: an operator adds it for a program that will. */
+static bool reads_fit(const struct reg_status *st, const json_t *body, struct slice name,
+                      struct err *err)
+{
+    int64_t oldest = json_int(body, "reads.oldest", 0), newest = json_int(body, "reads.newest", 0);
+    if (!json_object_get(body, "reads"))
+        return true;
+    if (oldest < 1 || newest < oldest || newest > UINT16_MAX)
+        return err_set(err, ERR_INVALID, "reads: must be {\"oldest\":3,\"newest\":4}, or left out");
+    struct err why = {0};
+    return version_fits((struct versions){(unsigned)oldest, (unsigned)newest}, st->version, name,
+                        &why) ||
+           err_set(err, ERR_CONFLICT, "%s", why.msg);
+}
+
 static bool added_parse(struct apiserver *s, struct http_request *req, struct reg_member *ret,
                         struct err *err)
 {
@@ -229,7 +254,8 @@ static bool added_parse(struct apiserver *s, struct http_request *req, struct re
     bool ok = name_sound(name) ||
               err_set(err, ERR_INVALID, "name: must be 1 to 63 letters, digits, -, _ or dots");
     ok = ok && (id >= 0 || err_set(err, ERR_INVALID, "id: must not be negative"));
-    ok = ok && address_parse(&st, json_str(body, "address"), &m.addr, err);
+    ok = ok && address_parse(&st, json_str(body, "address"), &m.addr, err) &&
+         reads_fit(&st, body, name, err);
     if (ok) {
         slice_cstr(name, m.name, sizeof(m.name));
         m.id = id ? (uint64_t)id : reg_member_new_id(s->env);

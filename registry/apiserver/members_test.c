@@ -23,6 +23,11 @@ static void test_bad_questions(void **state)
         {400, "POST", MEMBERS, "{\"name\":\"a\",\"address\":\"10.0.0.1:9\"}", "began without TLS"},
         {400, "POST", MEMBERS, "{\"name\":\"a\",\"address\":\"127.0.0.1:9\",\"id\":-1}",
          "id: must"},
+        {400, "POST", MEMBERS, "{\"name\":\"a\",\"address\":\"127.0.0.1:9\",\"reads\":{}}",
+         "reads: must"},
+        {409, "POST", MEMBERS,
+         "{\"name\":\"a\",\"address\":\"127.0.0.1:9\",\"reads\":{\"oldest\":1,\"newest\":2}}",
+         "the cluster is of version 3, a reads 1 to 2"},
         {400, "POST", MEMBERS "?timeout=soon", N2, "timeout=soon"},
         {400, "POST", MEMBERS "?timeout=61s", N2, "at most 60s"},
         {400, "DELETE", MEMBERS "/n1?timeout=0s", "", "timeout=0s"},
@@ -47,6 +52,9 @@ static void test_changes(void **state)
     expect(f, 200, "GET", MEMBERS, "", "", "\"leader\":true");
     assert_non_null(strstr(text(f), "\"role\":\"voter\""));
     assert_non_null(strstr(text(f), "\"self\":true"));
+    assert_non_null(strstr(text(f), "\"clusterVersion\":3"));
+    assert_non_null(strstr(text(f), "\"reads\":{\"newest\":4,\"oldest\":3}"));
+    assert_non_null(strstr(text(f), "\"program\":\"" WEFT_VERSION "\""));
     expect(f, 201, "POST", MEMBERS, JSON, N2, "\"id\":77");
     assert_non_null(strstr(
         text(f), with("\"cluster\":\"%016llx\"", (unsigned long long)reg_node_cluster(f->node))));

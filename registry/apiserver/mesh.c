@@ -4,6 +4,7 @@
 
 #include "api/duration.h"
 #include "registry/apiserver/internal.h"
+#include "registry/quota.h"
 
 const char *api_role_name(enum reg_role role)
 {
@@ -34,19 +35,39 @@ static reg_rev oldest_revision(struct apiserver *s)
     return oldest;
 }
 
-static void mesh_status(struct apiserver *s, struct http_request *req)
+/* By name; a limit that is not there is none. */
+static void add_quota(void *ctx, const struct reg_quota *q)
 {
-    struct reg_status st;
+    if (!q->objects_max && !q->bytes_max)
+        return;
+    json_t *o = json_pack("{s:I,s:I,s:I,s:b}", "objects", (json_int_t)q->objects, "bytes",
+                          (json_int_t)q->bytes, "refused", (json_int_t)q->refused, "full",
+                          reg_quota_full(q));
+    if (q->objects_max)
+        json_object_set_new(o, "objectsMax", json_integer((json_int_t)q->objects_max));
+    if (q->bytes_max)
+        json_object_set_new(o, "bytesMax", json_integer((json_int_t)q->bytes_max));
+    json_object_setn_new(ctx, q->ns.p, q->ns.n, o);
+}
+
+static json_t *proxies_json(struct apiserver *s)
+{
     struct buf summary = {0};
     struct err err = {0};
-    reg_node_status(s->opt.node, &st);
-    uint64_t self = reg_node_id(s->opt.node);
     json_t *proxies = NULL;
     if (s->mesh.summary) {
         s->mesh.summary(s->mesh.ctx, &summary);
         proxies = json_parse(buf_slice(&summary), &err);
     }
     buf_fini(&summary);
+    return proxies ? proxies : json_object();
+}
+
+static void mesh_status(struct apiserver *s, struct http_request *req)
+{
+    struct reg_status st;
+    reg_node_status(s->opt.node, &st);
+    uint64_t self = reg_node_id(s->opt.node);
     json_t *body = json_pack(
         "{s:s,s:I,s:{s:I,s:s,s:s},s:b,s:s,s:I,s:o,s:{s:I,s:I},s:{s:I,s:I,s:I},s:I,s:I,s:o}",
         "version", WEFT_VERSION, "revision", (json_int_t)head_revision(s), "node", "id",
@@ -56,16 +77,19 @@ static void mesh_status(struct apiserver *s, struct http_request *req)
         (json_int_t)st.store_bytes_used, "mapBytes", (json_int_t)st.store_bytes_map, "log", "bytes",
         (json_int_t)st.log_bytes, "lastIndex", (json_int_t)st.last_index, "appliedIndex",
         (json_int_t)st.applied_index, "leaderChanges", (json_int_t)st.leader_changes, "uptimeMs",
-        (json_int_t)(env_wall_ms(s->env) - s->started_wall_ms), "proxies",
-        proxies ? proxies : json_object());
+        (json_int_t)(env_wall_ms(s->env) - s->started_wall_ms), "proxies", proxies_json(s));
     wf_ms age = api_staleness(s, &st);
     if (age >= 0)
         json_object_set_new(body, "stalenessMs", json_integer((json_int_t)age));
+    json_object_set_new(body, "clusterVersion", json_integer((json_int_t)st.version));
     json_object_set_new(body, "oldest", json_integer((json_int_t)oldest_revision(s)));
     json_object_set_new(body, "quota",
                         json_pack("{s:I,s:I,s:b}", "objectBytes", (json_int_t)st.object_bytes,
                                   "quotaBytes", (json_int_t)st.quota_bytes, "reached",
                                   st.over_quota));
+    json_t *quotas = json_object();
+    reg_quota_each(s->store, add_quota, quotas);
+    json_object_set_new(body, "namespaceQuotas", quotas);
     json_object_set_new(body, "disk",
                         json_pack("{s:I,s:I}", "freeBytes", (json_int_t)st.disk_free_bytes,
                                   "neededBytes", (json_int_t)st.disk_room_bytes));
@@ -176,24 +200,31 @@ static void mesh_config(struct apiserver *s, struct http_request *req, struct sl
     s->mesh.proxy_config(s->mesh.ctx, name, type, question_answered, q);
 }
 
+static bool mesh_post(struct apiserver *s, struct http_request *req, struct slice path)
+{
+    if (slice_eq(path, S("transaction")) || slice_eq(path, S("batch")))
+        api_batch(s, req);
+    else if (slice_eq(path, S("leases/renew")))
+        api_leases_renew(s, req);
+    else if (slice_eq(path, S("leases/approve")))
+        api_leases_approve(s, req);
+    else if (slice_eq(path, S("jointokens")))
+        api_tokens(s, req);
+    else
+        return false;
+    return true;
+}
+
 bool api_mesh_request(struct apiserver *s, struct http_request *req)
 {
     struct slice path = req->path, tail = {0};
     if (!slice_starts(path, S("/weft/v1/")))
         return false;
     path = slice_skip(path, 9);
-    bool transaction = slice_eq(path, S("transaction")) || slice_eq(path, S("batch"));
-    if (transaction && req->method_id == HTTP_POST) {
-        api_batch(s, req);
-        return true;
-    }
     if (slice_starts(path, S("members")))
         return api_members(s, req, path);
-    bool renew = slice_eq(path, S("leases/renew"));
-    if (req->method_id == HTTP_POST && (renew || slice_eq(path, S("leases/approve")))) {
-        (renew ? api_leases_renew : api_leases_approve)(s, req);
-        return true;
-    }
+    if (req->method_id == HTTP_POST)
+        return mesh_post(s, req, path);
     if (req->method_id != HTTP_GET)
         return false;
     if (slice_eq(path, S("status")))

@@ -14,6 +14,7 @@
 #include <string.h>
 
 #include "base/core/assert.h"
+#include "base/core/mutant.h"
 #include "registry/apiserver/write.h"
 
 static const char letters[] = {
@@ -63,6 +64,9 @@ bool write_key(struct write *w, struct err *err)
                        API_KEY_BYTES_MAX);
     const struct slice asked[] = {req->method, req->path, req->query,
                                   headers_value(req->headers, HDR_CONTENT_TYPE), req->body};
+    if (MUTANT(KEY_OF_NODE))
+        key = arena_printf(&w->arena, "%.*s of %llu", SLICE(key),
+                           (unsigned long long)reg_node_id(w->srv->opt.node));
     digest(w->once.key, &key, 1);
     digest(w->once.digest, asked, ARRAY_LEN(asked));
     w->keyed = true;

@@ -13,6 +13,7 @@
 
 #include "api/table.h"
 #include "base/core/assert.h"
+#include "base/core/mutant.h"
 
 struct api_watch {
     struct list_node node;
@@ -111,7 +112,8 @@ static void watch_bookmark(struct api_watch *w, bool initial_end)
 {
     char rv[32];
     wf_assert(!w->initial);
-    snprintf(rv, sizeof(rv), "%llu", (unsigned long long)w->at);
+    reg_rev at = MUTANT(BOOKMARK_AHEAD) ? w->at + 1 : w->at;
+    snprintf(rv, sizeof(rv), "%llu", (unsigned long long)at);
     json_t *meta = json_pack("{s:s}", "resourceVersion", rv);
     if (initial_end)
         json_object_set_new(meta, "annotations",
@@ -226,10 +228,12 @@ static bool initial_one(void *ctx, const struct reg_object *o)
     return true;
 }
 
-/* The next keys, at the transaction's revision. */
+/* The next keys, at the transaction's revision. Where it begins is copied: w->last moves on. */
 static void watch_page(struct api_watch *w, struct reg_txn *txn, struct slice prefix)
 {
-    reg_scan(txn, prefix, slice_mem(w->last, w->last_n), initial_one, w);
+    char after[REG_KEY_BYTES_MAX];
+    memcpy(after, w->last, w->last_n);
+    reg_scan(txn, prefix, slice_mem(after, w->last_n), initial_one, w);
     if (w->blocked) /* perhaps behind the last of all: the next page finds out */
         return;
     w->initial = false;
@@ -263,19 +267,32 @@ static bool shared_one(void *ctx, const struct reg_event *e)
     return s->changes < 2;
 }
 
+/* Is the revision from which it goes on kept, whole? The newest always is. */
+static bool resume_known(reg_rev at, const struct reg_txn *txn)
+{
+    return at > txn->compacted || at == txn->revision;
+}
+
 /* A revision can hold changes of several objects, and a connection can be cut between their events:
  * a client that goes on from the resourceVersion of the first has not seen the others. It is told
  * such a revision once more, whole; what it knows already changes nothing for it. A node that is
- * behind finds out when it gets there. */
-static void watch_resume(struct api_watch *w, struct reg_txn *txn)
+ * behind finds out when it gets there. false: that revision is not kept any more. */
+static bool watch_resume(struct api_watch *w, struct reg_txn *txn)
 {
     struct shared s = {.prefix = w->prefix, .revision = w->at};
     if (!w->resumes || w->at > txn->revision)
-        return;
+        return true;
     w->resumes = false;
+    if (!resume_known(w->at, txn))
+        return false;
+    if (MUTANT(WATCH_RESUMES_LATE) && w->at < txn->revision)
+        w->at++;
+    if (MUTANT(REVISION_CUT))
+        return true;
     reg_changes(txn, w->at - 1, shared_one, &s);
     if (s.changes > 1)
         w->at--;
+    return true;
 }
 
 static void watch_pump(struct api_watch *w)
@@ -284,15 +301,20 @@ static void watch_pump(struct api_watch *w)
     struct reg_txn txn;
     if (w->blocked || !reg_txn_begin(w->call->srv->store, &txn, &err))
         return;
-    watch_resume(w, &txn);
+    bool there = watch_resume(w, &txn);
     struct pump p = {.watch = w, .prefix = w->prefix, .seen = w->at};
-    enum reg_history h = reg_changes(&txn, w->at, pump_event, &p);
-    w->at = w->blocked ? p.seen : txn.revision > w->at ? txn.revision : w->at;
-    if (h == REG_HISTORY_OK && w->initial && !w->blocked)
+    if (!there || reg_changes(&txn, w->at, pump_event, &p) == REG_HISTORY_COMPACTED) {
+        reg_txn_end(&txn);
+        watch_expired(w);
+        return;
+    }
+    if (w->blocked && !MUTANT(WATCH_FORGETS))
+        w->at = p.seen;
+    else if (txn.revision > w->at)
+        w->at = txn.revision;
+    if (w->initial && !w->blocked)
         watch_page(w, &txn, w->prefix);
     reg_txn_end(&txn);
-    if (h == REG_HISTORY_COMPACTED)
-        watch_expired(w);
 }
 
 void api_watches_wake(struct apiserver *s)
@@ -329,12 +351,13 @@ static void watch_drained(struct http_request *req)
     watch_pump(w);
 }
 
+/* While it resumes, what was told of `at` is another node's to know, perhaps not all of it. */
 static void watch_tick(struct env_timer *t)
 {
     struct api_watch *w = container_of(t, struct api_watch, bookmark);
-    if (w->call->bookmarks && !w->blocked && !w->initial)
+    if (w->call->bookmarks && !w->blocked && !w->initial && !w->resumes)
         watch_bookmark(w, false);
-    env_timer_start(w->call->srv->env, &w->bookmark, API_BOOKMARK_MS);
+    env_timer_start(w->call->srv->env, &w->bookmark, w->call->srv->opt.bookmark_interval);
 }
 
 static void watch_time_is_up(struct env_timer *t)
@@ -362,8 +385,8 @@ static bool watch_begin(struct api_watch *w, struct err *err)
         return false;
     w->initial = from_state(c);
     w->at = w->initial || !c->at ? txn.revision : c->at;
-    bool there = w->at >= txn.compacted;
     w->resumes = !w->initial && c->at > 0;
+    bool there = w->at >= txn.compacted && (!w->resumes || resume_known(w->at, &txn));
     reg_txn_end(&txn);
     return there ? true
                  : err_set(err, ERR_GONE, "too old resource version: %llu: list again",
@@ -381,7 +404,7 @@ static void watch_start(struct api_watch *w)
     list_push(&s->watches, &w->node);
     s->watch_count++;
     metric_set_value(s->cells.watches, (int64_t)s->watch_count);
-    env_timer_start(s->env, &w->bookmark, API_BOOKMARK_MS);
+    env_timer_start(s->env, &w->bookmark, s->opt.bookmark_interval);
     if (c->timeout)
         env_timer_start(s->env, &w->end, c->timeout);
     watch_pump(w);

@@ -5,7 +5,8 @@
 #include "base/core/map.h"
 #include "registry/apiserver/internal.h"
 
-#define OBJECTS 200
+#define OBJECTS 200 /* v0, v1, v10, v100 … v99: names of several lengths */
+#define LAST 99     /* in order of keys */
 #define FILLER_BYTES 50000
 
 static uint64_t events_sent(const struct fixture *f)
@@ -22,7 +23,7 @@ static void big_object(struct buf *b, unsigned i)
     static char filler[FILLER_BYTES];
     memset(filler, 'x', sizeof(filler));
     buf_printf(b,
-               "{\"apiVersion\":\"v1\",\"kind\":\"Namespace\",\"metadata\":{\"name\":\"v%03u\","
+               "{\"apiVersion\":\"v1\",\"kind\":\"Namespace\",\"metadata\":{\"name\":\"v%u\","
                "\"labels\":{\"n\":\"1\"},\"annotations\":{\"x\":\"%.*s\"}}}",
                i, (int)sizeof(filler), filler);
 }
@@ -47,7 +48,7 @@ static void put_objects(struct fixture *f)
 static void set_label(struct fixture *f, unsigned i, unsigned n)
 {
     char path[128], patch[128];
-    snprintf(path, sizeof(path), NS "/v%03u", i);
+    snprintf(path, sizeof(path), NS "/v%u", i);
     snprintf(patch, sizeof(patch), "{\"metadata\":{\"labels\":{\"n\":\"%u\"}}}", n);
     expect(f, 200, "PATCH", path, "application/merge-patch+json", patch, NULL);
 }
@@ -55,7 +56,7 @@ static void set_label(struct fixture *f, unsigned i, unsigned n)
 static void delete_object(struct fixture *f, unsigned i)
 {
     char path[128];
-    snprintf(path, sizeof(path), NS "/v%03u", i);
+    snprintf(path, sizeof(path), NS "/v%u", i);
     expect(f, 200, "DELETE", path, "", "", NULL);
 }
 
@@ -162,11 +163,11 @@ static void test_slow_reader_is_paged(void **state)
         turns(f, 50);
     } while (events_sent(f) != before);
     assert_true(before < OBJECTS);
-    set_label(f, 0, 50);           /* sent already */
-    set_label(f, OBJECTS - 1, 60); /* not yet: comes once, in its last form */
-    set_label(f, OBJECTS - 1, 61);
-    delete_object(f, 1);           /* sent already */
-    delete_object(f, OBJECTS - 2); /* never seen */
+    set_label(f, 0, 50);    /* sent already */
+    set_label(f, LAST, 60); /* not yet: comes once, in its last form */
+    set_label(f, LAST, 61);
+    delete_object(f, 1);        /* sent already */
+    delete_object(f, LAST - 1); /* never seen */
     turns(f, 50);
     assert_true(events_sent(f) <= before + 1);
     apiserver_metrics(f->api);
@@ -181,7 +182,7 @@ static void test_slow_reader_is_paged(void **state)
     assert_int_equal(m.added, OBJECTS - 1);
     mirror_equals_list(&m, f);
     set_label(f, 7, 70); /* and it goes on */
-    while (strcmp(json_string_value(map_get(&m.labels, S("v007"))), "70") != 0) {
+    while (strcmp(json_string_value(map_get(&m.labels, S("v7"))), "70") != 0) {
         env_uv_turn(f->env, 1000);
         mirror_take(&m, &w);
     }
@@ -366,6 +367,61 @@ static void test_resume_ahead_of_the_node(void **state)
     buf_fini(&w.lines);
 }
 
+/* And it is sent no bookmark of that revision meanwhile: whoever goes on from a bookmark elsewhere
+ * is not told again what the connection may have been cut off from. */
+static void test_no_bookmark_of_what_is_not_here(void **state)
+{
+    struct fixture *f = *state;
+    struct watcher ahead = {0}, level = {0};
+    char path[160];
+    f->api->opt.bookmark_interval = 5;
+    batch_of(f, "one", "two");
+    unsigned long long next = revision_of(f) + 1;
+    snprintf(path, sizeof(path), NS "?watch=1&allowWatchBookmarks=true&resourceVersion=%llu", next);
+    struct http_call *first = watch(f, &ahead, path);
+    while (f->api->watch_count < 1)
+        env_uv_turn(f->env, 1000);
+    snprintf(path, sizeof(path), NS "?watch=1&allowWatchBookmarks=true&resourceVersion=%llu",
+             next - 1);
+    struct http_call *second = watch(f, &level, path);
+    until_lines(f, &level, 5); /* what changed at next - 1, and bookmarks: time has passed */
+    assert_non_null(strstr(level.lines.p, "BOOKMARK"));
+    assert_int_equal(lines(&ahead), 0);
+    batch_of(f, "three", "four");
+    assert_int_equal(revision_of(f), next);
+    until_lines(f, &ahead, 3); /* both changes, then bookmarks as ever */
+    const char *bookmark = strstr(ahead.lines.p, "BOOKMARK");
+    assert_non_null(bookmark);
+    assert_true(strstr(ahead.lines.p, "\"name\":\"three\"") < bookmark);
+    assert_non_null(strstr(ahead.lines.p, "\"name\":\"three\""));
+    assert_non_null(strstr(ahead.lines.p, "\"name\":\"four\""));
+    http_call_cancel(first);
+    http_call_cancel(second);
+    buf_fini(&ahead.lines);
+    buf_fini(&level.lines);
+}
+
+/* The same client when the history has moved on to just behind that revision: whether it has seen
+ * all of it cannot be told any more. Whoever has the newest revision of all goes on. */
+static void test_resume_at_the_end_of_history(void **state)
+{
+    struct fixture *f = *state;
+    struct err err = {0};
+    struct reg_txn txn = {0};
+    char path[128], patch[128];
+    batch_of(f, "one", "two");
+    unsigned long long shared = revision_of(f);
+    for (unsigned i = 0; txn.compacted < shared; i++) {
+        snprintf(patch, sizeof(patch), "{\"metadata\":{\"labels\":{\"n\":\"%u\"}}}", i);
+        expect(f, 200, "PATCH", NS "/one", "application/merge-patch+json", patch, NULL);
+        assert_true(reg_txn_begin(reg_node_store(f->node), &txn, &err));
+        reg_txn_end(&txn);
+    }
+    assert_int_equal(txn.compacted, shared);
+    snprintf(path, sizeof(path), NS "?watch=1&resourceVersion=%llu", shared);
+    expect(f, 410, "GET", path, "", "", "list again");
+}
+
 static void test_watch_ends(void **state)
 {
     struct fixture *f = *state;
@@ -393,10 +449,16 @@ int main(void)
 {
 #define CASE(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
     const struct CMUnitTest tests[] = {
-        CASE(test_slow_reader_is_paged),     CASE(test_too_slow_a_reader_lists_again),
-        CASE(test_rules_of_list_options),    CASE(test_watch_of_one_object),
-        CASE(test_no_initial_events),        CASE(test_resume_within_a_revision),
-        CASE(test_resume_ahead_of_the_node), CASE(test_watch_ends),
+        CASE(test_slow_reader_is_paged),
+        CASE(test_too_slow_a_reader_lists_again),
+        CASE(test_rules_of_list_options),
+        CASE(test_watch_of_one_object),
+        CASE(test_no_initial_events),
+        CASE(test_resume_within_a_revision),
+        CASE(test_resume_ahead_of_the_node),
+        CASE(test_no_bookmark_of_what_is_not_here),
+        CASE(test_watch_ends),
+        CASE(test_resume_at_the_end_of_history),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

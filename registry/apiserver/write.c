@@ -6,6 +6,7 @@
 
 #include "api/k8s_proto.h"
 #include "base/core/assert.h"
+#include "base/core/mutant.h"
 
 /* Life. */
 
@@ -328,7 +329,7 @@ static void write_refused(struct write *w, const struct err *err)
 {
     bool precondition = !w->refused && depends_on_state(err->code) && !w->dry_run;
     w->refusal = *err;
-    if (precondition && !w->confirmed) {
+    if (precondition && !w->confirmed && !MUTANT(REFUSED_BY_STALE)) {
         write_confirm(w);
     } else if (precondition && w->keyed) {
         w->op_count = 0;

@@ -4,6 +4,21 @@
 
 #include "registry/apiserver/internal.h"
 
+static int setup_quotas(void **state)
+{
+    struct fixture *f = fixture_settling(1, 1);
+    struct reg_status st;
+    do {
+        env_uv_turn(f->env, 10);
+        reg_node_status(f->node, &st);
+    } while (st.version < VERSION_QUOTAS);
+    expect(f, 201, "POST", "/api/v1/namespaces", JSON,
+           "{\"apiVersion\":\"v1\",\"kind\":\"Namespace\",\"metadata\":{\"name\":\"default\"}}",
+           "Active");
+    *state = f;
+    return 0;
+}
+
 static int setup_no_quorum(void **state)
 {
     *state = fixture_new(3);
@@ -191,6 +206,32 @@ static void test_versions_of_a_write(void **state)
     assert_null(strstr(text(f), "v1beta1"));
 }
 
+#define SHOP "/apis/networking.istio.io/v1/namespaces/shop/virtualservices"
+
+/* Refused by name, with the way out, and shown; not at the neighbour's. */
+static void test_a_namespace_has_a_quota(void **state)
+{
+    struct fixture *f = *state;
+    expect(f, 422, "POST", "/api/v1/namespaces", JSON,
+           "{\"apiVersion\":\"v1\",\"kind\":\"Namespace\",\"metadata\":{\"name\":\"shop\","
+           "\"annotations\":{\"weft.dev/quota-objects\":\"two\"}}}",
+           "must be a number of objects");
+    expect(f, 201, "POST", "/api/v1/namespaces", JSON,
+           "{\"apiVersion\":\"v1\",\"kind\":\"Namespace\",\"metadata\":{\"name\":\"shop\","
+           "\"annotations\":{\"weft.dev/quota-objects\":\"2\"}}}",
+           NULL);
+    expect(f, 201, "POST", SHOP, JSON, VS_BODY("a", "1"), NULL);
+    expect(f, 201, "POST", SHOP, JSON, VS_BODY("b", "1"), NULL);
+    expect(f, 507, "POST", SHOP, JSON, VS_BODY("c", "1"),
+           "namespace shop has 2 of 2 objects, and this would make it more than its quota");
+    expect(f, 201, "POST", VS, JSON, VS_BODY("c", "1"), NULL);
+    expect(f, 200, "GET", "/weft/v1/status", "", "", "\"namespaceQuotas\":{\"shop\":");
+    assert_non_null(strstr(text(f), "\"full\":true,\"objects\":2,\"objectsMax\":2"));
+    expect(f, 200, "PUT", SHOP "/a", JSON, VS_BODY("a", "100"), NULL);
+    expect(f, 200, "DELETE", SHOP "/a", "", "", NULL);
+    expect(f, 201, "POST", SHOP, JSON, VS_BODY("c", "1"), NULL);
+}
+
 int main(void)
 {
 #define CASE(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
@@ -203,6 +244,7 @@ int main(void)
         CASE(test_too_many_writes),
         CASE(test_patches_that_break_the_object),
         CASE(test_versions_of_a_write),
+        cmocka_unit_test_setup_teardown(test_a_namespace_has_a_quota, setup_quotas, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

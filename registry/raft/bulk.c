@@ -174,7 +174,8 @@ static void on_session_timer(struct env_timer *t)
 static const struct conn_events session_events = {
     .on_frame = on_session_frame, .on_drain = on_session_drain, .on_close = on_session_close};
 
-void bulk_server_adopt(struct bulk_server *b, uint64_t from, struct env_stream *stream)
+void bulk_server_adopt(struct bulk_server *b, uint64_t from, struct env_stream *stream,
+                       unsigned version)
 {
     if (b->count == BULK_SESSIONS_MAX) {
         LOG_WARN("registry.checkpoint.busy", F_U64("peer", from));
@@ -189,7 +190,8 @@ void bulk_server_adopt(struct bulk_server *b, uint64_t from, struct env_stream *
     list_push(&b->sessions, &s->node);
     b->count++;
     conn_adopt(&s->conn, b->env, stream,
-               &(struct conn_options){.self = b->self, .cluster = b->cluster}, &session_events, s);
+               &(struct conn_options){.self = b->self, .cluster = b->cluster, .version = version},
+               &session_events, s);
     env_timer_start(b->env, &s->timer, SERVE_IDLE_MS);
 }
 
@@ -259,6 +261,7 @@ static void on_greeting(struct bulk_fetch *f, const struct frame *fr)
 {
     struct hello h;
     struct err err = {0};
+    unsigned version = 0;
     if (fr->type != FRAME_HELLO || fr->from != f->opt.peer ||
         !hello_decode(fr->payload, &h, &err)) {
         err_set(&err, ERR_INVALID, "node %llu does not greet as it should",
@@ -266,7 +269,13 @@ static void on_greeting(struct bulk_fetch *f, const struct frame *fr)
         fetch_retry(f, &err);
         return;
     }
+    version = version_agree(f->opt.reads, h.reads, &err);
+    if (!version) {
+        fetch_retry(f, &err);
+        return;
+    }
     f->greeted = true;
+    conn_set_version(&f->conn, version);
     uint64_t get[] = {f->opt.index, f->opt.tag, f->offset};
     conn_send(&f->conn, FRAME_BULK_GET, 0, &(struct iovec){get, sizeof(get)}, 1);
 }
@@ -300,8 +309,10 @@ static void on_fetch_connect(void *ctx)
 {
     struct bulk_fetch *f = ctx;
     struct buf b = {0};
-    hello_encode(&b, &(struct hello){
-                         .role = HELLO_BULK, .to = f->opt.peer, .incarnation = f->opt.incarnation});
+    hello_encode(&b, &(struct hello){.role = HELLO_BULK,
+                                     .to = f->opt.peer,
+                                     .incarnation = f->opt.incarnation,
+                                     .reads = f->opt.reads});
     struct slice s = buf_slice(&b);
     conn_send(&f->conn, FRAME_HELLO, 0, &(struct iovec){(void *)(uintptr_t)s.p, s.n}, 1);
     buf_fini(&b);
@@ -329,6 +340,7 @@ bool bulk_fetch_start(struct bulk_fetch *f, const struct bulk_fetch_options *opt
 {
     wf_assert(!f->active);
     *f = (struct bulk_fetch){.opt = *opt, .timer.fn = on_fetch_timer};
+    f->opt.reads = versions_or_all(opt->reads);
     f->file = env_file_open(opt->env, opt->path, O_RDWR | O_CREAT | O_TRUNC, err);
     if (!f->file)
         return false;

@@ -16,8 +16,9 @@ struct bulk_server;
 struct bulk_server *bulk_server_new(struct env *env, uint64_t self, uint64_t cluster,
                                     const char *dir);
 void bulk_server_free(struct bulk_server *b);
-/* Takes an introduced connection (peers.h, on_bulk). */
-void bulk_server_adopt(struct bulk_server *b, uint64_t from, struct env_stream *s);
+/* Takes an introduced connection and the version of its frames (peers.h, on_bulk). */
+void bulk_server_adopt(struct bulk_server *b, uint64_t from, struct env_stream *s,
+                       unsigned version);
 /* Cuts what goes to this node: it is no member any more. */
 void bulk_server_cut(struct bulk_server *b, uint64_t to);
 /* A checkpoint is on its way to somebody: making another one now would only slow both. */
@@ -28,6 +29,7 @@ bool bulk_server_busy(const struct bulk_server *b);
 struct bulk_fetch_options {
     struct env *env;
     uint64_t self, cluster, incarnation;
+    struct versions reads;
     uint64_t peer;
     struct env_addr addr;
     struct peer_tls *tls;       /* NULL = without */

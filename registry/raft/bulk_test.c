@@ -52,16 +52,17 @@ static void ignore_id(void *ctx, uint64_t id)
     (void)id;
 }
 
-static void on_bulk(void *ctx, uint64_t from, struct env_stream *s)
+static void on_bulk(void *ctx, uint64_t from, struct env_stream *s, unsigned version)
 {
     struct fixture *f = ctx;
     f->accepted++;
-    bulk_server_adopt(f->server, from, s);
+    bulk_server_adopt(f->server, from, s, version);
 }
 
 static const struct peers_events events = {.on_frame = ignore_frame,
                                            .on_up = ignore_id,
                                            .on_down = ignore_id,
+                                           .on_heard = ignore_id,
                                            .on_gone = ignore_id,
                                            .on_bulk = on_bulk};
 
@@ -259,6 +260,7 @@ static void on_up(void *ctx, uint64_t id)
 static const struct peers_events receiver_events = {.on_frame = on_ping,
                                                     .on_up = on_up,
                                                     .on_down = ignore_id,
+                                                    .on_heard = ignore_id,
                                                     .on_gone = ignore_id,
                                                     .on_bulk = on_bulk};
 

@@ -21,10 +21,10 @@ bool conf_member_parse(uint64_t id, const char *text, struct peer_member *ret, s
 void conf_copy(const struct raft_configuration *from, struct raft_configuration *to);
 bool conf_equal(const struct raft_configuration *a, const struct raft_configuration *b);
 const struct raft_server *conf_find(const struct raft_configuration *c, uint64_t id);
-/* The payload of a RAFT_CHANGE entry, as raft_configuration_encode makes it. ERR_INVALID. */
-/* libraft leaves the padding of what it encodes as the heap had it: it must not go to the disk and to
- * the peers. */
+/* libraft leaves the padding of what it encodes as the heap had it: it must not go to the disk and
+ * to the peers. */
 void conf_entry_seal(void *entry, size_t n);
+/* The payload of a RAFT_CHANGE entry, as raft_configuration_encode makes it. ERR_INVALID. */
 bool conf_entry_decode(struct slice bytes, struct raft_configuration *ret, struct err *err);
 
 #endif

@@ -21,12 +21,14 @@ static size_t take_frames(struct conn *c, struct slice bytes)
     size_t taken = 0;
     bool gone = false;
     while (!c->paused) {
+        const struct frame_expected expected = {
+            .cluster = c->opt.cluster,
+            .version = c->opt.version,
+            .payload_max = c->opt.payload_max ? c->opt.payload_max : FRAME_PAYLOAD_BYTES_MAX};
         struct frame f;
         size_t n;
         struct err err = {0};
-        enum frame_status st = frame_decode(
-            slice_skip(bytes, taken), c->opt.cluster,
-            c->opt.payload_max ? c->opt.payload_max : FRAME_PAYLOAD_BYTES_MAX, &f, &n, &err);
+        enum frame_status st = frame_decode(slice_skip(bytes, taken), &expected, &f, &n, &err);
         if (st == FRAME_MORE)
             break;
         if (st == FRAME_BAD) {
@@ -121,7 +123,7 @@ static struct env_stream *dial(struct conn *c, const struct env_addr *to)
     return tls_connect(c->env, to, &opt,
                        &(struct tls_options){.ctx = peer_tls_ctx(c->opt.tls),
                                              .name = c->opt.peer_name,
-                                             .handshake_timeout = c->opt.connect_timeout,
+                                             .handshake_timeout = c->opt.handshake_timeout,
                                              .verify = is_peer,
                                              .arg = c},
                        &stream_events, c);
@@ -153,6 +155,12 @@ size_t conn_queued(const struct conn *c)
     return c->stream ? env_stream_queued(c->stream) : 0;
 }
 
+void conn_set_version(struct conn *c, unsigned version)
+{
+    wf_assert(version);
+    c->opt.version = version;
+}
+
 size_t conn_send(struct conn *c, enum frame_type type, uint64_t term, const struct iovec *payload,
                  int n)
 {
@@ -161,7 +169,13 @@ size_t conn_send(struct conn *c, enum frame_type type, uint64_t term, const stru
     if (!c->stream)
         return 0;
     struct iovec *all = n < 16 ? few : mem_array((size_t)n + 1, sizeof(*all));
-    frame_encode_head(head, type, c->opt.cluster, c->opt.self, term, payload, n);
+    frame_encode_head(head,
+                      &(struct frame){.type = type,
+                                      .version = c->opt.version,
+                                      .cluster = c->opt.cluster,
+                                      .from = c->opt.self,
+                                      .term = term},
+                      payload, n);
     all[0] = (struct iovec){head, sizeof(head)};
     if (n > 0)
         memcpy(all + 1, payload, (size_t)n * sizeof(*all));

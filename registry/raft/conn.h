@@ -30,9 +30,10 @@ struct conn_options {
     struct peer_tls *tls;
     uint64_t peer;
     struct slice peer_name; /* for messages */
-    wf_ms user_timeout, connect_timeout;
+    wf_ms user_timeout, connect_timeout, handshake_timeout;
     size_t low_water;
     size_t payload_max; /* of a frame; default FRAME_PAYLOAD_BYTES_MAX */
+    unsigned version;   /* of frames; 0 = not agreed on yet, nothing but greetings */
 };
 
 /* Zeroed is valid and closed. */
@@ -53,6 +54,8 @@ void conn_adopt(struct conn *c, struct env *env, struct env_stream *s,
                 const struct conn_options *opt, const struct conn_events *events, void *ctx);
 bool conn_open(const struct conn *c);
 size_t conn_queued(const struct conn *c);
+/* Agreed on, for both directions. */
+void conn_set_version(struct conn *c, unsigned version);
 /* Returns the bytes queued afterwards; 0 on a closed conn (the frame is lost). */
 size_t conn_send(struct conn *c, enum frame_type type, uint64_t term, const struct iovec *payload,
                  int n);

@@ -8,15 +8,33 @@
 #include "registry/raft/raft_limits.h"
 
 #define FRAME_MAGIC 0x31504657u /* "WFP1" */
-#define FRAME_VERSION 2
 #define FRAME_CRC_AT 8
 
 static bool type_known(unsigned t)
 {
-    return (t >= FRAME_HELLO && t <= FRAME_REFUSE) ||
+    return (t >= FRAME_HELLO && t <= FRAME_ENROLLED) ||
            (t >= FRAME_APPEND && t <= FRAME_TIMEOUT_NOW) ||
            (t >= FRAME_READ_PING && t <= FRAME_LEASE_RENEWED) ||
            (t >= FRAME_BULK_GET && t <= FRAME_BULK_GONE);
+}
+
+static bool is_greeting(unsigned type)
+{
+    return type >= FRAME_HELLO && type <= FRAME_ENROLLED;
+}
+
+static bool version_right(unsigned type, unsigned version, unsigned agreed, struct err *err)
+{
+    unsigned want = is_greeting(type) ? FRAME_GREETING_VERSION : agreed;
+    if (!want)
+        return err_set(err, ERR_INVALID, "frame of type %u before the greeting", type);
+    if (is_greeting(type) && version != want)
+        return err_set(err, ERR_UNSUPPORTED,
+                       "greeting of version %u, this program reads %u: the programs are too far "
+                       "apart, upgrade all nodes at once",
+                       version, want);
+    return version == want ||
+           err_set(err, ERR_INVALID, "frame of version %u, %u was agreed on", version, want);
 }
 
 static uint32_t frame_crc(const char *head, const struct iovec *payload, int n)
@@ -28,10 +46,10 @@ static uint32_t frame_crc(const char *head, const struct iovec *payload, int n)
     return crc;
 }
 
-enum frame_status frame_decode(struct slice bytes, uint64_t cluster, size_t payload_max,
+enum frame_status frame_decode(struct slice bytes, const struct frame_expected *expected,
                                struct frame *ret_frame, size_t *ret_n, struct err *err)
 {
-    wf_assert(payload_max <= FRAME_PAYLOAD_BYTES_MAX);
+    wf_assert(expected->payload_max <= FRAME_PAYLOAD_BYTES_MAX);
     if (bytes.n < FRAME_HEAD_BYTES)
         return FRAME_MORE;
     struct reader r = reader_of(bytes);
@@ -40,24 +58,22 @@ enum frame_status frame_decode(struct slice bytes, uint64_t cluster, size_t payl
     uint32_t crc = reader_u32le(&r);
     uint16_t type = reader_u16le(&r);
     uint16_t version = reader_u16le(&r);
-    struct frame f = {.type = (enum frame_type)type, .cluster = reader_u64le(&r)};
+    struct frame f = {
+        .type = (enum frame_type)type, .version = version, .cluster = reader_u64le(&r)};
     f.from = reader_u64le(&r);
     f.term = reader_u64le(&r);
     if (magic != FRAME_MAGIC) {
         err_set(err, ERR_INVALID, "not a frame of a registry peer");
         return FRAME_BAD;
     }
-    if (version != FRAME_VERSION) {
-        err_set(err, ERR_UNSUPPORTED, "frame version %u, this node knows %u", version,
-                FRAME_VERSION);
+    if (!version_right(type, version, expected->version, err))
         return FRAME_BAD;
-    }
-    if (f.cluster != cluster) {
+    if (f.cluster != expected->cluster) {
         err_set(err, ERR_FORBIDDEN, "cluster %016llx, ours is %016llx: the members differ",
-                (unsigned long long)f.cluster, (unsigned long long)cluster);
+                (unsigned long long)f.cluster, (unsigned long long)expected->cluster);
         return FRAME_BAD;
     }
-    if (length > payload_max || !type_known(type) || f.from == 0) {
+    if (length > expected->payload_max || !type_known(type) || f.from == 0) {
         err_set(err, ERR_INVALID, "frame of type %u with %u bytes from node %llu", type, length,
                 (unsigned long long)f.from);
         return FRAME_BAD;
@@ -96,9 +112,10 @@ static char *put_u64(char *p, uint64_t v)
 static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__,
               "numbers are stored as they lie in memory");
 
-void frame_encode_head(char dst[FRAME_HEAD_BYTES], enum frame_type type, uint64_t cluster,
-                       uint64_t from, uint64_t term, const struct iovec *payload, int n)
+void frame_encode_head(char dst[FRAME_HEAD_BYTES], const struct frame *f,
+                       const struct iovec *payload, int n)
 {
+    unsigned version = is_greeting(f->type) ? FRAME_GREETING_VERSION : f->version;
     size_t length = 0;
     for (int i = 0; i < n; i++)
         length += payload[i].iov_len;
@@ -106,24 +123,29 @@ void frame_encode_head(char dst[FRAME_HEAD_BYTES], enum frame_type type, uint64_
     char *p = put_u32(dst, FRAME_MAGIC);
     p = put_u32(p, (uint32_t)length);
     p = put_u32(p, 0);
-    p = put_u16(p, (uint16_t)type);
-    p = put_u16(p, FRAME_VERSION);
-    p = put_u64(p, cluster);
-    p = put_u64(p, from);
-    p = put_u64(p, term);
+    p = put_u16(p, (uint16_t)f->type);
+    p = put_u16(p, (uint16_t)version);
+    p = put_u64(p, f->cluster);
+    p = put_u64(p, f->from);
+    p = put_u64(p, f->term);
     wf_assert(p == dst + FRAME_HEAD_BYTES);
     put_u32(dst + FRAME_CRC_AT, frame_crc(dst, payload, n));
 }
 
 void hello_encode(struct buf *out, const struct hello *h)
 {
-    wf_assert(h->name.n <= PEER_NAME_BYTES_MAX);
+    wf_assert(h->name.n <= PEER_NAME_BYTES_MAX && h->program.n < PEER_PROGRAM_BYTES_MAX);
     buf_u32le(out, (uint32_t)h->role);
     buf_u64le(out, h->to);
     buf_u64le(out, h->incarnation);
     buf_u64le(out, h->genesis);
     buf_u32le(out, (uint32_t)h->name.n);
     buf_append(out, h->name);
+    buf_u32le(out, h->reads.oldest);
+    buf_u32le(out, h->reads.newest);
+    buf_u32le(out, h->version);
+    buf_u32le(out, (uint32_t)h->program.n);
+    buf_append(out, h->program);
 }
 
 bool hello_decode(struct slice payload, struct hello *ret, struct err *err)
@@ -134,7 +156,12 @@ bool hello_decode(struct slice payload, struct hello *ret, struct err *err)
     h.incarnation = reader_u64le(&r);
     h.genesis = reader_u64le(&r);
     h.name = reader_bytes(&r, reader_u32le(&r));
-    if (!reader_done(&r) || h.name.n > PEER_NAME_BYTES_MAX ||
+    h.reads.oldest = reader_u32le(&r);
+    h.reads.newest = reader_u32le(&r);
+    h.version = reader_u32le(&r);
+    h.program = reader_bytes(&r, reader_u32le(&r));
+    if (!reader_ok(&r) || h.name.n > PEER_NAME_BYTES_MAX || h.program.n >= PEER_PROGRAM_BYTES_MAX ||
+        !h.reads.oldest || h.reads.oldest > h.reads.newest || h.reads.newest > UINT16_MAX ||
         (h.role != HELLO_CONTROL && h.role != HELLO_BULK))
         return err_set(err, ERR_INVALID, "hello at byte %zu", reader_offset(&r));
     *ret = h;

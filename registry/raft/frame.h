@@ -4,9 +4,14 @@
  *           payload (length bytes, at most FRAME_PAYLOAD_BYTES_MAX)
  *
  * Little endian. crc: CRC-32C over everything but itself. `term` is the sender's current term where
- * the type has one.
+ * the type has one. The version is the one that both ends agreed on (version.h); HELLO, REFUSE,
+ * ENROLL and ENROLLED have FRAME_GREETING_VERSION whatever they agree on, and programs of all
+ * versions read them: this head stays as it is, and HELLO may only grow at its end.
  *
- *   while ((st = frame_decode(in, &f, &n, &err)) == FRAME_OK) { use(&f); buf_consume(&in, n); }
+ *   while ((st = frame_decode(in, &expected, &f, &n, &err)) == FRAME_OK) {
+ *       use(&f);
+ *       buf_consume(&in, n);
+ *   }
  */
 #ifndef WEFT_REGISTRY_RAFT_FRAME_H
 #define WEFT_REGISTRY_RAFT_FRAME_H
@@ -16,12 +21,16 @@
 #include "base/core/err.h"
 #include "base/core/mem.h"
 #include "base/core/slice.h"
+#include "registry/raft/version.h"
 
 #define FRAME_HEAD_BYTES 40
+#define FRAME_GREETING_VERSION 3
 
 enum frame_type {
     FRAME_HELLO = 1,   /* first in each direction: who speaks to whom, for what */
     FRAME_REFUSE,      /* a text that says why, then the connection ends */
+    FRAME_ENROLL,      /* instead of HELLO: who has no certificate wants one (enroll.h) */
+    FRAME_ENROLLED,    /* the answer, then the connection ends */
     FRAME_APPEND = 16, /* Raft's own */
     FRAME_APPEND_RESULT,
     FRAME_VOTE,
@@ -54,20 +63,28 @@ enum frame_type {
 
 struct frame {
     enum frame_type type;
+    unsigned version;
     uint64_t cluster, from, term;
     struct slice payload; /* borrowed from the input */
 };
 
 enum frame_status { FRAME_MORE, FRAME_OK, FRAME_BAD };
 
+/* What may come. */
+struct frame_expected {
+    uint64_t cluster;
+    unsigned version;   /* agreed on; 0 = not yet: nothing but greetings */
+    size_t payload_max; /* at most FRAME_PAYLOAD_BYTES_MAX; less for a peer that is not known yet */
+};
+
 /* One frame from the start of `bytes`. MORE: not all there yet. BAD and err: close the connection.
- * payload_max: at most FRAME_PAYLOAD_BYTES_MAX; less for a peer that has not said who it is.
  * The head is judged as soon as it is there, so that a wrong peer makes us buffer nothing. */
-enum frame_status frame_decode(struct slice bytes, uint64_t cluster, size_t payload_max,
+enum frame_status frame_decode(struct slice bytes, const struct frame_expected *expected,
                                struct frame *ret_frame, size_t *ret_n, struct err *err);
-/* The head for a payload that lies in pieces. */
-void frame_encode_head(char dst[FRAME_HEAD_BYTES], enum frame_type type, uint64_t cluster,
-                       uint64_t from, uint64_t term, const struct iovec *payload, int n);
+/* The head for a payload that lies in pieces; that of `f`, and the version of a greeting, are not
+ * looked at. */
+void frame_encode_head(char dst[FRAME_HEAD_BYTES], const struct frame *f,
+                       const struct iovec *payload, int n);
 
 /* HELLO. */
 
@@ -78,9 +95,13 @@ struct hello {
     uint64_t to;          /* whom the sender wants to speak to */
     uint64_t incarnation; /* random, of the sender's data directory: a wiped disk is another one */
     uint64_t genesis;     /* of what it stores (peers.h); 0 = nothing yet, or not told */
-    struct slice name;    /* borrowed */
+    struct slice name;    /* borrowed, as program is */
+    struct versions reads;
+    unsigned version;     /* of the cluster, as far as it knows; 0 = nothing yet, or not told */
+    struct slice program; /* release, for people */
 };
 
+/* What is behind the fields above, of a newer program, is skipped. */
 void hello_encode(struct buf *out, const struct hello *h);
 bool hello_decode(struct slice payload, struct hello *ret, struct err *err);
 

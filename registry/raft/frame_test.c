@@ -14,11 +14,18 @@
 #define CLUSTER 42u
 #define MAX FRAME_PAYLOAD_BYTES_MAX
 
+static const struct frame_expected expected = {
+    .cluster = CLUSTER, .version = VERSION_NEWEST, .payload_max = MAX};
+
 static void put_frame(struct buf *b, enum frame_type type, uint64_t term, struct slice payload)
 {
     char head[FRAME_HEAD_BYTES];
     struct iovec iov = {(void *)(uintptr_t)payload.p, payload.n};
-    frame_encode_head(head, type, CLUSTER, 3, term, &iov, 1);
+    frame_encode_head(
+        head,
+        &(struct frame){
+            .type = type, .version = VERSION_NEWEST, .cluster = CLUSTER, .from = 3, .term = term},
+        &iov, 1);
     buf_append(b, slice_mem(head, sizeof(head)));
     buf_append(b, payload);
 }
@@ -33,9 +40,8 @@ static void frames_come_back_from_any_cut(void **state)
     put_frame(&b, FRAME_FORWARD, 5, S("payload of a frame"));
     struct slice all = buf_slice(&b);
     for (size_t cut = 0; cut < all.n; cut++)
-        assert_int_equal(frame_decode(slice_sub(all, 0, cut), CLUSTER, MAX, &f, &n, &err),
-                         FRAME_MORE);
-    assert_int_equal(frame_decode(all, CLUSTER, MAX, &f, &n, &err), FRAME_OK);
+        assert_int_equal(frame_decode(slice_sub(all, 0, cut), &expected, &f, &n, &err), FRAME_MORE);
+    assert_int_equal(frame_decode(all, &expected, &f, &n, &err), FRAME_OK);
     assert_int_equal(n, all.n);
     assert_int_equal(f.type, FRAME_FORWARD);
     assert_int_equal(f.from, 3);
@@ -54,7 +60,7 @@ static void a_flipped_bit_is_never_a_frame(void **state)
         struct err err = {0};
         size_t n;
         b.p[b.at + bit / 8] ^= (char)(1 << bit % 8);
-        assert_int_not_equal(frame_decode(buf_slice(&b), CLUSTER, MAX, &f, &n, &err), FRAME_OK);
+        assert_int_not_equal(frame_decode(buf_slice(&b), &expected, &f, &n, &err), FRAME_OK);
         b.p[b.at + bit / 8] ^= (char)(1 << bit % 8);
     }
     buf_fini(&b);
@@ -68,18 +74,75 @@ static void heads_are_judged_before_payloads(void **state)
     struct frame f;
     size_t n;
     uint32_t huge = FRAME_PAYLOAD_BYTES_MAX + 1;
+    struct frame_expected other = expected, one = expected, none = expected;
+    other.cluster++;
+    one.payload_max = 1;
+    none.payload_max = 0;
     put_frame(&b, FRAME_CHANNEL, 0, S("x"));
     struct slice head = slice_sub(buf_slice(&b), 0, FRAME_HEAD_BYTES);
     struct err err = {0};
-    assert_int_equal(frame_decode(head, CLUSTER + 1, MAX, &f, &n, &err), FRAME_BAD);
+    assert_int_equal(frame_decode(head, &other, &f, &n, &err), FRAME_BAD);
     assert_int_equal(err.code, ERR_FORBIDDEN);
-    assert_int_equal(frame_decode(head, CLUSTER, 1, &f, &n, &err), FRAME_MORE);
-    assert_int_equal(frame_decode(head, CLUSTER, 0, &f, &n, &err), FRAME_BAD);
+    assert_int_equal(frame_decode(head, &one, &f, &n, &err), FRAME_MORE);
+    assert_int_equal(frame_decode(head, &none, &f, &n, &err), FRAME_BAD);
     memcpy(b.p + b.at + 4, &huge, sizeof(huge));
-    assert_int_equal(frame_decode(head, CLUSTER, MAX, &f, &n, &err), FRAME_BAD);
-    assert_int_equal(frame_decode(S("GET / HTTP/1.1\r\nHost: a-registry-peer\r\n\r\n"), CLUSTER,
-                                  MAX, &f, &n, &err),
-                     FRAME_BAD);
+    assert_int_equal(frame_decode(head, &expected, &f, &n, &err), FRAME_BAD);
+    assert_int_equal(
+        frame_decode(S("GET / HTTP/1.1\r\nHost: a-registry-peer\r\n\r\n"), &expected, &f, &n, &err),
+        FRAME_BAD);
+    buf_fini(&b);
+}
+
+/* Programs of different versions must be able to tell each other why they part. */
+static void greetings_are_read_by_all_versions(void **state)
+{
+    (void)state;
+    struct buf b = {0};
+    struct frame f;
+    size_t n;
+    struct err err = {0};
+    struct frame_expected none = expected, older = expected;
+    none.version = 0;
+    older.version = VERSION_NEWEST - 1;
+    put_frame(&b, FRAME_REFUSE, 0, S("why"));
+    assert_int_equal(frame_decode(buf_slice(&b), &none, &f, &n, &err), FRAME_OK);
+    assert_int_equal(frame_decode(buf_slice(&b), &older, &f, &n, &err), FRAME_OK);
+    assert_int_equal(f.version, FRAME_GREETING_VERSION);
+    b.p[b.at + 14] = FRAME_GREETING_VERSION - 1;
+    assert_int_equal(frame_decode(buf_slice(&b), &none, &f, &n, &err), FRAME_BAD);
+    assert_non_null(strstr(err.msg, "greeting of version 2, this program reads 3"));
+    buf_clear(&b);
+    put_frame(&b, FRAME_APPEND, 0, S("x"));
+    assert_int_equal(frame_decode(buf_slice(&b), &none, &f, &n, &err), FRAME_BAD);
+    assert_string_equal(err.msg, "frame of type 16 before the greeting");
+    assert_int_equal(frame_decode(buf_slice(&b), &older, &f, &n, &err), FRAME_BAD);
+    assert_string_equal(err.msg, "frame of version 4, 3 was agreed on");
+    buf_fini(&b);
+}
+
+/* What a newer program adds at the end of its greeting must not keep it out. */
+static void a_longer_hello_is_read(void **state)
+{
+    (void)state;
+    struct buf b = {0};
+    struct hello h;
+    struct err err = {0};
+    hello_encode(&b, &(struct hello){.role = HELLO_CONTROL,
+                                     .to = 1,
+                                     .name = S("n2"),
+                                     .reads = {3, 7},
+                                     .version = 5,
+                                     .program = S("2.0.1")});
+    size_t whole = b.n;
+    buf_append(&b, S("of a newer program"));
+    assert_true(hello_decode(buf_slice(&b), &h, &err));
+    assert_true(h.reads.oldest == 3 && h.reads.newest == 7 && h.version == 5);
+    assert_true(slice_eq(h.program, S("2.0.1")) && slice_eq(h.name, S("n2")));
+    for (size_t n = 0; n < whole; n++)
+        assert_false(hello_decode(slice_sub(buf_slice(&b), 0, n), &h, &err));
+    buf_clear(&b);
+    hello_encode(&b, &(struct hello){.role = HELLO_CONTROL, .to = 1, .reads = {5, 4}});
+    assert_false(hello_decode(buf_slice(&b), &h, &err));
     buf_fini(&b);
 }
 
@@ -210,6 +273,8 @@ int main(void)
         cmocka_unit_test(frames_come_back_from_any_cut),
         cmocka_unit_test(a_flipped_bit_is_never_a_frame),
         cmocka_unit_test(heads_are_judged_before_payloads),
+        cmocka_unit_test(greetings_are_read_by_all_versions),
+        cmocka_unit_test(a_longer_hello_is_read),
         cmocka_unit_test(messages_come_back),
         cmocka_unit_test(a_long_append_is_cut_to_a_frame),
         cmocka_unit_test(entries_that_would_be_lost_are_refused),

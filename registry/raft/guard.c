@@ -186,6 +186,22 @@ static void release_held(struct guard *g)
     }
 }
 
+static bool busy(const struct guard *g)
+{
+    return g->appends_in_flight > 0 || g->installing;
+}
+
+/* G5: a leader says it once, and leads nobody until its transfer is over. */
+static void stand_when_idle(struct guard *g)
+{
+    if (!g->stand_held || busy(g))
+        return;
+    g->stand_held = false;
+    if (g->raft->state == RAFT_FOLLOWER && !g->no_room &&
+        g->told_to_stand.timeout_now.term == g->raft->current_term)
+        g->recv(&g->io, &g->told_to_stand);
+}
+
 /* G13. Every entry that was committed before this leader was elected lies before its own first one.
  */
 static void join_when_caught_up(struct guard *g)
@@ -200,22 +216,33 @@ static void join_when_caught_up(struct guard *g)
         g->events.on_joined(g->ctx);
 }
 
+/* libraft draws an election time-out when a node becomes a follower, and not again when a follower
+ * hears of a new leader: one that once drew a long one keeps it, never stands, and the other alone
+ * decides how soon there is a leader. Raft §5.2 draws at the start of each election. */
+static void draw_timeout(struct guard *g)
+{
+    struct raft *r = g->raft;
+    if (r->state != RAFT_FOLLOWER || r->follower_state.current_leader.id == 0 ||
+        g->drawn_term == r->current_term)
+        return;
+    g->drawn_term = r->current_term;
+    r->follower_state.randomized_election_timeout = (unsigned)g->inner->random(
+        g->inner, (int)r->election_timeout, 2 * (int)r->election_timeout);
+}
+
 static void after(struct guard *g)
 {
+    draw_timeout(g);
     conf_follow(g);
     barrier_on_election(g);
     release_held(g);
+    stand_when_idle(g);
     join_when_caught_up(g);
     if (g->events.on_step)
         g->events.on_step(g->ctx);
 }
 
 /* What the inner I/O calls. */
-
-static bool busy(const struct guard *g)
-{
-    return g->appends_in_flight > 0 || g->installing;
-}
 
 static bool outsider(const struct guard *g)
 {
@@ -347,7 +374,11 @@ static bool admit(struct guard *g, struct raft_message *m)
         forget_silent_leader(g);
         return true;
     case RAFT_IO_TIMEOUT_NOW:
-        return !g->no_room && !(rule(g, GUARD_G5_BUSY_TIMEOUT_NOW) && busy(g));
+        if (g->no_room)
+            return false;
+        g->stand_held = rule(g, GUARD_G5_BUSY_TIMEOUT_NOW) && busy(g);
+        g->told_to_stand = *m;
+        return !g->stand_held;
     default:
         return true;
     }
@@ -459,12 +490,21 @@ static int io_load(struct raft_io *io, raft_term *term, raft_id *voted_for,
     return rc;
 }
 
+/* libraft looks at its timers at ticks, which it asks for once a heartbeat: elections would begin
+ * half a heartbeat late, on average, and two followers in the same moment more often. How often
+ * heartbeats are sent depends on when the last one was. */
+static unsigned tick_ms(unsigned heartbeat_ms)
+{
+    unsigned ms = heartbeat_ms / GUARD_TICKS_A_HEARTBEAT;
+    return ms > 0 ? ms : 1;
+}
+
 static int io_start(struct raft_io *io, unsigned msecs, raft_io_tick_cb tick, raft_io_recv_cb recv)
 {
     struct guard *g = guard_of(io);
     g->tick = tick;
     g->recv = recv;
-    return g->inner->start(g->inner, msecs, on_tick, on_recv);
+    return g->inner->start(g->inner, tick_ms(msecs), on_tick, on_recv);
 }
 
 static int io_bootstrap(struct raft_io *io, const struct raft_configuration *conf)

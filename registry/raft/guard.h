@@ -39,7 +39,7 @@ enum guard_rule {
      * index is not on disk, and the completion would meet a role that it does not expect (crash).
      */
     GUARD_G4_BUSY_TICK = 1u << 3,
-    /* The same for TimeoutNow. */
+    /* The same for TimeoutNow: it waits for what is in flight. */
     GUARD_G5_BUSY_TIMEOUT_NOW = 1u << 4,
     /* An append that starts before what was compacted becomes a heartbeat at our commit index: 0.15
      * would append it a second time behind the log. */
@@ -118,6 +118,9 @@ struct guard {
     struct list held; /* append results that wait for G2 */
     unsigned held_count;
 
+    struct raft_message told_to_stand; /* waits for G5 */
+    bool stand_held;
+
     struct raft_barrier barrier;
     bool barrier_pending;
     raft_term barrier_term, ready_term;
@@ -134,6 +137,7 @@ struct guard {
     raft_index committed_at;
 
     raft_term forgot_term; /* our term when the leader was forgotten */
+    raft_term drawn_term;  /* whose leader we wait for with the time-out that was drawn last */
 
     raft_term told_term;               /* of what follows */
     unsigned told_members;             /* of the configuration then */
@@ -175,8 +179,8 @@ void guard_join_catch_up(struct guard *g, raft_term term);
 /* A leader hears that a peer has lost its log: what it acknowledged counts no more. */
 void guard_peer_lost_log(struct guard *g, raft_id id);
 
-/* A connection to a peer stands again: a snapshot that was on its way may be lost, and libraft
- * would wait for its answer until install_snapshot_timeout. */
+/* A connection to or from a peer stands again: a snapshot that was on its way, or the answer to it,
+ * may be lost, and libraft would wait for that until install_snapshot_timeout. */
 void guard_peer_up(struct guard *g, raft_id id);
 
 /* The leader's process is gone (its connection was reset and a new one refused): forget it, so that

@@ -81,7 +81,13 @@ static void put_frames(struct buf *out, struct slice in)
         spoilt = reader_u8(&r);
         struct slice payload = reader_bytes(&r, n < reader_left(&r) ? n : reader_left(&r));
         struct iovec iov = {(void *)(uintptr_t)payload.p, payload.n};
-        frame_encode_head(head, (enum frame_type)type, CLUSTER, 2, 1, &iov, 1);
+        frame_encode_head(head,
+                          &(struct frame){.type = (enum frame_type)type,
+                                          .version = VERSION_NEWEST,
+                                          .cluster = CLUSTER,
+                                          .from = 2,
+                                          .term = 1},
+                          &iov, 1);
         if (spoilt < FRAME_HEAD_BYTES)
             head[spoilt] ^= 0x55;
         buf_append(out, slice_mem(head, sizeof(head)));
@@ -100,7 +106,8 @@ static void read_all(struct reading *r, struct slice bytes, size_t cut, bool pau
     env_stream_set_events(sender, &sender_events, &sender);
     conn_adopt(&r->conn, &env.base,
                tls_over(&env.base, mem_stream_init(&far, &env), TLS_SERVER, &opt),
-               &(struct conn_options){.self = 1, .cluster = CLUSTER}, &events, r);
+               &(struct conn_options){.self = 1, .cluster = CLUSTER, .version = VERSION_NEWEST},
+               &events, r);
     env_stream_write(sender, &(struct iovec){(void *)(uintptr_t)bytes.p, bytes.n}, 1);
     for (bool any = true; any;) {
         any = mem_move(&near, &far, cut);

@@ -36,7 +36,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     struct err err = {0};
     struct frame f;
     size_t n;
-    while (frame_decode(in, 1, FRAME_PAYLOAD_BYTES_MAX, &f, &n, &err) == FRAME_OK) {
+    const struct frame_expected expected = {
+        .cluster = 1, .version = VERSION_NEWEST, .payload_max = FRAME_PAYLOAD_BYTES_MAX};
+    while (frame_decode(in, &expected, &f, &n, &err) == FRAME_OK) {
         struct hello h;
         wf_assert(n <= in.n);
         hello_decode(f.payload, &h, &err);

@@ -21,7 +21,8 @@ struct peer_tls {
     char *dir;
     struct tls_ctx *ctx;
     struct identity self;
-    int64_t until;      /* our certificate's end */
+    int64_t until; /* our certificate's end */
+    uint8_t ca_sha256[X509_SHA256_BYTES];
     uint64_t seen;      /* hash of the files as they were looked at last */
     int64_t warned_day; /* that the end is near: once a day */
     struct env_timer timer;
@@ -65,8 +66,10 @@ static uint64_t files_hash(const struct files *f)
 
 static bool files_use(struct peer_tls *t, const struct files *f, struct err *err)
 {
-    struct x509_info info = {0};
+    struct x509_info info = {0}, ca = {0};
     struct identity self = {0};
+    if (!x509_read(buf_slice(&f->ca), &ca, err))
+        return err_wrap(err, "%s/ca.crt", t->dir);
     if (!x509_read(buf_slice(&f->cert), &info, err) ||
         !identity_parse(slice_of(info.uri), &self, err))
         return err_wrap(err, "%s/node.crt", t->dir);
@@ -75,7 +78,8 @@ static bool files_use(struct peer_tls *t, const struct files *f, struct err *err
                        info.uri);
     struct tls_ctx *ctx = tls_ctx_new(&(struct tls_ctx_options){.cert = buf_slice(&f->cert),
                                                                 .key = buf_slice(&f->key),
-                                                                .ca = buf_slice(&f->ca)},
+                                                                .ca = buf_slice(&f->ca),
+                                                                .with_ca = true},
                                       err);
     if (!ctx)
         return err_wrap(err, "%s", t->dir);
@@ -83,6 +87,7 @@ static bool files_use(struct peer_tls *t, const struct files *f, struct err *err
     t->ctx = ctx;
     t->self = self;
     t->until = info.until;
+    memcpy(t->ca_sha256, ca.sha256, sizeof(t->ca_sha256));
     return true;
 }
 
@@ -183,6 +188,11 @@ void peer_tls_close(struct peer_tls *t)
 const struct identity *peer_tls_self(const struct peer_tls *t)
 {
     return &t->self;
+}
+
+const uint8_t *peer_tls_ca_sha256(const struct peer_tls *t)
+{
+    return t->ca_sha256;
 }
 
 int64_t peer_tls_until(const struct peer_tls *t)

@@ -7,6 +7,7 @@
 #include "base/core/hash.h"
 #include "base/core/log.h"
 #include "base/core/sm.h"
+#include "registry/raft/enroll.h"
 
 /* Our connection to a peer.
  *
@@ -29,11 +30,13 @@ struct peer {
     struct peer_member member;
     struct sm out_sm;
     struct conn out, in;
-    struct env_timer retry; /* next try, or the end of patience with a greeting */
-    wf_ms backoff, heard;   /* heard: 0 = never */
-    bool was_up;            /* since we last said that it is gone */
-    uint64_t complained;    /* hash of the failure that we logged last: each once */
-    uint64_t genesis;       /* as it told in its last HELLO; 0 = not */
+    struct env_timer retry;      /* next try, or the end of patience with a greeting */
+    wf_ms backoff, heard;        /* heard: 0 = never */
+    bool was_up;                 /* since we last said that it is gone */
+    bool in_fresh;               /* no frame has come over `in` yet */
+    uint64_t complained;         /* hash of the failure that we logged last: each once */
+    uint64_t genesis;            /* as it told in its last HELLO; 0 = not */
+    struct peer_program program; /* the same; zeroed = not */
 };
 
 static bool out_ok(const void *owner)
@@ -62,8 +65,11 @@ struct accepts {
 struct peers {
     struct env *env;
     uint64_t self, cluster, incarnation, genesis;
-    wf_ms user_timeout;
+    struct versions reads;
+    unsigned version;
+    wf_ms user_timeout, connect_timeout;
     struct peer_tls *tls;
+    bool enrolls;
     const struct peers_events *events;
     void *ctx;
     struct peer_member me;
@@ -93,7 +99,8 @@ static struct conn_options conn_options(const struct peers *p)
     return (struct conn_options){.self = p->self,
                                  .cluster = p->cluster,
                                  .user_timeout = p->user_timeout,
-                                 .connect_timeout = PEER_HELLO_TIMEOUT_MS};
+                                 .connect_timeout = p->connect_timeout,
+                                 .handshake_timeout = PEER_HELLO_TIMEOUT_MS};
 }
 
 static void send_hello(struct peers *p, struct conn *c, enum hello_role role, uint64_t to)
@@ -103,7 +110,10 @@ static void send_hello(struct peers *p, struct conn *c, enum hello_role role, ui
                                      .to = to,
                                      .incarnation = p->incarnation,
                                      .genesis = p->genesis,
-                                     .name = slice_of(p->me.name)});
+                                     .name = slice_of(p->me.name),
+                                     .reads = p->reads,
+                                     .version = p->version,
+                                     .program = S(WEFT_VERSION)});
     struct slice s = buf_slice(&b);
     conn_send(c, FRAME_HELLO, 0, &(struct iovec){(void *)(uintptr_t)s.p, s.n}, 1);
     buf_fini(&b);
@@ -115,6 +125,26 @@ static bool same_history(const struct peers *p, uint64_t genesis, struct err *er
            err_set(err, ERR_FORBIDDEN,
                    "history %016llx, ours is %016llx: a data directory of another cluster",
                    (unsigned long long)genesis, (unsigned long long)p->genesis);
+}
+
+/* 0 and err: they must not speak with each other. */
+static unsigned common_version(const struct peers *p, const struct hello *h, uint64_t from,
+                               struct err *err)
+{
+    const char *who = find(p, from)->member.name;
+    unsigned version = version_agree(p->reads, h->reads, err);
+    bool fits = version && version_fits(h->reads, p->version, slice_of(who), err) &&
+                version_fits(p->reads, h->version, slice_of(p->me.name), err);
+    return fits ? version : 0;
+}
+
+static void keep_hello(struct peer *p, const struct hello *h)
+{
+    if (h->role != HELLO_CONTROL)
+        return;
+    p->genesis = h->genesis;
+    p->program.reads = h->reads;
+    slice_cstr(h->program, p->program.release, sizeof(p->program.release));
 }
 
 /* To a peer. */
@@ -190,11 +220,13 @@ static void on_greeting(struct peer *p, const struct frame *f)
         out_fail(p, &err);
         return;
     }
-    if (!same_history(p->peers, h.genesis, &err)) {
+    unsigned version = common_version(p->peers, &h, f->from, &err);
+    keep_hello(p, &h);
+    if (!version || !same_history(p->peers, h.genesis, &err)) {
         out_fail(p, &err);
         return;
     }
-    p->genesis = h.genesis;
+    conn_set_version(&p->out, version);
     env_timer_stop(p->peers->env, &p->retry);
     out_move(p, OUT_UP);
     p->backoff = PEER_BACKOFF_MIN_MS;
@@ -272,7 +304,12 @@ static void on_in_frame(void *ctx, const struct frame *f)
         conn_close(&p->in);
         return;
     }
-    p->peers->events->on_frame(p->peers->ctx, p->member.id, f);
+    struct peers *all = p->peers;
+    if (p->in_fresh) {
+        p->in_fresh = false;
+        all->events->on_heard(all->ctx, p->member.id);
+    }
+    all->events->on_frame(all->ctx, p->member.id, f);
 }
 
 /* Try our own connection now: if its process is gone, it is refused at once. */
@@ -294,6 +331,12 @@ static void guest_free(struct guest *g)
     list_remove(&g->node);
     g->peers->guest_count--;
     mem_free(g);
+}
+
+static void guest_cut(struct guest *g)
+{
+    conn_close(&g->conn);
+    guest_free(g);
 }
 
 static void guest_refuse(struct guest *g, const struct err *why)
@@ -322,6 +365,8 @@ static bool certificate_fits(struct peers *p, const struct conn *c, uint64_t fro
     if (!p->tls)
         return true;
     uint64_t id = peer_tls_stream_node(p->tls, c->stream);
+    if (!id) /* an anonymous one; asks_to_enroll was not what it did */
+        return err_set(err, ERR_UNAUTHENTICATED, "it shows no certificate");
     return id == from ||
            err_set(err, ERR_UNAUTHENTICATED,
                    "node %llu says that it is node %llu: the certificate is another's",
@@ -342,15 +387,35 @@ static bool hello_fits(struct peers *p, const struct frame *f, struct hello *h, 
     return same_history(p, h->genesis, err);
 }
 
-static void admit_control(struct peers *all, struct peer *p, struct env_stream *s)
+static void admit_control(struct peers *all, struct peer *p, struct env_stream *s, unsigned version)
 {
     struct conn_options opt = conn_options(all);
+    opt.version = version;
     conn_close(&p->in);
     conn_adopt(&p->in, all->env, s, &opt, &in_events, p);
     send_hello(all, &p->in, HELLO_CONTROL, p->member.id);
     p->heard = env_now(all->env);
+    p->in_fresh = true;
     if (p->out_sm.now == OUT_WAITING)
         out_start(p);
+}
+
+/* Nobody knows who it is: all that it may say is said here. */
+static bool asks_to_enroll(const struct guest *g, const struct frame *f)
+{
+    return g->peers->enrolls && f->type == FRAME_ENROLL && f->from == ENROLL_NOBODY &&
+           !tls_peer_uri(g->conn.stream).n;
+}
+
+/* The payload stays until the callback of the connection returns. */
+static struct env_stream *guest_detach(struct guest *g)
+{
+    struct env_stream *s = g->conn.stream;
+    env_stream_set_events(s, NULL, NULL);
+    g->conn.stream = NULL;
+    conn_close(&g->conn);
+    guest_free(g);
+    return s;
 }
 
 static void on_guest_frame(void *ctx, const struct frame *f)
@@ -359,26 +424,29 @@ static void on_guest_frame(void *ctx, const struct frame *f)
     struct peers *p = g->peers;
     struct hello h;
     struct err err = {0};
-    if (!hello_fits(p, f, &h, &err) || !certificate_fits(p, &g->conn, f->from, &err)) {
+    unsigned version = 0;
+    if (asks_to_enroll(g, f)) {
+        p->events->on_enroll(p->ctx, f->payload, guest_detach(g));
+        return;
+    }
+    if (hello_fits(p, f, &h, &err) && certificate_fits(p, &g->conn, f->from, &err)) {
+        keep_hello(find(p, f->from), &h);
+        version = common_version(p, &h, f->from, &err);
+    }
+    if (!version) {
         guest_refuse(g, &err);
         return;
     }
-    struct env_stream *s = g->conn.stream;
     if (h.role == HELLO_BULK)
         send_hello(p, &g->conn, HELLO_BULK, f->from);
     /* The peer waits for our greeting before it sends more: nothing is lost in the buffer. */
-    env_stream_set_events(s, NULL, NULL);
     uint64_t from = f->from;
-    g->conn.stream = NULL;
-    conn_close(&g->conn);
-    guest_free(g);
+    struct env_stream *s = guest_detach(g);
     if (h.role == HELLO_BULK) {
-        p->events->on_bulk(p->ctx, from, s);
+        p->events->on_bulk(p->ctx, from, s, version);
         return;
     }
-    struct peer *peer = find(p, from);
-    peer->genesis = h.genesis;
-    admit_control(p, peer, s);
+    admit_control(p, find(p, from), s, version);
 }
 
 static void on_guest_close(void *ctx, const struct err *why)
@@ -393,8 +461,7 @@ static void on_guest_timer(struct env_timer *t)
 {
     struct guest *g = container_of(t, struct guest, timer);
     g->peers->refused++;
-    conn_close(&g->conn);
-    guest_free(g);
+    guest_cut(g);
 }
 
 static const struct conn_events guest_events = {.on_frame = on_guest_frame,
@@ -437,8 +504,7 @@ static void on_accept(void *ctx, struct env_stream *s)
     if (p->guest_count == PEER_HALF_OPEN_MAX) {
         struct guest *oldest = container_of(list_first(&p->guests), struct guest, node);
         p->refused++;
-        conn_close(&oldest->conn);
-        guest_free(oldest);
+        guest_cut(oldest);
     }
     struct guest *g = MEM_NEW(struct guest);
     g->peers = p;
@@ -450,7 +516,8 @@ static void on_accept(void *ctx, struct env_stream *s)
                      &(struct tls_options){.ctx = peer_tls_ctx(p->tls),
                                            .handshake_timeout = PEER_HELLO_TIMEOUT_MS,
                                            .verify = is_member,
-                                           .arg = p});
+                                           .arg = p,
+                                           .anonymous = p->enrolls});
     conn_adopt(&g->conn, p->env, s, &opt, &guest_events, g);
     env_timer_start(p->env, &g->timer, PEER_HELLO_TIMEOUT_MS);
 }
@@ -467,6 +534,27 @@ void peers_set_genesis(struct peers *p, uint64_t genesis)
         if (peer->out_sm.now != OUT_WAITING)
             out_fail(peer, &err);
     }
+}
+
+void peers_set_version(struct peers *p, unsigned version)
+{
+    p->version = version;
+    for (size_t i = 0; i < RAFT_MEMBERS_MAX; i++) {
+        struct peer *peer = &p->peer[i];
+        struct err err = {0};
+        if (!peer->member.id || !peer->program.reads.newest ||
+            version_fits(peer->program.reads, version, slice_of(peer->member.name), &err))
+            continue;
+        conn_close(&peer->in);
+        if (peer->out_sm.now != OUT_WAITING)
+            out_fail(peer, &err);
+    }
+}
+
+const struct peer_program *peers_program(const struct peers *p, uint64_t id)
+{
+    const struct peer *peer = find(p, id);
+    return peer && peer->program.reads.newest ? &peer->program : NULL;
 }
 
 /* Membership. */
@@ -500,6 +588,18 @@ static void say_farewell(struct peer *peer)
     conn_close_after_write(&peer->out);
 }
 
+/* Whose certificate was looked at while it was a member's, and who has not greeted yet. */
+static void guests_cut(struct peers *p, uint64_t id)
+{
+    LIST_EACH (&p->guests, n) {
+        struct guest *g = container_of(n, struct guest, node);
+        if (p->tls && peer_tls_stream_node(p->tls, g->conn.stream) == id) {
+            p->refused++;
+            guest_cut(g);
+        }
+    }
+}
+
 static void peer_remove(struct peer *peer, bool self_stays)
 {
     struct peers *p = peer->peers;
@@ -511,6 +611,7 @@ static void peer_remove(struct peer *peer, bool self_stays)
         say_farewell(peer);
     conn_close(&peer->out);
     conn_close(&peer->in);
+    guests_cut(p, id);
     *peer = (struct peer){0};
     if (was_up)
         p->events->on_down(p->ctx, id);
@@ -557,8 +658,12 @@ struct peers *peers_open(const struct peers_options *opt, struct err *err)
     p->cluster = opt->cluster;
     p->incarnation = opt->incarnation;
     p->genesis = opt->genesis;
+    p->reads = versions_or_all(opt->reads);
+    p->version = opt->version;
     p->user_timeout = opt->user_timeout;
+    p->connect_timeout = opt->connect_timeout ? opt->connect_timeout : PEER_HELLO_TIMEOUT_MS;
     p->tls = opt->tls;
+    p->enrolls = opt->tls && opt->enrolls;
     p->events = opt->events;
     p->ctx = opt->ctx;
     list_init(&p->guests);
@@ -581,11 +686,8 @@ void peers_close(struct peers *p)
     if (!p)
         return;
     env_listener_close(p->listener);
-    while ((n = list_first(&p->guests))) {
-        struct guest *g = container_of(n, struct guest, node);
-        conn_close(&g->conn);
-        guest_free(g);
-    }
+    while ((n = list_first(&p->guests)))
+        guest_cut(container_of(n, struct guest, node));
     for (size_t i = 0; i < RAFT_MEMBERS_MAX; i++) {
         env_timer_stop(p->env, &p->peer[i].retry);
         conn_close(&p->peer[i].out);

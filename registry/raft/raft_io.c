@@ -78,12 +78,22 @@ complete_later(struct raftio *io, void (*fn)(struct raftio *, struct completion 
 static int store_meta(struct raftio *io)
 {
     struct err err = {0};
-    if (meta_store(io->env, io->dir, &io->meta, &err))
+    if (meta_store(io->env, io->dir, &io->meta, &err) ||
+        (io->events->make_room && io->events->make_room(io->ctx) &&
+         meta_store(io->env, io->dir, &io->meta, &err))) {
+        io->term_is_new = false;
         return 0;
-    if (io->events->make_room && io->events->make_room(io->ctx) &&
-        meta_store(io->env, io->dir, &io->meta, &err))
-        return 0;
+    }
     return fail(io, &err);
+}
+
+/* A new term is on the disk before anything goes out or into the log under it. The vote follows it
+ * in the same call, mostly: then both are stored at once, and an election costs half the syncs. */
+static void settled(struct raftio *io)
+{
+    if (io->term_is_new && store_meta(io) != 0)
+        wf_die("registry: a new term cannot be stored: %s: the node stops, the others go on",
+               io->io.errmsg);
 }
 
 static int io_init(struct raft_io *io, raft_id id, const char *address)
@@ -98,14 +108,15 @@ static int io_set_term(struct raft_io *rio, raft_term term)
     struct raftio *io = self_of(rio);
     io->meta.term = term;
     io->meta.vote = 0;
-    return store_meta(io);
+    io->term_is_new = true;
+    return 0;
 }
 
 static int io_set_vote(struct raft_io *rio, raft_id id)
 {
     struct raftio *io = self_of(rio);
-    io->meta.vote = id;
-    return MUTANT(FORGET_VOTE) ? 0 : store_meta(io);
+    io->meta.vote = MUTANT(FORGET_VOTE) ? 0 : id;
+    return store_meta(io);
 }
 
 /* From now on a directory without a log is a loss. */
@@ -209,6 +220,24 @@ static void drop_outrun_log(struct raftio *io)
     log_reset(io->log, m->index, m->term, &io->boot_append, on_reset_at_load);
 }
 
+/* What is on the disk for the older checkpoint's sake alone need not be in memory. */
+static void forget_long_ago(struct raftio *io)
+{
+    struct log_contents *c = &io->contents;
+    if (!io->has_older)
+        return;
+    uint64_t newest = io->manifest.index, from = newest - (newest - io->older.index) / 2;
+    size_t drop = from > c->first ? (size_t)(from - c->first) : 0;
+    if (drop > c->entries.n)
+        drop = c->entries.n;
+    for (size_t i = 0; i < drop; i++)
+        slice_free(c->entries.p[i].payload);
+    c->entries.n -= drop;
+    if (drop)
+        memmove(c->entries.p, c->entries.p + drop, c->entries.n * sizeof(*c->entries.p));
+    c->first += drop;
+}
+
 static void give_entries(struct raftio *io, struct raft_entry *ret[], size_t *ret_n)
 {
     struct log_contents *c = &io->contents;
@@ -236,6 +265,7 @@ static int io_load(struct raft_io *rio, raft_term *term, raft_id *voted_for,
     *term = io->meta.term;
     *voted_for = io->meta.vote;
     *snapshot = io->has_manifest ? make_snapshot(&io->manifest) : NULL;
+    forget_long_ago(io);
     *start_index = io->contents.first;
     give_entries(io, entries, n_entries);
     log_contents_fini(&io->contents);
@@ -270,6 +300,7 @@ static int io_append(struct raft_io *rio, struct raft_io_append *req,
                      const struct raft_entry entries[], unsigned n, raft_io_append_cb cb)
 {
     struct raftio *io = self_of(rio);
+    settled(io);
     struct log_entry *es = mem_array(n, sizeof(*es));
     for (unsigned i = 0; i < n; i++)
         es[i] = (struct log_entry){.term = entries[i].term,
@@ -312,21 +343,78 @@ static bool manifest_replace(struct raftio *io, const struct raft_snapshot *s, s
                                   .conf = s->configuration}; /* borrowed */
     wf_assert(s->n_bufs == 1);
     if (!snapshot_file_decode(slice_mem(s->bufs[0].base, s->bufs[0].len), &m.file, err) ||
-        !snapshot_manifest_store(io->env, io->dir, &m, err))
+        !snapshot_manifest_store(io->env, io->dir, SNAPSHOT_NEWEST, &m, err))
         return false;
     snapshot_manifest_fini(&io->manifest);
-    io->has_manifest = snapshot_manifest_load(io->env, io->dir, &io->manifest, err);
+    io->has_manifest =
+        snapshot_manifest_load(io->env, io->dir, SNAPSHOT_NEWEST, &io->manifest, err);
     return io->has_manifest;
+}
+
+static void older_forget(struct raftio *io)
+{
+    snapshot_manifest_fini(&io->older);
+    io->has_older = false;
+}
+
+/* The log that goes on from it will be gone. */
+static bool older_remove(struct raftio *io, struct err *err)
+{
+    older_forget(io);
+    return snapshot_manifest_remove(io->env, io->dir, SNAPSHOT_OLDER, err);
+}
+
+/* s is the newest, what was it is the one before. A crash in between leaves the same one twice. */
+static bool manifest_push(struct raftio *io, const struct raft_snapshot *s, struct err *err)
+{
+    struct snapshot_manifest was = io->manifest;
+    bool had = io->has_manifest;
+    if (had && !snapshot_manifest_store(io->env, io->dir, SNAPSHOT_OLDER, &was, err))
+        return false;
+    io->manifest = (struct snapshot_manifest){0};
+    if (!manifest_replace(io, s, err)) {
+        io->manifest = was;
+        io->has_manifest = had;
+        return false;
+    }
+    older_forget(io);
+    io->older = was;
+    io->has_older = had;
+    return true;
+}
+
+static bool sweep(struct raftio *io, struct err *err)
+{
+    const struct snapshot_file *const keep[SNAPSHOT_COUNT] = {
+        io->has_manifest ? &io->manifest.file : NULL, io->has_older ? &io->older.file : NULL};
+    return snapshot_sweep(io->env, io->dir, keep, err);
+}
+
+static void sweep_idle(struct raftio *io)
+{
+    struct err err = {0};
+    if (io->install.phase == INSTALL_NONE && !sweep(io, &err))
+        LOG_WARN("registry.checkpoint.sweep", F_CSTR("dir", io->dir), F_ERR(&err));
 }
 
 static void log_shorten(struct raftio *io, uint64_t keep)
 {
-    struct err err = {0};
-    log_trim(io->log, keep);
+    log_trim(io->log, io->has_older && io->older.index + 1 < keep ? io->older.index + 1 : keep);
     io->bytes_at_snapshot = log_appended_bytes(io->log);
-    if (io->install.phase == INSTALL_NONE &&
-        !snapshot_sweep(io->env, io->dir, &io->manifest.file, &err))
+    sweep_idle(io);
+}
+
+bool raftio_drop_older(struct raftio *io)
+{
+    struct err err = {0};
+    if (!io->has_older)
+        return false;
+    LOG_WARN("registry.checkpoint.older_dropped", F_CSTR("dir", io->dir),
+             F_U64("index", io->older.index));
+    if (!older_remove(io, &err))
         LOG_WARN("registry.checkpoint.sweep", F_CSTR("dir", io->dir), F_ERR(&err));
+    sweep_idle(io);
+    return true;
 }
 
 static void complete_put(struct raftio *io, struct completion *c)
@@ -355,7 +443,7 @@ static int put_installed(struct raftio *io, struct raft_io_snapshot_put *req,
                          const struct raft_snapshot *s)
 {
     struct err err = {0};
-    if (!manifest_replace(io, s, &err))
+    if (!older_remove(io, &err) || !manifest_replace(io, s, &err))
         return fail(io, &err);
     io->next_index = s->index + 1;
     struct reset *r = MEM_NEW(struct reset);
@@ -375,7 +463,7 @@ static int put_taken(struct raftio *io, unsigned trailing, struct raft_io_snapsh
     if (!snapshot_file_decode(slice_mem(s->bufs[0].base, s->bufs[0].len), &f, &err) ||
         !env_file_rename(io->env, snapshot_temp_path(io->dir, from),
                          snapshot_file_path(io->dir, f.index, snapshot_file_tag(&f), to), &err) ||
-        !env_dir_sync(io->env, io->dir, &err) || !manifest_replace(io, s, &err)) {
+        !env_dir_sync(io->env, io->dir, &err) || !manifest_push(io, s, &err)) {
         LOG_ERROR("registry.checkpoint.failed", F_ERR(&err));
         complete_later(io, complete_put, fail(io, &err))->put = req;
         return 0;
@@ -390,6 +478,7 @@ static int io_snapshot_put(struct raft_io *rio, unsigned trailing, struct raft_i
                            const struct raft_snapshot *snapshot, raft_io_snapshot_put_cb cb)
 {
     struct raftio *io = self_of(rio);
+    settled(io);
     req->cb = cb;
     return trailing == 0 ? put_installed(io, req, snapshot)
                          : put_taken(io, trailing, req, snapshot);
@@ -416,23 +505,36 @@ static void get_work(struct env_work *w)
     g->io->events->verify(g->io->ctx, path, &g->file, &g->err);
 }
 
-static void get_begin(struct get *g)
+static void get_of(struct get *g, const struct snapshot_file *f)
 {
-    list_remove(&g->node);
     err_clear(&g->err);
-    g->file = g->io->manifest.file;
+    g->file = *f;
     g->io->works++;
     env_work(g->io->env, &g->w);
 }
 
-/* Damage that nobody looks at waits for the day on which the file is needed. */
+static void get_begin(struct get *g)
+{
+    list_remove(&g->node);
+    get_of(g, &g->io->manifest.file);
+}
+
+/* Damage that nobody looks at waits for the day on which the file is needed. The newest is looked
+ * at first, then the one before: that is not made anew, the next takes its place soon. */
 static void scrub_done(struct get *g)
 {
     struct raftio *io = g->io;
-    if (g->err.code && same_file(&g->file, &io->manifest.file)) {
-        LOG_ERROR("registry.checkpoint.damaged", F_U64("index", io->manifest.index),
-                  F_ERR(&g->err));
+    bool newest = same_file(&g->file, &io->manifest.file);
+    bool older = io->has_older && same_file(&g->file, &io->older.file);
+    if (g->err.code && (newest || older))
+        LOG_ERROR("registry.checkpoint.damaged", F_U64("index", g->file.index), F_ERR(&g->err));
+    if (g->err.code && newest)
         io->events->on_damaged(io->ctx);
+    else if (g->err.code && older)
+        raftio_drop_older(io);
+    if (newest && !older && io->has_older) {
+        get_of(g, &io->older.file);
+        return;
     }
     mem_free(g);
     env_timer_start(io->env, &io->scrub_timer, SCRUB_MS);
@@ -518,7 +620,7 @@ bool raftio_replace_checkpoint(struct raftio *io, const struct snapshot_file *f,
         !env_dir_sync(io->env, io->dir, err))
         return false;
     io->manifest.file = *f;
-    if (snapshot_manifest_store(io->env, io->dir, &io->manifest, err))
+    if (snapshot_manifest_store(io->env, io->dir, SNAPSHOT_NEWEST, &io->manifest, err))
         return true;
     io->manifest.file = was;
     return false;
@@ -532,13 +634,32 @@ static void complete_send(struct raftio *io, struct completion *c)
     c->send->cb(c->send, c->status);
 }
 
+/* What a peer cannot read is not for it (version.h, rule 4). */
+static bool readable(const struct raftio *io, const struct raft_message *m)
+{
+    const struct peer_program *p = io->peers ? peers_program(io->peers, m->server_id) : NULL;
+    if (!p || p->reads.newest >= io->reads.newest || MUTANT(SEND_UNREADABLE))
+        return true;
+    if (m->type == RAFT_IO_INSTALL_SNAPSHOT)
+        return p->reads.newest >= io->version;
+    for (unsigned i = 0; m->type == RAFT_IO_APPEND_ENTRIES && i < m->append_entries.n_entries;
+         i++) {
+        const struct raft_entry *e = &m->append_entries.entries[i];
+        if (e->type == RAFT_COMMAND &&
+            version_of_entry(slice_mem(e->buf.base, e->buf.len)) > p->reads.newest)
+            return false;
+    }
+    return true;
+}
+
 static int io_send(struct raft_io *rio, struct raft_io_send *req, const struct raft_message *m,
                    raft_io_send_cb cb)
 {
     struct raftio *io = self_of(rio);
     struct message_out out;
     message_encode(&out, m);
-    bool sent = raftio_send(io, m->server_id, out.type, out.term, out.pieces, out.piece_count);
+    bool sent = readable(io, m) &&
+                raftio_send(io, m->server_id, out.type, out.term, out.pieces, out.piece_count);
     int status = sent ? 0 : RAFT_NOCONNECTION;
     /* Cut to what fits: the library goes on from what is acknowledged, not from what it meant to
      * send. */
@@ -555,6 +676,7 @@ static int io_send(struct raft_io *rio, struct raft_io_send *req, const struct r
 bool raftio_send(struct raftio *io, uint64_t to, enum frame_type type, uint64_t term,
                  const struct iovec *payload, int n)
 {
+    settled(io);
     return io->peers && peers_send(io->peers, to, type, term, payload, n);
 }
 
@@ -564,6 +686,7 @@ static void deliver(struct raftio *io, uint64_t from, struct raft_message *m)
     m->server_address = raftio_address(io, from);
     wf_assert(m->server_address);
     io->recv(&io->io, m);
+    settled(io);
 }
 
 /* Checkpoints from a leader. */
@@ -666,6 +789,7 @@ static void install_begin(struct raftio *io, uint64_t from, struct raft_message 
                                      .self = io->self,
                                      .cluster = io->cluster,
                                      .incarnation = io->meta.incarnation,
+                                     .reads = io->reads,
                                      .peer = from,
                                      .addr = *peers_member_addr(io->peers, from),
                                      .tls = io->tls,
@@ -746,23 +870,37 @@ static void on_down(void *ctx, uint64_t id)
     io->events->on_down(io->ctx, id);
 }
 
+static void on_heard(void *ctx, uint64_t id)
+{
+    struct raftio *io = ctx;
+    io->events->on_heard(io->ctx, id);
+}
+
 static void on_gone(void *ctx, uint64_t id)
 {
     struct raftio *io = ctx;
     io->events->on_gone(io->ctx, id);
 }
 
-static void on_bulk(void *ctx, uint64_t from, struct env_stream *s)
+static void on_bulk(void *ctx, uint64_t from, struct env_stream *s, unsigned version)
 {
     struct raftio *io = ctx;
-    bulk_server_adopt(io->bulk, from, s);
+    bulk_server_adopt(io->bulk, from, s, version);
+}
+
+static void on_enroll(void *ctx, struct slice payload, struct env_stream *s)
+{
+    struct raftio *io = ctx;
+    io->events->on_enroll(io->ctx, payload, s);
 }
 
 static const struct peers_events peers_events = {.on_frame = on_frame,
                                                  .on_up = on_up,
                                                  .on_down = on_down,
+                                                 .on_heard = on_heard,
                                                  .on_gone = on_gone,
-                                                 .on_bulk = on_bulk};
+                                                 .on_bulk = on_bulk,
+                                                 .on_enroll = on_enroll};
 
 /* Time, work. */
 
@@ -772,6 +910,7 @@ static void on_tick(struct env_timer *t)
     env_timer_start(io->env, t, io->tick_ms);
     install_try(io);
     io->tick(&io->io);
+    settled(io);
 }
 
 static raft_time io_time(struct raft_io *rio)
@@ -837,10 +976,14 @@ static int io_start(struct raft_io *rio, unsigned msecs, raft_io_tick_cb tick, r
                                                    .cluster = io->cluster,
                                                    .incarnation = io->meta.incarnation,
                                                    .genesis = io->genesis,
+                                                   .reads = io->reads,
+                                                   .version = io->version,
                                                    .members = io->members,
                                                    .member_count = io->member_count,
                                                    .user_timeout = io->user_timeout,
+                                                   .connect_timeout = io->connect_timeout,
                                                    .tls = io->tls,
+                                                   .enrolls = io->enrolls,
                                                    .events = &peers_events,
                                                    .ctx = io},
                            &err);
@@ -911,6 +1054,26 @@ void raftio_set_genesis(struct raftio *io, uint64_t genesis)
         peers_set_genesis(io->peers, genesis);
 }
 
+void raftio_set_version(struct raftio *io, unsigned version)
+{
+    if (version == io->version)
+        return;
+    io->version = version;
+    if (io->peers)
+        peers_set_version(io->peers, version);
+}
+
+unsigned raftio_recovered_version(const struct raftio *io)
+{
+    unsigned version = 0;
+    for (size_t i = 0; i < io->contents.entries.n; i++) {
+        const struct log_entry *e = &io->contents.entries.p[i];
+        unsigned v = e->type == LOG_COMMAND ? version_of_entry(e->payload) : 0;
+        version = v > version ? v : version;
+    }
+    return version;
+}
+
 uint64_t raftio_log_bytes(const struct raftio *io)
 {
     return log_appended_bytes(io->log) - io->bytes_at_snapshot;
@@ -942,11 +1105,68 @@ static bool meta_open(struct raftio *io, struct err *err)
     return io->birth != RAFTIO_AGAIN || meta_store(io->env, io->dir, &io->meta, err);
 }
 
-static bool manifest_open(struct raftio *io, struct err *err)
+/* The one before takes the place of the newest: in memory. */
+static void older_promote(struct raftio *io)
+{
+    snapshot_manifest_fini(&io->manifest);
+    io->manifest = io->older;
+    io->has_manifest = true;
+    io->older = (struct snapshot_manifest){0};
+    io->has_older = false;
+}
+
+/* … and for good. */
+static bool older_settle(struct raftio *io, const struct err *why, struct err *err)
+{
+    LOG_ERROR("registry.checkpoint.older", F_CSTR("dir", io->dir),
+              F_U64("index", io->manifest.index), F_ERR(why));
+    return snapshot_manifest_store(io->env, io->dir, SNAPSHOT_NEWEST, &io->manifest, err) &&
+           older_remove(io, err);
+}
+
+/* What manifest_push left in the middle: nothing is before the newest. */
+static bool twice_forget(struct raftio *io, struct err *err)
+{
+    return !io->has_older || io->older.index < io->manifest.index || older_remove(io, err);
+}
+
+/* lost: what is wrong with the newest, in whose place is the one before until the log was read. */
+static bool manifest_open(struct raftio *io, struct err *lost, struct err *err)
 {
     struct err e = {0};
-    io->has_manifest = snapshot_manifest_load(io->env, io->dir, &io->manifest, &e);
-    return io->has_manifest || e.code == ERR_NOT_FOUND || err_set(err, e.code, "%s", e.msg);
+    io->has_manifest =
+        snapshot_manifest_load(io->env, io->dir, SNAPSHOT_NEWEST, &io->manifest, lost);
+    io->has_older = snapshot_manifest_load(io->env, io->dir, SNAPSHOT_OLDER, &io->older, &e);
+    if (e.code && e.code != ERR_NOT_FOUND)
+        LOG_WARN("registry.checkpoint.older_lost", F_ERR(&e));
+    if (io->has_manifest)
+        return twice_forget(io, err);
+    if (io->has_older && (lost->code == ERR_CORRUPT || lost->code == ERR_NOT_FOUND)) {
+        older_promote(io);
+        return true;
+    }
+    bool none = lost->code == ERR_NOT_FOUND;
+    if (!none)
+        err_set(err, lost->code, "%s", lost->msg);
+    err_clear(lost);
+    return none;
+}
+
+static bool log_reaches(const struct raftio *io, const struct snapshot_manifest *m)
+{
+    return io->contents.first <= m->index + 1 && io->next_index > m->index;
+}
+
+static void count_log(struct raftio *io);
+
+bool raftio_fall_back(struct raftio *io, const struct err *why, struct err *err)
+{
+    if (!io->has_older || !log_reaches(io, &io->older))
+        return err_set(err, ERR_CORRUPT, "%s; there is no older one that the log goes on from",
+                       why->msg);
+    older_promote(io);
+    count_log(io);
+    return older_settle(io, why, err) && sweep(io, err);
 }
 
 /* Do the parts of the directory fit together? */
@@ -978,12 +1198,19 @@ static uint64_t bytes_after(const struct log_contents *c, uint64_t index)
     return n;
 }
 
+static void count_log(struct raftio *io)
+{
+    io->bytes_at_snapshot =
+        0 - bytes_after(&io->contents, io->has_manifest ? io->manifest.index : 0);
+}
+
 static bool open_parts(struct raftio *io, const struct raftio_options *opt, struct err *err)
 {
     char path[PATH_BYTES];
+    struct err lost = {0};
     snprintf(path, sizeof(path), "%s/log", io->dir);
-    if (!env_dir_make(io->env, io->dir, err) || !meta_open(io, err) || !manifest_open(io, err) ||
-        !snapshot_sweep(io->env, io->dir, io->has_manifest ? &io->manifest.file : NULL, err))
+    if (!env_dir_make(io->env, io->dir, err) || !meta_open(io, err) ||
+        !manifest_open(io, &lost, err) || !sweep(io, err))
         return false;
     io->log = log_open(&(struct log_options){.env = io->env,
                                              .dir = path,
@@ -992,13 +1219,12 @@ static bool open_parts(struct raftio *io, const struct raftio_options *opt, stru
                                              .segment_bytes = opt->segment_bytes,
                                              .cells = opt->log_cells},
                        &io->contents, err);
-    if (!io->log || !contents_fit(io, err))
+    if (!io->log || !contents_fit(io, err) || (lost.code && !older_settle(io, &lost, err)))
         return false;
     if (io->has_manifest)
         drop_outrun_log(io);
     io->next_index = io->contents.first + io->contents.entries.n;
-    io->bytes_at_snapshot =
-        0 - bytes_after(&io->contents, io->has_manifest ? io->manifest.index : 0);
+    count_log(io);
     return true;
 }
 
@@ -1036,8 +1262,11 @@ bool raftio_open(struct raftio *io, const struct raftio_options *opt, struct err
     *io = (struct raftio){.env = opt->env,
                           .self = opt->self,
                           .cluster = opt->cluster,
+                          .reads = versions_or_all(opt->reads),
                           .user_timeout = opt->user_timeout,
+                          .connect_timeout = opt->connect_timeout,
                           .tls = opt->tls,
+                          .enrolls = opt->enrolls,
                           .raft = opt->raft,
                           .events = opt->events,
                           .ctx = opt->ctx,
@@ -1086,6 +1315,7 @@ void raftio_fini(struct raftio *io)
     log_contents_fini(&io->contents);
     log_close(io->log);
     snapshot_manifest_fini(&io->manifest);
+    snapshot_manifest_fini(&io->older);
     mem_free(io->dir);
     *io = (struct raftio){0};
 }

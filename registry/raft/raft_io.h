@@ -27,7 +27,10 @@ struct raftio_events {
     void (*on_frame)(void *ctx, uint64_t from, const struct frame *f);
     void (*on_up)(void *ctx, uint64_t id);
     void (*on_down)(void *ctx, uint64_t id);
-    void (*on_gone)(void *ctx, uint64_t id); /* peers.h */
+    void (*on_heard)(void *ctx, uint64_t id); /* peers.h */
+    void (*on_gone)(void *ctx, uint64_t id);  /* likewise */
+    /* peers.h; only with raftio_options.enrolls */
+    void (*on_enroll)(void *ctx, struct slice payload, struct env_stream *s);
     /* The file of our newest checkpoint is damaged: make another (raftio_replace_checkpoint). */
     void (*on_damaged)(void *ctx);
     /* Term and vote could not be written: is there room now? May be NULL. */
@@ -46,9 +49,11 @@ struct raftio_options {
     uint64_t self, cluster;
     const struct peer_member *members;
     size_t member_count;
-    enum raftio_birth birth; /* of a new directory */
-    wf_ms user_timeout;
-    struct peer_tls *tls; /* NULL = peers without TLS; must outlive the I/O */
+    struct versions reads;               /* default all that this program reads */
+    enum raftio_birth birth;             /* of a new directory */
+    wf_ms user_timeout, connect_timeout; /* of peers (peers.h) */
+    struct peer_tls *tls;                /* NULL = peers without TLS; must outlive the I/O */
+    bool enrolls;                        /* peers.h */
     uint64_t segment_bytes;
     struct log_cells log_cells;
     const struct raft *raft; /* to be, of this I/O */
@@ -75,11 +80,14 @@ struct raftio {
     struct env *env;
     char *dir;
     uint64_t self, cluster;
+    struct versions reads;
+    unsigned version; /* of the cluster; 0 = nothing was written yet */
     struct peer_member members[RAFT_MEMBERS_MAX];
     char addresses[RAFT_MEMBERS_MAX][CONF_TEXT];
     size_t member_count;
-    wf_ms user_timeout;
+    wf_ms user_timeout, connect_timeout;
     struct peer_tls *tls;
+    bool enrolls;
     const struct raft *raft;
     const struct raftio_events *events;
     void *ctx;
@@ -89,6 +97,7 @@ struct raftio {
     bool fresh;   /* nothing was there: to be bootstrapped, if it is born with the cluster */
     bool bootstrapping;
     struct meta meta;
+    bool term_is_new; /* than the one that is stored */
     uint64_t genesis;
     struct log *log;
     struct log_contents contents; /* until load */
@@ -96,6 +105,10 @@ struct raftio {
     struct log_append boot_append; /* of bootstrap, or of a reset at load */
     bool has_manifest;
     struct snapshot_manifest manifest;
+    /* The checkpoint before, which is begun with when the newest is damaged: the log is kept from
+     * there on. */
+    bool has_older;
+    struct snapshot_manifest older;
     uint64_t bytes_at_snapshot; /* log_appended_bytes then; less what was loaded */
 
     struct peers *peers;
@@ -127,6 +140,10 @@ bool raftio_bootstraps(const struct raftio *io);
 bool raftio_begun(const struct raftio *io);
 /* What tells this history from another of the same members (peers.h); 0 = nothing was written. */
 void raftio_set_genesis(struct raftio *io, uint64_t genesis);
+/* What is committed is of this version (version.h, rule 3). */
+void raftio_set_version(struct raftio *io, unsigned version);
+/* The highest version of an entry in the log, from open to raft_start; 0 = none. */
+unsigned raftio_recovered_version(const struct raftio *io);
 /* Bytes of log since the last checkpoint. */
 uint64_t raftio_log_bytes(const struct raftio *io);
 /* Nothing of ours is on a helper thread or on its way to the disk: raft_close may be called. */
@@ -135,6 +152,11 @@ bool raftio_idle(const struct raftio *io);
 void raftio_disconnect(struct raftio *io);
 /* The file at snapshot_remade_path takes the place of that of the newest checkpoint. */
 bool raftio_replace_checkpoint(struct raftio *io, const struct snapshot_file *f, struct err *err);
+/* The newest checkpoint cannot be used: the one before takes its place. Before raft_start. false:
+ * there is none, or the log does not reach back to it. */
+bool raftio_fall_back(struct raftio *io, const struct err *why, struct err *err);
+/* Gives the room of the checkpoint before the newest back; false: there is none. */
+bool raftio_drop_older(struct raftio *io);
 /* The membership from now on (peers.h): whoever is not in it is cut off at once, whatever goes to
  * it or comes from it. */
 void raftio_set_members(struct raftio *io, const struct peer_member *members, size_t n);

@@ -29,6 +29,7 @@
 #define PEER_BACKOFF_MIN_MS 20
 #define PEER_BACKOFF_MAX_MS 500
 #define PEER_NAME_BYTES_MAX 64
+#define PEER_PROGRAM_BYTES_MAX 32           /* NUL included */
 #define PEER_TLS_FILE_BYTES_MAX (64u << 10) /* of one file of certificates */
 #define PEER_TLS_POLL_MS 2000               /* new certificates are looked for */
 #define PEER_TLS_EXPIRY_WARN_DAYS 30
@@ -41,5 +42,6 @@
 
 /* Guard: results held back until our first own entry is on disk (guard.h, G2). */
 #define GUARD_HELD_MAX 256
+#define GUARD_TICKS_A_HEARTBEAT 5
 
 #endif

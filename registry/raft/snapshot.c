@@ -101,24 +101,42 @@ static bool manifest_decode(struct slice bytes, struct snapshot_manifest *ret, s
     return true;
 }
 
-bool snapshot_manifest_load(struct env *env, const char *dir, struct snapshot_manifest *ret,
-                            struct err *err)
+static const char *manifest_path(const char *dir, enum snapshot_which which,
+                                 char path[SNAPSHOT_PATH_BYTES])
+{
+    snprintf(path, SNAPSHOT_PATH_BYTES, "%s/%s", dir,
+             which == SNAPSHOT_NEWEST ? "snapshot" : "snapshot-older");
+    return path;
+}
+
+bool snapshot_manifest_load(struct env *env, const char *dir, enum snapshot_which which,
+                            struct snapshot_manifest *ret, struct err *err)
 {
     char path[SNAPSHOT_PATH_BYTES];
     struct buf bytes = {0};
-    snprintf(path, sizeof(path), "%s/snapshot", dir);
+    manifest_path(dir, which, path);
     bool ok = env_file_load(env, path, MANIFEST_BYTES_MAX, &bytes, err) &&
               (manifest_decode(buf_slice(&bytes), ret, err) || err_wrap(err, "%s", path));
     buf_fini(&bytes);
     return ok;
 }
 
-bool snapshot_manifest_store(struct env *env, const char *dir, const struct snapshot_manifest *m,
-                             struct err *err)
+bool snapshot_manifest_remove(struct env *env, const char *dir, enum snapshot_which which,
+                              struct err *err)
+{
+    char path[SNAPSHOT_PATH_BYTES];
+    struct err e = {0};
+    if (!env_file_remove(env, manifest_path(dir, which, path), &e))
+        return e.code == ERR_NOT_FOUND || err_set(err, e.code, "%s: %s", path, e.msg);
+    return env_dir_sync(env, dir, err);
+}
+
+bool snapshot_manifest_store(struct env *env, const char *dir, enum snapshot_which which,
+                             const struct snapshot_manifest *m, struct err *err)
 {
     char path[SNAPSHOT_PATH_BYTES], data[SNAPSHOT_DATA_BYTES];
     struct buf b = {0};
-    snprintf(path, sizeof(path), "%s/snapshot", dir);
+    manifest_path(dir, which, path);
     snapshot_file_encode(data, &m->file);
     buf_u64le(&b, MANIFEST_MAGIC);
     buf_u64le(&b, m->index);
@@ -134,7 +152,7 @@ bool snapshot_manifest_store(struct env *env, const char *dir, const struct snap
 }
 
 struct sweep {
-    char keep[SNAPSHOT_PATH_BYTES];
+    char keep[SNAPSHOT_COUNT][SNAPSHOT_PATH_BYTES];
     const char *dir;
     VEC(char *) drop;
 };
@@ -146,19 +164,21 @@ static void on_name(void *ctx, const char *name)
     if (!slice_starts(slice_of(name), S("ckpt-")))
         return;
     snprintf(path, sizeof(path), "%s/%s", s->dir, name);
-    if (strcmp(path, s->keep) == 0)
-        return;
+    for (size_t i = 0; i < SNAPSHOT_COUNT; i++)
+        if (strcmp(path, s->keep[i]) == 0)
+            return;
     char *copy = mem_new(strlen(path) + 1);
     memcpy(copy, path, strlen(path) + 1);
     *vec_push(&s->drop) = copy;
 }
 
-bool snapshot_sweep(struct env *env, const char *dir, const struct snapshot_file *keep,
-                    struct err *err)
+bool snapshot_sweep(struct env *env, const char *dir,
+                    const struct snapshot_file *const keep[SNAPSHOT_COUNT], struct err *err)
 {
     struct sweep s = {.dir = dir};
-    if (keep)
-        snapshot_file_path(dir, keep->index, snapshot_file_tag(keep), s.keep);
+    for (size_t i = 0; keep && i < SNAPSHOT_COUNT; i++)
+        if (keep[i])
+            snapshot_file_path(dir, keep[i]->index, snapshot_file_tag(keep[i]), s.keep[i]);
     bool ok = env_dir_list(env, dir, on_name, &s, err);
     for (size_t i = 0; i < s.drop.n; i++) {
         ok = ok && env_file_remove(env, s.drop.p[i], err);

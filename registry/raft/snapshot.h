@@ -2,7 +2,8 @@
  * file of the store beside it, which travels on a connection of its own (bulk.h).
  *
  *   <dir>/snapshot                     the manifest of the newest: index, term, members, data
- *   <dir>/ckpt-<index>-<tag>.mdb       its file; index and tag (start of the hash) as the data says
+ *   <dir>/snapshot-older               the same of the one before, to which the log still reaches
+ *   <dir>/ckpt-<index>-<tag>.mdb       their files; index and tag (start of the hash) as in the data
  */
 #ifndef WEFT_REGISTRY_RAFT_SNAPSHOT_H
 #define WEFT_REGISTRY_RAFT_SNAPSHOT_H
@@ -38,13 +39,17 @@ struct snapshot_manifest {
     struct snapshot_file file;
 };
 void snapshot_manifest_fini(struct snapshot_manifest *m);
-/* false with ERR_NOT_FOUND: none yet. */
-bool snapshot_manifest_load(struct env *env, const char *dir, struct snapshot_manifest *ret,
-                            struct err *err);
-bool snapshot_manifest_store(struct env *env, const char *dir, const struct snapshot_manifest *m,
-                             struct err *err);
-/* Removes what is left of older checkpoints and broken-off transfers. */
-bool snapshot_sweep(struct env *env, const char *dir, const struct snapshot_file *keep,
-                    struct err *err);
+enum snapshot_which { SNAPSHOT_NEWEST, SNAPSHOT_OLDER, SNAPSHOT_COUNT };
+/* false with ERR_NOT_FOUND: none yet. ERR_CORRUPT. */
+bool snapshot_manifest_load(struct env *env, const char *dir, enum snapshot_which which,
+                            struct snapshot_manifest *ret, struct err *err);
+bool snapshot_manifest_store(struct env *env, const char *dir, enum snapshot_which which,
+                             const struct snapshot_manifest *m, struct err *err);
+/* For good; true also when there is none. */
+bool snapshot_manifest_remove(struct env *env, const char *dir, enum snapshot_which which,
+                              struct err *err);
+/* Removes the files of all checkpoints but those (NULL: none), and of broken-off transfers. */
+bool snapshot_sweep(struct env *env, const char *dir,
+                    const struct snapshot_file *const keep[SNAPSHOT_COUNT], struct err *err);
 
 #endif

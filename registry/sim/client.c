@@ -35,7 +35,7 @@ static void client_later(struct client *c)
 static struct slice key_pick(struct op *op, size_t i)
 {
     uint64_t n = sim_below(op->run->sim, op->run->knobs.keys);
-    snprintf(op->keys[i], sizeof(op->keys[i]), "services/ns%" PRIu64 "/k%" PRIu64, n % 3, n);
+    snprintf(op->keys[i], sizeof(op->keys[i]), "plain/ns%" PRIu64 "/k%" PRIu64, n % 3, n);
     return slice_of(op->keys[i]);
 }
 
@@ -171,11 +171,30 @@ bool op_succeeded(const struct op *op)
 
 /* Answers. */
 
-/* Acknowledged means: on the disks of a majority. */
-static void on_majority(struct op *op)
+void run_told(struct run *run, reg_rev rev)
 {
-    struct run *run = op->run;
-    reg_rev rev = op->w.revision;
+    if (rev <= run->acked_max)
+        return;
+    run->acked_max = rev;
+    *vec_push(&run->told) = (struct told){.at = sim_now(run->sim), .rev = rev};
+}
+
+reg_rev run_told_before(const struct run *run, sim_ns at)
+{
+    size_t a = 0, b = run->told.n;
+    while (a < b) {
+        size_t m = (a + b) / 2;
+        if (run->told.p[m].at < at)
+            a = m + 1;
+        else
+            b = m;
+    }
+    return a ? run->told.p[a - 1].rev : 0;
+}
+
+/* Acknowledged means: on the disks of a majority. */
+static void on_majority(struct run *run, uint64_t number, reg_rev rev)
+{
     raft_term term = run->oracle.entries.p[rev].term;
     if (!operator_idle(run)) /* which majority? */
         return;
@@ -192,7 +211,14 @@ static void on_majority(struct op *op)
         oracle_fail(&run->oracle,
                     "write %" PRIu64 " was acknowledged at %" PRIu64
                     ", which is on the disks of %zu of %zu voters",
-                    op->number, rev, have, voters);
+                    number, rev, have, voters);
+}
+
+void run_acked(struct run *run, uint64_t number, reg_rev rev)
+{
+    run_told(run, rev);
+    if (rev && rev < run->oracle.entries.n)
+        on_majority(run, number, rev);
 }
 
 static void write_answered(struct op *op)
@@ -204,10 +230,7 @@ static void write_answered(struct op *op)
         run->result->acked++;
         if (op->value && w->revision)
             oracle_acked(&run->oracle, op->number, w->revision);
-        if (w->revision > run->acked_max)
-            run->acked_max = w->revision;
-        if (w->revision && w->revision < run->oracle.entries.n)
-            on_majority(op);
+        run_acked(run, op->number, w->revision);
         break;
     case ERR_UNKNOWN_OUTCOME:
         break;
@@ -251,8 +274,7 @@ static void read_answered(struct op *op)
     struct slice key = key_pick(op, 0);
     bool found = reg_get(&t, key, &o);
     oracle_read(&run->oracle, name, key, t.revision, found ? &o : NULL);
-    if (t.revision > run->acked_max)
-        run->acked_max = t.revision;
+    run_told(run, t.revision);
     reg_txn_end(&t);
 }
 

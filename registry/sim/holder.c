@@ -124,7 +124,7 @@ static bool acquire_op(struct deed *d)
 static void fenced_op(struct deed *d)
 {
     struct holder *h = d->holder;
-    snprintf(d->key, sizeof(d->key), "services/fenced/%s", h->key + 7);
+    snprintf(d->key, sizeof(d->key), "plain/fenced/%s", h->key + 7);
     snprintf(d->value, sizeof(d->value), "f%s.%" PRIu64, h->name, ++h->number);
     d->ops[0] = (struct reg_op){
         .check = true, .key = slice_of(h->key), .expect = REG_EXPECT_EPOCH, .expected = d->epoch};
@@ -135,7 +135,7 @@ static void fenced_op(struct deed *d)
 static void attach_op(struct deed *d)
 {
     struct holder *h = d->holder;
-    snprintf(d->key, sizeof(d->key), "services/on/%s-%d", h->name, (int)sim_below(h->run->sim, 3));
+    snprintf(d->key, sizeof(d->key), "plain/on/%s-%d", h->name, (int)sim_below(h->run->sim, 3));
     snprintf(d->value, sizeof(d->value), "a%s.%" PRIu64, h->name, ++h->number);
     d->ops[0] = (struct reg_op){
         .key = slice_of(d->key), .value = slice_of(d->value), .attach = slice_of(h->key)};

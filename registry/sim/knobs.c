@@ -29,7 +29,21 @@ void knobs_draw(struct sim *sim, struct run_knobs *k)
         .holders = sim_below(sim, RUN_HOLDERS_MAX + 1),
         .lease_ttl = (uint32_t)PICK(sim, 2000, 2000, 5000),
         .write_timeout = (wf_ms)PICK(sim, 300, 1000, 5000),
+        .old_per_mille = (unsigned)PICK(sim, 0, 500, 1000),
+        .rollback = PICK(sim, 0, 1),
+        .version_settle = (wf_ms)PICK(sim, 50, 500, 3000),
     };
+    k->api_clients = PICK(sim, 0, 0, 1, 2, RUN_API_CLIENTS_MAX);
+    k->api_watchers = k->api_clients ? PICK(sim, 1, 1, 2, RUN_API_WATCHERS_MAX) : 0;
+    k->api_bookmarks = (wf_ms)PICK(sim, 200, 1000, 3000);
+    k->api_patience = (wf_ms)PICK(sim, 500, 2000);
+    k->api_stall = (wf_ms)PICK(sim, 1000, 5000, 60000);
+    k->api_timeout = (wf_ms)PICK(sim, 300, 2000, 6000);
+    k->api_piece = PICK(sim, 0, 0, 30, 1000);
+    k->api_buffer = PICK(sim, 0, 1 << 10, 16 << 10);
+    k->api_breaks = (unsigned)PICK(sim, 0, 50, 200);
+    k->api_slow = (unsigned)PICK(sim, 0, 0, 60);
+    k->api_torn = (unsigned)PICK(sim, 0, 50);
     k->heartbeat = k->election / (wf_ms)PICK(sim, 3, 6, 10);
     for (size_t i = 0; i < FAULT_COUNT; i++)
         k->fault_weight[i] = (unsigned)PICK(sim, 0, 0, 1, 3);
@@ -47,6 +61,14 @@ void knobs_trace(struct sim *sim, const struct run_knobs *k)
               k->nodes, k->clients, k->watchers, k->keys, (long long)k->election,
               (long long)k->heartbeat, (unsigned long long)k->snapshot_log_bytes,
               (unsigned long long)k->history, (long long)(k->think_max / SIM_MS), k->value_max);
+    sim_trace(sim,
+              "api: clients %zu watchers %zu bookmarks %lld patience %lld stall %lld timeout %lld "
+              "piece %zu buffer %zu breaks %u slow %u torn %u",
+              k->api_clients, k->api_watchers, (long long)k->api_bookmarks,
+              (long long)k->api_patience, (long long)k->api_stall, (long long)k->api_timeout,
+              k->api_piece, k->api_buffer, k->api_breaks, k->api_slow, k->api_torn);
+    sim_trace(sim, "old programs %u per mille, rollback %d, settle %lld", k->old_per_mille,
+              k->rollback, (long long)k->version_settle);
     for (size_t i = 0; i < FAULT_COUNT; i++)
         if (k->fault_weight[i])
             sim_trace(sim, "fault %s: %u", fault_name((enum fault)i), k->fault_weight[i]);

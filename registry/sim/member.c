@@ -11,10 +11,19 @@
 #include "registry/sim/run.h"
 #include "registry/store_internal.h"
 
-#define PAGE 4096
+#define PAGE 4096 /* of LMDB, and what its head says of it */
+#define PAGE_BRANCH 1u
+#define PAGE_LEAF 2u
+#define PAGE_KINDS 15u
 #define FILES_MAX 64
+#define API_PORT 7443
+#define PEER_PORT 7444
+#define API_GRACE_MS 300
 /* A start meets the damage, the next one does without what is damaged; twice that is allowed. */
 #define ROT_DEATHS_MAX 5
+
+static const struct versions old_program = {VERSION_OLDEST, VERSION_NEWEST - 1};
+static const struct versions new_program = {VERSION_OLDEST, VERSION_NEWEST};
 
 static const char *name_of(const struct member *m)
 {
@@ -28,6 +37,20 @@ static struct member *member_of(struct raft_fsm *fsm)
     return container_of(fsm, struct member, fsm);
 }
 
+/* The cluster's version: nobody of it may be left behind. Who may go back may have done so since
+ * the leader asked. */
+static void rose(const struct member *m)
+{
+    struct run *run = m->run;
+    run->result->raises += run->oracle.version > VERSION_OLDEST;
+    sim_trace(run->sim, "the cluster is of version %u", run->oracle.version);
+    for (size_t i = 0; i < run->members && !run->knobs.rollback; i++)
+        if (conf_find(&m->node->guard.committed, i + 1) &&
+            run->member[i].reads.newest < run->oracle.version)
+            oracle_fail(&run->oracle, "the version rises to %u, and n%zu reads up to %u",
+                        run->oracle.version, i + 1, run->member[i].reads.newest);
+}
+
 static int on_apply(struct raft_fsm *fsm, const struct raft_buffer *buf, void **result)
 {
     struct member *m = member_of(fsm);
@@ -37,7 +60,10 @@ static int on_apply(struct raft_fsm *fsm, const struct raft_buffer *buf, void **
     struct slice entry = slice_mem(buf->base, buf->len);
     struct sim_zone *was = sim_world_enter();
     o->now = sim_now(m->run->sim);
+    unsigned version = o->version;
     oracle_applied(o, name_of(m), m->last_applied, index, guard_term_of(&n->raft, index), entry);
+    if (o->version > version)
+        rose(m);
     sim_world_leave(was);
     m->last_applied = index;
     int rc = n->fsm.apply(&n->fsm, buf, result);
@@ -94,14 +120,24 @@ static void watch_applies(struct member *m)
 
 /* Life of the process. */
 
-void member_self(const struct member *m, struct reg_member *ret)
+static void addr_make(const struct member *m, unsigned port, struct env_addr *ret)
 {
     struct err err = {0};
     char text[64];
+    snprintf(text, sizeof(text), "127.0.0.%zu:%u", m->index + 1, port);
+    wf_assert(env_addr_parse(ret, slice_of(text), &err));
+}
+
+void member_api_addr(const struct member *m, struct env_addr *ret)
+{
+    addr_make(m, API_PORT, ret);
+}
+
+void member_self(const struct member *m, struct reg_member *ret)
+{
     *ret = (struct reg_member){.id = m->index + 1};
     snprintf(ret->name, sizeof(ret->name), "n%zu", m->index + 1);
-    snprintf(text, sizeof(text), "127.0.0.%zu:7444", m->index + 1);
-    wf_assert(env_addr_parse(&ret->addr, slice_of(text), &err));
+    addr_make(m, PEER_PORT, &ret->addr);
 }
 
 bool member_wanted(const struct member *m)
@@ -138,12 +174,32 @@ static struct reg_node_options options_of(const struct member *m)
                                  .room_bytes = 8 * k->segment_bytes,
                                  .snapshot_log_bytes = k->snapshot_log_bytes,
                                  .history_revisions = k->history,
-                                 .store_bytes = k->store_bytes};
+                                 .store_bytes = k->store_bytes,
+                                 .reads = m->reads,
+                                 .version_settle = k->version_settle};
     for (size_t i = 0; i < k->nodes; i++)
         member_self(&m->run->member[i], &o.members[i]);
     if (m->newcomer)
         members_of_conf(m, &o);
     return o;
+}
+
+static void api_open(struct member *m, struct env *env)
+{
+    const struct run_knobs *k = &m->run->knobs;
+    struct err err = {0};
+    struct apiserver_options o = {.env = env,
+                                  .node = m->node,
+                                  .write_timeout = k->write_timeout,
+                                  .bookmark_interval = k->api_bookmarks,
+                                  .request_timeout = k->api_patience,
+                                  .stall_timeout = k->api_stall};
+    if (!api_clients_any(m->run))
+        return;
+    member_api_addr(m, &o.at);
+    m->api = apiserver_new(&o, &err);
+    if (!m->api)
+        wf_die("API: %s", err.msg);
 }
 
 static void process_main(void *ctx, struct env *env)
@@ -156,6 +212,7 @@ static void process_main(void *ctx, struct env *env)
     if (!node_open(m->node, env, &err))
         wf_die("cannot start: %s", err.msg);
     watch_applies(m);
+    api_open(m, env);
     bool joining = m->node->io.meta.joining;
     if (joining && !m->wiped && !m->rot_deaths)
         oracle_fail(&m->run->oracle, "%s put its data aside, and nothing was damaged", name_of(m));
@@ -250,6 +307,17 @@ static bool no_room_to_start(const struct member *m, const char *why)
            sim_disk(m->host)->limited;
 }
 
+/* It met what its program does not read, at its start and nowhere else, and its operator does what
+ * it is told. */
+static bool too_old(struct member *m, const char *why)
+{
+    if (strncmp(why, "cannot start", 12) != 0 || !strstr(why, "this program reads") ||
+        m->reads.newest == VERSION_NEWEST)
+        return false;
+    m->reads = new_program;
+    return true;
+}
+
 static void on_crash(void *ctx, struct sim_host *h, const char *why)
 {
     struct member *m = ctx;
@@ -262,10 +330,13 @@ static void on_crash(void *ctx, struct sim_host *h, const char *why)
             abandon_store(m->node->store);
     }
     m->node = NULL;
+    m->api = NULL;
     clients_host_down(run, h);
     operator_host_down(run, h);
     holders_host_down(run, h);
-    if (m->rot_deaths && !m->disk_failed)
+    if (too_old(m, why))
+        sim_trace(run->sim, "%s is upgraded", name_of(m));
+    else if (m->rot_deaths && !m->disk_failed)
         rot_met(m, why);
     else if (why[0] && !m->disk_failed && !no_room_to_start(m, why))
         oracle_fail(&run->oracle, "%s ended itself: %s", name_of(m), why);
@@ -339,15 +410,48 @@ static int path_order(const void *a, const void *b)
     return strcmp(a, b);
 }
 
-static void flip_bit(struct sim *sim, int fd, off_t size)
+/* Much of a file is zeros that nothing looks at: rather where something is. */
+static off_t spot_in_use(struct sim *sim, int fd, off_t size)
 {
     off_t at = 0;
     char c = 0;
-    /* Much of a file is zeros that nothing looks at: rather where something is. */
     for (int tries = 0; tries < 20 && !c; tries++) {
         at = (off_t)sim_below(sim, (uint64_t)size);
         wf_assert(pread(fd, &c, 1, at) == 1);
     }
+    return at;
+}
+
+/* The same in an image of LMDB, by the heads of its pages alone: what lies in their unused parts
+ * differs from process to process. */
+static off_t spot_in_page(struct sim *sim, int fd, off_t size)
+{
+    struct {
+        uint64_t number;
+        uint16_t pad, flags, lower, upper;
+    } head = {0};
+    off_t page = 0;
+    if (size < PAGE)
+        return (off_t)sim_below(sim, (uint64_t)size);
+    for (int tries = 0; tries < 20 && !(head.flags & PAGE_KINDS); tries++) {
+        page = (off_t)sim_below(sim, (uint64_t)size / PAGE) * PAGE;
+        wf_assert(pread(fd, &head, sizeof(head), page) == sizeof(head));
+    }
+    bool nodes = head.flags & (PAGE_BRANCH | PAGE_LEAF) && head.lower > 0 &&
+                 head.lower <= head.upper && head.upper < PAGE;
+    if (nodes && sim_chance(sim, 500))
+        return page + (off_t)sim_below(sim, head.lower);
+    if (nodes)
+        return page + head.upper + (off_t)sim_below(sim, PAGE - head.upper);
+    return page + (off_t)sim_below(sim, PAGE);
+}
+
+static void flip_bit(struct sim *sim, const char *path, int fd, off_t size)
+{
+    off_t at = slice_ends(slice_of(path), S(".mdb")) ? spot_in_page(sim, fd, size)
+                                                     : spot_in_use(sim, fd, size);
+    char c;
+    wf_assert(pread(fd, &c, 1, at) == 1);
     c = (char)(c ^ 1 << sim_below(sim, 8));
     wf_assert(pwrite(fd, &c, 1, at) == 1);
     sim_trace(sim, "byte %lld of %lld", (long long)at, (long long)size);
@@ -388,7 +492,7 @@ static void damage_one(struct sim *sim, const char *path)
     wf_assert(fd >= 0 && fstat(fd, &st) == 0);
     sim_trace(sim, "%s is damaged", path);
     if (dice < 80)
-        flip_bit(sim, fd, st.st_size);
+        flip_bit(sim, path, fd, st.st_size);
     else if (dice < 90)
         wf_assert(ftruncate(fd, (off_t)sim_below(sim, (uint64_t)st.st_size)) == 0);
     else
@@ -407,6 +511,11 @@ void member_rot(struct member *m)
     qsort(files.path, files.n, sizeof(files.path[0]), path_order);
     if (!sim_chance(sim, 250) || !cut_log(sim, m))
         damage_one(sim, files.path[sim_below(sim, files.n)]);
+    member_rotted(m);
+}
+
+void member_rotted(struct member *m)
+{
     m->rot_deaths = 1;
     m->wiped = true; /* or as good as */
     m->run->result->rots++;
@@ -423,10 +532,37 @@ static void free_turn(void *ctx)
     m->node = NULL;
 }
 
+static void on_api_closed(void *ctx)
+{
+    struct member *m = ctx;
+    m->api_closed = true;
+}
+
+static void node_stop_turn(void *ctx)
+{
+    struct member *m = ctx;
+    apiserver_free(m->api);
+    m->api = NULL;
+    node_stop_begin(m->node, false);
+}
+
+static void stop_turn(void *ctx)
+{
+    struct member *m = ctx;
+    m->api_closed = false;
+    if (m->api)
+        apiserver_close(m->api, API_GRACE_MS, on_api_closed, m);
+    else
+        node_stop_begin(m->node, false);
+}
+
 static void on_stopped(struct sim_event *e)
 {
     struct member *m = container_of(e, struct member, stopped);
-    if (sim_host_paused(m->host) || !m->node->stopped) {
+    bool waits = sim_host_paused(m->host) || (m->api ? !m->api_closed : !m->node->stopped);
+    if (!waits && m->api && !sim_host_call(m->host, node_stop_turn, m))
+        return;
+    if (waits || !m->node->stopped || sim_host_posted(m->host)) {
         sim_event_start(m->run->sim, e, SIM_MS);
         return;
     }
@@ -443,12 +579,6 @@ static void on_stopped(struct sim_event *e)
         member_restart_later(m, m->down);
 }
 
-static void stop_turn(void *ctx)
-{
-    struct member *m = ctx;
-    node_stop_begin(m->node, false);
-}
-
 void member_stop(struct member *m, sim_ns down)
 {
     if (!member_ready(m))
@@ -460,7 +590,37 @@ void member_stop(struct member *m, sim_ns down)
         sim_event_start(m->run->sim, &m->stopped, SIM_MS);
 }
 
+/* Programs. */
+
+static void change_to(struct member *m, struct versions reads)
+{
+    sim_trace(m->run->sim, "%s: the next program reads to %u", name_of(m), reads.newest);
+    m->reads = reads;
+    m->run->result->programs++;
+    member_kill(m);
+}
+
+void member_upgrade(struct member *m)
+{
+    if (m->reads.newest < new_program.newest)
+        change_to(m, new_program);
+}
+
+/* Back only before somebody has seen that the version rose: nobody is told earlier. */
+void member_change_program(struct member *m)
+{
+    if (m->reads.newest < new_program.newest)
+        change_to(m, new_program);
+    else if (m->run->knobs.rollback && m->run->oracle.version < VERSION_NEWEST)
+        change_to(m, old_program);
+}
+
 /* Questions. */
+
+bool member_serves(const struct member *m)
+{
+    return m->api && !m->stopping && !sim_host_paused(m->host);
+}
 
 bool member_ready(const struct member *m)
 {
@@ -504,10 +664,23 @@ static void look_at_conf(struct member *m)
     }
 }
 
+static void look_whom_it_knows(struct member *m)
+{
+    const struct guard *g = &m->node->guard;
+    if (g->committed_at <= m->knows_at)
+        return;
+    m->knows_at = g->committed_at;
+    m->knows = 0;
+    for (size_t i = 0; i < m->run->members; i++)
+        m->knows |= conf_find(&g->committed, i + 1) ? 1u << i : 0;
+}
+
 void member_look(struct member *m)
 {
-    if (m->node && m->node->raft_started && !m->node->raft_closed)
+    if (m->node && m->node->raft_started && !m->node->raft_closed) {
         look_at_conf(m);
+        look_whom_it_knows(m);
+    }
     if (m->wiped && m->node && !sim_host_paused(m->host) && m->node->raft_started &&
         m->node->guard.standing == GUARD_MEMBER && m->node->io.works == 0 && !m->node->remaking)
         m->wiped = false;
@@ -551,6 +724,7 @@ void member_init(struct run *run, size_t i)
     snprintf(address, sizeof(address), "127.0.0.%zu", i + 1);
     *m = (struct member){
         .run = run, .index = i, .wiped = true, .restart.fn = on_restart, .stopped.fn = on_stopped};
+    m->reads = sim_chance(run->sim, run->knobs.old_per_mille) ? old_program : new_program;
     m->host = sim_host_add(run->sim, name, address,
                            &(struct sim_host_events){.on_crash = on_crash, .ctx = m});
 }

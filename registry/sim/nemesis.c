@@ -1,5 +1,7 @@
 #include "registry/sim/nemesis.h"
 
+#include <string.h>
+
 #include "base/core/assert.h"
 #include "registry/sim/run.h"
 
@@ -186,6 +188,7 @@ static void heal_network(struct run *run)
     for (size_t a = 0; a < run->members; a++)
         for (size_t b = 0; b < run->members; b++)
             links_default(run, a, b);
+    api_heal(run);
     sim_links_changed(run->sim);
 }
 
@@ -199,6 +202,7 @@ static void heal_member(struct member *m)
     sim_event_stop(&m->resume);
     sim_host_resume(m->host);
     sim_host_drift(m->host, 0);
+    member_upgrade(m);
     if (!sim_host_runs(m->host) && member_wanted(m)) {
         sim_event_stop(&m->restart);
         member_restart_later(m, sim_between(m->run->sim, 0, 200 * SIM_MS));
@@ -211,6 +215,19 @@ void nemesis_heal(struct run *run)
     heal_network(run);
     for (size_t i = 0; i < run->members; i++)
         heal_member(&run->member[i]);
+}
+
+/* Each of the core has heard of each: who slept while others came does not let them in, by whatever
+ * certificate, until one whom it knows tells it of them. */
+static bool acquainted(const struct run *run, const bool core[RUN_MEMBERS_MAX])
+{
+    unsigned all = 0;
+    for (size_t i = 0; i < run->members; i++)
+        all |= core[i] ? 1u << i : 0;
+    for (size_t i = 0; i < run->members; i++)
+        if (core[i] && run->member[i].knows_at && (all & ~run->member[i].knows))
+            return false;
+    return true;
 }
 
 void nemesis_core(struct run *run, bool core[RUN_MEMBERS_MAX])
@@ -229,6 +246,10 @@ void nemesis_core(struct run *run, bool core[RUN_MEMBERS_MAX])
         from -= may;
         left -= !all && core[i];
     }
+    if (!all && !acquainted(run, core)) {
+        all = true;
+        memset(core, true, n * sizeof(core[0]));
+    }
     heal_network(run);
     for (size_t a = 0; a < n; a++) {
         if (core[a])
@@ -245,6 +266,14 @@ static void reset_pair(struct run *run)
     struct member *a = any(run), *b = any(run);
     if (a != b)
         sim_reset_between(run->sim, a->host, b->host);
+}
+
+static void other_program(struct run *run)
+{
+    struct member *m = any(run);
+    member_change_program(m);
+    if (!sim_host_runs(m->host))
+        member_restart_later(m, some_time(run));
 }
 
 static void power_one(struct run *run)
@@ -288,7 +317,9 @@ static const struct {
     [FAULT_BAD_DISK] = {"bad_disk", bad_disk},
     [FAULT_FULL_DISK] = {"full_disk", full_disk},
     [FAULT_MEMBERS] = {"members", operator_change},
+    [FAULT_PROGRAM] = {"program", other_program},
     [FAULT_CLOCK] = {"clock", clock_odd},
+    [FAULT_API] = {"api", api_fault},
     [FAULT_HEAL] = {"heal", heal_network},
 };
 

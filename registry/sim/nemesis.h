@@ -20,7 +20,9 @@ enum fault {
     FAULT_BAD_DISK,    /* a sync fails */
     FAULT_FULL_DISK,   /* somebody else fills it: there is less than is wanted */
     FAULT_MEMBERS,     /* the operator adds, removes or moves (operator.c) */
+    FAULT_PROGRAM,     /* a node is upgraded, or goes back to the program before */
     FAULT_CLOCK,       /* drift, wall clock jumps */
+    FAULT_API,         /* what lies between clients of the API and the nodes (api.c) */
     FAULT_HEAL,        /* everything that is cut or slow */
     FAULT_COUNT,
 };

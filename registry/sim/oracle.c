@@ -21,15 +21,19 @@ void oracle_fini(struct oracle *o)
 {
     for (size_t i = 0; i < o->keys.n; i++) {
         struct oracle_key *k = o->keys.p[i];
-        for (size_t v = 0; v < k->versions.n; v++)
+        for (size_t v = 0; v < k->versions.n; v++) {
             if (!k->versions.p[v].deleted)
                 slice_free(k->versions.p[v].value);
+            slice_free(k->versions.p[v].shown);
+        }
         vec_fini(&k->versions);
         oracle_lease_fini(k);
         slice_free(k->key);
         mem_free(k);
     }
     vec_fini(&o->keys);
+    vec_fini(&o->api_keys);
+    vec_fini(&o->api_events);
     vec_fini(&o->entries);
     vec_fini(&o->events);
     vec_fini(&o->ops);
@@ -61,6 +65,7 @@ struct oracle_key *oracle_key_of(struct oracle *o, struct slice key)
     k->key = slice_dup(key);
     map_put(&o->by_key, k->key, k);
     *vec_push(&o->keys) = k;
+    oracle_api_key_add(o, k);
     return k;
 }
 
@@ -100,6 +105,8 @@ static bool op_run(struct oracle *o, const struct reg_op *op, reg_rev index)
     *vec_push(&k->versions) = next;
     *vec_push(&o->events) =
         (struct oracle_event){.rev = index, .key = k, .version = k->versions.n - 1};
+    if (slice_starts(k->key, S(ORACLE_API_PREFIX)))
+        *vec_push(&o->api_events) = o->events.n - 1;
     o->revision = index;
     oracle_lease_apply(o, k, op);
     return true;
@@ -119,6 +126,9 @@ static bool falls_run(struct oracle *o, const struct reg_op *op, reg_rev index)
 
 static uint64_t op_number(const struct reg_request *r)
 {
+    uint64_t number = 0;
+    if (slice_starts(r->origin, S("sim/")))
+        return slice_u64(slice_skip(r->origin, 4), &number) ? number : 0;
     for (size_t i = 0; i < r->op_count; i++)
         if (r->ops[i].value.n > 1 && r->ops[i].value.p[0] == 'v')
             return strtoull(r->ops[i].value.p + 1, NULL, 10);
@@ -179,11 +189,13 @@ static void request_run(struct oracle *o, const struct reg_request *r, reg_rev i
 static void entry_run(struct oracle *o, reg_rev index, struct slice entry)
 {
     struct reader in = reader_of(entry);
-    struct reg_entry_head head;
+    struct reg_entry_head head = {0};
     struct arena arena = {0};
     struct err err = {0};
     if (!reg_entry_open(&in, &head, &err))
         oracle_fail(o, "entry %llu: %s", ULL(index), err.msg);
+    if (head.version > o->version)
+        o->version = head.version;
     for (uint32_t i = 0; !o->violation[0] && i < head.count; i++) {
         struct reg_request r;
         if (reg_request_decode(&in, head.version, &arena, &r, &err))

@@ -18,6 +18,7 @@ struct oracle_version {
     uint64_t version;
     bool deleted;
     struct slice value; /* of a deletion: the last one */
+    struct slice shown; /* as the API shows it; made when it is asked for */
 };
 
 /* A lease, as the model has it. */
@@ -50,7 +51,8 @@ struct oracle_entry {
     uint64_t term, bytes_hash, state_hash;
 };
 
-/* A write of a client; its number stands at the start of each of its values: "v17.…". */
+/* A write of a client; its number stands at the start of each of its values: "v17.…", or, of a
+ * write through the API, in its origin: "sim/17". */
 struct oracle_op {
     reg_rev rev;  /* where it had an effect; 0 = nowhere so far */
     bool refused; /* the client was told that nothing was done */
@@ -68,10 +70,13 @@ struct oracle {
     VEC(struct oracle_op) ops;
     VEC(struct oracle_term) terms;
     VEC(struct oracle_key *) keys;
+    VEC(struct oracle_key *) api_keys; /* of ORACLE_API_PREFIX, in order */
+    VEC(size_t) api_events;            /* theirs: positions in events */
     struct map by_key, executed, settled, once;
     reg_rev last; /* highest index applied by anybody */
     reg_rev revision;
-    int64_t now; /* world time, ns; kept by whoever feeds it */
+    unsigned version; /* of the cluster: the highest of any entry; 0 = none yet */
+    int64_t now;      /* world time, ns; kept by whoever feeds it */
     uint64_t epoch_floor, expiries;
     char violation[512]; /* "" = none */
 };
@@ -104,6 +109,33 @@ size_t oracle_count(struct oracle *o, reg_rev rev);
 /* Position of the first event after a revision; events are compared one by one from there. */
 size_t oracle_after(const struct oracle *o, reg_rev rev);
 void oracle_event_is(struct oracle *o, const char *node, size_t at, const struct reg_event *e);
+
+/* oracle_api.c: what the API must answer, byte by byte. */
+
+/* The objects that clients of the API write and read. */
+#define ORACLE_API_PREFIX "workloadentries.networking.istio.io/"
+#define ORACLE_API_PATH "/apis/networking.istio.io/v1/"
+#define ORACLE_API_VERSION "networking.istio.io/v1"
+#define ORACLE_API_KIND "WorkloadEntry"
+
+/* The object after that change. Of a deletion: as it was, with the revision of the deletion. */
+struct slice oracle_shown(struct oracle_key *k, size_t version);
+/* … at a revision; empty = it does not exist then. */
+struct slice oracle_shown_at(struct oracle *o, struct slice key, reg_rev rev);
+/* The answer to a list of prefix at rev, of up to `limit` objects behind `after`. Appends. */
+void oracle_shown_list(struct oracle *o, struct slice prefix, struct slice after, size_t limit,
+                       reg_rev rev, struct buf *out);
+/* Position in api_events of the first after rev. */
+size_t oracle_api_after(const struct oracle *o, reg_rev rev);
+/* The first at or behind a position that prefix selects; api_events.n = none. */
+size_t oracle_api_next(const struct oracle *o, size_t at, struct slice prefix);
+const struct oracle_event *oracle_api_event(const struct oracle *o, size_t at);
+/* The line of a watch for that event. Appends. */
+void oracle_shown_event(const struct oracle_event *e, struct buf *out);
+/* What the writer put into the object: "v17.xxx"; empty = nothing, or no object. */
+struct slice oracle_mark(const struct oracle_version *v);
+/* For oracle.c. */
+void oracle_api_key_add(struct oracle *o, struct oracle_key *k);
 
 /* oracle_lease.c */
 

@@ -12,7 +12,7 @@ static bool failed(const struct run *run)
     return run->oracle.violation[0];
 }
 
-static void step(struct run *run)
+void run_step(struct run *run)
 {
     if (!sim_step(run->sim))
         wf_die("nothing happens any more");
@@ -20,10 +20,10 @@ static void step(struct run *run)
         member_look(&run->member[i]);
 }
 
-static void run_until(struct run *run, sim_ns end)
+void run_until(struct run *run, sim_ns end)
 {
     while (!failed(run) && sim_now(run->sim) < end)
-        step(run);
+        run_step(run);
 }
 
 /* A write through m, tried again until it succeeds: false when it does not. */
@@ -35,11 +35,11 @@ static bool progresses(struct run *run, struct member *m, sim_ns deadline)
             return true;
         struct op *op = client_probe(run, m);
         if (!op) {
-            step(run);
+            run_step(run);
             continue;
         }
         while (!failed(run) && !op_done(op) && sim_now(run->sim) < deadline)
-            step(run);
+            run_step(run);
         ok = op_succeeded(op);
         if (!op_done(op)) /* its process still has it */
             sim_host_kill(m->host);
@@ -64,13 +64,14 @@ static void core_makes_progress(struct run *run)
 
 static bool settled(struct run *run)
 {
-    if (!clients_idle(run) || !operator_idle(run) || !holders_idle(run))
+    if (!clients_idle(run) || !operator_idle(run) || !holders_idle(run) || !api_settled(run))
         return false;
     for (size_t i = 0; i < run->members; i++) {
         const struct member *m = &run->member[i];
         if (!member_in(m))
             continue;
-        if (!member_ready(m) || m->node->store->meta.revision != run->oracle.revision ||
+        if (!member_ready(m) || m->node->version != VERSION_NEWEST ||
+            m->node->store->meta.revision != run->oracle.revision ||
             m->node->guard.standing != GUARD_MEMBER)
             return false;
     }
@@ -84,7 +85,7 @@ static void leases_expire(struct run *run)
     sim_ns slack = 4 * run->knobs.election * SIM_MS + 10 * SIM_S;
     sim_ns deadline = sim_now(run->sim) + run->knobs.lease_ttl * SIM_MS + slack;
     while (!failed(run) && (k = oracle_held(&run->oracle))) {
-        step(run);
+        run_step(run);
         if (sim_now(run->sim) > deadline)
             oracle_fail(&run->oracle, "all is healed, and %.*s is still held by %.*s",
                         SLICE(k->key), SLICE(k->lease.holder));
@@ -104,9 +105,15 @@ static void all_agree(struct run *run)
     leases_expire(run);
     deadline = sim_now(run->sim) + PROGRESS_MAX;
     while (!failed(run) && !settled(run)) {
-        step(run);
+        run_step(run);
         if (sim_now(run->sim) > deadline)
             oracle_fail(&run->oracle, "all is healed, and the nodes do not come to one state");
+    }
+    deadline = sim_now(run->sim) + PROGRESS_MAX;
+    while (!failed(run) && !api_checked(run)) {
+        run_step(run);
+        if (sim_now(run->sim) > deadline)
+            oracle_fail(&run->oracle, "all is healed, and a node does not answer its API");
     }
     for (size_t i = 0; i < run->members && !failed(run); i++) {
         struct watcher fresh = {.run = run};
@@ -129,11 +136,13 @@ static bool any_runs(const struct run *run)
 static void stop_all(struct run *run)
 {
     watchers_fini(run);
+    if (!failed(run))
+        api_stop(run);
     for (size_t i = 0; i < run->members && !failed(run); i++)
         member_stop(&run->member[i], -1);
     sim_ns deadline = sim_now(run->sim) + PROGRESS_MAX;
     while (!failed(run) && any_runs(run)) {
-        step(run);
+        run_step(run);
         if (sim_now(run->sim) > deadline)
             oracle_fail(&run->oracle, "the nodes do not stop");
     }
@@ -141,10 +150,15 @@ static void stop_all(struct run *run)
 
 static void begin(struct run *run)
 {
-    run->sim = sim_new(&(struct sim_options){
-        .seed = run->opt.seed, .dir = run->opt.dir, .verbose = run->opt.verbose});
+    run->sim = sim_new(&(struct sim_options){.seed = run->opt.seed,
+                                             .dir = run->opt.dir,
+                                             .verbose = run->opt.verbose,
+                                             .on_log = run->opt.flips ? flips_on_log : NULL,
+                                             .ctx = run});
     oracle_init(&run->oracle);
     knobs_draw(run->sim, &run->knobs);
+    if (run->opt.flips)
+        flips_knobs(run);
     knobs_trace(run->sim, &run->knobs);
     run->members = run->knobs.nodes;
     operator_init(run);
@@ -152,10 +166,12 @@ static void begin(struct run *run)
         member_init(run, i);
     for (size_t i = 0; i < run->members; i++)
         member_restart_later(&run->member[i], sim_between(run->sim, 0, 300 * SIM_MS));
+    api_start(run);
     clients_start(run);
     holders_start(run);
     watchers_start(run);
-    nemesis_start(run);
+    if (!run->opt.flips)
+        nemesis_start(run);
 }
 
 static void end(struct run *run)
@@ -170,10 +186,12 @@ static void end(struct run *run)
     snprintf(r->violation, sizeof(r->violation), "%s", run->oracle.violation);
     for (size_t i = 0; i < run->members; i++)
         sim_host_kill(run->member[i].host);
+    api_fini(run);
     clients_fini(run);
     holders_fini(run);
     watchers_fini(run);
     operator_fini(run);
+    vec_fini(&run->told);
     raft_configuration_close(&run->conf);
     raft_configuration_close(&run->conf_before);
     sim_free(run->sim);
@@ -189,10 +207,14 @@ void run_seed(const struct run_options *opt, struct run_result *ret)
     run->opt = *opt;
     run->result = ret;
     begin(run);
-    run_until(run, run->knobs.chaos);
+    if (opt->flips)
+        flips_play(run);
+    else
+        run_until(run, run->knobs.chaos);
     nemesis_stop(run);
     run->quiet = true;
-    core_makes_progress(run);
+    if (!opt->flips)
+        core_makes_progress(run);
     all_agree(run);
     stop_all(run);
     end(run);

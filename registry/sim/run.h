@@ -13,6 +13,7 @@
 #define WEFT_REGISTRY_SIM_RUN_H
 
 #include "base/sim/sim.h"
+#include "registry/apiserver/apiserver.h"
 #include "registry/node_impl.h"
 #include "registry/sim/nemesis.h"
 #include "registry/sim/oracle.h"
@@ -22,19 +23,46 @@
 #define RUN_CLIENTS_MAX 16
 #define RUN_WATCHERS_MAX 4
 #define RUN_HOLDERS_MAX 6
+#define RUN_API_CLIENTS_MAX 4
+#define RUN_API_WATCHERS_MAX 4
 
 struct run_options {
     uint64_t seed;
     const char *dir;
     bool verbose;
     unsigned guards_off; /* enum guard_rule: to show that the faults are hard enough */
+    /* Not 0: instead of the faults that are drawn, so many single bits of files, one after the
+     * other (flips.c). */
+    unsigned flips;
 };
+
+/* A bit of a file of one node is flipped; the others are good. What it was of, … */
+enum flip_file {
+    FLIP_LOG,      /* segments of the log */
+    FLIP_META,     /* term and vote, the log's end, the checkpoints' manifests, the store's mark */
+    FLIP_SNAPSHOT, /* checkpoint files */
+    FLIP_LMDB,     /* data.mdb */
+    FLIP_FILES,
+};
+/* … and what the node did. */
+enum flip_end {
+    FLIP_UNNOTICED, /* nothing: it does not look there, or had written it anew */
+    FLIP_CORRECTED, /* made anew from what else it has */
+    FLIP_REBUILT,   /* put everything aside, and got it from the others */
+    FLIP_REFUSED,   /* ended itself with an error, and did one of the above at the next start */
+    FLIP_ENDS,
+};
+const char *flip_file_name(enum flip_file f);
+const char *flip_end_name(enum flip_end e);
 
 struct run_result {
     char violation[512]; /* "" = none */
     uint64_t trace;      /* hash of everything that happened */
     uint64_t events, writes, acked, reads, watched, deaths, leaders, checkpoints, rots, changes;
-    uint64_t renewals, expiries;
+    uint64_t renewals, expiries, programs, raises;
+    uint64_t flips[FLIP_FILES][FLIP_ENDS], flip_starts_max; /* starts that one flip took at most */
+    uint64_t api_writes, api_acked, api_reads, api_watched, api_resumes, api_relists, api_replays,
+        api_torn, api_rollbacks;
     sim_ns virtual_ns;
 };
 
@@ -53,6 +81,15 @@ struct run_knobs {
     unsigned fault_weight[FAULT_COUNT];
     size_t holders;
     uint32_t lease_ttl; /* ms */
+    /* Clients of the API, on a machine of their own. */
+    size_t api_clients, api_watchers;
+    wf_ms api_bookmarks, api_patience, api_stall, api_timeout;
+    size_t api_piece, api_buffer;            /* of their connections: see struct sim_link */
+    unsigned api_breaks, api_slow, api_torn; /* per mille: of calls, of looks, of writes */
+    /* How many of a thousand nodes begin with the program before; may they go back to it? */
+    unsigned old_per_mille;
+    bool rollback;
+    wf_ms version_settle;
 };
 
 struct run;
@@ -62,6 +99,8 @@ struct member {
     struct run *run;
     struct sim_host *host;
     struct reg_node *node; /* NULL while its process does not run, or is being opened */
+    struct apiserver *api; /* likewise; or nobody would ask it */
+    bool api_closed;
     size_t index;
     struct raft_fsm fsm; /* in front of the node's */
     struct sim_event restart, stopped, resume;
@@ -70,14 +109,24 @@ struct member {
     uint64_t led_term;
     bool disk_failed; /* an error was injected: it may end itself */
     bool stopping;
-    unsigned rot_deaths; /* since its files were damaged; 0 = they were not */
-    bool newcomer, gone; /* added while it ran; taken out again */
-    bool voter;          /* in the newest committed configuration that anybody has */
-    bool wiped;          /* its disk is new, and it does not vote yet */
+    unsigned rot_deaths;    /* since its files were damaged; 0 = they were not */
+    bool put_aside, mended; /* it said so, since a bit was flipped (flips.c) */
+    bool newcomer, gone;    /* added while it ran; taken out again */
+    unsigned knows;         /* bits of those in the newest committed configuration that it has */
+    raft_index knows_at;    /* the index of that; 0 = none yet */
+    bool voter;             /* in the newest committed configuration that anybody has */
+    bool wiped;             /* its disk is new, and it does not vote yet */
+    struct versions reads;  /* of its program, from its next start on */
     /* What was durable when its process ended: terms of entries from `first`. */
     raft_index dead_first, dead_last, dead_snapshot;
     VEC(raft_term) dead_terms;
     bool dead_unseen; /* it ended in order: libraft was closed before one could look */
+};
+
+/* The newest revision that anybody was told of, and when: for reads that may be so old. */
+struct told {
+    sim_ns at;
+    reg_rev rev;
 };
 
 struct client {
@@ -139,6 +188,8 @@ struct run {
     bool quiet;        /* no new operations */
     struct op *probe;  /* for progress */
     reg_rev acked_max; /* no linearizable read may show less */
+    VEC(struct told) told;
+    struct api_world *api; /* api.c; NULL: no clients of it in this run */
 };
 
 void knobs_draw(struct sim *sim, struct run_knobs *k);
@@ -151,10 +202,15 @@ void member_start(struct member *m);
 void member_restart_later(struct member *m, sim_ns delay);
 void member_kill(struct member *m);
 void member_power_off(struct member *m);
-void member_wipe(struct member *m); /* the machine is off: its disk is new */
-void member_rot(struct member *m);  /* killed; then one of its files is damaged */
+void member_wipe(struct member *m);   /* the machine is off: its disk is new */
+void member_rot(struct member *m);    /* killed; then one of its files is damaged */
+void member_rotted(struct member *m); /* one of its files was damaged */
 /* In order; restarts after `down`, never when negative. */
 void member_stop(struct member *m, sim_ns down);
+/* The program of its next start: the newer one, or, where that is allowed, the one before. */
+void member_change_program(struct member *m);
+/* … the newer one; what runs is killed when it is not. */
+void member_upgrade(struct member *m);
 bool member_ready(const struct member *m); /* its process can be called */
 bool member_leads(const struct member *m);
 /* Entry `index` of `term` is on its disk. */
@@ -164,6 +220,8 @@ bool member_in(const struct member *m);
 /* Its process should run: not gone, and added if it is to be. */
 bool member_wanted(const struct member *m);
 void member_self(const struct member *m, struct reg_member *ret);
+void member_api_addr(const struct member *m, struct env_addr *ret);
+bool member_serves(const struct member *m); /* its API answers, for all one can know */
 /* Where it stands, for whoever reads the trace of a run that failed. */
 void member_trace(const struct member *m);
 /* After each event. */
@@ -174,12 +232,29 @@ void clients_start(struct run *run);
 void clients_host_down(struct run *run, const struct sim_host *h);
 void clients_fini(struct run *run);
 bool clients_idle(const struct run *run);
+/* Somebody was told of it: later linearizable reads show it. */
+void run_told(struct run *run, reg_rev rev);
+/* The newest that somebody had been told of at that time. */
+reg_rev run_told_before(const struct run *run, sim_ns at);
+/* A write was acknowledged at rev: it is on the disks of a majority. */
+void run_acked(struct run *run, uint64_t number, reg_rev rev);
 /* A write that must succeed: progress. NULL when m cannot be called. */
 struct op *client_probe(struct run *run, struct member *m);
 bool op_done(const struct op *op);
 bool op_succeeded(const struct op *op);
 void op_free(struct op *op);
 
+/* api.c */
+bool api_clients_any(const struct run *run);
+void api_start(struct run *run);
+void api_fault(struct run *run);
+void api_heal(struct run *run);
+/* After all is healed: nobody is idle who could know more. false: not yet. */
+bool api_settled(struct run *run);
+/* Each member has listed everything, linearizably, and it was right. false: not yet. */
+bool api_checked(struct run *run);
+void api_stop(struct run *run);
+void api_fini(struct run *run);
 /* operator.c */
 void operator_init(struct run *run);
 void operator_change(struct run *run); /* begins one, if none is under way */
@@ -197,6 +272,14 @@ bool holders_idle(const struct run *run);
 void watchers_start(struct run *run);
 void watcher_look(struct watcher *w, struct member *m);
 void watchers_fini(struct run *run);
+
+/* flips.c */
+void flips_knobs(struct run *run);
+void flips_on_log(void *run, const struct sim_host *h, struct slice line);
+void flips_play(struct run *run);
+/* run.c: until then, or a violation. */
+void run_until(struct run *run, sim_ns end);
+void run_step(struct run *run);
 
 /* nemesis.c */
 void nemesis_start(struct run *run);

@@ -2,9 +2,12 @@
  *
  *   weft-sim --seed 7 --verbose          one run, with its trace
  *   weft-sim --seeds 1000 --twice        seeds 1…1000, each twice: the traces must be equal
+ *   weft-sim --seeds 100 --flips 50      100 clusters, in each 50 single bits of files are flipped
  */
 #include <getopt.h>
 #include <inttypes.h>
+#include <jansson.h>
+#include <openssl/evp.h>
 #include <poll.h>
 #include <raft.h>
 #include <signal.h>
@@ -24,7 +27,7 @@
 
 struct options {
     uint64_t first, count;
-    unsigned jobs, guards_off;
+    unsigned jobs, guards_off, flips;
     const char *guards; /* as they were given */
     bool verbose, twice, until_found;
 };
@@ -76,6 +79,15 @@ static struct raft_heap heap = {.malloc = heap_malloc,
                                 .aligned_alloc = heap_aligned_alloc,
                                 .aligned_free = heap_aligned_free};
 
+/* What libraries ask the system once, and not in a turn of somebody. */
+static void libraries_begin(void)
+{
+    json_object_seed(1);
+    EVP_MD_CTX *md = EVP_MD_CTX_new();
+    wf_assert(md && EVP_DigestInit_ex(md, EVP_sha256(), NULL) == 1);
+    EVP_MD_CTX_free(md);
+}
+
 static double now_s(clockid_t clock)
 {
     struct timespec t;
@@ -103,8 +115,11 @@ static void run_one(const struct options *opt, uint64_t seed, int fd)
     char dir[64];
     struct report r = {.seed = seed, .begins = true};
     struct run_result again;
-    struct run_options run = {
-        .seed = seed, .dir = dir, .verbose = opt->verbose, .guards_off = opt->guards_off};
+    struct run_options run = {.seed = seed,
+                              .dir = dir,
+                              .verbose = opt->verbose,
+                              .guards_off = opt->guards_off,
+                              .flips = opt->flips};
     snprintf(dir, sizeof(dir), "/dev/shm/weft-sim-%d", (int)getpid());
     report_write(fd, &r);
     double start = now_s(CLOCK_PROCESS_CPUTIME_ID);
@@ -137,6 +152,7 @@ static void job_start(struct job *j, const struct options *opt, uint64_t from)
     if (j->pid == 0) {
         close(fds[0]);
         raft_heap_set(&heap);
+        libraries_begin();
         for (uint64_t s = from; s < opt->first + opt->count; s += opt->jobs)
             run_one(opt, s, fds[1]);
         _exit(0);
@@ -147,15 +163,34 @@ static void job_start(struct job *j, const struct options *opt, uint64_t from)
 
 struct totals {
     uint64_t runs, bad, undecided, deaths, writes, acked, reads, watched, leaders, checkpoints,
-        events, rots, changes, renewals, expiries;
+        events, rots, changes, renewals, expiries, programs, raises;
+    uint64_t flips[FLIP_FILES][FLIP_ENDS], flip_starts_max;
+    uint64_t api_writes, api_acked, api_reads, api_watched, api_resumes, api_relists, api_replays,
+        api_torn, api_rollbacks;
     double cpu_s, virtual_s;
 };
 
 static void print_violation(const struct options *opt, uint64_t seed, const char *text)
 {
-    printf("seed %" PRIu64 ": %s\n  again: weft-sim --seed %" PRIu64 "%s%s --verbose\n", seed, text,
-           seed, opt->guards ? " --guards-off " : "", opt->guards ? opt->guards : "");
+    char flips[32] = "";
+    if (opt->flips)
+        snprintf(flips, sizeof(flips), " --flips %u", opt->flips);
+    printf("seed %" PRIu64 ": %s\n  again: weft-sim --seed %" PRIu64 "%s%s%s --verbose\n", seed,
+           text, seed, flips, opt->guards ? " --guards-off " : "", opt->guards ? opt->guards : "");
     fflush(stdout);
+}
+
+static void take_api(struct totals *t, const struct run_result *x)
+{
+    t->api_writes += x->api_writes;
+    t->api_acked += x->api_acked;
+    t->api_reads += x->api_reads;
+    t->api_watched += x->api_watched;
+    t->api_resumes += x->api_resumes;
+    t->api_relists += x->api_relists;
+    t->api_replays += x->api_replays;
+    t->api_torn += x->api_torn;
+    t->api_rollbacks += x->api_rollbacks;
 }
 
 static void take(const struct options *opt, struct totals *t, const struct report *r)
@@ -172,8 +207,16 @@ static void take(const struct options *opt, struct totals *t, const struct repor
     t->events += x->events;
     t->rots += x->rots;
     t->changes += x->changes;
+    t->programs += x->programs;
+    t->raises += x->raises;
     t->renewals += x->renewals;
     t->expiries += x->expiries;
+    for (size_t f = 0; f < FLIP_FILES; f++)
+        for (size_t e = 0; e < FLIP_ENDS; e++)
+            t->flips[f][e] += x->flips[f][e];
+    if (x->flip_starts_max > t->flip_starts_max)
+        t->flip_starts_max = x->flip_starts_max;
+    take_api(t, x);
     t->cpu_s += r->cpu_s;
     t->virtual_s += (double)x->virtual_ns / (double)SIM_S;
     if (x->violation[0]) {
@@ -254,7 +297,12 @@ static void totals_print(const struct options *opt, const struct totals *t, doub
     const struct {
         uint64_t n;
         const char *what;
-    } all[] = {{t->writes, "writes"},
+    } api[] = {{t->api_writes, "writes"},          {t->api_acked, "acknowledged"},
+               {t->api_replays, "of them again"},  {t->api_reads, "reads"},
+               {t->api_rollbacks, "rollbacks"},    {t->api_torn, "requests cut off"},
+               {t->api_watched, "watch events"},   {t->api_resumes, "watches begun or resumed"},
+               {t->api_relists, "of them too old"}},
+      all[] = {{t->writes, "writes"},
                {t->acked, "acknowledged"},
                {t->reads, "linearizable reads"},
                {t->watched, "watch events"},
@@ -263,6 +311,8 @@ static void totals_print(const struct options *opt, const struct totals *t, doub
                {t->checkpoints, "checkpoints"},
                {t->rots, "files damaged"},
                {t->changes, "changes of members"},
+               {t->programs, "changes of a program"},
+               {t->raises, "rises of the version"},
                {t->renewals, "leases renewed"},
                {t->expiries, "leases expired"},
                {t->events, "events"}};
@@ -275,7 +325,19 @@ static void totals_print(const struct options *opt, const struct totals *t, doub
            seconds, t->cpu_s > 0 ? t->virtual_s / t->cpu_s : 0);
     for (size_t i = 0; i < ARRAY_LEN(all); i++)
         printf("%s%" PRIu64 " %s", i ? ", " : "", all[i].n, all[i].what);
+    for (size_t i = 0; i < ARRAY_LEN(api); i++)
+        printf("%s%" PRIu64 " %s", i ? ", " : "\nAPI: ", api[i].n, api[i].what);
     printf("\n");
+}
+
+/* A line for each kind of file and what came of it; scripts/bitrot reads them. */
+static void flips_print(const struct totals *t)
+{
+    for (size_t f = 0; f < FLIP_FILES; f++)
+        for (size_t e = 0; e < FLIP_ENDS; e++)
+            printf("flips %s %s %" PRIu64 "\n", flip_file_name((enum flip_file)f),
+                   flip_end_name((enum flip_end)e), t->flips[f][e]);
+    printf("starts for one flip, at most: %" PRIu64 "\n", t->flip_starts_max);
 }
 
 static int run_many(const struct options *opt)
@@ -287,6 +349,8 @@ static int run_many(const struct options *opt)
         job_start(&jobs[i], opt, opt->first + i);
     jobs_run(jobs, opt, &t);
     totals_print(opt, &t, now_s(CLOCK_MONOTONIC) - start);
+    if (opt->flips)
+        flips_print(&t);
     return t.bad ? 1 : 0;
 }
 
@@ -298,7 +362,8 @@ enum {
     OPT_VERBOSE,
     OPT_GUARDS_OFF,
     OPT_FIRST,
-    OPT_MUTANT
+    OPT_MUTANT,
+    OPT_FLIPS
 };
 
 static const struct option flags[] = {{"seed", required_argument, NULL, OPT_SEED},
@@ -309,6 +374,7 @@ static const struct option flags[] = {{"seed", required_argument, NULL, OPT_SEED
                                       {"guards-off", required_argument, NULL, OPT_GUARDS_OFF},
                                       {"until-found", no_argument, NULL, OPT_FIRST},
                                       {"mutant", required_argument, NULL, OPT_MUTANT},
+                                      {"flips", required_argument, NULL, OPT_FLIPS},
                                       {0}};
 
 /* "1,2,3" or "all": the guard's rules by number (registry/raft/guard.h). Joining stays as it is: a
@@ -345,7 +411,7 @@ static void mutant_parse(const char *name)
 static _Noreturn void usage(void)
 {
     fputs("usage: weft-sim [--seed N] [--seeds COUNT] [--jobs N] [--twice] [--verbose] "
-          "[--guards-off LIST] [--until-found] [--mutant NAME]\n",
+          "[--guards-off LIST] [--until-found] [--mutant NAME] [--flips A_SEED]\n",
           stderr);
     exit(64);
 }
@@ -380,6 +446,9 @@ int main(int argc, char **argv)
             break;
         case OPT_MUTANT:
             mutant_parse(optarg);
+            break;
+        case OPT_FLIPS:
+            opt.flips = (unsigned)args_number("--flips", optarg, 1, 1000);
             break;
         default:
             usage();

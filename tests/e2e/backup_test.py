@@ -124,6 +124,7 @@ class Backup(Case):
         for node in new.nodes:
             wait_for(lambda n=node: n.status()["revision"] >= written, 10, "it is everywhere")
             r = node.api("GET", f"{ENTRIES}?watch=1&resourceVersion={start}&timeoutSeconds=1")
+            self.assertEqual(r.status, 200, r.text())
             seen = [int(json.loads(line)["object"]["metadata"]["resourceVersion"])
                     for line in r.text().splitlines()]
             self.assertTrue(seen and min(seen) > start, seen)

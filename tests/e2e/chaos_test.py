@@ -215,16 +215,22 @@ def overwrite(path, at, size=8):
         f.write(b"damaged!" * (size // 8))
 
 
+def used_pages(path):
+    """Of data.mdb, which is made longer ahead of its use: up to the last that holds something."""
+    with open(path, "rb") as f:
+        return -(-len(f.read().rstrip(b"\0")) // PAGE)
+
+
 def store_overwritten(node):
-    """The pages between a quarter and three quarters; the file keeps its size."""
+    """The used pages between a quarter and three quarters; the file keeps its size."""
     path = os.path.join(node.data, "store", "data.mdb")
-    pages = os.path.getsize(path) // PAGE
+    pages = used_pages(path)
     overwrite(path, pages // 4 * PAGE, pages // 2 * PAGE)
 
 
 def store_cut(node):
     path = os.path.join(node.data, "store", "data.mdb")
-    os.truncate(path, os.path.getsize(path) // 2)
+    os.truncate(path, used_pages(path) // 2 * PAGE)
 
 
 def meta_overwritten(node):
@@ -255,7 +261,7 @@ REBUILT = "registry.store.rebuild"
 QUARANTINES_MAX = 3
 DAMAGES = (
     ("store/data.mdb overwritten", store_overwritten, REBUILT),
-    ("store/data.mdb cut to half", store_cut, REBUILT),
+    ("store/data.mdb cut to half of its pages", store_cut, REBUILT),
     ("meta overwritten", meta_overwritten, "term and vote are damaged"),
     ("head of the log overwritten", log_head_overwritten, "byte 0 is damaged and byte"),
     ("middle of the log overwritten", log_middle_overwritten, "was written after it"),

@@ -2,6 +2,7 @@
 """If this fails, a disk that fills up ends nodes, loses what was acknowledged, or stops reads."""
 
 import os
+import shutil
 import subprocess
 import sys
 import unittest
@@ -189,6 +190,60 @@ class Quota(Case):
         self.assertEqual(r.status, 200, r)
         c.wait_same()
         note(f"{written} objects of 60 kB fit into 2 MiB")
+
+
+class NamespaceQuota(Case):
+    def test_namespace(self):
+        """One namespace is full: on every node, also after a restart and for a node that got all of it from the others."""
+        c = Cluster(ws=self.ws).start()
+        shop = {"apiVersion": "v1", "kind": "Namespace",
+                "metadata": {"name": "shop", "annotations": {"weft.dev/quota-objects": "10", "weft.dev/quota-bytes": "1Mi"}}}
+
+        def one(i, verb="apply", namespace="shop"):
+            o = entry(f"q{i}", 1)
+            o["metadata"]["namespace"] = namespace
+            return {"items": [{"verb": verb, "object": o}]}
+
+        def post(node, body, status):
+            r = node.api("POST", "/weft/v1/batch", body, timeout=10)
+            self.assertEqual(r.status, status, r)
+            return r
+
+        wait_for(lambda: c.nodes[0].status()["clusterVersion"] >= 4, 30, "the cluster's version has quotas")
+        post(c.nodes[0], {"items": [{"verb": "apply", "object": shop}]}, 200)
+        for i in range(10):
+            post(c.nodes[i % 3], one(i), 200)
+        c.wait_same()
+        c.follower().kill()
+        next(n for n in c.nodes if not n.alive()).start()
+        c.wait_same()
+        wiped = c.follower()
+        wiped.kill()
+        shutil.rmtree(wiped.data)
+        wiped.start()
+        c.wait_same()
+        wait_for(lambda: wiped.status()["quorum"], 10, "the wiped node is back")
+        for node in c.nodes:
+            self.assertIn("namespace shop has 10 of 10 objects", post(node, one(10), 507).json()["message"])
+            wait_for(lambda n=node: n.status()["namespaceQuotas"]["shop"]["full"], 10, "it is full")
+            values = {k: v for k, v in node.status()["namespaceQuotas"]["shop"].items() if k != "refused"}
+            self.assertEqual(values, {k: v for k, v in c.nodes[0].status()["namespaceQuotas"]["shop"].items()
+                                      if k != "refused"})
+            self.assertEqual(node.metrics()["weft_store_namespace_full"], 1)
+            out = subprocess.run([os.path.join(c.bin_dir, "weft"), "status", "--server", node.api_addr],
+                                 capture_output=True, text=True, check=False).stdout
+            self.assertIn("Namespace shop is at its quota: 10 of 10 objects", out)
+        post(c.nodes[0], one(10, namespace="default"), 200)
+        self.assertEqual(c.nodes[1].api("DELETE", f"{ENTRIES.replace('default', 'shop')}/q1", timeout=10).status, 200)
+        post(c.nodes[2], one(11), 200)
+        r = c.nodes[1].api("PATCH", "/api/v1/namespaces/shop", {"metadata": {"annotations": None}}, timeout=10,
+                           headers={"Content-Type": "application/merge-patch+json"})
+        self.assertEqual(r.status, 200, r)
+        post(c.nodes[2], one(12), 200)
+        c.wait_same()
+        for node in c.nodes:
+            self.assertEqual(node.status()["namespaceQuotas"], {})
+            self.assertNotIn("weft_store_namespace_full", node.metrics())
 
 
 if __name__ == "__main__":

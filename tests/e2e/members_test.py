@@ -2,87 +2,28 @@
 """If this fails, nodes cannot be added, replaced and removed while clients write: a write that was
 acknowledged is gone, a node comes back as two, or one that was removed still has a say.
 
-    tests/e2e/members_test.py --cycles 50      the long run; WEFT_MEMBER_CYCLES says the same"""
+    tests/e2e/members_test.py --cycles 50      the long run; WEFT_MEMBER_CYCLES says the same
+
+Without TLS nodes ask an API; with TLS they have a join token."""
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
-import threading
 import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
 
-from lib import web  # noqa: E402
 from lib.bookinfo import service  # noqa: E402
 from lib.case import Case, main, note  # noqa: E402
 from lib.cluster import Cluster, wait_for  # noqa: E402
+from lib.frames import BULK, CONTROL, FRAME_HELLO, FRAME_REFUSE, hello  # noqa: E402
+from lib.member import dial, greeting, names, until_cut  # noqa: E402
+from lib.writers import PATH, Writers  # noqa: E402
 
 CYCLES = int(os.environ.get("WEFT_MEMBER_CYCLES", "3"))
 CUT_S = 1.0
-PATH = "/api/v1/namespaces/default/services"
-
-
-class Writers:
-    """Clients that write all the time, each to the next node when one does not answer. What was
-    acknowledged is kept; a refusal that a client could not live with is a failure."""
-
-    runs = 0
-
-    def __init__(self, cluster, count=4):
-        Writers.runs += 1
-        self.cluster, self.acked, self.failed, self.turn = cluster, [], [], Writers.runs
-        self.longest, self.over, self.lock = 0.0, False, threading.Lock()
-        self.threads = [threading.Thread(target=self.run, args=(i,)) for i in range(count)]
-        for t in self.threads:
-            t.start()
-
-    def write(self, name):
-        """Under one key: done once, however often it is sent."""
-        start = time.monotonic()
-        while time.monotonic() - start < 30:
-            for node in self.cluster.alive():
-                try:
-                    r = node.api("POST", PATH, service(name), timeout=5,
-                                 headers={"Idempotency-Key": name})
-                except web.NO_ANSWER:
-                    continue
-                if r.status == 201:
-                    return time.monotonic() - start
-                if r.status < 500 and r.status != 429:
-                    raise AssertionError(f"{name}: {r}")
-            if self.over:
-                return None
-            time.sleep(0.02)
-        raise AssertionError(f"{name}: nobody took it for 30 s")
-
-    def run(self, i):
-        k = 0
-        try:
-            while not self.over:
-                name = f"w{self.turn}-{i}-{k}"
-                took = self.write(name)
-                if took is not None:
-                    with self.lock:
-                        self.acked.append(name)
-                        self.longest = max(self.longest, took)
-                k += 1
-                time.sleep(0.005)
-        except Exception as e:  # pylint: disable=broad-except
-            self.failed.append(e)
-
-    def more(self, count=20):
-        """Until so many more are acknowledged."""
-        start = len(self.acked)
-        wait_for(lambda: self.failed or len(self.acked) >= start + count, 30, "writes go on")
-        assert not self.failed, self.failed
-
-    def finish(self):
-        self.over = True
-        for t in self.threads:
-            t.join()
-        assert not self.failed, self.failed
-        return self.acked
 
 
 class Members(Case):
@@ -90,7 +31,7 @@ class Members(Case):
 
     @classmethod
     def begin(cls):
-        cls.cluster = Cluster(ws=cls.ws, tls=cls.tls).start()
+        cls.cluster = Cluster(ws=cls.ws, tls=cls.tls, signs=cls.tls).start()
 
     def setUp(self):
         self.writers = Writers(self.cluster)
@@ -102,11 +43,10 @@ class Members(Case):
             t.join()
 
     def new_node(self, *flags):
+        """With TLS it has nothing but a token."""
         i = type(self).next = getattr(type(self), "next", 3) + 1
-        node = self.cluster.newcomer(i, *flags)
-        if self.tls:
-            self.weftd("init", "--dir", self.ws.path("pki"), "--add", node.name)
-        return node
+        token = self.cluster.token() if self.tls else None
+        return self.cluster.newcomer(i, *flags, token=token)
 
     def weftd(self, *args):
         got = subprocess.run([os.path.join(self.cluster.bin_dir, "weftd"), *args], timeout=60, check=False,
@@ -141,7 +81,9 @@ class Members(Case):
             wait_for(lambda: not node.status()["quorum"], 5, f"{node.name} is cut off")
             wait_for(lambda: all(not m["connected"] or m["self"] for m in node.api(
                 "GET", "/weft/v1/members").json()["items"]), 5, f"{node.name} has no connection")
-            self.assertLess(time.monotonic() - since, CUT_S * (5 if self.cluster.sanitized() else 1))
+            took = time.monotonic() - since
+            note(f"{node.name} is cut off {took * 1000:.0f} ms after its removal")
+            self.assertLess(took, CUT_S * (5 if self.cluster.sanitized() else 1))
             r = node.api("POST", PATH, service("of-" + node.name), timeout=10)
             self.assertGreaterEqual(r.status, 500, r)
         self.assertNotIn(node.name, self.cluster.members())
@@ -178,20 +120,25 @@ class Members(Case):
         self.assertLessEqual({fourth.name, fifth.name} & {n.name for n in c.nodes}, set(c.members()))
         self.check()
 
-    def test_a_lost_disk_is_replaced(self):
-        c, dead = self.cluster, self.cluster.follower()
+    def replace(self, dead):
+        """Its disk is gone."""
         dead.kill()
         shutil.rmtree(dead.data)
         self.writers.more()
         self.remove(dead)
-        c.forget(dead)
-        self.join()
+        self.cluster.forget(dead)
+        return self.join()
+
+    def test_a_lost_disk_is_replaced(self):
+        self.replace(self.cluster.follower())
         self.check()
 
     def test_cycles(self):
+        """A node joins, one whose disk is lost is replaced, the oldest is removed, the newest restarted."""
+        c = self.cluster
         for _ in range(CYCLES):
-            c = self.cluster
-            node = self.join()
+            self.join()
+            node = self.replace(c.follower())
             out = c.nodes[0]
             self.remove(out)
             c.forget(out)
@@ -199,6 +146,7 @@ class Members(Case):
             node.restart()                   # as the member that it became
             c.wait_ready()
             self.writers.more()
+        note(f"{CYCLES} times: joined, replaced, removed")
         self.check()
 
     def test_a_standby_stays_one(self):
@@ -214,6 +162,22 @@ class Members(Case):
         self.assertEqual(c.members()[node.name]["role"], "voter")
         self.remove(node)
         c.forget(node)
+        self.check()
+
+    def test_a_removal_waits_for_who_is_behind(self):
+        """Who is connected and has not heard of the last change yet is not away."""
+        c, lead = self.cluster, self.cluster.leader()
+        behind = next(n for n in c.nodes if n is not lead)
+        try:
+            os.kill(behind.pid, signal.SIGSTOP)
+            self.assertEqual(lead.api("POST", "/weft/v1/members", {
+                "name": "never", "address": c.host(200) + ":7444"}).status, 201)
+            r = lead.api("DELETE", "/weft/v1/members/never?timeout=100ms")
+            self.assertEqual(r.status, 504, r)
+            self.assertIn(f"member {behind.name} has not heard of all members yet", r.text())
+        finally:
+            os.kill(behind.pid, signal.SIGCONT)
+        self.assertIn("never removed", self.weft("remove", "never"))
         self.check()
 
     def test_dying_while_it_joins(self):
@@ -251,6 +215,8 @@ class Members(Case):
         told = self.ws.path("told.json")
         args = ["add", f"{node.name}={node.peer_addr}", "-o", "json"]
         if self.tls:
+            node.certs = self.ws.path("pki", node.name)
+            self.weftd("init", "--dir", self.ws.path("pki"), "--add", node.name)
             with open(os.path.join(node.certs, "node.crt"), encoding="ascii") as f:
                 text = subprocess.run(["openssl", "x509", "-noout", "-ext", "subjectAltName"], stdin=f, text=True,
                                       check=True, capture_output=True).stdout
@@ -287,6 +253,56 @@ class Members(Case):
 class MembersTls(Members):
     tls = True
     test_a_name_that_is_taken = test_without_its_log_it_does_not_come_back = test_a_standby_stays_one = None
+
+    def dial(self, to, certs, role=None):
+        """A connection with somebody's certificate; with a role it has greeted, too."""
+        s = dial(to, self.ws.path("pki", "ca.crt"), certs)
+        self.addCleanup(s.close)
+        if role:
+            cluster, to_id = names(s.getpeercert())
+            s.sendall(hello(cluster, self.holder, to_id, role))
+        return s
+
+    def refused(self, to, certs):
+        try:
+            return greeting(self.dial(to, certs, CONTROL)) in (None, FRAME_REFUSE)
+        except TimeoutError:
+            return False
+        except OSError:
+            return True
+
+    def test_a_certificate_ends_with_its_member(self):
+        """Whoever has a copy of it: what is open is cut, and nothing is opened with it any more."""
+        c, node = self.cluster, self.join()
+        self.ids = {m["name"]: m["id"] for m in c.members().values()}
+        self.holder, certs = self.ids[node.name], node.certs or os.path.join(node.data, "tls")
+        node.kill()
+        held = {}
+        for to in c.alive():
+            for role, what in ((CONTROL, "its connection"), (BULK, "its connection for checkpoints")):
+                held[f"{what} to {to.name}"] = s = self.dial(to, certs, role)
+                self.assertEqual(greeting(s), FRAME_HELLO, to.name)
+        for what, s in held.items():
+            s.settimeout(0.02)
+            with self.assertRaises(TimeoutError, msg=what):
+                until_cut(s)
+        for to in c.alive():  # these have a time of their own, 2 s: last, so that it is not that
+            held[f"what has not greeted {to.name}"] = self.dial(to, certs)
+        self.remove(node)
+        since, within = time.monotonic(), CUT_S * (5 if c.sanitized() else 1)
+        for what, s in held.items():
+            s.settimeout(max(0.001, since + within - time.monotonic()))
+            try:
+                until_cut(s)
+            except TimeoutError:
+                self.fail(f"{what} goes on {within} s after the removal")
+        took = time.monotonic() - since
+        for to in (n for n in c.alive() if n is not node):
+            self.assertTrue(self.refused(to, certs), to.name)
+        self.assertLess(time.monotonic() - since, within)
+        note(f"{len(held)} connections were cut {took * 1000:.0f} ms after the removal")
+        c.forget(node)
+        self.check()
 
 
 if __name__ == "__main__":

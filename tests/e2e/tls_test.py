@@ -3,7 +3,6 @@
 to them, or the one who runs them is not told why a node stays outside."""
 
 import os
-import re
 import socket
 import ssl
 import struct
@@ -15,34 +14,8 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."
 from lib.bookinfo import service  # noqa: E402
 from lib.case import Case, main  # noqa: E402
 from lib.cluster import Cluster, wait_for  # noqa: E402
-
-ROOT = os.path.abspath(os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", ".."))
-FRAME_HELLO, FRAME_REFUSE = 1, 2
-
-
-def frame_version():
-    with open(os.path.join(ROOT, "registry", "raft", "frame.c"), encoding="utf-8") as f:
-        return int(re.search(r"#define FRAME_VERSION (\d+)", f.read()).group(1))
-
-
-def crc32c(data):
-    crc = 0xFFFFFFFF
-    for byte in data:
-        crc ^= byte
-        for _ in range(8):
-            crc = (crc >> 1) ^ (0x82F63B78 if crc & 1 else 0)
-    return crc ^ 0xFFFFFFFF
-
-
-def frame(kind, cluster, sender, payload):
-    """registry/raft/frame.h"""
-    head = struct.pack("<II", 0x31504657, len(payload))
-    rest = struct.pack("<HHQQQ", kind, frame_version(), cluster, sender, 0)
-    return head + struct.pack("<I", crc32c(head + rest + payload)) + rest + payload
-
-
-def hello(cluster, sender, to):
-    return frame(FRAME_HELLO, cluster, sender, struct.pack("<IQQQI", 1, to, 1, 0, 0))
+from lib.frames import FRAME_REFUSE, hello  # noqa: E402
+from lib.member import dial, names  # noqa: E402
 
 
 class Tls(Case):
@@ -52,14 +25,7 @@ class Tls(Case):
 
     def dial(self, node, certs=None):
         """A TLS connection to a peer port; certs: whose certificate is shown."""
-        ctx = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-        ctx.check_hostname, ctx.verify_mode = False, ssl.CERT_REQUIRED
-        ctx.load_verify_locations(self.ws.path("pki", "ca.crt"))
-        if certs:
-            ctx.load_cert_chain(os.path.join(certs, "node.crt"), os.path.join(certs, "node.key"))
-        ip, port = node.peer_addr.rsplit(":", 1)
-        raw = socket.create_connection((ip, int(port)), timeout=10)
-        return ctx.wrap_socket(raw)
+        return dial(node, self.ws.path("pki", "ca.crt"), certs)
 
     def logged(self, node, *parts):
         def look():
@@ -120,8 +86,7 @@ class Tls(Case):
         self.assertIn("has the certificate of node 2, this is node 3", got.stderr)
         # ... and whoever does not is told by the others.
         with self.dial(n1, c.node(2).certs) as s:
-            cluster = int(re.search(r"weft://([0-9a-f]{16})/node/1", str(s.getpeercert())).group(1), 16)
-            s.sendall(hello(cluster, 3, 1))
+            s.sendall(hello(names(s.getpeercert())[0], 3, 1))
             answer = s.recv(4096)
         self.assertEqual(struct.unpack_from("<H", answer, 12)[0], FRAME_REFUSE)
         self.assertIn(b"node 2 says that it is node 3", answer)

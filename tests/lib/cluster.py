@@ -58,7 +58,9 @@ class Node:
         self.peer_addr = f"{self.ip}:{PEER_PORT}"
         self.data = cluster.ws.path("data", self.name)
         self.certs = cluster.ws.path("pki", self.name) if cluster.tls else None
+        self.signs = cluster.signs
         self.joins = None  # flags of a node that came later
+        self.extra = []    # flags of this node alone
         self.process = None
 
     def argv(self):
@@ -66,9 +68,10 @@ class Node:
         how = (["--peer", self.peer_addr, *self.joins] if self.joins is not None else
                ["--init", "--peer", self.peer_addr] if c.n == 1 else
                ["--cluster", ",".join(f"{n.name}={n.peer_addr}" for n in c.founders)])
-        return [os.path.join(c.bin_dir, "weftd"), "--name", self.name, *how, "--data", self.data,
+        return [*c.enter(self.i), os.path.join(c.bin_dir, "weftd"), "--name", self.name, *how, "--data", self.data,
                 "--api", self.api_addr, "--xds", self.xds_addr, "--metrics", self.metrics_addr,
-                *(["--peer-cert-dir", self.certs] if self.certs else []), *c.flags]
+                *(["--peer-cert-dir", self.certs] if self.certs else []),
+                *(["--ca-dir", c.ws.path("pki")] if self.signs else []), *c.flags, *self.extra]
 
     def start(self):
         os.makedirs(self.data, exist_ok=True)
@@ -119,11 +122,15 @@ class Node:
 
 
 class Cluster:
-    """n nodes of weftd. flags: more of weftd's, for every node. tls: peers have certificates."""
+    """n nodes of weftd. flags: more of weftd's, for every node. tls: peers have certificates;
+    signs: and the CA's key, for those that join with a token.
+    enter: of a node's number, what stands before its command line (bench/lib/wire.py)."""
 
-    def __init__(self, bin_dir=None, base_addr=None, n=3, ws=None, flags=(), tls=False):
+    def __init__(self, bin_dir=None, base_addr=None, n=3, ws=None, flags=(), tls=False,
+                 signs=False, enter=lambda i: []):
+        self.enter = enter
         self.bin_dir = os.path.abspath(bin_dir or default_bin_dir())
-        self.n, self.flags, self.tls = n, list(flags), tls
+        self.n, self.flags, self.tls, self.signs = n, list(flags), tls, signs
         self.ws = ws or Workspace("cluster")
         if base_addr is None:
             self.base, lease = lease_subnet()
@@ -164,13 +171,22 @@ class Cluster:
     def close(self, failed=False):
         self.ws.close(failed)
 
-    def newcomer(self, i, *flags):
-        """A node that joins when it is started, through any that lives."""
+    def newcomer(self, i, *flags, token=None):
+        """A node that joins when it is started, through any that lives; with a token at their
+        peer addresses, and without certificates of its own."""
         node = Node(self, i)
-        contacts = ",".join("http://" + n.api_addr for n in self.alive())
-        node.joins = ["--join", contacts, *flags]
+        contacts = ",".join(n.peer_addr if token else "http://" + n.api_addr for n in self.alive())
+        node.joins = ["--join", contacts, *(["--token", token] if token else []), *flags]
+        if token:
+            node.certs = None
         self.nodes.append(node)
         return node
+
+    def token(self, *flags):
+        """A join token, as operators make it."""
+        made = self.weft("operator", "token", "create", *flags)
+        assert made.returncode == 0, made
+        return made.stdout.strip()
 
     def forget(self, node):
         """It is no member any more."""

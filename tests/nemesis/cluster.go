@@ -13,25 +13,27 @@ import (
 
 // cluster is the nodes, their network and their disks.
 type cluster struct {
-	dir   string
-	tls   bool // between peers
-	wire  *wire
-	nodes []*node
-	api   *api
+	dir    string
+	weftd  string
+	tls    bool   // between peers
+	clocks string // the library that moves a node's wall clock; "": none does
+	wire   *wire
+	nodes  []*node
+	api    *api
 }
 
-func clusterNew(dir, weftd string, size int, tls bool) (*cluster, error) {
+func clusterNew(dir string, s settings, size int, tls bool) (*cluster, error) {
 	w, err := wireUp(size)
 	if err != nil {
 		return nil, err
 	}
-	c := &cluster{dir: dir, tls: tls, wire: w, api: apiNew()}
+	c := &cluster{dir: dir, weftd: s.weftd, clocks: s.clocks, tls: tls, wire: w, api: apiNew()}
 	if tls {
-		err = makeCerts(dir, weftd, size)
+		err = makeCerts(dir, s.weftd, size)
 	}
 	for i := 1; i <= size && err == nil; i++ {
 		var n *node
-		if n, err = c.nodeNew(weftd, i, size); err == nil {
+		if n, err = c.nodeNew(i, size); err == nil {
 			c.nodes = append(c.nodes, n)
 		}
 	}
@@ -56,7 +58,7 @@ func (c *cluster) peerAddress(id int) string {
 	return fmt.Sprintf("%s:%d", address(id), peerPort)
 }
 
-func (c *cluster) nodeNew(weftd string, id, size int) (*node, error) {
+func (c *cluster) nodeNew(id, size int) (*node, error) {
 	var members []string
 	for i := 1; i <= size; i++ {
 		members = append(members, fmt.Sprintf("n%d=%s", i, c.peerAddress(i)))
@@ -67,15 +69,25 @@ func (c *cluster) nodeNew(weftd string, id, size int) (*node, error) {
 	if err != nil {
 		return nil, err
 	}
-	n := &node{id: id, name: name, disk: d, logPath: filepath.Join(dir, name+".log")}
-	n.argv = []string{weftd, "--name", name, "--data", n.dataDir(), "--cluster", strings.Join(members, ","),
-		"--api", n.api(), "--xds", address(id) + ":15012", "--metrics", "none",
+	n := &node{id: id, name: name, member: name, disk: d, logPath: filepath.Join(dir, name+".log")}
+	n.argv = c.argv(n, "--cluster", strings.Join(members, ","))
+	if c.clocks != "" {
+		n.env = clockEnv(c.clocks, n.clockFile())
+		err = n.setClock(0)
+	}
+	return n, err
+}
+
+// argv is a node's command line; how: the flags that say which cluster it belongs to.
+func (c *cluster) argv(n *node, how ...string) []string {
+	out := []string{c.weftd, "--name", n.member, "--data", n.dataDir(),
+		"--api", n.api(), "--xds", address(n.id) + ":15012", "--metrics", "none",
 		// Small, so that checkpoints are taken and sent within a run.
 		"--snapshot-log-mib", "1", "--xds-workers", "1"}
 	if c.tls {
-		n.argv = append(n.argv, "--peer-cert-dir", filepath.Join(dir, "pki", name))
+		out = append(out, "--peer-cert-dir", filepath.Join(c.dir, "pki", n.member))
 	}
-	return n, nil
+	return append(out, how...)
 }
 
 func (c *cluster) start() error {

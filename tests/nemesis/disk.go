@@ -16,6 +16,8 @@ const (
 	diskMiB         = 384
 	ext4Shutdown    = 0x8004587d // EXT4_IOC_SHUTDOWN: _IOR('X', 125, __u32)
 	shutdownNoFlush = 2          // EXT4_GOING_FLAGS_NOLOGFLUSH
+	fileFreeze      = 0xc0045877 // FIFREEZE: _IOWR('X', 119, int)
+	fileThaw        = 0xc0045878 // FITHAW: _IOWR('X', 120, int)
 )
 
 func diskNew(image, at string) (*disk, error) {
@@ -52,15 +54,22 @@ func (d *disk) remove() error {
 
 // cut is the end of power: from now on nothing reaches the disk, and what it had not been told to sync is lost.
 func (d *disk) cut() error {
+	return d.ioctl(ext4Shutdown, shutdownNoFlush)
+}
+
+// freeze holds back all that is written from now on, until thaw.
+func (d *disk) freeze() error { return d.ioctl(fileFreeze, 0) }
+func (d *disk) thaw() error   { return d.ioctl(fileThaw, 0) }
+
+func (d *disk) ioctl(request uintptr, argument uint32) error {
 	f, err := os.Open(d.at)
 	if err != nil {
 		return err
 	}
 	defer f.Close()
-	how := uint32(shutdownNoFlush)
-	_, _, errno := syscall.Syscall(syscall.SYS_IOCTL, f.Fd(), ext4Shutdown, uintptr(unsafe.Pointer(&how)))
+	_, _, errno := syscall.Syscall(syscall.SYS_IOCTL, f.Fd(), request, uintptr(unsafe.Pointer(&argument)))
 	if errno != 0 {
-		return fmt.Errorf("shutdown of %s: %w", d.at, errno)
+		return fmt.Errorf("ioctl %#x of %s: %w", request, d.at, errno)
 	}
 	return nil
 }

@@ -42,6 +42,14 @@ func faults() []fault {
 		{"ring", 1, false, ring},
 		{"halves", 1, false, halves},
 		{"slow", 1, false, slow},
+		{"loss", 1, false, loss},
+		{"flap", 1, false, flap},
+		{"stutter", 1, false, stutter},
+		{clockFault, 1, false, clock},
+		{"transfer", 2, false, transfer},
+		{"slow-disk", 1, true, slowDisk},
+		{"replace", 1, true, replace},
+		{"standby", 1, true, standby},
 		{"disk-full", 1, false, diskFull},
 		{"power-cut", 3, false, powerCut},
 		{"power-cut-all", 1, false, powerCutAll},
@@ -50,13 +58,16 @@ func faults() []fault {
 	}
 }
 
-// faultsNamed are those of a list with commas; of an empty one, all.
-func faultsNamed(list string) ([]fault, error) {
-	if list == "" {
-		return faults(), nil
+// faultsNamed are those that were asked for; by default all that this machine can do.
+func faultsNamed(s settings) ([]fault, error) {
+	if s.nemesis == "" {
+		return slices.DeleteFunc(faults(), func(f fault) bool { return f.name == clockFault && s.clocks == "" }), nil
 	}
 	var out []fault
-	for name := range strings.SplitSeq(list, ",") {
+	for name := range strings.SplitSeq(s.nemesis, ",") {
+		if name == clockFault && s.clocks == "" {
+			return nil, errors.New("clock: " + clocksLacking)
+		}
 		i := slices.IndexFunc(faults(), func(f fault) bool { return f.name == name })
 		if i < 0 {
 			return nil, fmt.Errorf("no nemesis is called %q", name)
@@ -159,6 +170,96 @@ func slow(f *field) (func() error, error) {
 	return nil, f.cluster.wire.squeeze(f.cluster.pick(f.rnd).id, 256+f.rnd.IntN(1024))
 }
 
+// loss drops some of the packets between one node and the others, or between all of them.
+func loss(f *field) (func() error, error) {
+	f.count("loss")
+	percent := 5 + f.rnd.IntN(26)
+	if f.rnd.IntN(2) == 0 {
+		return nil, f.cluster.wire.lose(f.cluster.pick(f.rnd).id, percent)
+	}
+	for _, n := range f.cluster.nodes {
+		if err := f.cluster.wire.lose(n.id, percent); err != nil {
+			return nil, err
+		}
+	}
+	return nil, nil
+}
+
+// again does a thing over and over until it is undone. The thing draws from a source of its own.
+func (f *field) again(step func(rnd *rand.Rand) error) func() error {
+	rnd := rand.New(rand.NewPCG(f.rnd.Uint64(), 0))
+	stop, ended := make(chan struct{}), make(chan error, 1)
+	go func() {
+		for {
+			select {
+			case <-stop:
+				ended <- nil
+				return
+			default:
+			}
+			if err := step(rnd); err != nil {
+				ended <- err
+				return
+			}
+		}
+	}()
+	return func() error {
+		close(stop)
+		return <-ended
+	}
+}
+
+func sleepMs(rnd *rand.Rand, from, to int) {
+	time.Sleep(time.Duration(from+rnd.IntN(to-from)) * time.Millisecond)
+}
+
+// flap is a link that comes and goes: connections live, what they carry is late.
+func flap(f *field) (func() error, error) {
+	n, w := f.cluster.pick(f.rnd), f.cluster.wire
+	f.count("flap")
+	return f.again(func(rnd *rand.Rand) error {
+		if err := w.flap(n.id, true); err != nil {
+			return err
+		}
+		sleepMs(rnd, 20, 400)
+		if err := w.flap(n.id, false); err != nil {
+			return err
+		}
+		sleepMs(rnd, 20, 300)
+		return nil
+	}), nil
+}
+
+// stutter stops a process again and again for less or more than an election time-out.
+func stutter(f *field) (func() error, error) {
+	n := f.cluster.pick(f.rnd)
+	f.count("stutter")
+	return f.again(func(rnd *rand.Rand) error {
+		n.signal(syscall.SIGSTOP)
+		sleepMs(rnd, 20, 450)
+		n.signal(contSignal)
+		sleepMs(rnd, 20, 300)
+		return nil
+	}), nil
+}
+
+// slowDisk lets nothing reach a disk for a while, again and again: writes and syncs wait.
+func slowDisk(f *field) (func() error, error) {
+	n := f.cluster.pick(f.rnd)
+	f.count("slow-disk")
+	return f.again(func(rnd *rand.Rand) error {
+		if err := n.disk.freeze(); err != nil {
+			return err
+		}
+		sleepMs(rnd, 10, 500)
+		if err := n.disk.thaw(); err != nil {
+			return err
+		}
+		sleepMs(rnd, 10, 100)
+		return nil
+	}), nil
+}
+
 // diskFull: a node may stop for it, and must be well when there is space again.
 func diskFull(f *field) (func() error, error) {
 	n := f.cluster.pick(f.rnd)
@@ -230,6 +331,9 @@ func rolling(f *field) (func() error, error) {
 // wipe is a node that gets a new, empty disk: it catches up, and votes again when it may. A second
 // disk must not be lost before that, so it waits.
 func wipe(f *field) (func() error, error) {
+	if f.cluster.changed() {
+		return replace(f) // a founder asks those that it was founded with, and one of them is gone
+	}
 	n := f.cluster.pick(f.rnd)
 	f.count("wipe")
 	n.kill()

@@ -30,9 +30,15 @@ func main() {
 	if s.weftd, err = filepath.Abs(s.weftd); err == nil {
 		err = hostUp()
 	}
+	if err == nil {
+		s.clocks, err = clocksOf(s.weftd)
+	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "nemesis:", err)
 		os.Exit(2)
+	}
+	if s.clocks == "" {
+		fmt.Println("no clock jumps:", clocksLacking)
 	}
 	os.Exit(runAll(s, *runs, *seed, *minutes))
 }

@@ -16,7 +16,10 @@ import (
 type node struct {
 	id      int
 	name    string
+	member  string // its name in the cluster: a new one each time that it joins anew
+	joins   int    // how often it did
 	argv    []string
+	env     []string // beside that of this program
 	logPath string
 	disk    *disk
 
@@ -47,6 +50,7 @@ func (n *node) start() error {
 	// nsenter becomes weftd: the process is ours, under its own id.
 	n.cmd = exec.Command("nsenter", append([]string{"--net=" + namespace(n.id)}, n.argv...)...)
 	n.cmd.Stdout, n.cmd.Stderr = log, log
+	n.cmd.Env = append(os.Environ(), n.env...)
 	n.incarnation++
 	n.mayEnd, n.paused = false, false
 	n.ended = make(chan struct{})

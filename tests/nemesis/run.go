@@ -17,6 +17,7 @@ import (
 type settings struct {
 	weftd   string
 	nemesis string
+	clocks  string // as of cluster
 	length  time.Duration
 }
 
@@ -67,7 +68,7 @@ func runOnce(s settings, seed uint64) (r *result, err error) {
 		return nil, err
 	}
 	size := []int{3, 3, 5}[rnd.IntN(3)]
-	c, err := clusterNew(dir, s.weftd, size, rnd.IntN(2) == 0)
+	c, err := clusterNew(dir, s, size, rnd.IntN(2) == 0)
 	if err != nil {
 		return nil, err
 	}
@@ -147,7 +148,7 @@ func (p *play) storm() error {
 	w := &workload{cluster: p.cluster, rec: &p.rec, began: p.began, seed: p.seed, clients: 12, keys: 24}
 	done := make(chan struct{})
 	go func() { w.run(ctx); close(done) }()
-	chosen, err := faultsNamed(p.nemesis)
+	chosen, err := faultsNamed(p.settings)
 	if err != nil {
 		return err
 	}

@@ -24,6 +24,7 @@ func port(node int) string       { return fmt.Sprintf("v%d", node) }
 
 const hostSetup = `
 mount --make-rprivate /
+mount -t tmpfs none /dev/shm
 mkdir -p /run/netns && mount -t tmpfs none /run/netns
 echo 1 >/proc/sys/net/ipv4/conf/all/route_localnet
 ip link set lo up; ip addr del 127.0.0.1/8 dev lo; ip addr add 127.0.0.1/32 dev lo
@@ -38,7 +39,9 @@ nsenter --net=/run/netns/nI sh -ec '
 echo 1 >/proc/sys/net/ipv4/conf/all/route_localnet
 ip link set lo up; ip addr del 127.0.0.1/8 dev lo; ip addr add 127.0.0.1/32 dev lo
 ip addr add SUBNET.I/24 dev eth0; ip addr add TLSNET.I/24 dev eth0; ip link set eth0 up
-nft "add table ip cut; add chain ip cut in { type filter hook input priority 0; }"'
+nft "add table ip cut; add chain ip cut in { type filter hook input priority 0; };
+add chain ip cut flap_in { type filter hook input priority 0; };
+add chain ip cut flap_out { type filter hook output priority 0; }"'
 `
 
 // hostUp is done once; nodes come and go with each run.
@@ -67,6 +70,29 @@ func (w *wire) down() error {
 // drop lets nothing come from one node to another. Clients are never cut off.
 func (w *wire) drop(from, to int) error {
 	return w.nft(to, fmt.Sprintf("add rule ip cut in ip saddr { %s, %s } drop", address(from), tlsAddress(from)))
+}
+
+// peers is the addresses of all nodes: clients are at another.
+func (w *wire) peers() string {
+	var all []string
+	for i := 1; i <= w.nodes; i++ {
+		all = append(all, address(i), tlsAddress(i))
+	}
+	return "{ " + strings.Join(all, ", ") + " }"
+}
+
+// lose drops so many of a hundred packets that come from other nodes.
+func (w *wire) lose(node, percent int) error {
+	return w.nft(node, fmt.Sprintf("add rule ip cut in ip saddr %s iifname eth0 numgen random mod 100 < %d counter drop", w.peers(), percent))
+}
+
+// flap takes the link to the other nodes away, or brings it back.
+func (w *wire) flap(node int, away bool) error {
+	if !away {
+		return w.nft(node, "flush chain ip cut flap_in; flush chain ip cut flap_out")
+	}
+	return w.nft(node, fmt.Sprintf("add rule ip cut flap_in iifname eth0 ip saddr %s drop; add rule ip cut flap_out oifname eth0 ip daddr %s drop",
+		w.peers(), w.peers()))
 }
 
 // part cuts both ways.
