@@ -519,6 +519,7 @@ struct reg_store *reg_store_open(const struct reg_store_options *opt, struct err
     s->opt = *opt;
     if (!s->opt.map_bytes)
         s->opt.map_bytes = STORE_MAP_BYTES_DEFAULT;
+    wf_assert((s->opt.map_bytes & (s->opt.map_bytes - 1)) == 0); /* lmdb_check.h */
     s->opt.reads = versions_or_all(s->opt.reads);
     if (!s->opt.history_revisions)
         s->opt.history_revisions = STORE_HISTORY_DEFAULT;
