@@ -312,6 +312,26 @@ static bool name_fits(const struct kind *k, struct slice name)
     return k->id == KIND_SERVICE ? name_is_label_1035(name) : name_is_subdomain(name);
 }
 
+static struct slice key_of(struct arena *arena, const struct kind *k, struct slice ns,
+                           struct slice name)
+{
+    const struct slice parts[] = {slice_of(k->plural),
+                                  slice_of(k->group[0] ? "." : ""),
+                                  slice_of(k->group),
+                                  S("/"),
+                                  ns,
+                                  S("/"),
+                                  name};
+    size_t n = 0, at = 0;
+    for (size_t i = 0; i < ARRAY_LEN(parts); i++)
+        n += parts[i].n;
+    char *p = arena_alloc(arena, n + 1);
+    for (size_t i = 0; i < ARRAY_LEN(parts); at += parts[i++].n)
+        if (parts[i].n)
+            memcpy(p + at, parts[i].p, parts[i].n);
+    return slice_mem(p, n);
+}
+
 bool kind_key(const struct kind *k, struct slice ns, struct slice name, struct arena *arena,
               struct slice *ret_key, struct err *err)
 {
@@ -325,8 +345,7 @@ bool kind_key(const struct kind *k, struct slice ns, struct slice name, struct a
                        k->id == KIND_NAMESPACE ? "label (a-z, 0-9, \"-\"; at most 63)"
                        : k->id == KIND_SERVICE ? "label that starts with a letter (at most 63)"
                                                : "subdomain (a-z, 0-9, \"-\", \".\"; at most 253)");
-    *ret_key = arena_printf(arena, "%s%s%s/%.*s/%.*s", k->plural, k->group[0] ? "." : "", k->group,
-                            SLICE(ns), SLICE(name));
+    *ret_key = key_of(arena, k, ns, name);
     return true;
 }
 
@@ -447,6 +466,12 @@ static json_t *without_metadata(const json_t *object, const char *const *keys, s
 
 bool kind_encode(const json_t *object, struct buf *out, struct err *err)
 {
+    const json_t *meta = json_object_get(object, "metadata");
+    bool whole = true;
+    for (size_t i = 0; i < ARRAY_LEN(unstored); i++)
+        whole = whole && !json_object_get(meta, unstored[i]);
+    if (whole)
+        return json_write(out, object, err);
     json_t *stored = without_metadata(object, unstored, ARRAY_LEN(unstored));
     bool ok = json_write(out, stored, err);
     json_decref(stored);

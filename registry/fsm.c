@@ -315,6 +315,13 @@ static reg_rev op_apply(struct reg_store *s, const struct reg_op *op, const stru
     return index;
 }
 
+static void batch_reserve(struct reg_store *s)
+{
+    struct err err = {0};
+    if (!store_blocks_reserve(s, &err))
+        wf_die("%s: this node stops", err.msg);
+}
+
 /* What hangs on a lease goes before it. */
 static void lease_end(struct reg_store *s, const struct reg_op *op, struct place *at,
                       struct slice origin)
@@ -322,6 +329,8 @@ static void lease_end(struct reg_store *s, const struct reg_op *op, struct place
     struct arena scratch = {0};
     size_t n;
     struct slice *keys = store_lease_falls(s, op, &scratch, &n);
+    s->batch_ops += n;
+    batch_reserve(s);
     for (size_t i = 0; i < n; i++, at->op++)
         op_apply(s, &(struct reg_op){.del = true, .key = keys[i]}, at, origin);
     arena_fini(&scratch);
@@ -403,9 +412,11 @@ static void batch_open(struct reg_store *s)
 {
     if (s->batch)
         return;
+    s->batch_bytes = s->batch_ops = 0;
+    s->batch_used = store_used_bytes(s);
+    batch_reserve(s);
     must(s, mdb_txn_begin(s->env, NULL, 0, &s->batch), "begin");
     s->batch_changed = false;
-    s->batch_bytes = 0;
 }
 
 /* The cluster's version is the highest of any entry (raft/version.h). Nobody sends us what we do
@@ -444,6 +455,8 @@ void reg_fsm_apply(struct reg_store *s, reg_rev index, uint64_t term, struct sli
         struct reg_request q;
         if (!reg_request_decode(&r, head.version, &arena, &q, &err))
             wf_die("entry %llu: %s", (unsigned long long)index, err.msg);
+        s->batch_ops += q.op_count;
+        batch_reserve(s);
         struct reg_result res = request_apply(s, &q, &at);
         if (fn)
             fn(ctx, &res);
@@ -486,9 +499,6 @@ void reg_fsm_commit(struct reg_store *s, reg_rev index, uint64_t term)
     must(s, mdb_put(s->batch, s->dbi_meta, &(MDB_val){1, "m"}, &v, 0), "meta");
     must(s, mdb_txn_commit(s->batch), "commit");
     s->batch = NULL;
-    struct err err = {0};
-    if (!store_file_fill(s, &err))
-        wf_die("%s: this node stops", err.msg);
     map_grow_when_needed(s);
     store_settle(s);
     if (s->batch_changed)

@@ -320,54 +320,108 @@ uint64_t store_used_bytes(const struct reg_store *s)
     return (uint64_t)(info.me_last_pgno + 1) * st.ms_psize;
 }
 
-static bool file_bytes(const struct reg_store *s, uint64_t *ret, struct err *err)
+static int data_fd(const struct reg_store *s)
 {
-    struct stat file;
     mdb_filehandle_t fd;
     wf_assert(mdb_env_get_fd(s->env, &fd) == 0);
-    if (fstat(fd, &file) != 0)
-        return err_errno(err, errno, "store %s: data.mdb", s->dir);
-    *ret = (uint64_t)file.st_size;
-    return true;
+    return fd;
 }
 
-/* LMDB does not write a page that was taken and given back in one transaction: the file can end
- * before the last page. */
-bool store_file_fill(struct reg_store *s, struct err *err)
+/* LMDB makes the file as long as the map; here it is as long as what the disk has promised. */
+static bool file_shorten(struct reg_store *s, uint64_t bytes, struct err *err)
 {
-    uint64_t have, want = store_used_bytes(s);
-    mdb_filehandle_t fd;
-    if (want <= s->file_bytes)
+    return ftruncate(data_fd(s), (off_t)bytes) == 0 ||
+           err_errno(err, errno, "store %s: data.mdb", s->dir);
+}
+
+/* Blocks behind the pages that the batch can take: of each operation its leaf, what splits, and
+ * the rows that go with it; of the bytes what store_internal.h says of them. */
+static uint64_t batch_pages(const struct reg_store *s, uint64_t used, uint64_t of_op,
+                            uint64_t times, uint64_t slack)
+{
+    uint64_t copies = s->batch_ops * of_op;
+    return slack + 4 * s->batch_bytes + (copies < times * used ? copies : times * used);
+}
+
+bool store_blocks_reserve(struct reg_store *s, struct err *err)
+{
+    uint64_t used = s->batch ? s->batch_used : store_used_bytes(s);
+    uint64_t need = batch_pages(s, used, STORE_OP_BLOCKS_ROOMY, 2, STORE_SLACK_ROOMY);
+    if (s->file_bytes >= used + need)
         return true;
-    if (!file_bytes(s, &have, err))
-        return false;
-    wf_assert(mdb_env_get_fd(s->env, &fd) == 0);
-    if (have < want && ftruncate(fd, (off_t)want) != 0)
-        return err_errno(err, errno, "store %s: data.mdb", s->dir);
-    s->file_bytes = want;
-    /* Ahead, so that a disk that fills meanwhile does not end a commit. */
-    uint64_t ahead = want + s->opt.step_bytes;
-    if (s->opt.step_bytes && fallocate(fd, 0, 0, (off_t)ahead) == 0)
-        s->file_bytes = ahead - s->opt.step_bytes / 2;
-    return true;
+    uint64_t want = used + (need > s->opt.step_bytes ? need : s->opt.step_bytes);
+    want += s->opt.step_bytes;
+    if (want < s->file_bytes)
+        want = s->file_bytes;
+    int why = fallocate(data_fd(s), 0, 0, (off_t)want) == 0 ? 0 : errno;
+    if (why == 0 || (why == EOPNOTSUPP && file_shorten(s, want, err))) {
+        s->file_bytes = want;
+        return true;
+    }
+    uint64_t least = used + batch_pages(s, used, STORE_OP_BLOCKS_LEAST, 1, STORE_SLACK_LEAST);
+    if (s->file_bytes >= least)
+        return true;
+    if (fallocate(data_fd(s), 0, 0, (off_t)least) == 0) {
+        s->file_bytes = least;
+        return true;
+    }
+    return err_errno(err, why, "store %s: data.mdb", s->dir);
 }
 
-/* A page behind the end of the file would be a SIGBUS. What we leave is filled up: it was cut. */
-static bool file_is_whole(struct reg_store *s, struct err *err)
+/* A page behind the end of the file would be a SIGBUS. What we leave is long enough: it was cut.
+ * Looked at before LMDB opens it to write, which makes it as long as the map. */
+static bool file_is_whole(const struct reg_store *s, const char *path, uint64_t bytes,
+                          struct err *err)
 {
-    uint64_t have, want = store_used_bytes(s);
-    if (!file_bytes(s, &have, err))
-        return false;
-    return have >= want ||
+    MDB_env *env = NULL;
+    MDB_envinfo info = {0};
+    MDB_stat st = {0};
+    int rc = mdb_env_create(&env);
+    if (!rc)
+        rc = mdb_env_open(env, path, MDB_NOSUBDIR | MDB_RDONLY | MDB_NOLOCK, 0600);
+    if (!rc) {
+        mdb_env_info(env, &info);
+        mdb_env_stat(env, &st);
+    }
+    if (env)
+        mdb_env_close(env);
+    if (rc)
+        return lmdb_err(err, s, "open", rc);
+    uint64_t want = (uint64_t)(info.me_last_pgno + 1) * st.ms_psize;
+    return bytes >= want ||
            err_set(err, ERR_CORRUPT, "store %s: data.mdb has %llu bytes, its pages need %llu",
-                   s->dir, (unsigned long long)have, (unsigned long long)want);
+                   s->dir, (unsigned long long)bytes, (unsigned long long)want);
+}
+
+static bool file_found(const struct reg_store *s, const char *path, enum store_image image,
+                       uint64_t *ret_bytes, struct err *err)
+{
+    struct stat file = {0};
+    if (stat(path, &file) != 0 && errno != ENOENT)
+        return err_errno(err, errno, "store %s: data.mdb", s->dir);
+    *ret_bytes = (uint64_t)file.st_size;
+    return image == STORE_PROVED || file.st_size == 0 ||
+           file_is_whole(s, path, (uint64_t)file.st_size, err);
+}
+
+/* The file after LMDB has opened it. An image that was proved may be short of pages that nothing
+ * refers to. */
+static bool file_settle(struct reg_store *s, uint64_t had, struct err *err)
+{
+    uint64_t used = store_used_bytes(s);
+    s->file_bytes = 0;
+    s->batch_bytes = s->batch_ops = 0;
+    return file_shorten(s, had > used ? had : used, err) && store_blocks_reserve(s, err);
 }
 
 bool store_map_open(struct reg_store *s, enum store_image image, struct err *err)
 {
     char path[4096];
     MDB_txn *txn = NULL;
+    uint64_t had = 0;
     store_path(s, "data.mdb", path, sizeof(path));
+    if (!file_found(s, path, image, &had, err))
+        return false;
     int rc = mdb_env_create(&s->env);
     if (!rc)
         rc = mdb_env_set_maxdbs(s->env, 8);
@@ -376,12 +430,13 @@ bool store_map_open(struct reg_store *s, enum store_image image, struct err *err
     if (!rc)
         rc = mdb_env_set_mapsize(s->env, s->opt.map_bytes);
     /* NOSYNC: the log is durable, this is its cache. NOTLS: a transaction is not bound to a thread.
-     */
+     * WRITEMAP: a commit is no system call; without it the writes of pages were a quarter of what a
+     * write costs. */
     if (!rc)
-        rc =
-            mdb_env_open(s->env, path, MDB_NOSUBDIR | MDB_NOSYNC | MDB_NOTLS | MDB_NORDAHEAD, 0600);
-    s->file_bytes = 0;
-    if (!rc && !(image == STORE_PROVED ? store_file_fill(s, err) : file_is_whole(s, err))) {
+        rc = mdb_env_open(s->env, path,
+                          MDB_NOSUBDIR | MDB_NOSYNC | MDB_NOTLS | MDB_NORDAHEAD | MDB_WRITEMAP,
+                          0600);
+    if (!rc && !file_settle(s, had, err)) {
         store_map_close(s);
         return false;
     }
@@ -414,10 +469,13 @@ int store_map_grow(struct reg_store *s)
     uint64_t used = store_used_bytes(s), want = s->opt.map_bytes;
     while (want < used * 2 || want - used < 2 * STORE_MAP_ROOM_BYTES)
         want *= 2;
+    if (want == s->opt.map_bytes)
+        return 0;
     int rc = mdb_env_set_mapsize(s->env, want);
     if (!rc)
         s->opt.map_bytes = want;
-    return rc;
+    struct err err = {0};
+    return rc || file_shorten(s, s->file_bytes, &err) ? rc : errno;
 }
 
 void store_map_close(struct reg_store *s)
@@ -461,6 +519,7 @@ struct reg_store *reg_store_open(const struct reg_store_options *opt, struct err
     s->opt = *opt;
     if (!s->opt.map_bytes)
         s->opt.map_bytes = STORE_MAP_BYTES_DEFAULT;
+    wf_assert((s->opt.map_bytes & (s->opt.map_bytes - 1)) == 0); /* lmdb_check.h */
     s->opt.reads = versions_or_all(s->opt.reads);
     if (!s->opt.history_revisions)
         s->opt.history_revisions = STORE_HISTORY_DEFAULT;
@@ -494,7 +553,7 @@ void reg_store_close(struct reg_store *s)
         return;
     wf_assert(!s->batch);
     wf_assert(list_empty(&s->notifies));
-    if (mdb_env_sync(s->env, 1) == 0)
+    if (file_shorten(s, store_used_bytes(s), &err) && mdb_env_sync(s->env, 1) == 0)
         mark_write(s, true, &err); /* without it the next start rebuilds: slower, not wrong */
     store_map_close(s);
     store_clients_fini(s);

@@ -18,6 +18,13 @@
  * before), it must fit into the room that the map always has. */
 #define STORE_BATCH_BYTES_MAX (4u << 20)
 #define STORE_MAP_ROOM_BYTES (3 * (uint64_t)(STORE_BATCH_BYTES_MAX + REG_ENTRY_BYTES_MAX))
+/* Blocks of data.mdb that are ahead of a batch: for an operation, and for what every batch writes
+ * (answers of clients, history that goes, LMDB's own). Roomy while the disk gives it; with the
+ * least a batch still finds its place on a disk that is full. */
+#define STORE_OP_BLOCKS_ROOMY (64u << 10)
+#define STORE_OP_BLOCKS_LEAST (12u << 10)
+#define STORE_SLACK_ROOMY (4u << 20)
+#define STORE_SLACK_LEAST (512u << 10)
 /* Damage that a scan does not meet ends the process when it is met, again and again. After so many
  * ends in a row without a proper close, none of which came to so many commits, it is rebuilt. */
 #define STORE_UNCLEAN_MAX 2
@@ -62,13 +69,14 @@ struct reg_store {
     MDB_dbi dbi_meta, dbi_kv, dbi_hist, dbi_clients, dbi_once, dbi_once_by;
     MDB_dbi dbi_leases, dbi_lease_objects;
     struct store_meta meta; /* of the open batch; the writer's */
-    uint64_t file_bytes;    /* data.mdb is at least so long; 0 = not looked at */
+    uint64_t file_bytes;    /* so long is data.mdb, and the disk has blocks for all of it */
     bool found;             /* data.mdb was there when it was opened */
     unsigned unclean;       /* ends in a row that were no proper close; in the mark */
     unsigned commits;       /* counted while there are such */
     MDB_txn *batch;
     bool batch_changed;
-    size_t batch_bytes; /* of entries */
+    uint64_t batch_bytes, batch_ops; /* of entries */
+    uint64_t batch_used;             /* bytes of pages when it was opened */
     size_t client_count;
     struct store_client clients[REG_CLIENTS_MAX];
     /* Readers hold it shared for the life of a transaction; growing and replacing the map take it
@@ -112,8 +120,9 @@ int store_map_grow(struct reg_store *s);
 bool store_map_open(struct reg_store *s, enum store_image image, struct err *err);
 uint64_t store_used_bytes(const struct reg_store *s); /* all pages up to the last */
 uint64_t store_dbi_bytes(MDB_txn *txn, MDB_dbi dbi);  /* pages that hold something of it */
-/* Makes the file as long as its pages say. After each commit. */
-bool store_file_fill(struct reg_store *s, struct err *err);
+/* Has the disk promise room for the open batch, or for a small one. LMDB writes into the map: where
+ * there is no block behind a page, that would be a SIGBUS. */
+bool store_blocks_reserve(struct reg_store *s, struct err *err);
 void store_map_close(struct reg_store *s);
 bool store_clients_load(struct reg_store *s, struct err *err);
 void store_clients_fini(struct reg_store *s);

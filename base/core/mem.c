@@ -248,7 +248,7 @@ void buf_commit(struct buf *b, size_t n)
     b->n += n;
 }
 
-bool buf_append(struct buf *b, struct slice s)
+bool buf_append_more(struct buf *b, struct slice s)
 {
     if (s.n == 0)
         return true;
@@ -257,16 +257,6 @@ bool buf_append(struct buf *b, struct slice s)
         return false;
     memcpy(p, s.p, s.n);
     b->n += s.n;
-    return true;
-}
-
-bool buf_append_byte(struct buf *b, char c)
-{
-    char *p = buf_reserve(b, 1);
-    if (!p)
-        return false;
-    *p = c;
-    b->n++;
     return true;
 }
 

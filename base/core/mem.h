@@ -12,6 +12,8 @@
 #define WEFT_BASE_CORE_MEM_H
 
 #include <stdarg.h>
+#include <string.h>
+
 #include "base/core/slice.h"
 
 /* Zeroed; never NULL: running out of memory for our own structures ends the process. */
@@ -81,8 +83,19 @@ struct slice buf_slice(const struct buf *b);
 char *buf_reserve(struct buf *b, size_t n);
 void buf_commit(struct buf *b, size_t n);
 /* false (and nothing appended) at the limit. */
-bool buf_append(struct buf *b, struct slice s);
-bool buf_append_byte(struct buf *b, char c);
+bool buf_append_more(struct buf *b, struct slice s);
+static inline bool buf_append(struct buf *b, struct slice s)
+{
+    if (b->limit || b->cap - b->at - b->n < s.n || s.n == 0)
+        return buf_append_more(b, s);
+    memcpy(b->p + b->at + b->n, s.p, s.n);
+    b->n += s.n;
+    return true;
+}
+static inline bool buf_append_byte(struct buf *b, char c)
+{
+    return buf_append(b, (struct slice){&c, 1});
+}
 bool buf_printf(struct buf *b, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 bool buf_u16le(struct buf *b, uint16_t v);
 bool buf_u32le(struct buf *b, uint32_t v);

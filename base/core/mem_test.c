@@ -6,12 +6,15 @@
 #include <stdint.h>
 #include <cmocka.h>
 
+#include <malloc.h>
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/core/core_limits.h"
 #include "base/core/hash.h"
 #include "base/core/mem.h"
+#include "base/core/mem_cache.h"
 
 static uint64_t random_next(uint64_t *seed)
 {
@@ -223,9 +226,62 @@ static void test_vec(void **state)
     assert_null(v.p);
 }
 
+/* Wrong: a block that was kept is too small for who takes it, or two have it at once. */
+static void test_cache_blocks(void **state)
+{
+    enum { BLOCKS = 400, SIZE_MAX_TRIED = 20000 };
+    static struct {
+        char *p;
+        size_t n;
+    } held[BLOCKS];
+    uint64_t seed = 7;
+    (void)state;
+    for (size_t i = 0; i < 40 * BLOCKS; i++) {
+        size_t at = random_next(&seed) % BLOCKS, bound = i % 3 ? 200 : SIZE_MAX_TRIED;
+        if (held[at].p) {
+            assert_true(all_bytes(held[at].p, (char)at, held[at].n));
+            mem_cache_give(held[at].p);
+        }
+        held[at].n = random_next(&seed) % bound;
+        held[at].p = mem_cache_take(held[at].n);
+        assert_int_equal((uintptr_t)held[at].p % 16, 0);
+        memset(held[at].p, (int)at, held[at].n);
+    }
+    for (size_t i = 0; i < BLOCKS; i++)
+        mem_cache_give(held[i].p);
+    mem_cache_give(NULL);
+}
+
+static void *take_and_give(void *arg)
+{
+    static void *p[2000];
+    (void)arg;
+    for (size_t i = 0; i < ARRAY_LEN(p); i++)
+        p[i] = mem_cache_take(1000);
+    for (size_t i = 0; i < ARRAY_LEN(p); i++)
+        mem_cache_give(p[i]);
+    return NULL;
+}
+
+/* Wrong: every thread that ends, or that once had much, holds on to what it has freed. */
+static void test_cache_is_bounded(void **state)
+{
+    (void)state;
+    take_and_give(NULL);
+    size_t before = mallinfo2().uordblks;
+    for (int i = 0; i < 20; i++) {
+        pthread_t t;
+        assert_int_equal(pthread_create(&t, NULL, take_and_give, NULL), 0);
+        pthread_join(t, NULL);
+        take_and_give(NULL);
+    }
+    assert_true(mallinfo2().uordblks < before + MEM_CACHE_CLASS_BYTES_MAX);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_cache_blocks),     cmocka_unit_test(test_cache_is_bounded),
         cmocka_unit_test(test_arena_pieces),     cmocka_unit_test(test_arena_limit),
         cmocka_unit_test(test_arena_strings),    cmocka_unit_test(test_buf_against_model),
         cmocka_unit_test(test_buf_limit),        cmocka_unit_test(test_buf_limit_of_long_text),

@@ -7,7 +7,7 @@
 #include "base/env/env_impl.h"
 #include "base/env/env_uv.h"
 
-/* All uv handles here are unreferenced but `async`, which is referenced while there is something to
+/* All uv handles here are unreferenced but `wake`, which is referenced while there is something to
  * wait for: so one rule (uv_env_has_work) says when the loop may end. */
 struct uv_env {
     struct env base;
@@ -16,7 +16,9 @@ struct uv_env {
     uv_check_t check;     /* after it: the rest of the turn */
     uv_idle_t idle;       /* active = the poll must not wait */
     uv_timer_t timer;     /* the earliest env timer, or the end of env_uv_turn's wait */
-    uv_async_t async;     /* posts and stop from other threads */
+    uv_poll_t wake;       /* posts and stop from other threads */
+    int wake_fd;
+    int asleep; /* atomic: in the poll, or about to: a post must wake it */
     wf_ms timer_due;
     wf_ms turn_wait_until;   /* INT64_MAX outside env_uv_turn */
     struct env_post *posted; /* atomic: newest first */

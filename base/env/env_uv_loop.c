@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <sys/eventfd.h>
 #include <sys/random.h>
 #include <time.h>
 #include <unistd.h>
@@ -51,18 +52,28 @@ static void uv_env_random(struct env *env, void *p, size_t n)
     }
 }
 
-/* A stack that the receiver takes whole and turns round. Only the post that finds it empty wakes
- * the loop: the later ones are taken with it. */
+/* An eventfd of our own: uv_async_send makes the receiver spin until the sender has left it, and on
+ * a machine with few cores the sender is often the one who has to wait for the core. */
+static void wake(struct uv_env *env)
+{
+    uint64_t one = 1;
+    ssize_t n = write(env->wake_fd, &one, sizeof(one));
+    wf_assert(n == sizeof(one) || errno == EAGAIN); /* full: it is awake soon enough */
+}
+
+/* A stack that the receiver takes whole and turns round. Only the post that finds it empty has to
+ * wake the loop, and only where it sleeps. Both sides store first and look then, so one of them
+ * sees the other. */
 static void uv_env_post(struct env *target, struct env_post *p)
 {
     struct uv_env *env = uv_env_of(target);
     struct env_post *head = __atomic_load_n(&env->posted, __ATOMIC_RELAXED);
     do
         p->next = head;
-    while (!__atomic_compare_exchange_n(&env->posted, &head, p, true, __ATOMIC_RELEASE,
+    while (!__atomic_compare_exchange_n(&env->posted, &head, p, true, __ATOMIC_SEQ_CST,
                                         __ATOMIC_RELAXED));
-    if (!head)
-        uv_async_send(&env->async);
+    if (!head && __atomic_exchange_n(&env->asleep, 0, __ATOMIC_SEQ_CST))
+        wake(env);
 }
 
 static void run_posts(struct uv_env *env)
@@ -124,7 +135,7 @@ static void uv_env_work(struct env *base, struct env_work *w)
 static bool has_turn_work(struct uv_env *env)
 {
     return !list_empty(&env->base.deferred) || !list_empty(&env->files_dirty) ||
-           !list_empty(&env->files_synced) || __atomic_load_n(&env->posted, __ATOMIC_RELAXED);
+           !list_empty(&env->files_synced) || __atomic_load_n(&env->posted, __ATOMIC_SEQ_CST);
 }
 
 static bool uv_env_has_work(struct uv_env *env)
@@ -137,9 +148,9 @@ static bool uv_env_has_work(struct uv_env *env)
 static void update_alive(struct uv_env *env)
 {
     if (uv_env_has_work(env))
-        uv_ref((uv_handle_t *)&env->async);
+        uv_ref((uv_handle_t *)&env->wake);
     else
-        uv_unref((uv_handle_t *)&env->async);
+        uv_unref((uv_handle_t *)&env->wake);
 }
 
 static void on_timer(uv_timer_t *timer)
@@ -153,9 +164,14 @@ static void on_idle(uv_idle_t *idle)
     (void)idle;
 }
 
-static void on_async(uv_async_t *async)
+static void on_wake(uv_poll_t *poll, int status, int events)
 {
-    (void)async;
+    struct uv_env *env = container_of(poll, struct uv_env, wake);
+    uint64_t count;
+    (void)status;
+    (void)events;
+    ssize_t n = read(env->wake_fd, &count, sizeof(count));
+    (void)n; /* on_check does the rest */
 }
 
 /* Bounds the wait of the poll by the next timer and by what is queued already. */
@@ -167,6 +183,7 @@ static void on_prepare(uv_prepare_t *prepare)
     wf_ms due = env_impl_next_timer(&env->base);
     if (env->turn_wait_until < due)
         due = env->turn_wait_until;
+    __atomic_store_n(&env->asleep, 1, __ATOMIC_SEQ_CST);
     if (has_turn_work(env) || due <= env->base.now)
         uv_idle_start(&env->idle, on_idle);
     else
@@ -184,6 +201,7 @@ static void on_prepare(uv_prepare_t *prepare)
 static void on_check(uv_check_t *check)
 {
     struct uv_env *env = container_of(check, struct uv_env, check);
+    __atomic_store_n(&env->asleep, 0, __ATOMIC_RELAXED);
     uv_env_tick(env);
     if (env->timer_due <= env->base.now)
         env->timer_due = -1; /* it has fired or will at once: arm it anew */
@@ -252,7 +270,8 @@ static void init_handles(struct uv_env *env)
     uv_unref((uv_handle_t *)&env->check);
     uv_unref((uv_handle_t *)&env->idle);
     uv_unref((uv_handle_t *)&env->timer);
-    uv_unref((uv_handle_t *)&env->async);
+    uv_poll_start(&env->wake, UV_READABLE, on_wake);
+    uv_unref((uv_handle_t *)&env->wake);
 }
 
 /* A program that was started without them would get a socket in their place: libuv dies of that,
@@ -274,9 +293,12 @@ struct env *env_uv_new(struct err *err)
         err_errno(err, -rc, "event loop");
         return NULL;
     }
-    rc = uv_async_init(&env->loop, &env->async, on_async);
+    env->wake_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+    rc = env->wake_fd < 0 ? -errno : uv_poll_init(&env->loop, &env->wake, env->wake_fd);
     if (rc != 0) {
         uv_loop_close(&env->loop);
+        if (env->wake_fd >= 0)
+            close(env->wake_fd);
         mem_free(env);
         err_errno(err, -rc, "event loop's wake-up");
         return NULL;
@@ -313,7 +335,7 @@ void env_uv_stop(struct env *base)
 {
     struct uv_env *env = uv_env_of(base);
     __atomic_store_n(&env->stopped, 1, __ATOMIC_RELEASE);
-    uv_async_send(&env->async);
+    wake(env);
 }
 
 void uv_env_hold(struct env *base)
@@ -400,10 +422,11 @@ void env_uv_free(struct env *base)
     uv_close((uv_handle_t *)&env->check, NULL);
     uv_close((uv_handle_t *)&env->idle, NULL);
     uv_close((uv_handle_t *)&env->timer, NULL);
-    uv_close((uv_handle_t *)&env->async, NULL);
+    uv_close((uv_handle_t *)&env->wake, NULL);
     uv_run(&env->loop, UV_RUN_DEFAULT);
     int rc = uv_loop_close(&env->loop);
     wf_assert(rc == 0);
+    close(env->wake_fd);
     mem_free(env->read_buf);
     mem_free(env);
 }

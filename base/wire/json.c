@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/core/assert.h"
+#include "base/wire/json_bytes.h"
 #include "base/wire/json_tree.h"
 
 #define WRITE_DEPTH_MAX (JSON_DEPTH_MAX + 8)
@@ -351,6 +352,68 @@ json_t *json_parse(struct slice text, struct err *err)
     return json_parse_capped(text, JSON_BYTES_MAX, JSON_DEPTH_MAX, err);
 }
 
+/* In a text that json_write wrote, which is valid, sorted and without white space. */
+
+static size_t text_value_end(const struct scan *s, size_t from)
+{
+    size_t depth = 0, i = from;
+    while (i < s->text.n) {
+        char c = s->text.p[i];
+        if (c == '"') {
+            i = skip_string(s, i);
+            continue;
+        }
+        if ((c == ',' || c == '}' || c == ']') && depth == 0)
+            return i;
+        depth += c == '{' || c == '[';
+        depth -= c == '}' || c == ']';
+        i++;
+    }
+    return i;
+}
+
+/* at: behind an opening brace. The first field that is not below the key, or the closing brace. */
+static size_t text_field(const struct scan *s, size_t at, struct slice key, bool *ret_same)
+{
+    *ret_same = false;
+    while (at < s->text.n && s->text.p[at] == '"') {
+        size_t end = skip_string(s, at);
+        int c = slice_cmp(slice_sub(s->text, at + 1, end - at - 2), key);
+        if (c >= 0) {
+            *ret_same = c == 0;
+            return at;
+        }
+        at = text_value_end(s, end + 1);
+        at += at < s->text.n && s->text.p[at] == ',';
+    }
+    return at;
+}
+
+bool json_write_with(struct buf *out, struct slice text, struct slice child, struct slice key,
+                     struct slice value)
+{
+    struct scan s = {.text = text};
+    bool same, there;
+    size_t at = text_field(&s, 1, child, &same);
+    at = skip_string(&s, at) + 2; /* ":{" */
+    if (!same || at > text.n || text.p[at - 1] != '{')
+        return false;
+    size_t first = at;
+    at = text_field(&s, at, key, &there);
+    if (there || at >= text.n)
+        return false;
+    bool last = text.p[at] == '}';
+    buf_append(out, slice_sub(text, 0, at));
+    if (last && at > first)
+        buf_append_byte(out, ',');
+    json_write_string(out, key);
+    buf_append_byte(out, ':');
+    json_write_string(out, value);
+    if (!last)
+        buf_append_byte(out, ',');
+    return buf_append(out, slice_skip(text, at));
+}
+
 /* Writing. */
 
 static const char *short_escape(unsigned char c)
@@ -377,14 +440,28 @@ static inline bool is_plain(unsigned char c)
     return c >= 0x20 && c != '"' && c != '\\' && c != 0x7f;
 }
 
+/* From i on, the next byte that is not plain, or the end. */
+static size_t next_special(struct slice s, size_t i)
+{
+    unsigned char high = 0;
+    while (i < s.n) {
+        size_t run = json_plain_run(s.p + i, s.n - i, &high);
+        if (run && memchr(s.p + i, 0x7f, run))
+            run = 0;
+        for (size_t end = i + run + 8 < s.n ? i + run + 8 : s.n, at = i + run; at < end; at++)
+            if (!is_plain((unsigned char)s.p[at]))
+                return at;
+        i += run + 8;
+    }
+    return s.n;
+}
+
 bool json_write_string(struct buf *out, struct slice s)
 {
     buf_append_byte(out, '"');
     size_t from = 0;
-    for (size_t i = 0; i < s.n; i++) {
+    for (size_t i = next_special(s, 0); i < s.n; i = next_special(s, i + 1)) {
         unsigned char c = (unsigned char)s.p[i];
-        if (is_plain(c))
-            continue;
         buf_append(out, slice_sub(s, from, i - from));
         from = i + 1;
         if (short_escape(c))
@@ -394,6 +471,19 @@ bool json_write_string(struct buf *out, struct slice s)
     }
     buf_append(out, slice_skip(s, from));
     return buf_append_byte(out, '"');
+}
+
+static bool write_integer(struct buf *out, json_int_t v)
+{
+    char text[24];
+    size_t at = sizeof(text);
+    uint64_t rest = v < 0 ? 0 - (uint64_t)v : (uint64_t)v;
+    do
+        text[--at] = (char)('0' + rest % 10);
+    while (rest /= 10);
+    if (v < 0)
+        text[--at] = '-';
+    return buf_append(out, slice_mem(text + at, sizeof(text) - at));
 }
 
 void json_write_real(struct buf *out, double v)
@@ -516,7 +606,7 @@ static bool write_value(struct writer *w, const json_t *v, size_t depth)
     case JSON_STRING:
         return json_write_string(w->out, json_slice(v));
     case JSON_INTEGER:
-        return buf_printf(w->out, "%lld", (long long)json_integer_value(v));
+        return write_integer(w->out, json_integer_value(v));
     case JSON_REAL:
         json_write_real(w->out, json_real_value(v));
         return true;

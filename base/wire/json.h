@@ -39,6 +39,11 @@ void json_use_arena(struct arena *arena);
 bool json_write(struct buf *out, const json_t *value, struct err *err);
 /* The same, over several lines with two spaces of indent: for people. */
 bool json_write_pretty(struct buf *out, const json_t *value, struct err *err);
+/* Writes the text of an object, as json_write wrote it, with one field of a string more in its
+ * object `child`, where json_write would have put it. false, and nothing written: there is no such
+ * object, or the field is there. */
+bool json_write_with(struct buf *out, struct slice text, struct slice child, struct slice key,
+                     struct slice value);
 /* A string with its quotes and escapes. */
 bool json_write_string(struct buf *out, struct slice s);
 /* The shortest decimal that reads back as v; integral values without a point. */

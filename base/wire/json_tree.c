@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/core/mem.h"
+#include "base/wire/json_bytes.h"
 
 #define NUMBER_BYTES_MAX 63
 #define INTEGER_DIGITS_MAX 18 /* fit int64 whatever they are */
@@ -131,6 +132,7 @@ static bool read_string(struct tree *t, struct slice *ret, bool *ret_escaped)
     const char *start = ++t->p;
     unsigned char high = 0;
     *ret_escaped = false;
+    t->p += json_plain_run(t->p, (size_t)(t->end - t->p), &high);
     for (; t->p < t->end; t->p++) {
         unsigned char c = (unsigned char)*t->p;
         if (c == '"') {

@@ -124,6 +124,8 @@ json_t *api_object_as(const struct kind *k, struct slice version, const struct r
 /* Answers; the request is gone after it. */
 void api_respond_json(struct http_request *req, int status, const json_t *body);
 void api_respond_text(struct http_request *req, int status, struct slice json);
+/* An object as it is stored, at its revision. false: it is not as we write it; nothing was said. */
+bool api_respond_stored(struct http_request *req, int status, struct slice value, reg_rev revision);
 void api_respond_object(const struct api_call *c, int status, const json_t *object);
 /* A Kubernetes Status; code from the err table, details from the call (may be NULL). */
 void api_respond_err(struct http_request *req, const struct api_call *c, const struct err *err);

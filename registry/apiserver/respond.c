@@ -61,6 +61,21 @@ void api_respond_object(const struct api_call *c, int status, const json_t *obje
     json_decref(table);
 }
 
+bool api_respond_stored(struct http_request *req, int status, struct slice value, reg_rev revision)
+{
+    struct buf out = {0};
+    char text[24];
+    int n = snprintf(text, sizeof(text), "%llu", (unsigned long long)revision);
+    bool ok = json_write_with(&out, value, S("metadata"), S("resourceVersion"),
+                              slice_mem(text, (size_t)n));
+    if (ok) {
+        buf_append_byte(&out, '\n');
+        api_respond_text(req, status, buf_slice(&out));
+    }
+    buf_fini(&out);
+    return ok;
+}
+
 /* Status. */
 
 static void status_details(const struct api_call *c, struct status_details *d)

@@ -232,6 +232,10 @@ static bool lost_a_race(const struct write *w)
 static void write_propose(struct write *w, const struct reg_once *once,
                           void (*fn)(struct reg_write *r))
 {
+    for (size_t i = 0; i < w->items.n; i++) { /* nobody looks there any more */
+        json_decref(w->items.p[i].before);
+        w->items.p[i].before = NULL;
+    }
     w->reg = (struct reg_write){.ops = w->ops,
                                 .op_count = w->op_count,
                                 .once = once,
@@ -275,6 +279,7 @@ static void write_committed(struct reg_write *r)
     } else if (r->replayed || (w->keyed && r->err.code == ERR_INVALID)) {
         write_known(w, &r->err);
     } else if (done && !w->left) {
+        w->written = true;
         write_finish(w, r->revision);
     } else if (done) {
         w->tries = 0;
@@ -385,6 +390,11 @@ void write_start(struct write *w)
 
 /* One object. */
 
+static bool stored_version(const struct write *w, const struct item *it)
+{
+    return !w->version.n || slice_eq(w->version, slice_of(it->kind->versions[0]));
+}
+
 static void done_object(struct write *w, reg_rev revision)
 {
     if (w->deletion) {
@@ -400,16 +410,20 @@ static void done_object(struct write *w, reg_rev revision)
         return;
     }
     bool wrote = it->result != ITEM_UNCHANGED && !w->dry_run;
+    int status = it->result == ITEM_CREATED ? 201 : 200;
+    if (wrote && w->written && stored_version(w, it) && !w->table &&
+        api_respond_stored(w->req, status, w->ops[0].value, revision))
+        return;
     snprintf(rv, sizeof(rv), "%llu", (unsigned long long)(wrote ? revision : it->before_rev));
     if (wrote || it->before_rev)
         json_object_set_new(json_object_child(it->after, "metadata"), "resourceVersion",
                             json_string(rv));
-    if (w->version.n && !slice_eq(w->version, slice_of(it->kind->versions[0]))) {
+    if (!stored_version(w, it)) {
         char av[160];
         snprintf(av, sizeof(av), "%s/%.*s", it->kind->group, SLICE(w->version));
         json_object_set_new(it->after, "apiVersion", json_string(av));
     }
-    api_respond_object(&c, it->result == ITEM_CREATED ? 201 : 200, it->after);
+    api_respond_object(&c, status, it->after);
 }
 
 static struct write *write_of_call(const struct api_call *c)

@@ -72,6 +72,7 @@ struct write {
     struct reg_write reg;
     struct reg_op *ops;
     size_t op_count;
+    bool written; /* what the operations say is what is stored */
     struct buf values;
     struct api_call *deletion; /* of the request; NULL: no deletion, or one in a batch */
     bool left;                 /* the deletion goes on in another entry */
