@@ -180,6 +180,7 @@ static void warn_headers(struct client *cl, const struct headers *hs)
 struct exchange {
     struct client *cl;
     bool done, quiet;
+    bool open; /* an earlier try may have done it */
     int status;
     struct buf body;
     struct err failure;
@@ -247,15 +248,22 @@ static void exchange_run(struct exchange *x, const struct client_request *r, str
 /* Nothing was done, or doing it again is no harm: another node may do it. */
 static bool worth_another_node(const struct exchange *x, const struct client_request *r)
 {
-    bool read = slice_eq(r->method, S("GET"));
     if (x->status)
         return x->status == 503 || x->status == 507 || (x->status == 504 && r->key.n);
     return x->failure.code == ERR_UNAVAILABLE ||
-           (x->failure.code == ERR_UNKNOWN_OUTCOME && (read || r->repeatable));
+           (x->failure.code == ERR_UNKNOWN_OUTCOME && (r->repeatable || r->key.n));
 }
 
-static void exchange_again(struct exchange *x)
+/* Of a write nobody knows what came. */
+static bool exchange_open(const struct exchange *x, const struct client_request *r)
 {
+    return !slice_eq(r->method, S("GET")) &&
+           (x->status == 504 || x->failure.code == ERR_UNKNOWN_OUTCOME);
+}
+
+static void exchange_again(struct exchange *x, const struct client_request *r)
+{
+    x->open = x->open || exchange_open(x, r);
     x->done = false;
     x->status = 0;
     buf_clear(&x->body);
@@ -339,6 +347,19 @@ static bool lost(struct client *cl, const struct err *why, struct err *err)
     return false;
 }
 
+/* That the last try did nothing says nothing of those before it. */
+static void keep_open(const struct exchange *x, struct err *err)
+{
+    struct err why = *err;
+    bool refusal = x->status == 503 || x->status == 507 || x->status == 429 ||
+                   (!x->status && x->failure.code == ERR_UNAVAILABLE);
+    if (x->open && refusal)
+        err_set(err, ERR_UNKNOWN_OUTCOME,
+                "the answer was lost, the change may have been made: look before repeating it; "
+                "sent once more, it was refused: %s",
+                why.msg);
+}
+
 static bool answer(struct exchange *x, const struct client_request *r, struct client_answer *ret,
                    struct err *err)
 {
@@ -379,10 +400,12 @@ bool client_call(struct client *cl, const struct client_request *r, struct clien
         exchange_run(&x, r, buf_slice(&body));
         for (size_t tries = 1; tries < cl->addr_n && worth_another_node(&x, r); tries++) {
             client_next_address(cl);
-            exchange_again(&x);
+            exchange_again(&x, r);
             exchange_run(&x, r, buf_slice(&body));
         }
         ok = answer(&x, r, ret, err);
+        if (!ok)
+            keep_open(&x, err);
     }
     buf_fini(&x.body);
     buf_fini(&body);

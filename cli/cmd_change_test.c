@@ -883,6 +883,45 @@ static void test_lost_answers(void **state)
     fake_stop(&f);
 }
 
+/* A write of which nobody knows, sent again to a node that refuses it: "nothing was done" is true of
+ * the second try only, and is no answer to whether the change was made. */
+static void test_a_refusal_does_not_settle_a_lost_answer(void **state)
+{
+    static const struct {
+        struct canned first, second;
+        int code;
+        bool open;
+    } cases[] = {
+        {{BATCH, 0, NULL, NULL},
+         {BATCH, 503, STATUS(503, "ServiceUnavailable", "no quorum: nothing was done"), NULL},
+         CLI_FAILED,
+         true},
+        {{BATCH, 504, STATUS(504, "Timeout", "it may have been done"), NULL},
+         {BATCH, 507, STATUS(507, "InsufficientStorage", "full: nothing was done"), NULL},
+         CLI_FAILED,
+         true},
+        {{BATCH, 0, NULL, NULL}, {BATCH, 0, NULL, NULL}, CLI_FAILED, true},
+        {{BATCH, 503, STATUS(503, "ServiceUnavailable", "no quorum: nothing was done"), NULL},
+         {BATCH, 503, STATUS(503, "ServiceUnavailable", "no quorum: nothing was done"), NULL},
+         CLI_UNREACHABLE,
+         false},
+    };
+    (void)state;
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        const struct canned answers[] = {cases[i].first, cases[i].second, {0}};
+        struct fake f;
+        char twice[ENV_ADDR_TEXT * 2 + 2];
+        fake_start(&f, answers);
+        f.input = VS("one");
+        snprintf(twice, sizeof(twice), "%s,%s", f.addr, f.addr);
+        assert_int_equal(fake_run_at(&f, twice, "apply -f -"), cases[i].code);
+        check_slice(buf_slice(&f.log), S(BATCH "\n" BATCH "\n"));
+        assert_true(slice_contains(slice_of(f.err), S("the change may have been made")) ==
+                    cases[i].open);
+        fake_stop(&f);
+    }
+}
+
 static void test_bad_addresses(void **state)
 {
     (void)state;
@@ -920,6 +959,7 @@ int main(void)
         cmocka_unit_test(test_diff),
         cmocka_unit_test(test_the_next_node_is_asked),
         cmocka_unit_test(test_lost_answers),
+        cmocka_unit_test(test_a_refusal_does_not_settle_a_lost_answer),
         cmocka_unit_test(test_bad_addresses),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -78,12 +78,32 @@ static void test_revoke(void **state)
     fake_stop(&f);
 }
 
+/* The answer is lost: the next node is asked under the same key, and says what came of it. */
+static void test_revoke_lost(void **state)
+{
+    (void)state;
+    static const struct canned answers[] = {
+        {"DELETE " LEASES "/weft-join-1", 0, NULL, NULL},
+        {"DELETE " LEASES "/weft-join-1", 200, "{\"status\":\"Success\"}", NULL},
+        {0}};
+    struct fake f;
+    struct slice first, second;
+    char twice[ENV_ADDR_TEXT * 2 + 2];
+    fake_start(&f, answers);
+    snprintf(twice, sizeof(twice), "%s,%s", f.addr, f.addr);
+    assert_int_equal(fake_run_at(&f, twice, "operator token revoke weft-join-1"), CLI_OK);
+    slice_cut(buf_slice(&f.keys), '\n', &first, &second);
+    assert_true(first.n > 0 && slice_starts(second, first));
+    fake_stop(&f);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_create),
         cmocka_unit_test(test_list),
         cmocka_unit_test(test_revoke),
+        cmocka_unit_test(test_revoke_lost),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -24,6 +24,7 @@
 #define DB_BYTES 48
 #define META_MAGIC 0xBEEFC0DEu
 #define META_VERSION 1u
+#define META_MAP_AT (PAGE_HEAD + 16)
 #define META_FREE_AT (PAGE_HEAD + 24)
 #define META_MAIN_AT (META_FREE_AT + DB_BYTES)
 #define META_LAST_AT (META_MAIN_AT + DB_BYTES)
@@ -347,12 +348,18 @@ static bool sub_row(struct check *c, size_t db, struct slice key, unsigned flags
 
 /* Meta pages. */
 
+/* The older one's counts too: LMDB writes the next one over it and never makes it smaller. */
+static bool map_fits(uint64_t bytes)
+{
+    return bytes >= (uint64_t)METAS * PAGE_BYTES_MIN && !(bytes & (bytes - 1));
+}
+
 static bool meta_fits(struct check *c, uint64_t page)
 {
     const char *p = page_at(c, page);
     return (get64(p) == page && get16(p + PAGE_FLAGS_AT) == PAGE_META &&
             get32(p + PAGE_HEAD) == META_MAGIC && get32(p + PAGE_HEAD + 4) == META_VERSION &&
-            get32(p + META_FREE_AT) == c->page_bytes &&
+            map_fits(get64(p + META_MAP_AT)) && get32(p + META_FREE_AT) == c->page_bytes &&
             (get16(p + META_FREE_AT + 4) & ~DB_ENV_FLAGS) == DB_INTEGER_KEYS &&
             get16(p + META_MAIN_AT + 4) == 0) ||
            bad(c, page, "it is no meta page");

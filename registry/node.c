@@ -267,6 +267,7 @@ static void on_joined(void *ctx)
     struct reg_node *n = ctx;
     LOG_INFO("registry.joined", F_U64("node", n->opt.id), F_U64("term", n->raft.current_term));
     raftio_set_joined(&n->io);
+    node_known_keep(n);
     node_member_tell(n, 0);
 }
 
@@ -685,6 +686,8 @@ static bool raft_begin(struct reg_node *n, struct err *err)
         return false;
     conf_begin(n);
     n->raft_started = true;
+    if (n->io.meta.joining)
+        node_known_recall(n);
     return true;
 }
 

@@ -39,7 +39,7 @@ struct reg_node_options {
                              deletions are taken */
     uint64_t room_bytes;  /* free on the disk, or no writes are taken; default: two segments and at
                             least 64 MiB */
-    uint64_t store_bytes; /* LMDB map to begin with; default 1 GiB, grows by itself */
+    uint64_t store_bytes; /* LMDB map to begin with, a power of two; default 1 GiB, doubles */
     /* Directory of the certificates for peers (raft/peer_tls.h; made by `weftd init`); NULL: peers
      * speak without TLS, and only on loopback addresses. */
     const char *peer_tls_dir;

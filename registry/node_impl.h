@@ -395,6 +395,11 @@ void node_member_on_down(struct reg_node *n, uint64_t peer);
 void node_member_on_frame(struct reg_node *n, uint64_t from, const struct frame *f);
 void node_member_fail_all(struct reg_node *n);
 
+/* node_known.c: the members, kept beside the data. */
+void node_known_keep(struct reg_node *n);
+/* A node whose data was put aside hears of them. */
+void node_known_recall(struct reg_node *n);
+
 /* node_join.c */
 void node_join_begin(struct reg_node *n);
 void node_join_ask(struct reg_node *n);

@@ -10,13 +10,31 @@ void node_join_begin(struct reg_node *n)
     guard_join_begin(&n->guard);
 }
 
-/* Again at each tick: an answer may be lost, or be out of date while the others start as well. */
+static bool must_answer(const struct reg_node *n, uint64_t id)
+{
+    for (size_t i = 0; i < n->join.count; i++)
+        if (n->join.peer[i].id == id)
+            return true;
+    return false;
+}
+
+static void ask(struct reg_node *n, uint64_t id)
+{
+    raftio_send(&n->io, id, FRAME_JOIN_ASK, n->raft.current_term, NULL, 0);
+}
+
+/* Again at each tick: an answer may be lost, or be out of date while the others start as well. Those
+ * that were known once are asked too, and say whom to ask (node_known.c): nobody may be left of
+ * those that the options name. */
 void node_join_ask(struct reg_node *n)
 {
     if (n->guard.standing != GUARD_ASKING)
         return;
     for (size_t i = 0; i < n->join.count; i++)
-        raftio_send(&n->io, n->join.peer[i].id, FRAME_JOIN_ASK, n->raft.current_term, NULL, 0);
+        ask(n, n->join.peer[i].id);
+    for (unsigned i = 0; i < n->heard.n; i++)
+        if (n->heard.servers[i].id != n->opt.id && !must_answer(n, n->heard.servers[i].id))
+            ask(n, n->heard.servers[i].id);
 }
 
 void node_join_on_ask(struct reg_node *n, uint64_t from)

@@ -155,6 +155,7 @@ void node_member_advance(struct reg_node *n)
         return;
     }
     list_make(n);
+    node_known_keep(n);
     node_member_tell(n, 0);
 }
 

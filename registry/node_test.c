@@ -879,6 +879,65 @@ static void members_come_and_go(void **state)
     cluster_fini(&c);
 }
 
+/* A new node, added through `at` and promoted, at place i of the cluster. */
+static void member_come(struct cluster *c, size_t i, size_t at)
+{
+    char msg[ERR_MSG_BYTES];
+    struct err err = {0};
+    struct reg_node_options opt = c->opt;
+    struct reg_member m = c->opt.members[0];
+    m.id = reg_member_new_id(c->node[at]->env);
+    snprintf(m.name, sizeof(m.name), "n%zu", i + 1);
+    env_addr_set_port(&m.addr, test_free_port());
+    assert_int_equal(change(c, at, REG_MEMBER_ADD, &m, msg), ERR_NONE);
+    opt.newcomer = true;
+    opt.cluster = reg_node_cluster(c->node[at]);
+    opt.members[opt.member_count++] = m;
+    opt.id = m.id;
+    opt.dir = c->dir[i];
+    strcpy(c->dir[i], "/tmp/weft-node-test-XXXXXX");
+    assert_non_null(mkdtemp(c->dir[i]));
+    c->node[i] = reg_node_start(&opt, &err);
+    assert_non_null(c->node[i]);
+    c->n = i + 1;
+    WAIT_FOR(change(c, at, REG_MEMBER_PROMOTE, &m, msg) == ERR_NONE);
+}
+
+/* Wrong: the last of those that the cluster began with puts damaged data aside and finds nobody:
+ * its options name members that are gone, and it lets in no others. */
+static void the_last_founder_finds_the_others(void **state)
+{
+    (void)state;
+    struct cluster c;
+    char msg[ERR_MSG_BYTES];
+    cluster_init(&c, 3);
+    cluster_up(&c);
+    wait_leader(&c);
+    member_come(&c, 3, 0);
+    member_come(&c, 4, 0);
+    for (size_t gone = 1; gone <= 2; gone++) {
+        WAIT_FOR(change(&c, 3, REG_MEMBER_REMOVE, &c.opt.members[gone], msg) == ERR_NONE);
+        node_down(&c, gone, true);
+    }
+    WAIT_FOR(member_count(&c, 0) == 3);
+    reg_rev rev = must_put(&c, 3, "services/default/a", "1");
+    WAIT_FOR(applied_of(&c, 0) >= rev);
+    node_down(&c, 0, true);
+    damage_log(&c, 0);
+    must_up(&c, 0);
+    assert_true(exists_in(&c, 0, "quarantine-1/log"));
+    WAIT_FOR(is_member(c.node[0]));
+    assert_true(value_is(&c, 0, "services/default/a", "1"));
+    /* It is a hint: whose data is sound does without. */
+    rev = must_put(&c, 0, "services/default/a", "2");
+    WAIT_FOR(applied_of(&c, 4) >= rev);
+    node_down(&c, 0, false);
+    damage(c.dir[0], "members", 12, 4);
+    must_up(&c, 0);
+    rev = must_put(&c, 0, "services/default/a", "3");
+    cluster_fini(&c);
+}
+
 /* With one of the others away, nobody can say what the wiped node promised: A alone with it is no
  * majority. */
 static void a_wiped_node_is_no_voter_until_all_have_spoken(void **state)
@@ -1349,6 +1408,7 @@ int main(void)
         cmocka_unit_test(a_port_in_use_is_named),
         cmocka_unit_test_prestate(a_node_that_dies_while_it_fetches_gets_it_again, &with_tls),
         cmocka_unit_test(members_come_and_go),
+        cmocka_unit_test(the_last_founder_finds_the_others),
         cmocka_unit_test(damaged_data_is_put_aside),
         cmocka_unit_test(a_wiped_node_is_no_voter_until_all_have_spoken),
         BOTH(messages_reach_the_others_and_a_loss_is_told),

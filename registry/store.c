@@ -131,17 +131,23 @@ static bool mark_is_open(struct reg_store *s, struct slice text)
     return false;
 }
 
+static bool doubted(const struct reg_store *s)
+{
+    struct buf doubt = {0};
+    bool there = mark_read(s, "doubt", &doubt);
+    buf_fini(&doubt);
+    return there;
+}
+
 static bool mark_trusted(struct reg_store *s)
 {
-    struct buf doubt = {0}, mark = {0};
-    bool doubted = mark_read(s, "doubt", &doubt);
+    struct buf mark = {0};
     mark_read(s, "mark", &mark);
     struct slice text = buf_slice(&mark);
     bool trusted =
         MUTANT(TRUST_TORN_STORE) || slice_eq(text, S("clean\n")) || mark_is_open(s, text);
-    buf_fini(&doubt);
     buf_fini(&mark);
-    return trusted && !doubted;
+    return trusted;
 }
 
 void store_settle(struct reg_store *s)
@@ -390,13 +396,16 @@ static bool file_is_whole(const struct reg_store *s, const char *path, uint64_t 
                    s->dir, (unsigned long long)bytes, (unsigned long long)want);
 }
 
-static bool file_found(const struct reg_store *s, const char *path, enum store_image image,
+static bool file_found(struct reg_store *s, const char *path, enum store_image image,
                        uint64_t *ret_bytes, struct err *err)
 {
     struct stat file = {0};
     if (stat(path, &file) != 0 && errno != ENOENT)
         return err_errno(err, errno, "store %s: data.mdb", s->dir);
     *ret_bytes = (uint64_t)file.st_size;
+    /* Else LMDB makes the map as large as the pages, which is no power of two (lmdb_check.h). */
+    while (s->opt.map_bytes < *ret_bytes)
+        s->opt.map_bytes *= 2;
     return image == STORE_PROVED || file.st_size == 0 ||
            file_is_whole(s, path, (uint64_t)file.st_size, err);
 }
@@ -489,6 +498,8 @@ static bool file_trusted(struct reg_store *s, struct err *err)
     store_path(s, "data.mdb", path, sizeof(path));
     if (stat(path, &st) != 0)
         return errno == ENOENT ? true : err_errno(err, errno, "store: %s", path);
+    if (doubted(s))
+        return err_set(err, ERR_CORRUPT, "store %s: was found damaged while it was open", s->dir);
     if (!mark_trusted(s))
         return err_set(err, ERR_CORRUPT,
                        "store %s: the machine stopped while it was open, it did not open well, or "
@@ -514,6 +525,7 @@ struct reg_store *reg_store_open(const struct reg_store_options *opt, struct err
     s->opt = *opt;
     if (!s->opt.map_bytes)
         s->opt.map_bytes = STORE_MAP_BYTES_DEFAULT;
+    wf_assert((s->opt.map_bytes & (s->opt.map_bytes - 1)) == 0); /* lmdb_check.h */
     s->opt.reads = versions_or_all(s->opt.reads);
     if (!s->opt.history_revisions)
         s->opt.history_revisions = STORE_HISTORY_DEFAULT;

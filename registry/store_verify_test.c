@@ -273,6 +273,28 @@ static void no_flipped_bit_becomes_an_answer(void **state)
     mem_free(image.p);
 }
 
+/* Wrong: a map of petabytes passes, and then the store cannot be opened, at any start. */
+static void a_flipped_size_of_the_map_is_found(void **state)
+{
+    enum { MAP_AT = 16 + 16, PAGE = 4096 };
+    struct fixture *f = *state;
+    struct err err = {0};
+    for (unsigned i = 1; i <= 20; i++)
+        apply_entry(f->store, i);
+    struct image image = image_read(f->data);
+    assert_true(store_verify_image(slice_mem(image.p, image.n), false, &err));
+    for (size_t page = 0; page < 2; page++)
+        for (unsigned bit = 0; bit < 64; bit++) {
+            char *at = image.p + page * PAGE + MAP_AT + bit / 8;
+            *at = (char)(*at ^ 1 << bit % 8);
+            err_clear(&err);
+            assert_false(store_verify_image(slice_mem(image.p, image.n), false, &err));
+            assert_int_equal(err.code, ERR_CORRUPT);
+            *at = (char)(*at ^ 1 << bit % 8);
+        }
+    mem_free(image.p);
+}
+
 /* Wrong: what rotted while the node ran goes into the checkpoint, whose hash is right then, and
  * from there to the peers. */
 static void a_damaged_store_makes_no_checkpoint(void **state)
@@ -306,6 +328,7 @@ static void a_damaged_store_makes_no_checkpoint(void **state)
     f->store = open_store(f, &err);
     assert_null(f->store);
     assert_int_equal(err.code, ERR_CORRUPT);
+    assert_non_null(strstr(err.msg, "found damaged while it was open"));
     assert_true(reg_store_discard(f->env, f->dir, &err));
     f->store = open_store(f, &err);
 }
@@ -315,6 +338,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(good_files_are_good, setup, teardown),
         cmocka_unit_test_setup_teardown(no_flipped_bit_becomes_an_answer, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_flipped_size_of_the_map_is_found, setup, teardown),
         cmocka_unit_test_setup_teardown(a_damaged_store_makes_no_checkpoint, setup, teardown),
     };
     return cmocka_run_group_tests_name("store_verify", tests, NULL, NULL);

@@ -170,15 +170,16 @@ static void call_fail(struct http_call *call, const struct err *err)
     call_free(call);
 }
 
-/* Sent, and no whole answer: whether it was done is known only where doing it twice is the same. */
+/* Sent, and no whole answer. Only what changes nothing goes out again by itself, also of what HTTP
+ * calls idempotent (RFC 9110 §9.2.2): an answer to the second PUT or DELETE, "nothing was done" or
+ * "not found", would be taken for what came of the first. Whoever has a key sends it again. */
 static void call_lost(struct http_call *call, const struct err *why)
 {
-    static const bool idempotent[] = {
-        [HTTP_GET] = true,    [HTTP_HEAD] = true,    [HTTP_PUT] = true,
-        [HTTP_DELETE] = true, [HTTP_OPTIONS] = true, [HTTP_TRACE] = true};
+    static const bool reads[] = {
+        [HTTP_GET] = true, [HTTP_HEAD] = true, [HTTP_OPTIONS] = true, [HTTP_TRACE] = true};
     struct err err = {.code = ERR_IO};
     char text[ENV_ADDR_TEXT];
-    bool safe = call->method < ARRAY_LEN(idempotent) && idempotent[call->method];
+    bool safe = call->method < ARRAY_LEN(reads) && reads[call->method];
     struct conn *conn = call->conn;
     if (safe && conn->reused && call->sm.now == CALL_SENT && !conn->in.n) {
         call->fresh_only = true;

@@ -50,9 +50,9 @@ struct http_call_options {
     void (*on_head)(void *ctx, const struct http_response *r);
     void (*on_data)(void *ctx, struct slice bytes);
     void (*on_end)(void *ctx);
-    /* ERR_UNAVAILABLE: no address took the connection, or the request was idempotent and its
-     * connection broke. ERR_UNKNOWN_OUTCOME: sent, but no (whole) answer. ERR_TIMEOUT: the same, by
-     * time. ERR_LIMIT: the answer is too large. ERR_INVALID: the answer is no HTTP. */
+    /* ERR_UNAVAILABLE: no address took the connection, or it broke under a GET, HEAD, OPTIONS or
+     * TRACE. ERR_UNKNOWN_OUTCOME: any other was sent, but got no (whole) answer; it was sent once.
+     * ERR_TIMEOUT: no answer in time. ERR_LIMIT: it is too large. ERR_INVALID: it is no HTTP. */
     void (*on_fail)(void *ctx, const struct err *err);
     void *ctx;
 };

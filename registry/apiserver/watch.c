@@ -351,10 +351,11 @@ static void watch_drained(struct http_request *req)
     watch_pump(w);
 }
 
+/* While it resumes, what was told of `at` is another node's to know, perhaps not all of it. */
 static void watch_tick(struct env_timer *t)
 {
     struct api_watch *w = container_of(t, struct api_watch, bookmark);
-    if (w->call->bookmarks && !w->blocked && !w->initial)
+    if (w->call->bookmarks && !w->blocked && !w->initial && !w->resumes)
         watch_bookmark(w, false);
     env_timer_start(w->call->srv->env, &w->bookmark, w->call->srv->opt.bookmark_interval);
 }

@@ -367,6 +367,40 @@ static void test_resume_ahead_of_the_node(void **state)
     buf_fini(&w.lines);
 }
 
+/* And it is sent no bookmark of that revision meanwhile: whoever goes on from a bookmark elsewhere
+ * is not told again what the connection may have been cut off from. */
+static void test_no_bookmark_of_what_is_not_here(void **state)
+{
+    struct fixture *f = *state;
+    struct watcher ahead = {0}, level = {0};
+    char path[160];
+    f->api->opt.bookmark_interval = 5;
+    batch_of(f, "one", "two");
+    unsigned long long next = revision_of(f) + 1;
+    snprintf(path, sizeof(path), NS "?watch=1&allowWatchBookmarks=true&resourceVersion=%llu", next);
+    struct http_call *first = watch(f, &ahead, path);
+    while (f->api->watch_count < 1)
+        env_uv_turn(f->env, 1000);
+    snprintf(path, sizeof(path), NS "?watch=1&allowWatchBookmarks=true&resourceVersion=%llu",
+             next - 1);
+    struct http_call *second = watch(f, &level, path);
+    until_lines(f, &level, 5); /* what changed at next - 1, and bookmarks: time has passed */
+    assert_non_null(strstr(level.lines.p, "BOOKMARK"));
+    assert_int_equal(lines(&ahead), 0);
+    batch_of(f, "three", "four");
+    assert_int_equal(revision_of(f), next);
+    until_lines(f, &ahead, 3); /* both changes, then bookmarks as ever */
+    const char *bookmark = strstr(ahead.lines.p, "BOOKMARK");
+    assert_non_null(bookmark);
+    assert_true(strstr(ahead.lines.p, "\"name\":\"three\"") < bookmark);
+    assert_non_null(strstr(ahead.lines.p, "\"name\":\"three\""));
+    assert_non_null(strstr(ahead.lines.p, "\"name\":\"four\""));
+    http_call_cancel(first);
+    http_call_cancel(second);
+    buf_fini(&ahead.lines);
+    buf_fini(&level.lines);
+}
+
 /* The same client when the history has moved on to just behind that revision: whether it has seen
  * all of it cannot be told any more. Whoever has the newest revision of all goes on. */
 static void test_resume_at_the_end_of_history(void **state)
@@ -422,6 +456,7 @@ int main(void)
         CASE(test_no_initial_events),
         CASE(test_resume_within_a_revision),
         CASE(test_resume_ahead_of_the_node),
+        CASE(test_no_bookmark_of_what_is_not_here),
         CASE(test_watch_ends),
         CASE(test_resume_at_the_end_of_history),
     };

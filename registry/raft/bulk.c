@@ -9,8 +9,6 @@
 #include "registry/raft/raft_limits.h"
 #include "registry/raft/snapshot.h"
 
-#define SERVE_IDLE_MS 10000 /* a receiver that takes nothing for so long is given up */
-
 /* Serving. */
 
 struct bulk_session {
@@ -101,7 +99,7 @@ static bool session_send(struct bulk_session *s)
     struct iovec pieces[] = {{&s->offset, sizeof(s->offset)}, {s->chunk, got}};
     conn_send(&s->conn, FRAME_BULK_DATA, 0, pieces, 2);
     s->offset += got;
-    env_timer_start(s->server->env, &s->timer, SERVE_IDLE_MS);
+    env_timer_start(s->server->env, &s->timer, BULK_SILENCE_MS);
     return true;
 }
 
@@ -192,7 +190,7 @@ void bulk_server_adopt(struct bulk_server *b, uint64_t from, struct env_stream *
     conn_adopt(&s->conn, b->env, stream,
                &(struct conn_options){.self = b->self, .cluster = b->cluster, .version = version},
                &session_events, s);
-    env_timer_start(b->env, &s->timer, SERVE_IDLE_MS);
+    env_timer_start(b->env, &s->timer, BULK_SILENCE_MS);
 }
 
 /* Fetching. */
@@ -211,6 +209,7 @@ static void fetch_over(struct bulk_fetch *f, const struct err *err)
 static void fetch_retry(struct bulk_fetch *f, const struct err *why)
 {
     struct err err = *why;
+    env_timer_stop(f->opt.env, &f->silence);
     conn_close(&f->conn);
     if (++f->failures > BULK_RETRIES_MAX) {
         err.code = ERR_UNAVAILABLE;
@@ -218,6 +217,21 @@ static void fetch_retry(struct bulk_fetch *f, const struct err *why)
         return;
     }
     env_timer_start(f->opt.env, &f->timer, BULK_RETRY_MS);
+}
+
+/* Whoever only waits is not told by TCP that the other end is gone. */
+static void on_silence(struct env_timer *t)
+{
+    struct bulk_fetch *f = container_of(t, struct bulk_fetch, silence);
+    struct err err = {0};
+    err_set(&err, ERR_TIMEOUT, "node %llu sends nothing of the checkpoint",
+            (unsigned long long)f->opt.peer);
+    fetch_retry(f, &err);
+}
+
+static void fetch_wait(struct bulk_fetch *f)
+{
+    env_timer_start(f->opt.env, &f->silence, f->opt.silence);
 }
 
 static void on_fetch_timer(struct env_timer *t)
@@ -237,6 +251,8 @@ static void on_chunk_written(struct env_file_write *w, const struct err *err)
     f->offset += f->chunk.n;
     f->failures = 0;
     buf_clear(&f->chunk);
+    if (conn_open(&f->conn))
+        fetch_wait(f);
     conn_resume(&f->conn);
 }
 
@@ -254,6 +270,7 @@ static bool fetch_data(struct bulk_fetch *f, struct reader *r)
         .iov = &f->iov, .iov_n = 1, .offset = f->offset, .fn = on_chunk_written};
     env_file_write_sync(f->file, &f->write);
     conn_pause(&f->conn);
+    env_timer_stop(f->opt.env, &f->silence); /* until our own disk is done */
     return true;
 }
 
@@ -285,6 +302,7 @@ static void on_fetch_frame(void *ctx, const struct frame *fr)
     struct bulk_fetch *f = ctx;
     struct reader r = reader_of(fr->payload);
     struct err err = {0};
+    fetch_wait(f);
     if (!f->greeted) {
         on_greeting(f, fr);
         return;
@@ -329,6 +347,7 @@ static const struct conn_events fetch_events = {
 static void fetch_connect(struct bulk_fetch *f)
 {
     f->greeted = false;
+    fetch_wait(f);
     conn_connect(
         &f->conn, f->opt.env, &f->opt.addr,
         &(struct conn_options){
@@ -339,8 +358,9 @@ static void fetch_connect(struct bulk_fetch *f)
 bool bulk_fetch_start(struct bulk_fetch *f, const struct bulk_fetch_options *opt, struct err *err)
 {
     wf_assert(!f->active);
-    *f = (struct bulk_fetch){.opt = *opt, .timer.fn = on_fetch_timer};
+    *f = (struct bulk_fetch){.opt = *opt, .timer.fn = on_fetch_timer, .silence.fn = on_silence};
     f->opt.reads = versions_or_all(opt->reads);
+    f->opt.silence = opt->silence ? opt->silence : BULK_SILENCE_MS;
     f->file = env_file_open(opt->env, opt->path, O_RDWR | O_CREAT | O_TRUNC, err);
     if (!f->file)
         return false;
@@ -357,6 +377,7 @@ void bulk_fetch_cancel(struct bulk_fetch *f)
     if (!f->active)
         return;
     env_timer_stop(f->opt.env, &f->timer);
+    env_timer_stop(f->opt.env, &f->silence);
     conn_close(&f->conn);
     env_file_close(f->file);
     buf_fini(&f->chunk);

@@ -33,6 +33,7 @@ struct bulk_fetch_options {
     uint64_t peer;
     struct env_addr addr;
     struct peer_tls *tls;       /* NULL = without */
+    wf_ms silence;              /* then another connection; 0 = BULK_SILENCE_MS */
     uint64_t index, tag, bytes; /* of the file (snapshot.h) */
     const char *path;           /* where it goes; copied */
     /* err->code ERR_NONE: all bytes are there and synced; the caller checks the hash. NOT_FOUND:
@@ -51,7 +52,7 @@ struct bulk_fetch {
     struct buf chunk; /* being written */
     struct iovec iov;
     struct env_file_write write;
-    struct env_timer timer;
+    struct env_timer timer, silence;
     unsigned failures; /* in a row, without a new byte */
     bool active, greeted;
 };

@@ -36,7 +36,11 @@ struct fixture {
     struct bulk_fetch fetch;
     bool over;
     struct err err;
-    int accepted;
+    int accepted, swallow;
+    struct env_stream *swallowed[4]; /* nobody answers on these any more */
+    size_t swallowed_count;
+    wf_ms silence;
+    struct env_addr *silent; /* instead of the server */
 };
 
 static void ignore_frame(void *ctx, uint64_t from, const struct frame *f)
@@ -52,11 +56,37 @@ static void ignore_id(void *ctx, uint64_t id)
     (void)id;
 }
 
+static void on_swallowed_data(void *ctx, struct slice bytes)
+{
+    (void)ctx;
+    (void)bytes;
+}
+
+static void on_swallowed_close(void *ctx, const struct err *why)
+{
+    (void)why;
+    *(struct env_stream **)ctx = NULL;
+}
+
+static const struct env_stream_events swallowed_events = {.on_data = on_swallowed_data,
+                                                          .on_close = on_swallowed_close};
+
+static void swallow(struct fixture *f, struct env_stream *s)
+{
+    wf_assert(f->swallowed_count < ARRAY_LEN(f->swallowed));
+    struct env_stream **slot = &f->swallowed[f->swallowed_count++];
+    *slot = s;
+    env_stream_set_events(s, &swallowed_events, slot);
+}
+
 static void on_bulk(void *ctx, uint64_t from, struct env_stream *s, unsigned version)
 {
     struct fixture *f = ctx;
     f->accepted++;
-    bulk_server_adopt(f->server, from, s, version);
+    if (f->accepted > f->swallow)
+        bulk_server_adopt(f->server, from, s, version);
+    else
+        swallow(f, s);
 }
 
 static const struct peers_events events = {.on_frame = ignore_frame,
@@ -148,6 +178,12 @@ static int remove_one(const char *path, const struct stat *st, int flag, struct 
 static void teardown(struct fixture *f)
 {
     bulk_fetch_cancel(&f->fetch);
+    for (size_t i = 0; i < f->swallowed_count; i++) {
+        if (!f->swallowed[i])
+            continue;
+        env_stream_set_events(f->swallowed[i], NULL, NULL);
+        env_stream_close(f->swallowed[i]);
+    }
     bulk_server_free(f->server);
     peers_close(f->peers);
     peers_close(f->receiver);
@@ -165,20 +201,22 @@ static void teardown(struct fixture *f)
 static void begin(struct fixture *f, uint64_t index)
 {
     struct err err = {0};
-    wf_assert(bulk_fetch_start(&f->fetch,
-                               &(struct bulk_fetch_options){.env = f->env,
-                                                            .self = 2,
-                                                            .cluster = CLUSTER,
-                                                            .peer = 1,
-                                                            .addr = f->members[0].addr,
-                                                            .tls = f->tls[1],
-                                                            .index = index,
-                                                            .tag = TAG,
-                                                            .bytes = f->file.n,
-                                                            .path = f->part,
-                                                            .fn = on_fetched,
-                                                            .ctx = f},
-                               &err));
+    wf_assert(bulk_fetch_start(
+        &f->fetch,
+        &(struct bulk_fetch_options){.env = f->env,
+                                     .self = 2,
+                                     .cluster = CLUSTER,
+                                     .peer = 1,
+                                     .addr = f->silent ? *f->silent : f->members[0].addr,
+                                     .tls = f->tls[1],
+                                     .silence = f->silence,
+                                     .index = index,
+                                     .tag = TAG,
+                                     .bytes = f->file.n,
+                                     .path = f->part,
+                                     .fn = on_fetched,
+                                     .ctx = f},
+        &err));
 }
 
 static void check_file(struct fixture *f)
@@ -226,6 +264,50 @@ static void a_broken_transfer_goes_on_where_it_stopped(void **state)
     assert_true(f.accepted >= 2);
     assert_true(before > 0);
     check_file(&f);
+    teardown(&f);
+}
+
+/* Wrong: the end of a connection can be lost, with a machine or in a partition that outlives it. A
+ * receiver that only waits does not find out, and never gets its checkpoint. */
+static void a_connection_that_says_nothing_is_given_up(void **state)
+{
+    struct fixture f;
+    setup(&f, 2 * BULK_CHUNK_BYTES, state);
+    f.silence = 300;
+    f.swallow = 2; /* they were greeted, and get no answer to GET */
+    begin(&f, INDEX);
+    while (!f.over)
+        env_uv_turn(f.env, 1000);
+    assert_int_equal(f.err.code, ERR_NONE);
+    assert_true(f.accepted >= 3);
+    check_file(&f);
+    teardown(&f);
+}
+
+static void on_swallow(void *ctx, struct env_stream *s)
+{
+    swallow(ctx, s);
+}
+
+static void a_peer_that_does_not_greet_is_given_up(void **state)
+{
+    struct fixture f;
+    struct err err = {0};
+    struct env_addr at;
+    setup(&f, 1000, state);
+    assert_true(env_addr_parse(&at, S("127.0.0.1:0"), &err));
+    struct env_listener *l =
+        env_listen(f.env, &at, &(struct env_listen_options){0}, on_swallow, &f, &err);
+    assert_non_null(l);
+    at = *env_listener_addr(l);
+    f.silent = &at;
+    f.silence = 100;
+    begin(&f, INDEX);
+    while (f.swallowed_count < 3)
+        env_uv_turn(f.env, 1000);
+    assert_false(f.over); /* it goes on trying: BULK_RETRIES_MAX */
+    bulk_fetch_cancel(&f.fetch);
+    env_listener_close(l);
     teardown(&f);
 }
 
@@ -329,6 +411,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         BOTH(a_file_arrives_whole),
         BOTH(a_broken_transfer_goes_on_where_it_stopped),
+        BOTH(a_connection_that_says_nothing_is_given_up),
+        BOTH(a_peer_that_does_not_greet_is_given_up),
         BOTH(what_is_not_there_is_said),
         BOTH(heartbeats_do_not_wait_behind_a_checkpoint),
         BOTH(what_goes_to_a_removed_member_is_cut),

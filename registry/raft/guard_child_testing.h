@@ -9,9 +9,10 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum { CHILD_DIED = 99, CHILD_SAYS = 40 };
+enum { CHILD_DIED = 99, CHILD_CRASHED = 98, CHILD_SAYS = 40 };
 
-/* What a child saw of it; CHILD_DIED when it did not live to tell. */
+/* What a child saw of it. When it did not live to tell: CHILD_CRASHED for memory that is not there,
+ * which is libraft's way to end, CHILD_DIED for ours. */
 static inline int in_child(enum outcome (*schedule)(uint64_t, unsigned), uint64_t seed,
                            unsigned off)
 {
@@ -27,6 +28,8 @@ static inline int in_child(enum outcome (*schedule)(uint64_t, unsigned), uint64_
     }
     int status;
     assert_int_equal(waitpid(pid, &status, 0), pid);
+    if (WIFSIGNALED(status) && WTERMSIG(status) == SIGSEGV)
+        return CHILD_CRASHED;
     if (!WIFEXITED(status) || WEXITSTATUS(status) < CHILD_SAYS)
         return CHILD_DIED;
     return WEXITSTATUS(status) - CHILD_SAYS;

@@ -126,6 +126,60 @@ static void a_window_commits(void **state)
     assert_true(least > 50);
 }
 
+/* G12: a second leader of the same term.
+ * A leads and its process is stopped. B has lost its vote, and C the term: it stands in A's term
+ * and B elects it. A goes on, still a leader, and hears of C's entries. 0.15 trusts that there is
+ * no such leader (the assertion is compiled out) and writes C's id where A as a leader keeps its
+ * change of members. */
+static enum outcome second_leader(uint64_t seed, unsigned off)
+{
+    struct world *w = world_new(seed, off);
+    run(w, 600);
+    int a = leader(w), b = (a + 1) % NODES, c = (a + 2) % NODES;
+    if (a < 0)
+        return NOT_REACHED;
+    run(w, 100);
+    raft_term term = w->node[a].raft.current_term;
+    w->node[a].next_tick = w->now + 800;
+    crash(w, b);
+    crash(w, c);
+    w->node[b].vote = w->node[c].vote = 0;
+    w->node[c].term = term - 1;
+    boot(w, b, false);
+    boot(w, c, false);
+    join_only(w, b, c);
+    for (int ms = 0; ms < 500 && w->node[c].raft.state != RAFT_LEADER; ms++)
+        step(w);
+    if (w->node[c].raft.state != RAFT_LEADER || w->node[c].raft.current_term != term ||
+        w->node[a].raft.state != RAFT_LEADER)
+        return NOT_REACHED;
+    cut_all(w, false);
+    run(w, 60);
+    if (w->node[a].raft.state == RAFT_LEADER && w->node[a].raft.leader_state.change != NULL)
+        return LOST; /* nobody asked for one */
+    run(w, 2000);
+    return w->conflicts ? LOST : SAFE;
+}
+
+static void a_second_leader_overwrites_the_first_without_the_guard(void **state)
+{
+    (void)state;
+    int lost = count_in_child(second_leader, GUARD_G12_TARGET, LOST);
+    int missed = count_in_child(second_leader, GUARD_G12_TARGET, NOT_REACHED);
+    print_message("overwritten in %d of %d\n", lost, SEEDS - missed);
+    assert_true(lost > SEEDS / 3);
+    assert_int_equal(lost + missed, SEEDS);
+}
+
+static void a_second_leader_is_not_heard_with_it(void **state)
+{
+    (void)state;
+    int safe = count_in_child(second_leader, ALL_RULES, SAFE);
+    assert_int_equal(count_in_child(second_leader, ALL_RULES, LOST), 0);
+    assert_int_equal(count_in_child(second_leader, ALL_RULES, CHILD_DIED), 0);
+    assert_true(safe > SEEDS / 3);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -133,6 +187,8 @@ int main(void)
         cmocka_unit_test(a_late_append_is_not_counted_with_it),
         cmocka_unit_test(an_unbounded_pipeline_starves_its_commit),
         cmocka_unit_test(a_window_commits),
+        cmocka_unit_test(a_second_leader_overwrites_the_first_without_the_guard),
+        cmocka_unit_test(a_second_leader_is_not_heard_with_it),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

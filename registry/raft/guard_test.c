@@ -287,21 +287,6 @@ end:
 /* A promoted voter that does not know it.
  * C is a standby; A makes it a voter, which B hears and C does not; A dies. B and C are a majority,
  * and only B's log says so. */
-static void on_assigned(struct raft_change *req, int status)
-{
-    (void)status;
-    mem_free(req);
-}
-
-static bool assign(struct world *w, int leader, int i, int role)
-{
-    struct raft_change *req = MEM_NEW(struct raft_change);
-    if (raft_assign(&w->node[leader].raft, req, (raft_id)i + 1, role, on_assigned) == 0)
-        return true;
-    mem_free(req);
-    return false;
-}
-
 static enum outcome promoted_voter(uint64_t seed, unsigned off)
 {
     struct world *w = world_new(seed, off);

@@ -20,6 +20,7 @@
 
 #include "base/core/assert.h"
 #include "base/core/mem.h"
+#include "registry/raft/conf.h"
 #include "registry/raft/guard.h"
 
 #define NODES 3
@@ -58,6 +59,12 @@ struct packet {
     VEC(struct disk_entry) entries;
 };
 
+struct disk_snapshot {                       /* index 0: none */
+    raft_index index, conf_index, kept_from; /* of the log, entries from there on count */
+    raft_term term;
+    struct raft_configuration conf;
+};
+
 struct world;
 
 struct sim_node {
@@ -76,8 +83,14 @@ struct sim_node {
     /* Survives a crash. */
     raft_term term;
     raft_id vote;
-    VEC(struct disk_entry) log;
+    VEC(struct disk_entry) log; /* whole: what was compacted is not read any more */
+    struct disk_snapshot snap;
     /* Does not. */
+    struct raft_io_snapshot_put *put;
+    struct disk_snapshot putting;
+    struct raft_io_snapshot_get *get;
+    raft_time put_due, get_due;
+    unsigned get_ms; /* of reading a snapshot */
     raft_index next_index;
     struct list ops, sends;
 };
@@ -88,6 +101,7 @@ struct world {
     uint64_t random;
     unsigned off; /* rules switched off on all nodes */
     struct list packets;
+    int refuse_installs;         /* that many snapshots are refused by whom they are sent to */
     bool cut[NODES][NODES];      /* from, to: lost on the way */
     unsigned latency_max;        /* ms of a packet */
     bool lossy;                  /* a crash loses writes that are not synced */
@@ -149,6 +163,24 @@ static inline void entries_fini(struct disk_entry *es, size_t n)
     mem_free(es);
 }
 
+static inline struct raft_buffer snapshot_bytes(void)
+{
+    return (struct raft_buffer){raft_calloc(1, 8), 8}; /* the world knows what was applied */
+}
+
+static inline struct raft_snapshot *snapshot_out(const struct disk_snapshot *d)
+{
+    struct raft_snapshot *s = raft_calloc(1, sizeof(*s));
+    *s = (struct raft_snapshot){.index = d->index,
+                                .term = d->term,
+                                .configuration_index = d->conf_index,
+                                .bufs = raft_malloc(sizeof(*s->bufs)),
+                                .n_bufs = 1};
+    conf_copy(&d->conf, &s->configuration);
+    s->bufs[0] = snapshot_bytes();
+    return s;
+}
+
 /* Struct raft_io over the world. */
 
 static inline struct sim_node *node_of(struct raft_io *io)
@@ -176,10 +208,10 @@ static inline int io_load(struct raft_io *io, raft_term *term, raft_id *vote,
     struct sim_node *x = node_of(io);
     *term = x->term;
     *vote = x->vote;
-    *snap = NULL;
-    *start = 1;
-    *n = x->log.n;
-    *entries = x->log.n ? entries_out(x->log.p, x->log.n) : NULL;
+    *snap = x->snap.index ? snapshot_out(&x->snap) : NULL;
+    *start = x->snap.index ? x->snap.kept_from : 1;
+    *n = x->log.n - (*start - 1);
+    *entries = *n ? entries_out(x->log.p + *start - 1, *n) : NULL;
     x->next_index = x->log.n + 1;
     return 0;
 }
@@ -244,6 +276,8 @@ static inline int io_send(struct raft_io *io, struct raft_io_send *req,
         for (unsigned i = 0; i < m->append_entries.n_entries; i++)
             if (!x->w->hold_own_term || m->append_entries.entries[i].term < m->append_entries.term)
                 *vec_push(&p->entries) = entry_copy(&m->append_entries.entries[i]);
+    if (m->type == RAFT_IO_INSTALL_SNAPSHOT)
+        conf_copy(&m->install_snapshot.conf, &p->m.install_snapshot.conf);
     list_push(&x->w->packets, &p->node);
     return 0;
 }
@@ -267,6 +301,39 @@ static inline int io_append(struct raft_io *io, struct raft_io_append *req,
 static inline int io_truncate(struct raft_io *io, raft_index index)
 {
     node_of(io)->next_index = index;
+    return 0;
+}
+
+/* At most one of each at a time: schedules have one follower that needs a snapshot. */
+static inline int io_snapshot_put(struct raft_io *io, unsigned trailing,
+                                  struct raft_io_snapshot_put *req, const struct raft_snapshot *s,
+                                  raft_io_snapshot_put_cb cb)
+{
+    struct sim_node *x = node_of(io);
+    wf_assert(!x->put);
+    bool all = trailing == 0 || s->index <= trailing;
+    req->cb = cb;
+    x->put = req;
+    x->put_due = x->w->now + 5;
+    x->putting =
+        (struct disk_snapshot){.index = s->index,
+                               .term = s->term,
+                               .conf_index = s->configuration_index,
+                               .kept_from = trailing == 0 ? s->index + 1 : s->index - trailing + 1};
+    if (trailing && all)
+        x->putting.kept_from = 1;
+    conf_copy(&s->configuration, &x->putting.conf);
+    return 0;
+}
+
+static inline int io_snapshot_get(struct raft_io *io, struct raft_io_snapshot_get *req,
+                                  raft_io_snapshot_get_cb cb)
+{
+    struct sim_node *x = node_of(io);
+    wf_assert(!x->get);
+    req->cb = cb;
+    x->get = req;
+    x->get_due = x->w->now + x->get_ms;
     return 0;
 }
 
@@ -299,19 +366,20 @@ static inline int fsm_apply(struct raft_fsm *fsm, const struct raft_buffer *buf,
     return 0;
 }
 
-static inline int fsm_no_snapshot(struct raft_fsm *fsm, struct raft_buffer *bufs[], unsigned *n)
+static inline int fsm_snapshot(struct raft_fsm *fsm, struct raft_buffer *bufs[], unsigned *n)
 {
     (void)fsm;
-    (void)bufs;
-    (void)n;
-    return RAFT_BUSY;
+    *bufs = raft_malloc(sizeof(**bufs));
+    **bufs = snapshot_bytes();
+    *n = 1;
+    return 0;
 }
 
-static inline int fsm_no_restore(struct raft_fsm *fsm, struct raft_buffer *buf)
+static inline int fsm_restore(struct raft_fsm *fsm, struct raft_buffer *buf)
 {
     (void)fsm;
-    (void)buf;
-    return RAFT_INVALID;
+    raft_free(buf->base);
+    return 0;
 }
 
 /* Life and death. */
@@ -338,13 +406,15 @@ static inline void boot(struct world *w, int i, bool first)
                              .send = io_send,
                              .append = io_append,
                              .truncate = io_truncate,
+                             .snapshot_put = io_snapshot_put,
+                             .snapshot_get = io_snapshot_get,
                              .time = io_time,
                              .random = io_random};
     x->fsm = (struct raft_fsm){.version = 1,
                                .data = x,
                                .apply = fsm_apply,
-                               .snapshot = fsm_no_snapshot,
-                               .restore = fsm_no_restore};
+                               .snapshot = fsm_snapshot,
+                               .restore = fsm_restore};
     guard_init(&x->guard, &x->io, &x->raft, &(struct guard_events){0}, NULL);
     x->guard.off = w->off;
     if (w->joining)
@@ -376,6 +446,8 @@ static inline void packet_free(struct packet *p)
 {
     list_remove(&p->node);
     entries_fini(p->entries.p, p->entries.n);
+    if (p->m.type == RAFT_IO_INSTALL_SNAPSHOT)
+        raft_configuration_close(&p->m.install_snapshot.conf);
     mem_free(p);
 }
 
@@ -412,12 +484,45 @@ static inline void run_disk(struct sim_node *x, raft_time now)
     }
 }
 
+/* What an installed snapshot replaces is filled up, so that an index stays a place in the log. */
+static inline void land_put(struct sim_node *x)
+{
+    struct raft_io_snapshot_put *req = x->put;
+    raft_configuration_close(&x->snap.conf);
+    x->snap = x->putting;
+    x->put = NULL;
+    if (x->snap.kept_from > x->snap.index) {
+        while (x->log.n > x->snap.index)
+            buf_fini(&x->log.p[--x->log.n].bytes);
+        while (x->log.n < x->snap.index)
+            *vec_push(&x->log) = (struct disk_entry){.type = RAFT_BARRIER};
+        x->next_index = x->snap.index + 1;
+    }
+    req->cb(req, 0);
+}
+
+static inline void land_get(struct sim_node *x)
+{
+    struct raft_io_snapshot_get *req = x->get;
+    x->get = NULL;
+    req->cb(req, snapshot_out(&x->snap), 0);
+}
+
+static inline void run_snapshots(struct sim_node *x, raft_time now)
+{
+    if (x->put && x->put_due <= now)
+        land_put(x);
+    if (x->get && x->get_due <= now)
+        land_get(x);
+}
+
 /* What is in flight to the disk lands, up to some point if the world is lossy. The library is told
  * that all of it did, so that it frees its memory: nobody hears of that. */
 static inline void end_writes(struct world *w, struct sim_node *x)
 {
     struct list_node *n;
     bool lands = true;
+    run_snapshots(x, UINT64_MAX);
     while ((n = list_first(&x->ops)) || !list_empty(&x->sends)) {
         run_sends(x);
         if (!(n = list_first(&x->ops)))
@@ -447,10 +552,32 @@ static inline void crash(struct world *w, int i)
     guard_fini(&x->guard);
 }
 
+/* The transport does not get the snapshot's file. */
+static inline void refuse_install(struct world *w, const struct packet *p)
+{
+    struct raft *r = &w->node[p->to].raft;
+    struct raft_message m = {.type = RAFT_IO_APPEND_ENTRIES_RESULT,
+                             .server_id = (raft_id)p->from + 1,
+                             .append_entries_result = {.term = r->current_term,
+                                                       .rejected = p->m.install_snapshot.last_index,
+                                                       .last_log_index = r->last_stored}};
+    w->refuse_installs--;
+    io_send(&w->node[p->to].io, NULL, &m, NULL);
+}
+
 static inline void deliver(struct world *w, struct packet *p)
 {
     struct sim_node *x = &w->node[p->to];
     struct raft_message m = p->m;
+    if (m.type == RAFT_IO_INSTALL_SNAPSHOT) {
+        if (w->refuse_installs > 0) {
+            refuse_install(w, p);
+            packet_free(p);
+            return;
+        }
+        conf_copy(&p->m.install_snapshot.conf, &m.install_snapshot.conf);
+        m.install_snapshot.data = snapshot_bytes();
+    }
     m.server_id = (raft_id)p->from + 1;
     m.server_address = addresses[p->from];
     if (m.type == RAFT_IO_APPEND_ENTRIES) {
@@ -485,6 +612,7 @@ static inline void step(struct world *w)
             continue;
         run_sends(x);
         run_disk(x, w->now);
+        run_snapshots(x, w->now);
         if (w->now >= x->next_tick) {
             x->next_tick = w->now + HEARTBEAT_MS;
             x->tick(&x->io);
@@ -568,6 +696,21 @@ static inline raft_index put(struct world *w, int i)
     return 0;
 }
 
+static inline void on_assigned(struct raft_change *req, int status)
+{
+    (void)status;
+    mem_free(req);
+}
+
+static inline bool assign(struct world *w, int leader, int i, int role)
+{
+    struct raft_change *req = MEM_NEW(struct raft_change);
+    if (raft_assign(&w->node[leader].raft, req, (raft_id)i + 1, role, on_assigned) == 0)
+        return true;
+    mem_free(req);
+    return false;
+}
+
 static inline struct world *world_new(uint64_t seed, unsigned off)
 {
     struct world *w = MEM_NEW(struct world);
@@ -589,6 +732,7 @@ static inline void world_free(struct world *w)
         if (w->node[i].alive)
             crash(w, i);
         entries_fini(w->node[i].log.p, w->node[i].log.n);
+        raft_configuration_close(&w->node[i].snap.conf);
     }
     drop_packets(w);
     mem_free(w);

@@ -36,7 +36,8 @@
 
 /* Checkpoints beside the log. */
 #define BULK_CHUNK_BYTES (1u << 20)
-#define BULK_SESSIONS_MAX 4 /* checkpoints that are served at a time */
+#define BULK_SESSIONS_MAX 4   /* checkpoints that are served at a time */
+#define BULK_SILENCE_MS 10000 /* without a frame, that is 1 MiB at most; or taking one */
 #define BULK_RETRY_MS 200
 #define BULK_RETRIES_MAX 50 /* in a row without one new byte */
 

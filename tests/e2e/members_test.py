@@ -254,18 +254,18 @@ class MembersTls(Members):
     tls = True
     test_a_name_that_is_taken = test_without_its_log_it_does_not_come_back = test_a_standby_stays_one = None
 
-    def dial(self, to, node, role=None):
-        """A connection with the certificate of who joined; with a role it has greeted, too."""
-        s = dial(to, self.ws.path("pki", "ca.crt"), os.path.join(node.data, "tls"))
+    def dial(self, to, certs, role=None):
+        """A connection with somebody's certificate; with a role it has greeted, too."""
+        s = dial(to, self.ws.path("pki", "ca.crt"), certs)
         self.addCleanup(s.close)
         if role:
             cluster, to_id = names(s.getpeercert())
-            s.sendall(hello(cluster, self.ids[node.name], to_id, role))
+            s.sendall(hello(cluster, self.holder, to_id, role))
         return s
 
-    def refused(self, to, node):
+    def refused(self, to, certs):
         try:
-            return greeting(self.dial(to, node, CONTROL)) in (None, FRAME_REFUSE)
+            return greeting(self.dial(to, certs, CONTROL)) in (None, FRAME_REFUSE)
         except TimeoutError:
             return False
         except OSError:
@@ -275,18 +275,19 @@ class MembersTls(Members):
         """Whoever has a copy of it: what is open is cut, and nothing is opened with it any more."""
         c, node = self.cluster, self.join()
         self.ids = {m["name"]: m["id"] for m in c.members().values()}
+        self.holder, certs = self.ids[node.name], node.certs or os.path.join(node.data, "tls")
         node.kill()
         held = {}
         for to in c.alive():
             for role, what in ((CONTROL, "its connection"), (BULK, "its connection for checkpoints")):
-                held[f"{what} to {to.name}"] = s = self.dial(to, node, role)
+                held[f"{what} to {to.name}"] = s = self.dial(to, certs, role)
                 self.assertEqual(greeting(s), FRAME_HELLO, to.name)
         for what, s in held.items():
             s.settimeout(0.02)
             with self.assertRaises(TimeoutError, msg=what):
                 until_cut(s)
         for to in c.alive():  # these have a time of their own, 2 s: last, so that it is not that
-            held[f"what has not greeted {to.name}"] = self.dial(to, node)
+            held[f"what has not greeted {to.name}"] = self.dial(to, certs)
         self.remove(node)
         since, within = time.monotonic(), CUT_S * (5 if c.sanitized() else 1)
         for what, s in held.items():
@@ -297,7 +298,7 @@ class MembersTls(Members):
                 self.fail(f"{what} goes on {within} s after the removal")
         took = time.monotonic() - since
         for to in (n for n in c.alive() if n is not node):
-            self.assertTrue(self.refused(to, node), to.name)
+            self.assertTrue(self.refused(to, certs), to.name)
         self.assertLess(time.monotonic() - since, within)
         note(f"{len(held)} connections were cut {took * 1000:.0f} ms after the removal")
         c.forget(node)
