@@ -2,10 +2,10 @@
  * page, past its end, or to an answer that was never written. This follows everything from the
  * newest meta page on, before LMDB does: every page that is in use is met once and is not free,
  * says who it is, holds its keys in order and between those of its parents; every count is right;
- * the databases are those that are expected; the map is a power of two, as ours are (store.c): LMDB
- * maps what a meta page says, or does not open at all. What the rows hold is for the caller to judge, who
- * has checksums in them. So no single bit can be another without that it is told, but where
- * nothing looks at it: the older meta page, the room that is free.
+ * the databases are those that are expected; the map is a power of two, as ours are (store.c):
+ * LMDB maps what a meta page says, or does not open at all. What the rows hold is for the caller
+ * to judge, who has checksums in them. So no single bit can be another without that it is told,
+ * but where nothing looks at it: the rest of the older meta page, the room that is free.
  *
  *   static const struct lmdb_check_db dbs[] = {
  *       {.name = "kv"}, {.name = "hist", .integer_keys = true}};

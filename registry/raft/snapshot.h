@@ -3,7 +3,7 @@
  *
  *   <dir>/snapshot                     the manifest of the newest: index, term, members, data
  *   <dir>/snapshot-older               the same of the one before, to which the log still reaches
- *   <dir>/ckpt-<index>-<tag>.mdb       their files; index and tag (start of the hash) as in the data
+ *   <dir>/ckpt-<index>-<tag>.mdb       their files; index and tag (start of the hash) as in it
  */
 #ifndef WEFT_REGISTRY_RAFT_SNAPSHOT_H
 #define WEFT_REGISTRY_RAFT_SNAPSHOT_H
