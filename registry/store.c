@@ -320,6 +320,14 @@ uint64_t store_used_bytes(const struct reg_store *s)
     return (uint64_t)(info.me_last_pgno + 1) * st.ms_psize;
 }
 
+/* Who reads a page and who may write it again agree in LMDB's table of readers, which TSan does not
+ * see: with it pages are written by system calls. */
+#ifdef __SANITIZE_THREAD__
+#define MAP_FLAGS 0
+#else
+#define MAP_FLAGS MDB_WRITEMAP
+#endif
+
 static int data_fd(const struct reg_store *s)
 {
     mdb_filehandle_t fd;
@@ -420,16 +428,6 @@ static bool file_settle(struct reg_store *s, uint64_t had, struct err *err)
     return file_shorten(s, had > used ? had : used, err) && store_blocks_reserve(s, err);
 }
 
-/* TSan sees what is written into the map, but not how LMDB keeps it from who reads. */
-#if !defined(__has_feature)
-#define __has_feature(x) 0
-#endif
-#if defined(__SANITIZE_THREAD__) || __has_feature(thread_sanitizer)
-#define WRITE_INTO_MAP 0
-#else
-#define WRITE_INTO_MAP MDB_WRITEMAP
-#endif
-
 bool store_map_open(struct reg_store *s, enum store_image image, struct err *err)
 {
     char path[4096];
@@ -450,8 +448,7 @@ bool store_map_open(struct reg_store *s, enum store_image image, struct err *err
      * write costs. */
     if (!rc)
         rc = mdb_env_open(s->env, path,
-                          MDB_NOSUBDIR | MDB_NOSYNC | MDB_NOTLS | MDB_NORDAHEAD | WRITE_INTO_MAP,
-                          0600);
+                          MDB_NOSUBDIR | MDB_NOSYNC | MDB_NOTLS | MDB_NORDAHEAD | MAP_FLAGS, 0600);
     if (!rc && !file_settle(s, had, err)) {
         store_map_close(s);
         return false;
