@@ -220,6 +220,10 @@ struct env_file_write {
     void (*fn)(struct env_file_write *w, const struct err *err); /* err->code ERR_NONE: durable */
 };
 void env_file_write_sync(struct env_file *f, struct env_file_write *w);
+/* From now on small writes with sync inside of the file go past the system's memory, where the file
+ * system can do that: the disk is waited for once instead of twice. What is read afterwards comes
+ * from the disk. */
+void env_file_write_through(struct env_file *f);
 
 /* Whole small files; from any thread, as all below. Load appends to ret_bytes; a file above
  * bytes_max is ERR_LIMIT. Store is atomic: temporary file, sync, rename, directory sync. */

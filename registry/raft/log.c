@@ -268,6 +268,7 @@ static bool segment_begin(struct log *log, uint64_t need, struct err *err)
     if (log->file)
         env_file_close(log->file);
     log->file = f;
+    env_file_write_through(f);
     log->offset = 0;
     *vec_push(&log->segments) = (struct segment){.number = number, .bytes = size};
     return true;
@@ -288,6 +289,8 @@ static bool open_last(struct log *log, struct err *err)
         return segment_begin(log, 0, err);
     log->file =
         env_file_open(log->env, segment_path(log, last_segment(log)->number, path), O_RDWR, err);
+    if (log->file)
+        env_file_write_through(log->file);
     return log->file != NULL;
 }
 

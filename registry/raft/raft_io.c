@@ -11,7 +11,8 @@
 #include "registry/raft/message.h"
 
 #define PATH_BYTES SNAPSHOT_PATH_BYTES
-#define SCRUB_MS (60 * 60 * 1000) /* between checks of the newest checkpoint; one at each start */
+#define SCRUB_MS (60 * 60 * 1000) /* between checks of the newest checkpoint … */
+#define SCRUB_FIRST_MS 1000       /* … and after each start, which has enough to do */
 #define GET_AGAIN_MS 50           /* a checkpoint is being made anew */
 
 static struct raftio *self_of(struct raft_io *io)
@@ -988,7 +989,7 @@ static int io_start(struct raft_io *rio, unsigned msecs, raft_io_tick_cb tick, r
     if (!io->peers)
         return fail(io, &err);
     env_timer_start(io->env, &io->tick_timer, msecs);
-    env_timer_start(io->env, &io->scrub_timer, 0);
+    env_timer_start(io->env, &io->scrub_timer, SCRUB_FIRST_MS);
     return 0;
 }
 
