@@ -268,6 +268,6 @@ struct env_aside {
     void *impl;
 };
 void env_aside_begin(struct env *env, struct env_aside *a);
-void env_aside_end(struct env *env, struct env_aside *a);
+void env_aside_end(struct env *env, struct env_aside *a); /* nothing, if it was ended */
 
 #endif
