@@ -236,8 +236,8 @@ bool env_dir_make(struct env *env, const char *path, struct err *err); /* fine i
 bool env_dir_sync(struct env *env, const char *path, struct err *err);
 /* Bytes that may still be written to the disk that holds path. */
 bool env_disk_free(struct env *env, const char *path, uint64_t *ret_bytes, struct err *err);
-/* Has the disk promise blocks for so many bytes of a file that a library writes, and makes it so long
- * if it is shorter. 0, or why not (errno): EOPNOTSUPP where the file system cannot promise. */
+/* Has the disk promise blocks for so many bytes of a file that a library writes, and makes it so
+ * long if it is shorter. 0, or why not (errno): EOPNOTSUPP where the file system cannot promise. */
 int env_disk_reserve(struct env *env, int fd, uint64_t bytes);
 /* Calls fn with each entry's name, sorted, without "." and "..". */
 bool env_dir_list(struct env *env, const char *path, void (*fn)(void *ctx, const char *name),
