@@ -11,7 +11,7 @@
 #include "base/core/assert.h"
 #include "registry/store_internal.h"
 
-#define HASH_CHUNK (1u << 20)
+#define HASH_CHUNK (64u << 10)
 
 bool store_digest(int fd, const char *path, struct reg_checkpoint *ret, struct err *err)
 {

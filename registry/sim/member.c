@@ -352,6 +352,19 @@ void member_kill(struct member *m)
     sim_host_kill(m->host);
 }
 
+/* By LMDB's meta pages (lmdb_check.c): behind the last there is nothing that could be torn. */
+#define META_LAST_AT 136
+static uint64_t pages_used(int fd, uint64_t pages)
+{
+    uint64_t most = 0;
+    for (off_t page = 0; page < 2; page++) {
+        uint64_t last = 0;
+        if (pread(fd, &last, sizeof(last), page * PAGE + META_LAST_AT) == sizeof(last))
+            most = last > most ? last : most;
+    }
+    return most < pages ? most + 1 : pages;
+}
+
 /* LMDB writes without sync: after a power cut its file is any mixture. */
 static void store_tear(struct member *m)
 {
@@ -363,7 +376,7 @@ static void store_tear(struct member *m)
     if (fd < 0)
         return;
     wf_assert(fstat(fd, &st) == 0);
-    uint64_t pages = (uint64_t)st.st_size / PAGE, kept = sim_below(sim, 1001);
+    uint64_t pages = pages_used(fd, (uint64_t)st.st_size / PAGE), kept = sim_below(sim, 1001);
     for (uint64_t i = 0; i < pages; i++) {
         if (sim_chance(sim, (unsigned)kept))
             continue;
