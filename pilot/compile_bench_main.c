@@ -1,6 +1,7 @@
 /* How long the compiler takes and how much memory it holds: `compile_bench [services] [classes]`,
  * default 1,000 and 1,000. Each service has two endpoints, all listen on one port; the classes
- * differ by address, in ten namespaces, half of them weft-proxy and half Envoy.
+ * differ by address, in ten namespaces, half of them weft-proxy and half Envoy. Then the model
+ * alone, with a hundred thousand WorkloadEntries. CPU is this thread's.
  */
 #include <inttypes.h>
 #include <malloc.h>
@@ -24,6 +25,13 @@ static double now_ms(void)
 {
     struct timespec t;
     clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec * 1e3 + (double)t.tv_nsec / 1e6;
+}
+
+static double cpu_ms(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
     return (double)t.tv_sec * 1e3 + (double)t.tv_nsec / 1e6;
 }
 
@@ -150,6 +158,61 @@ static void change_nothing(struct bench *b, unsigned round)
     put(b, "configmaps/ns0/unrelated", round % 2 ? "{\"spec\":{}}" : "{\"spec\":{\"a\":1}}");
 }
 
+/* Workloads. */
+
+#define WORKLOADS 100000
+#define SELECTED 10000 /* of them, by one service */
+
+/* As weft-regload writes them, with a label more where a service selects it. */
+static void put_workload(struct bench *b, size_t i, unsigned turn)
+{
+    char key[200], json[1000];
+    snprintf(key, sizeof(key), "workloadentries.networking.istio.io/default/w-%08zu", i);
+    snprintf(json, sizeof(json),
+             "{\"apiVersion\":\"networking.istio.io/v1\",\"kind\":\"WorkloadEntry\",\"metadata\":{"
+             "\"annotations\":{\"pad\":\"%060u\"},\"name\":\"w-%08zu\",\"namespace\":\"default\"},"
+             "\"spec\":{\"address\":\"10.%zu.%zu.%zu\",\"labels\":{%s\"turn\":\"%zu\"}}}",
+             0, i, i >> 16 & 255, i >> 8 & 255, i & 255, i < SELECTED ? "\"app\":\"s\"," : "",
+             i + turn * WORKLOADS);
+    put(b, key, json);
+}
+
+static void workloads_put(struct bench *b, unsigned turn)
+{
+    double began = cpu_ms();
+    for (size_t i = 0; i < WORKLOADS; i++)
+        put_workload(b, i, turn);
+    double took = cpu_ms() - began;
+    printf("%d workloads %s  %.0f ms CPU, %.2f us each, %.0f bytes each\n", WORKLOADS,
+           turn ? "again" : "new  ", took, took * 1e3 / WORKLOADS,
+           (double)heap_bytes() / WORKLOADS);
+}
+
+static void workloads_compile(struct bench *b, const char *what)
+{
+    double began = cpu_ms();
+    compile(b);
+    printf("%s  %.1f ms CPU\n", what, cpu_ms() - began);
+}
+
+static void bench_workloads(void)
+{
+    struct bench b = {.classes = 2};
+    build_init(&b.build, S("istio-system"), S("Kubernetes"));
+    workloads_put(&b, 0);
+    workloads_put(&b, 1);
+    put(&b, "services/default/s",
+        "{\"spec\":{\"selector\":{\"app\":\"s\"},\"ports\":[{\"name\":\"http\",\"port\":80},"
+        "{\"name\":\"http-2\",\"port\":81}]}}");
+    put(&b, "destinationrules.networking.istio.io/default/s",
+        "{\"spec\":{\"host\":\"s\",\"subsets\":[{\"name\":\"a\",\"labels\":{\"turn\":\"1\"}},"
+        "{\"name\":\"b\",\"labels\":{\"turn\":\"2\"}}]}}");
+    workloads_compile(&b, "a service of 10000 workloads");
+    put_workload(&b, 7, 2);
+    workloads_compile(&b, "one of them changed         ");
+    build_fini(&b.build);
+}
+
 int main(int argc, char **argv)
 {
     struct bench b = {.services = argc > 1 ? (size_t)atol(argv[1]) : 1000,
@@ -174,5 +237,6 @@ int main(int argc, char **argv)
     if (argc <= 3)
         report(&b, "one more service", change_service);
     build_fini(&b.build);
+    bench_workloads();
     return 0;
 }

@@ -1,0 +1,400 @@
+/* Index keys -> objects.
+ *
+ * A key that one object has is a posting of eight bytes: hash and number of the object, which knows
+ * its keys. It becomes a fact, with a copy of the key, when somebody asks for it or when a second
+ * object has it; the fact then says what it would say had it been there all along, with the
+ * revision since when the object has the key as it is. Facts that nobody reads any more go back, if
+ * that loses no revision (model_collect).
+ *
+ * So a key has no posting (nobody has it, and nobody asks), that of the one object that has it, or
+ * that of its fact. Hashes are of 32 bits and only narrow the search: keys are compared. Where two
+ * keys of one object have the same hash, their postings are equal, and either stands for either.
+ */
+#include "pilot/model/model_internal.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/core/assert.h"
+
+/* Keys. */
+
+static int cmp_key(struct model_key a, struct model_key b)
+{
+    return a.index != b.index ? (a.index < b.index ? -1 : 1) : slice_cmp(a.name, b.name);
+}
+
+static uint32_t key_hash(const struct model *m, struct model_key key)
+{
+    struct hash_key seed = {m->hash_key.k0 + key.index, m->hash_key.k1};
+    return (uint32_t)hash_keyed(&seed, key.name) & m->hash_mask;
+}
+
+static int cmp_entry(const void *va, const void *vb)
+{
+    const struct model_entry *a = va, *b = vb;
+    int c = cmp_key(a->key, b->key);
+    return c ? c : (a->sign > b->sign) - (a->sign < b->sign);
+}
+
+void model_entry_add(struct model_entries *e, enum model_index index, struct slice name,
+                     uint64_t sign)
+{
+    *vec_push(e) = (struct model_entry){.key = {index, name}, .sign = sign};
+}
+
+void model_entries_sort(struct model_entries *e)
+{
+    size_t n = 0;
+    qsort(e->p, e->n, sizeof(*e->p), cmp_entry);
+    for (size_t i = 0; i < e->n; i++) {
+        if (n && cmp_key(e->p[n - 1].key, e->p[i].key) == 0)
+            e->p[n - 1].sign = hash_u64(e->p[n - 1].sign) ^ e->p[i].sign;
+        else
+            e->p[n++] = e->p[i];
+    }
+    e->n = n;
+}
+
+/* Of an object; in `room` where the object does not store them. */
+static size_t entries_of(struct model_object *o, struct model_entries *room,
+                         struct model_entry **ret_entries)
+{
+    if (o && !o->tree) {
+        model_workload_entries(o, room);
+        model_entries_sort(room);
+    }
+    *ret_entries = !o ? NULL : o->tree ? o->tree->entries : room->p;
+    return !o ? 0 : o->tree ? o->tree->entry_count : room->n;
+}
+
+static bool object_has(const struct model_object *o, struct model_key key, reg_rev *ret_revision)
+{
+    if (!o->tree)
+        return model_workload_has(o, key, ret_revision);
+    size_t lo = 0, hi = o->tree->entry_count;
+    while (lo < hi) {
+        size_t mid = lo + (hi - lo) / 2;
+        const struct model_entry *e = &o->tree->entries[mid];
+        int c = cmp_key(e->key, key);
+        if (c == 0) {
+            *ret_revision = e->revision;
+            return true;
+        }
+        lo = c < 0 ? mid + 1 : lo;
+        hi = c < 0 ? hi : mid;
+    }
+    return false;
+}
+
+/* Postings. */
+
+static uint32_t posting_of_object(uint32_t number)
+{
+    return number << 1;
+}
+
+static uint32_t posting_of_fact(uint32_t number)
+{
+    return number << 1 | 1;
+}
+
+/* What a key has. Zeroed: nothing. */
+struct holder {
+    struct model_fact *fact;
+    struct model_object *object; /* alone, without a fact */
+    reg_rev revision;            /* since when the object has the key as it is */
+};
+
+/* `entering` has the key without a posting for it yet; may be NULL. */
+static struct holder holder_find(const struct model *m, struct model_key key, uint32_t hash,
+                                 const struct model_object *entering)
+{
+    struct holder out = {0};
+    for (size_t at = postings_first(&m->index, hash); at != POSTINGS_END;
+         at = postings_next(&m->index, at)) {
+        uint32_t number = m->index.slots[at].number;
+        if (number & 1) {
+            struct model_fact *f = numbers_at(&m->facts, number >> 1);
+            if (cmp_key(f->key, key) == 0)
+                return (struct holder){.fact = f};
+        } else if (!out.object) {
+            struct model_object *o = numbers_at(&m->objects, number >> 1);
+            if (o != entering && object_has(o, key, &out.revision))
+                out.object = o;
+        }
+    }
+    return out;
+}
+
+/* Facts. */
+
+static bool older(const struct model_object *a, const struct model_object *b)
+{
+    if (a->create_rev != b->create_rev)
+        return a->create_rev < b->create_rev;
+    return slice_cmp(a->key, b->key) < 0;
+}
+
+/* The first member that is not older than o: a namespace may hold ten thousand. */
+static size_t fact_place(const struct model_fact *f, const struct model_object *o)
+{
+    size_t lo = 0, hi = f->n;
+    while (lo < hi) {
+        size_t mid = lo + (hi - lo) / 2;
+        if (older(f->members[mid], o))
+            lo = mid + 1;
+        else
+            hi = mid;
+    }
+    return lo;
+}
+
+static void fact_grow(struct model_fact *f)
+{
+    bool inside = f->members == &f->one;
+    f->cap *= 2;
+    f->members = mem_resize(inside ? NULL : f->members, f->cap * sizeof(struct model_object *));
+    if (inside)
+        f->members[0] = f->one;
+}
+
+static void fact_insert(struct model_fact *f, struct model_object *o)
+{
+    if (f->n == f->cap)
+        fact_grow(f);
+    size_t i = fact_place(f, o);
+    memmove(f->members + i + 1, f->members + i, (f->n - i) * sizeof(struct model_object *));
+    f->members[i] = o;
+    f->n++;
+}
+
+static void fact_remove(struct model_fact *f, const struct model_object *o)
+{
+    size_t i = fact_place(f, o);
+    wf_assert(i < f->n && f->members[i] == o);
+    f->n--;
+    memmove(f->members + i, f->members + i + 1, (f->n - i) * sizeof(struct model_object *));
+}
+
+/* The same object, changed: equally old. */
+static void fact_replace(struct model_fact *f, const struct model_object *was,
+                         struct model_object *is)
+{
+    size_t i = fact_place(f, was);
+    wf_assert(i < f->n && f->members[i] == was);
+    f->members[i] = is;
+}
+
+static struct model_fact *fact_new(struct model *m, struct model_key key)
+{
+    struct model_fact *f = mem_new(sizeof(*f) + key.name.n);
+    char *name = (char *)(f + 1);
+    graph_fact_init(&f->node);
+    if (key.name.n)
+        memcpy(name, key.name.p, key.name.n);
+    f->key = (struct model_key){key.index, slice_mem(name, key.name.n)};
+    f->members = &f->one;
+    f->cap = 1;
+    f->number = numbers_take(&m->facts, f);
+    return f;
+}
+
+static void fact_free(struct model *m, struct model_fact *f)
+{
+    numbers_give(&m->facts, f->number);
+    if (f->members != &f->one)
+        mem_free(f->members);
+    mem_free(f);
+}
+
+/* Takes the posting of the object that has the key alone. */
+static struct model_fact *fact_of_object(struct model *m, struct model_key key, uint32_t hash,
+                                         struct holder alone)
+{
+    struct model_fact *f = fact_new(m, key);
+    postings_set(&m->index, hash, posting_of_object(alone.object->number),
+                 posting_of_fact(f->number));
+    fact_insert(f, alone.object);
+    f->node.revision = alone.revision;
+    return f;
+}
+
+static struct model_fact *fact_get(struct model *m, struct model_key key)
+{
+    uint32_t hash = key_hash(m, key);
+    struct holder h = holder_find(m, key, hash, NULL);
+    if (h.fact)
+        return h.fact;
+    if (h.object)
+        return fact_of_object(m, key, hash, h);
+    struct model_fact *f = fact_new(m, key);
+    postings_put(&m->index, hash, posting_of_fact(f->number));
+    return f;
+}
+
+const struct model_fact *model_index(struct model *m, enum model_index index, struct slice name)
+{
+    struct model_fact *f = fact_get(m, (struct model_key){index, name});
+    graph_read(m->graph, &f->node);
+    return f;
+}
+
+const struct model_object *model_object(struct model *m, struct slice key)
+{
+    const struct model_fact *f = model_index(m, MODEL_OBJECT, key);
+    return f->n ? f->members[0] : NULL;
+}
+
+struct model_object *model_index_peek(struct model *m, struct slice key)
+{
+    struct model_key k = {MODEL_OBJECT, key};
+    struct holder h = holder_find(m, k, key_hash(m, k), NULL);
+    if (!h.fact)
+        return h.object;
+    return h.fact->n ? h.fact->members[0] : NULL;
+}
+
+/* Changes. */
+
+static void key_leave(struct model *m, struct model_object *was, struct model_key key,
+                      reg_rev revision)
+{
+    uint32_t hash = key_hash(m, key);
+    struct holder h = holder_find(m, key, hash, NULL);
+    wf_assert(h.fact || h.object == was);
+    if (!h.fact) {
+        postings_del(&m->index, hash, posting_of_object(was->number));
+        return;
+    }
+    fact_remove(h.fact, was);
+    graph_fact_touch(m->graph, &h.fact->node, revision);
+}
+
+static void key_enter(struct model *m, struct model_object *is, struct model_key key,
+                      reg_rev revision)
+{
+    uint32_t hash = key_hash(m, key);
+    struct holder h = holder_find(m, key, hash, is);
+    if (!h.fact && !h.object) {
+        postings_put(&m->index, hash, posting_of_object(is->number));
+        return;
+    }
+    struct model_fact *f = h.fact ? h.fact : fact_of_object(m, key, hash, h);
+    fact_insert(f, is);
+    graph_fact_touch(m->graph, &f->node, revision);
+}
+
+static void key_stay(struct model *m, struct model_object *was, struct model_object *is,
+                     struct model_key key, bool changed, reg_rev revision)
+{
+    struct holder h = holder_find(m, key, key_hash(m, key), NULL);
+    wf_assert(h.fact || h.object == was);
+    if (!h.fact)
+        return;
+    if (was->create_rev == is->create_rev) {
+        fact_replace(h.fact, was, is);
+    } else {
+        fact_remove(h.fact, was);
+        fact_insert(h.fact, is);
+    }
+    if (changed)
+        graph_fact_touch(m->graph, &h.fact->node, revision);
+}
+
+/* What the object has no longer, and what it still has. Until here the number stands for `was`. */
+static void move_old(struct model *m, struct model_object *was, struct model_object *is,
+                     struct model_entry *old, size_t old_n, struct model_entry *new, size_t new_n,
+                     reg_rev revision)
+{
+    for (size_t i = 0, j = 0; i < old_n; i++) {
+        while (j < new_n && cmp_key(new[j].key, old[i].key) < 0)
+            j++;
+        if (j == new_n || cmp_key(new[j].key, old[i].key) != 0) {
+            key_leave(m, was, old[i].key, revision);
+            continue;
+        }
+        bool changed = old[i].sign != new[j].sign;
+        new[j].revision = changed &&revision > old[i].revision ? revision : old[i].revision;
+        key_stay(m, was, is, old[i].key, changed, revision);
+    }
+}
+
+static void move_new(struct model *m, struct model_object *is, const struct model_entry *old,
+                     size_t old_n, struct model_entry *new, size_t new_n, reg_rev revision)
+{
+    for (size_t i = 0, j = 0; j < new_n; j++) {
+        while (i < old_n && cmp_key(old[i].key, new[j].key) < 0)
+            i++;
+        if (i < old_n && cmp_key(old[i].key, new[j].key) == 0)
+            continue;
+        new[j].revision = revision;
+        key_enter(m, is, new[j].key, revision);
+    }
+}
+
+void model_index_move(struct model *m, struct model_object *was, struct model_object *is,
+                      reg_rev revision)
+{
+    struct model_entries old_room = {.arena = &m->scratch}, new_room = {.arena = &m->scratch};
+    struct model_entry *old, *new;
+    wf_assert(!m->graph->current);
+    size_t old_n = entries_of(was, &old_room, &old), new_n = entries_of(is, &new_room, &new);
+    if (is)
+        is->number = was ? was->number : numbers_take(&m->objects, is);
+    move_old(m, was, is, old, old_n, new, new_n, revision);
+    if (was && is)
+        numbers_set(&m->objects, is->number, is);
+    else if (was)
+        numbers_give(&m->objects, was->number);
+    move_new(m, is, old, old_n, new, new_n, revision);
+    if (is && !is->tree)
+        model_workload_said(is, new[0].revision);
+    vec_fini(&old_room);
+    vec_fini(&new_room);
+}
+
+/* Life. */
+
+/* Would a fact that is made anew say the same? */
+static bool fact_spare(const struct model_fact *f)
+{
+    reg_rev since;
+    return !graph_fact_used(&f->node) &&
+           (f->n == 0 ||
+            (f->n == 1 && object_has(f->members[0], f->key, &since) && since == f->node.revision));
+}
+
+static void fact_forget(struct model *m, struct model_fact *f)
+{
+    uint32_t hash = key_hash(m, f->key);
+    if (f->n)
+        postings_set(&m->index, hash, posting_of_fact(f->number),
+                     posting_of_object(f->members[0]->number));
+    else
+        postings_del(&m->index, hash, posting_of_fact(f->number));
+    fact_free(m, f);
+}
+
+#define FACTS_SWEEP_MIN 1024
+
+void model_collect(struct model *m)
+{
+    if (m->facts.n < FACTS_SWEEP_MIN || m->facts.n < 2 * m->facts_swept)
+        return;
+    NUMBERS_EACH(&m->facts, i)
+    {
+        struct model_fact *f = numbers_at(&m->facts, i);
+        if (fact_spare(f))
+            fact_forget(m, f);
+    }
+    m->facts_swept = m->facts.n;
+}
+
+void model_index_fini(struct model *m)
+{
+    NUMBERS_EACH(&m->facts, i)
+    fact_free(m, numbers_at(&m->facts, i));
+    numbers_fini(&m->facts);
+    postings_fini(&m->index);
+}
