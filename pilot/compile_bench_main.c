@@ -205,8 +205,8 @@ static void bench_workloads(void)
         "{\"spec\":{\"selector\":{\"app\":\"s\"},\"ports\":[{\"name\":\"http\",\"port\":80},"
         "{\"name\":\"http-2\",\"port\":81}]}}");
     put(&b, "destinationrules.networking.istio.io/default/s",
-        "{\"spec\":{\"host\":\"s\",\"subsets\":[{\"name\":\"a\",\"labels\":{\"turn\":\"1\"}},"
-        "{\"name\":\"b\",\"labels\":{\"turn\":\"2\"}}]}}");
+        "{\"spec\":{\"host\":\"s\",\"subsets\":[{\"name\":\"a\",\"labels\":{\"turn\":\"100007\"}},"
+        "{\"name\":\"b\",\"labels\":{\"turn\":\"100008\"}}]}}");
     workloads_compile(&b, "a service of 10000 workloads");
     put_workload(&b, 7, 2);
     workloads_compile(&b, "one of them changed         ");

@@ -150,19 +150,26 @@ static size_t fact_place(const struct model_fact *f, const struct model_object *
     return lo;
 }
 
-static void fact_grow(struct model_fact *f)
+static size_t fact_bytes(const struct model_fact *f)
+{
+    return sizeof(*f) + f->key.name.n + (f->members == &f->one ? 0 : f->cap * sizeof(*f->members));
+}
+
+static void fact_grow(struct model *m, struct model_fact *f)
 {
     bool inside = f->members == &f->one;
+    m->fact_bytes -= fact_bytes(f);
     f->cap *= 2;
     f->members = mem_resize(inside ? NULL : f->members, f->cap * sizeof(struct model_object *));
     if (inside)
         f->members[0] = f->one;
+    m->fact_bytes += fact_bytes(f);
 }
 
-static void fact_insert(struct model_fact *f, struct model_object *o)
+static void fact_insert(struct model *m, struct model_fact *f, struct model_object *o)
 {
     if (f->n == f->cap)
-        fact_grow(f);
+        fact_grow(m, f);
     size_t i = fact_place(f, o);
     memmove(f->members + i + 1, f->members + i, (f->n - i) * sizeof(struct model_object *));
     f->members[i] = o;
@@ -197,12 +204,14 @@ static struct model_fact *fact_new(struct model *m, struct model_key key)
     f->members = &f->one;
     f->cap = 1;
     f->number = numbers_take(&m->facts, f);
+    m->fact_bytes += fact_bytes(f);
     return f;
 }
 
 static void fact_free(struct model *m, struct model_fact *f)
 {
     numbers_give(&m->facts, f->number);
+    m->fact_bytes -= fact_bytes(f);
     if (f->members != &f->one)
         mem_free(f->members);
     mem_free(f);
@@ -215,7 +224,7 @@ static struct model_fact *fact_of_object(struct model *m, struct model_key key, 
     struct model_fact *f = fact_new(m, key);
     postings_set(&m->index, hash, posting_of_object(alone.object->number),
                  posting_of_fact(f->number));
-    fact_insert(f, alone.object);
+    fact_insert(m, f, alone.object);
     f->node.revision = alone.revision;
     return f;
 }
@@ -281,7 +290,7 @@ static void key_enter(struct model *m, struct model_object *is, struct model_key
         return;
     }
     struct model_fact *f = h.fact ? h.fact : fact_of_object(m, key, hash, h);
-    fact_insert(f, is);
+    fact_insert(m, f, is);
     graph_fact_touch(m->graph, &f->node, revision);
 }
 
@@ -296,7 +305,7 @@ static void key_stay(struct model *m, struct model_object *was, struct model_obj
         fact_replace(h.fact, was, is);
     } else {
         fact_remove(h.fact, was);
-        fact_insert(h.fact, is);
+        fact_insert(m, h.fact, is);
     }
     if (changed)
         graph_fact_touch(m->graph, &h.fact->node, revision);
@@ -378,10 +387,8 @@ static void fact_forget(struct model *m, struct model_fact *f)
 
 #define FACTS_SWEEP_MIN 1024
 
-void model_collect(struct model *m)
+void model_index_sweep(struct model *m)
 {
-    if (m->facts.n < FACTS_SWEEP_MIN || m->facts.n < 2 * m->facts_swept)
-        return;
     NUMBERS_EACH(&m->facts, i)
     {
         struct model_fact *f = numbers_at(&m->facts, i);
@@ -389,6 +396,12 @@ void model_collect(struct model *m)
             fact_forget(m, f);
     }
     m->facts_swept = m->facts.n;
+}
+
+void model_collect(struct model *m)
+{
+    if (m->facts.n >= FACTS_SWEEP_MIN && m->facts.n >= 2 * m->facts_swept)
+        model_index_sweep(m);
 }
 
 void model_index_fini(struct model *m)

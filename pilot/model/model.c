@@ -50,6 +50,13 @@ static size_t key_row(struct slice key)
     return SIZE_MAX;
 }
 
+static size_t object_bytes(const struct model_object *o)
+{
+    if (!o)
+        return 0;
+    return o->tree ? o->tree->arena.total : model_workload_bytes(o);
+}
+
 static void object_free(struct model_object *o)
 {
     if (!o || !o->tree) {
@@ -159,6 +166,7 @@ static void object_replace(struct model *m, struct slice key, struct model_objec
 {
     struct model_object *was = model_index_peek(m, key);
     model_index_move(m, was, is, rev);
+    m->object_bytes += object_bytes(is) - object_bytes(was);
     object_free(was);
 }
 
@@ -235,6 +243,12 @@ void model_init(struct model *m, struct graph *g, struct slice root_ns)
 {
     *m = (struct model){
         .graph = g, .root_ns = root_ns, .hash_key = hash_key_new(), .hash_mask = UINT32_MAX};
+}
+
+size_t model_bytes(const struct model *m)
+{
+    return m->object_bytes + m->fact_bytes + m->index.cap * sizeof(*m->index.slots) +
+           (m->objects.cap + (size_t)m->facts.cap) * sizeof(*m->objects.p) + m->scratch.total;
 }
 
 void model_fini(struct model *m)

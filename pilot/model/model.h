@@ -147,8 +147,9 @@ struct model {
     struct hash_key hash_key;
     uint32_t hash_mask; /* all ones; a test makes keys collide by fewer */
     size_t facts_swept; /* facts after the last sweep */
-    struct map issues;  /* key -> message (struct slice *) */
-    uint32_t reloads;   /* so far: what an object was last seen by */
+    size_t object_bytes, fact_bytes;
+    struct map issues; /* key -> message (struct slice *) */
+    uint32_t reloads;  /* so far: what an object was last seen by */
     struct arena scratch;
 };
 
@@ -166,6 +167,9 @@ void model_reload_begin(struct model *m);
 void model_reload_end(struct model *m, reg_rev revision);
 /* Forgets facts that nobody reads, where the objects say as much. Outside of computations. */
 void model_collect(struct model *m);
+
+/* What it holds: blocks as they were asked for, and tables. Without issues. */
+size_t model_bytes(const struct model *m);
 
 const struct model_fact *model_index(struct model *m, enum model_index index, struct slice name);
 /* NULL when it is not there (which is recorded too). */

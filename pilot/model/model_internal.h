@@ -23,6 +23,8 @@ void model_index_move(struct model *m, struct model_object *was, struct model_ob
                       reg_rev revision);
 /* The object that has a key, without recording the read. */
 struct model_object *model_index_peek(struct model *m, struct slice key);
+/* model_collect, whatever the number of facts. */
+void model_index_sweep(struct model *m);
 void model_index_fini(struct model *m);
 
 /* workload.c */
@@ -50,6 +52,7 @@ struct model_workload model_workload_read(const struct model_object *o, struct a
  * objects. */
 struct model_object *model_workload_new(struct slice key, const json_t *json, reg_rev create_rev,
                                         struct arena *scratch, struct err *err);
+size_t model_workload_bytes(const struct model_object *o);
 void model_workload_entries(const struct model_object *o, struct model_entries *e);
 /* Since when it says what it says: all of its indexes change together. */
 void model_workload_said(struct model_object *o, reg_rev revision);

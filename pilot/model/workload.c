@@ -141,9 +141,19 @@ static uint64_t workload_sign(const json_t *json, const json_t *spec, reg_rev cr
            hash_u64(jr_hash(jr_path(json, "metadata", "labels", NULL)));
 }
 
+static size_t block_bytes(size_t key_bytes, size_t packed_bytes)
+{
+    return offsetof(struct workload, text) + key_bytes + packed_bytes;
+}
+
+size_t model_workload_bytes(const struct model_object *o)
+{
+    return block_bytes(o->key.n, workload_of(o)->bytes);
+}
+
 static struct workload *block_new(struct slice key, struct slice bytes)
 {
-    struct workload *w = mem_new(offsetof(struct workload, text) + key.n + bytes.n);
+    struct workload *w = mem_new(block_bytes(key.n, bytes.n));
     memcpy(w->text, key.p, key.n);
     memcpy(w->text + key.n, bytes.p, bytes.n);
     w->bytes = (uint32_t)bytes.n;
