@@ -56,16 +56,21 @@ void model_entries_sort(struct model_entries *e)
     e->n = n;
 }
 
-/* Of an object; in `room` where the object does not store them. */
-static size_t entries_of(struct model_object *o, struct model_entries *room,
-                         struct model_entry **ret_entries)
+struct entries {
+    struct model_entry *p;
+    size_t n;
+};
+
+/* Of an object, or none; in `room` where the object does not store them. */
+static struct entries entries_of(const struct model_object *o, struct model_entries *room)
 {
-    if (o && !o->tree) {
-        model_workload_entries(o, room);
-        model_entries_sort(room);
-    }
-    *ret_entries = !o ? NULL : o->tree ? o->tree->entries : room->p;
-    return !o ? 0 : o->tree ? o->tree->entry_count : room->n;
+    if (!o)
+        return (struct entries){0};
+    if (o->tree)
+        return (struct entries){o->tree->entries, o->tree->entry_count};
+    model_workload_entries(o, room);
+    model_entries_sort(room);
+    return (struct entries){room->p, room->n};
 }
 
 static bool object_has(const struct model_object *o, struct model_key key, reg_rev *ret_revision)
@@ -266,101 +271,117 @@ struct model_object *model_index_peek(struct model *m, struct slice key)
 
 /* Changes. */
 
-static void key_leave(struct model *m, struct model_object *was, struct model_key key,
-                      reg_rev revision)
+/* An object from one state to the next; either may be NULL. */
+struct move {
+    struct model *m;
+    struct model_object *was, *is;
+    struct entries before, after;
+    reg_rev revision;
+};
+
+static void key_leave(const struct move *v, struct model_key key)
 {
-    uint32_t hash = key_hash(m, key);
-    struct holder h = holder_find(m, key, hash, NULL);
-    wf_assert(h.fact || h.object == was);
+    uint32_t hash = key_hash(v->m, key);
+    struct holder h = holder_find(v->m, key, hash, NULL);
+    wf_assert(h.fact || h.object == v->was);
     if (!h.fact) {
-        postings_del(&m->index, hash, posting_of_object(was->number));
+        postings_del(&v->m->index, hash, posting_of_object(v->was->number));
         return;
     }
-    fact_remove(h.fact, was);
-    graph_fact_touch(m->graph, &h.fact->node, revision);
+    fact_remove(h.fact, v->was);
+    graph_fact_touch(v->m->graph, &h.fact->node, v->revision);
 }
 
-static void key_enter(struct model *m, struct model_object *is, struct model_key key,
-                      reg_rev revision)
+static void key_enter(const struct move *v, struct model_key key)
 {
-    uint32_t hash = key_hash(m, key);
-    struct holder h = holder_find(m, key, hash, is);
+    uint32_t hash = key_hash(v->m, key);
+    struct holder h = holder_find(v->m, key, hash, v->is);
     if (!h.fact && !h.object) {
-        postings_put(&m->index, hash, posting_of_object(is->number));
+        postings_put(&v->m->index, hash, posting_of_object(v->is->number));
         return;
     }
-    struct model_fact *f = h.fact ? h.fact : fact_of_object(m, key, hash, h);
-    fact_insert(m, f, is);
-    graph_fact_touch(m->graph, &f->node, revision);
+    struct model_fact *f = h.fact ? h.fact : fact_of_object(v->m, key, hash, h);
+    fact_insert(v->m, f, v->is);
+    graph_fact_touch(v->m->graph, &f->node, v->revision);
 }
 
-static void key_stay(struct model *m, struct model_object *was, struct model_object *is,
-                     struct model_key key, bool changed, reg_rev revision)
+static void key_stay(const struct move *v, struct model_key key, bool changed)
 {
-    struct holder h = holder_find(m, key, key_hash(m, key), NULL);
-    wf_assert(h.fact || h.object == was);
+    struct holder h = holder_find(v->m, key, key_hash(v->m, key), NULL);
+    wf_assert(h.fact || h.object == v->was);
     if (!h.fact)
         return;
-    if (was->create_rev == is->create_rev) {
-        fact_replace(h.fact, was, is);
+    if (v->was->create_rev == v->is->create_rev) {
+        fact_replace(h.fact, v->was, v->is);
     } else {
-        fact_remove(h.fact, was);
-        fact_insert(m, h.fact, is);
+        fact_remove(h.fact, v->was);
+        fact_insert(v->m, h.fact, v->is);
     }
     if (changed)
-        graph_fact_touch(m->graph, &h.fact->node, revision);
+        graph_fact_touch(v->m->graph, &h.fact->node, v->revision);
 }
 
-/* What the object has no longer, and what it still has. Until here the number stands for `was`. */
-static void move_old(struct model *m, struct model_object *was, struct model_object *is,
-                     struct model_entry *old, size_t old_n, struct model_entry *new, size_t new_n,
-                     reg_rev revision)
+/* The entry of that key, at *i or further on in a sorted list; NULL. */
+static struct model_entry *entry_at(struct entries list, size_t *i, struct model_key key)
 {
-    for (size_t i = 0, j = 0; i < old_n; i++) {
-        while (j < new_n && cmp_key(new[j].key, old[i].key) < 0)
-            j++;
-        if (j == new_n || cmp_key(new[j].key, old[i].key) != 0) {
-            key_leave(m, was, old[i].key, revision);
+    while (*i < list.n && cmp_key(list.p[*i].key, key) < 0)
+        ++*i;
+    return *i < list.n && cmp_key(list.p[*i].key, key) == 0 ? &list.p[*i] : NULL;
+}
+
+/* What the object has no longer, and what it still has. The number still stands for `was`. */
+static void move_before(const struct move *v)
+{
+    for (size_t i = 0, j = 0; i < v->before.n; i++) {
+        const struct model_entry *from = &v->before.p[i];
+        struct model_entry *to = entry_at(v->after, &j, from->key);
+        if (!to) {
+            key_leave(v, from->key);
             continue;
         }
-        bool changed = old[i].sign != new[j].sign;
-        new[j].revision = changed &&revision > old[i].revision ? revision : old[i].revision;
-        key_stay(m, was, is, old[i].key, changed, revision);
+        bool changed = from->sign != to->sign;
+        to->revision = from->revision;
+        if (changed && v->revision > from->revision)
+            to->revision = v->revision;
+        key_stay(v, from->key, changed);
     }
 }
 
-static void move_new(struct model *m, struct model_object *is, const struct model_entry *old,
-                     size_t old_n, struct model_entry *new, size_t new_n, reg_rev revision)
+/* What it did not have. The number stands for `is`. */
+static void move_after(const struct move *v)
 {
-    for (size_t i = 0, j = 0; j < new_n; j++) {
-        while (i < old_n && cmp_key(old[i].key, new[j].key) < 0)
-            i++;
-        if (i < old_n && cmp_key(old[i].key, new[j].key) == 0)
+    for (size_t i = 0, j = 0; j < v->after.n; j++) {
+        struct model_entry *to = &v->after.p[j];
+        if (entry_at(v->before, &i, to->key))
             continue;
-        new[j].revision = revision;
-        key_enter(m, is, new[j].key, revision);
+        to->revision = v->revision;
+        key_enter(v, to->key);
     }
 }
 
 void model_index_move(struct model *m, struct model_object *was, struct model_object *is,
                       reg_rev revision)
 {
-    struct model_entries old_room = {.arena = &m->scratch}, new_room = {.arena = &m->scratch};
-    struct model_entry *old, *new;
+    struct model_entries before = {.arena = &m->scratch}, after = {.arena = &m->scratch};
     wf_assert(!m->graph->current);
-    size_t old_n = entries_of(was, &old_room, &old), new_n = entries_of(is, &new_room, &new);
+    struct move v = {.m = m,
+                     .was = was,
+                     .is = is,
+                     .before = entries_of(was, &before),
+                     .after = entries_of(is, &after),
+                     .revision = revision};
     if (is)
         is->number = was ? was->number : numbers_take(&m->objects, is);
-    move_old(m, was, is, old, old_n, new, new_n, revision);
+    move_before(&v);
     if (was && is)
         numbers_set(&m->objects, is->number, is);
     else if (was)
         numbers_give(&m->objects, was->number);
-    move_new(m, is, old, old_n, new, new_n, revision);
+    move_after(&v);
     if (is && !is->tree)
-        model_workload_said(is, new[0].revision);
-    vec_fini(&old_room);
-    vec_fini(&new_room);
+        model_workload_said(is, v.after.p[0].revision);
+    vec_fini(&before);
+    vec_fini(&after);
 }
 
 /* Life. */
