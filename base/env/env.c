@@ -128,6 +128,16 @@ void env_work(struct env *env, struct env_work *w)
     env->ops->work(env, w);
 }
 
+void env_aside_begin(struct env *env, struct env_aside *a)
+{
+    env->ops->aside_begin(env, a);
+}
+
+void env_aside_end(struct env *env, struct env_aside *a)
+{
+    env->ops->aside_end(env, a);
+}
+
 struct env_stream *env_connect(struct env *env, const struct env_addr *to,
                                const struct env_stream_options *opt,
                                const struct env_stream_events *events, void *ctx)
@@ -297,6 +307,11 @@ bool env_dir_sync(struct env *env, const char *path, struct err *err)
 bool env_disk_free(struct env *env, const char *path, uint64_t *ret_bytes, struct err *err)
 {
     return env->ops->disk_free(env, path, ret_bytes, err);
+}
+
+int env_disk_reserve(struct env *env, int fd, uint64_t bytes)
+{
+    return env->ops->disk_reserve(env, fd, bytes);
 }
 
 bool env_dir_list(struct env *env, const char *path, void (*fn)(void *ctx, const char *name),

@@ -37,6 +37,8 @@ struct env_ops {
     void (*boot_id)(struct env *env, char *dst);
     void (*post)(struct env *env, struct env_post *p);
     void (*work)(struct env *env, struct env_work *w);
+    void (*aside_begin)(struct env *env, struct env_aside *a);
+    void (*aside_end)(struct env *env, struct env_aside *a);
 
     struct env_stream *(*connect)(struct env *env, const struct env_addr *to,
                                   const struct env_stream_options *opt,
@@ -66,6 +68,7 @@ struct env_ops {
     bool (*dir_make)(struct env *env, const char *path, struct err *err);
     bool (*dir_sync)(struct env *env, const char *path, struct err *err);
     bool (*disk_free)(struct env *env, const char *path, uint64_t *ret_bytes, struct err *err);
+    int (*disk_reserve)(struct env *env, int fd, uint64_t bytes);
     bool (*dir_list)(struct env *env, const char *path, void (*fn)(void *ctx, const char *name),
                      void *ctx, struct err *err);
     struct env_lock *(*lock_take)(struct env *env, const char *path, struct err *err);

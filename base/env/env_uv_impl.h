@@ -82,6 +82,9 @@ bool uv_file_remove(struct env *env, const char *path, struct err *err);
 bool uv_dir_make(struct env *env, const char *path, struct err *err);
 bool uv_dir_sync(struct env *env, const char *path, struct err *err);
 bool uv_disk_free(struct env *env, const char *path, uint64_t *ret_bytes, struct err *err);
+int uv_disk_reserve(struct env *env, int fd, uint64_t bytes);
+void uv_aside_begin(struct env *env, struct env_aside *a);
+void uv_aside_end(struct env *env, struct env_aside *a);
 bool uv_dir_list(struct env *env, const char *path, void (*fn)(void *ctx, const char *name),
                  void *ctx, struct err *err);
 

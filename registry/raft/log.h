@@ -39,7 +39,8 @@ struct log_entry {
 /* What was found: entries first, first + 1, …; `first` is valid also without entries. */
 struct log_contents {
     uint64_t first;
-    VEC(struct log_entry) entries;
+    VEC(struct log_entry) entries; /* payloads lie in: */
+    VEC(struct buf) segments;
     bool no_segments;    /* no file of the log was there */
     uint64_t torn_bytes; /* of writes that nobody was told of; zeroed */
 };

@@ -149,12 +149,12 @@ static int io_bootstrap(struct raft_io *rio, const struct raft_configuration *co
         return rc;
     if (io->meta.term == 0)
         io->meta.term = 1;
-    char *copy = mem_new(bytes.len);
-    memcpy(copy, bytes.base, bytes.len);
-    conf_entry_seal(copy, bytes.len);
+    struct buf *b = vec_push(&io->contents.segments);
+    buf_append(b, slice_mem(bytes.base, bytes.len));
+    conf_entry_seal(b->p, bytes.len);
     raft_free(bytes.base);
     *vec_push(&io->contents.entries) =
-        (struct log_entry){.term = 1, .type = LOG_CHANGE, .payload = slice_mem(copy, bytes.len)};
+        (struct log_entry){.term = 1, .type = LOG_CHANGE, .payload = buf_slice(b)};
     io->contents.first = 1;
     io->bootstrapping = true;
     io->next_index = 2;
@@ -230,8 +230,6 @@ static void forget_long_ago(struct raftio *io)
     size_t drop = from > c->first ? (size_t)(from - c->first) : 0;
     if (drop > c->entries.n)
         drop = c->entries.n;
-    for (size_t i = 0; i < drop; i++)
-        slice_free(c->entries.p[i].payload);
     c->entries.n -= drop;
     if (drop)
         memmove(c->entries.p, c->entries.p + drop, c->entries.n * sizeof(*c->entries.p));
