@@ -1,10 +1,5 @@
 /* EndpointSlice, WorkloadEntry and the endpoints of ServiceEntry: who serves what, and what runs at
- * an address.
- *
- * Labels of an endpoint are those of its WorkloadEntry; for an EndpointSlice the slice's own
- * (without Kubernetes' bookkeeping) under the endpoint's deprecatedTopology: whoever writes a slice
- * by hand or from pods puts the pods' labels there. Where both name an address, the WorkloadEntry
- * knows more.
+ * an address. Where several name an address, the WorkloadEntry knows more.
  */
 #include "pilot/model/model.h"
 
@@ -13,34 +8,6 @@
 
 #include "base/core/hash.h"
 #include "pilot/model/model_internal.h"
-
-#define SERVICE_NAME_LABEL "kubernetes.io/service-name"
-
-/* Reading. */
-
-static struct slice slice_service(const struct model_object *o)
-{
-    return jr_pairs_get(o->tree->labels, S(SERVICE_NAME_LABEL));
-}
-
-bool model_parse_slice(struct model_object *o, struct model_entries *e, struct err *err)
-{
-    struct slice service = slice_service(o);
-    if (!service.n)
-        return err_set(err, ERR_INVALID,
-                       "label " SERVICE_NAME_LABEL " is missing: belongs to no service");
-    struct slice name = arena_printf(e->arena, "%.*s/%.*s", SLICE(o->ns), SLICE(service));
-    const json_t *endpoints = jr_get(o->tree->json, "endpoints"),
-                 *ports = jr_get(o->tree->json, "ports");
-    uint64_t where = hash_bytes(name) ^ hash_u64(jr_hash(ports)) ^ hash_u64(o->create_rev);
-    model_entry_add(e, MODEL_SLICES, name,
-                    where ^ jr_hash(endpoints) ^
-                        hash_u64(jr_hash(jr_path(o->tree->json, "metadata", "labels", NULL))));
-    JR_EACH (endpoints, i, v)
-        JR_EACH (jr_get(v, "addresses"), j, a)
-            model_entry_add(e, MODEL_ADDRESS, json_slice(a), where);
-    return true;
-}
 
 static struct model_locality locality_parse(struct slice text)
 {
@@ -53,32 +20,29 @@ static struct model_locality locality_parse(struct slice text)
 
 /* Ports. */
 
-static uint32_t port_named(const struct model_workload *w, struct slice name)
+/* The first of that name; 0: there is none. */
+static uint32_t port_named(const struct model_named_port *ports, size_t n, struct slice name)
 {
-    for (size_t i = 0; i < w->port_count; i++)
-        if (slice_eq(w->ports[i].name, name))
-            return w->ports[i].number;
+    for (size_t i = 0; i < n; i++)
+        if (slice_eq(ports[i].name, name))
+            return ports[i].number;
     return 0;
 }
 
 /* Where a workload with a ports map (name -> number) serves a service's port; 0: nowhere. */
 static uint32_t workload_port(const struct model_workload *w, const struct model_port *p)
 {
-    uint32_t number = p->name.n ? port_named(w, p->name) : 0;
+    uint32_t number = p->name.n ? port_named(w->ports, w->port_count, p->name) : 0;
     if (number)
         return number;
     if (p->target_name.n)
-        return port_named(w, p->target_name);
+        return port_named(w->ports, w->port_count, p->target_name);
     return p->target ? p->target : p->number;
 }
 
-/* The slice's port of the same name; 0: it has none. */
-static uint32_t slice_port(const struct model_object *slice, const struct model_port *p)
+static uint32_t backends_port(const struct model_backends *b, const struct model_port *p)
 {
-    JR_EACH (jr_get(slice->tree->json, "ports"), i, v)
-        if (slice_eq(jr_str(v, "name"), p->name))
-            return jr_u32(v, "port", 0);
-    return 0;
+    return port_named(b->ports, b->port_count, p->name);
 }
 
 static bool port_ok(uint32_t port)
@@ -88,46 +52,18 @@ static bool port_ok(uint32_t port)
 
 /* Endpoints of a service. */
 
-static bool is_bookkeeping(struct slice label)
+static void backend_endpoint(const struct model_object *o, const struct model_backend *b,
+                             uint32_t port, struct arena *a, struct model_endpoints *out)
 {
-    return slice_starts(label, S("kubernetes.io/")) ||
-           slice_starts(label, S("endpointslice.kubernetes.io/")) ||
-           slice_starts(label, S("service.kubernetes.io/"));
-}
-
-static struct jr_pairs slice_labels(const struct model_object *o, const json_t *endpoint,
-                                    struct arena *a)
-{
-    struct jr_pair *own = ARENA_ARRAY(a, struct jr_pair, o->tree->labels.n + 1);
-    size_t n = 0;
-    for (size_t i = 0; i < o->tree->labels.n; i++)
-        if (!is_bookkeeping(o->tree->labels.p[i].name))
-            own[n++] = o->tree->labels.p[i];
-    return jr_pairs_merge((struct jr_pairs){own, n},
-                          jr_pairs(jr_get(endpoint, "deprecatedTopology"), a), a);
-}
-
-/* Kubernetes: a missing condition means ready. */
-static bool is_ready(const json_t *endpoint)
-{
-    return !json_is_false(jr_path(endpoint, "conditions", "ready", NULL));
-}
-
-static void slice_endpoint(const struct model_object *o, const json_t *v, uint32_t port,
-                           struct arena *a, struct model_endpoints *out)
-{
-    struct slice address = json_slice(jr_at(jr_get(v, "addresses"), 0));
-    struct slice target = json_slice(jr_path(v, "targetRef", "name", NULL));
-    if (!address.n || !is_ready(v))
-        return;
-    *vec_push(out) = (struct model_endpoint){.address = address,
-                                             .port = port,
-                                             .weight = 1,
-                                             .labels = slice_labels(o, v, a),
-                                             .locality = {.zone = jr_str(v, "zone")},
-                                             .workload = target,
-                                             .ns = o->ns,
-                                             .object = o};
+    *vec_push(out) =
+        (struct model_endpoint){.address = b->address,
+                                .port = port,
+                                .weight = 1,
+                                .labels = jr_pairs_merge(o->body->backends->labels, b->labels, a),
+                                .locality = {.zone = b->zone},
+                                .workload = b->target,
+                                .ns = o->ns,
+                                .object = o};
 }
 
 static void slices_endpoints(struct model *m, const struct model_service *s,
@@ -137,10 +73,10 @@ static void slices_endpoints(struct model *m, const struct model_service *s,
     struct slice name = arena_printf(a, "%.*s/%.*s", SLICE(s->ns), SLICE(s->name));
     const struct model_fact *f = model_index(m, MODEL_SLICES, name);
     for (size_t i = 0; i < f->n; i++) {
-        uint32_t number = slice_port(f->members[i], port);
-        if (port_ok(number))
-            JR_EACH (jr_get(f->members[i]->tree->json, "endpoints"), j, v)
-                slice_endpoint(f->members[i], v, number, a, out);
+        const struct model_backends *b = f->members[i]->body->backends;
+        uint32_t number = backends_port(b, port);
+        for (size_t j = 0; port_ok(number) && j < b->count; j++)
+            backend_endpoint(f->members[i], &b->p[j], number, a, out);
     }
 }
 
@@ -257,13 +193,13 @@ static void add_instance(struct model_instances *out, const struct model_service
 static void slice_instances(struct model *m, const struct model_object *slice, struct arena *a,
                             struct model_instances *out)
 {
-    struct slice service = slice_service(slice);
-    struct slice key = arena_printf(a, "services/%.*s/%.*s", SLICE(slice->ns), SLICE(service));
+    const struct model_backends *b = slice->body->backends;
+    struct slice key = arena_printf(a, "services/%.*s/%.*s", SLICE(slice->ns), SLICE(b->service));
     const struct model_object *o = model_object(m, key);
-    for (size_t i = 0; o && i < o->tree->service_count; i++) {
-        const struct model_service *s = &o->tree->services[i];
+    for (size_t i = 0; o && i < o->body->service_count; i++) {
+        const struct model_service *s = &o->body->services[i];
         for (size_t j = 0; j < s->port_count; j++)
-            add_instance(out, s, &s->ports[j], slice_port(slice, &s->ports[j]));
+            add_instance(out, s, &s->ports[j], backends_port(b, &s->ports[j]));
     }
 }
 
@@ -282,8 +218,8 @@ static void workload_instances(struct model *m, const struct model_object *o, st
         struct slice name = model_label_name(a, o->ns, w.labels.p[k]);
         const struct model_fact *f = model_index(m, MODEL_SELECTING, name);
         for (size_t i = 0; i < f->n; i++)
-            for (size_t j = 0; j < f->members[i]->tree->service_count; j++) {
-                const struct model_service *s = &f->members[i]->tree->services[j];
+            for (size_t j = 0; j < f->members[i]->body->service_count; j++) {
+                const struct model_service *s = &f->members[i]->body->services[j];
                 if (jr_pairs_select(s->selector, w.labels))
                     add_instances(out, s, &w);
             }
@@ -293,12 +229,12 @@ static void workload_instances(struct model *m, const struct model_object *o, st
 static void entry_instances(const struct model_object *entry, struct slice address, struct arena *a,
                             struct model_instances *out)
 {
-    JR_EACH (jr_get(entry->tree->spec, "endpoints"), i, v) {
+    JR_EACH (jr_get(entry->body->spec, "endpoints"), i, v) {
         if (!slice_eq(jr_str(v, "address"), address))
             continue;
         struct model_workload w = model_workload_parse(v, a);
-        for (size_t j = 0; j < entry->tree->service_count; j++)
-            add_instances(out, &entry->tree->services[j], &w);
+        for (size_t j = 0; j < entry->body->service_count; j++)
+            add_instances(out, &entry->body->services[j], &w);
     }
 }
 

@@ -66,8 +66,8 @@ static struct entries entries_of(const struct model_object *o, struct model_entr
 {
     if (!o)
         return (struct entries){0};
-    if (o->tree)
-        return (struct entries){o->tree->entries, o->tree->entry_count};
+    if (o->body)
+        return (struct entries){o->body->entries, o->body->entry_count};
     model_workload_entries(o, room);
     model_entries_sort(room);
     return (struct entries){room->p, room->n};
@@ -75,12 +75,12 @@ static struct entries entries_of(const struct model_object *o, struct model_entr
 
 static bool object_has(const struct model_object *o, struct model_key key, reg_rev *ret_revision)
 {
-    if (!o->tree)
+    if (!o->body)
         return model_workload_has(o, key, ret_revision);
-    size_t lo = 0, hi = o->tree->entry_count;
+    size_t lo = 0, hi = o->body->entry_count;
     while (lo < hi) {
         size_t mid = lo + (hi - lo) / 2;
-        const struct model_entry *e = &o->tree->entries[mid];
+        const struct model_entry *e = &o->body->entries[mid];
         int c = cmp_key(e->key, key);
         if (c == 0) {
             *ret_revision = e->revision;
@@ -378,7 +378,7 @@ void model_index_move(struct model *m, struct model_object *was, struct model_ob
     else if (was)
         numbers_give(&m->objects, was->number);
     move_after(&v);
-    if (is && !is->tree)
+    if (is && !is->body)
         model_workload_said(is, v.after.p[0].revision);
     vec_fini(&before);
     vec_fini(&after);

@@ -18,17 +18,20 @@
 static const struct {
     struct slice resource;
     enum kind_id kind;
-    /* NULL: has no tree (workload.c) */
+    /* Either: of a kind whose tree is kept, or of one that copies out of it. */
     bool (*parse)(struct model_object *o, struct model_entries *e, struct err *err);
+    struct model_object *(*copy)(struct slice key, const json_t *json, reg_rev create_rev,
+                                 struct arena *scratch, struct err *err);
 } kinds_read[] = {
-    {S_INIT("services"), KIND_SERVICE, model_parse_service},
-    {S_INIT("endpointslices.discovery.k8s.io"), KIND_ENDPOINT_SLICE, model_parse_slice},
-    {S_INIT("workloadentries.networking.istio.io"), KIND_WORKLOAD_ENTRY, NULL},
-    {S_INIT("serviceentries.networking.istio.io"), KIND_SERVICE_ENTRY, model_parse_service_entry},
-    {S_INIT("virtualservices.networking.istio.io"), KIND_VIRTUAL_SERVICE, model_parse_rule},
-    {S_INIT("destinationrules.networking.istio.io"), KIND_DESTINATION_RULE, model_parse_rule},
-    {S_INIT("gateways.networking.istio.io"), KIND_GATEWAY, model_parse_rule},
-    {S_INIT("sidecars.networking.istio.io"), KIND_SIDECAR, model_parse_rule},
+    {S_INIT("services"), KIND_SERVICE, model_parse_service, NULL},
+    {S_INIT("endpointslices.discovery.k8s.io"), KIND_ENDPOINT_SLICE, NULL, model_backends_new},
+    {S_INIT("workloadentries.networking.istio.io"), KIND_WORKLOAD_ENTRY, NULL, model_workload_new},
+    {S_INIT("serviceentries.networking.istio.io"), KIND_SERVICE_ENTRY, model_parse_service_entry,
+     NULL},
+    {S_INIT("virtualservices.networking.istio.io"), KIND_VIRTUAL_SERVICE, model_parse_rule, NULL},
+    {S_INIT("destinationrules.networking.istio.io"), KIND_DESTINATION_RULE, model_parse_rule, NULL},
+    {S_INIT("gateways.networking.istio.io"), KIND_GATEWAY, model_parse_rule, NULL},
+    {S_INIT("sidecars.networking.istio.io"), KIND_SIDECAR, model_parse_rule, NULL},
 };
 
 bool model_key_split(struct slice key, struct slice *ret_resource, struct slice *ret_ns,
@@ -54,16 +57,16 @@ static size_t object_bytes(const struct model_object *o)
 {
     if (!o)
         return 0;
-    return o->tree ? o->tree->arena.total : model_workload_bytes(o);
+    return o->body ? o->body->arena.total : model_workload_bytes(o);
 }
 
 static void object_free(struct model_object *o)
 {
-    if (!o || !o->tree) {
+    if (!o || !o->body) {
         mem_free(o);
         return;
     }
-    struct arena a = o->tree->arena; /* the object lies in its own arena, and so does its tree */
+    struct arena a = o->body->arena; /* the object lies in its own arena, and so does its tree */
     arena_fini(&a);
 }
 
@@ -80,16 +83,11 @@ static json_t *parse_json(struct slice value, struct arena *arena, struct err *e
     return NULL;
 }
 
-/* Without what changes nothing for proxies: status, other metadata. */
-static uint64_t object_sign(const struct model_object *o)
+uint64_t model_object_sign(const json_t *json, uint64_t what, reg_rev create_rev)
 {
-    const struct model_tree *t = o->tree;
-    const json_t *md = jr_get(t->json, "metadata");
-    uint64_t h = t->spec == t->json ? jr_hash(jr_get(t->json, "endpoints")) ^
-                                          hash_u64(jr_hash(jr_get(t->json, "ports")))
-                                    : jr_hash(t->spec);
-    return h ^ hash_u64(jr_hash(jr_get(md, "labels")) + 1) ^
-           hash_u64(jr_hash(jr_get(md, "annotations")) + 2) ^ hash_u64(o->create_rev);
+    const json_t *md = jr_get(json, "metadata");
+    return what ^ hash_u64(jr_hash(jr_get(md, "labels")) + 1) ^
+           hash_u64(jr_hash(jr_get(md, "annotations")) + 2) ^ hash_u64(create_rev);
 }
 
 static struct model_object *tree_parse(size_t row, struct slice key, struct slice value,
@@ -97,7 +95,7 @@ static struct model_object *tree_parse(size_t row, struct slice key, struct slic
 {
     struct arena arena = {.first = OBJECT_BYTES + value.n * TREE_BYTES_PER_BYTE};
     struct model_object *o = ARENA_NEW(&arena, struct model_object);
-    struct model_tree *t = ARENA_NEW(&arena, struct model_tree);
+    struct model_body *t = ARENA_NEW(&arena, struct model_body);
     struct slice resource;
     t->json = parse_json(value, &arena, err);
     if (!t->json) {
@@ -106,10 +104,10 @@ static struct model_object *tree_parse(size_t row, struct slice key, struct slic
     }
     o->key = arena_dup(&arena, key);
     o->kind = kinds_read[row].kind;
-    o->tree = t;
+    o->body = t;
     wf_assert(model_key_split(o->key, &resource, &o->ns, &o->name));
     const json_t *md = jr_get(t->json, "metadata");
-    t->spec = o->kind == KIND_ENDPOINT_SLICE ? t->json : jr_get(t->json, "spec");
+    t->spec = jr_get(t->json, "spec");
     t->labels = jr_pairs(jr_get(md, "labels"), &arena);
     t->annotations = jr_pairs(jr_get(md, "annotations"), &arena);
     t->export_to = jr_get(t->spec, "exportTo");
@@ -117,7 +115,7 @@ static struct model_object *tree_parse(size_t row, struct slice key, struct slic
     return o;
 }
 
-static void entries_keep(struct model_tree *t, const struct model_entries *e)
+static void entries_keep(struct model_body *t, const struct model_entries *e)
 {
     t->entry_count = e->n;
     t->entries = ARENA_ARRAY(&t->arena, struct model_entry, e->n);
@@ -132,15 +130,16 @@ static struct model_object *tree_new(struct model *m, size_t row, struct slice k
     struct model_object *o = tree_parse(row, key, value, err);
     if (!o)
         return NULL;
-    struct model_entries e = {.arena = &o->tree->arena, .root_ns = m->root_ns};
+    struct model_entries e = {.arena = &o->body->arena, .root_ns = m->root_ns};
     o->create_rev = create_rev;
-    json_use_arena(&o->tree->arena); /* some complete the tree */
+    json_use_arena(&o->body->arena); /* some complete the tree */
     if (!kinds_read[row].parse(o, &e, err))
         e.n = 0;
     json_use_arena(NULL);
-    model_entry_add(&e, MODEL_OBJECT, o->key, object_sign(o));
+    model_entry_add(&e, MODEL_OBJECT, o->key,
+                    model_object_sign(o->body->json, jr_hash(o->body->spec), create_rev));
     model_entries_sort(&e);
-    entries_keep(o->tree, &e);
+    entries_keep(o->body, &e);
     vec_fini(&e);
     return o;
 }
@@ -178,14 +177,17 @@ static struct model_object *object_new(struct model *m, size_t row, struct slice
     if (kinds_read[row].parse) {
         struct model_object *o = tree_new(m, row, key, value, create_rev, err);
         if (o)
-            *rev = o->tree->mod_rev = status_said_at(o->tree->json, *rev);
+            *rev = o->body->mod_rev = status_said_at(o->body->json, *rev);
         return o;
     }
     json_t *json = parse_json(value, &m->scratch, err);
     if (!json)
         return NULL;
     *rev = status_said_at(json, *rev);
-    return model_workload_new(key, json, create_rev, &m->scratch, err);
+    struct model_object *o = kinds_read[row].copy(key, json, create_rev, &m->scratch, err);
+    if (o->body)
+        o->body->mod_rev = *rev;
+    return o;
 }
 
 void model_apply(struct model *m, struct slice key, struct slice value, reg_rev create_rev,

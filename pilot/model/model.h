@@ -10,8 +10,9 @@
  * "Oldest" is by create_rev, then key: the log index has no ties between writes. Pointers into the
  * model live until the next change: a cell's value copies what it keeps.
  *
- * Of a WorkloadEntry, the kind that there are a hundred thousand of, the model keeps one small block
- * and no tree; of a key that one object has and nobody has asked for, eight bytes (index.c).
+ * Of a WorkloadEntry and of an endpoint in an EndpointSlice, of which there are a hundred thousand, the
+ * model keeps what the compiler reads and no tree; of a key that one object has and nobody has asked
+ * for, eight bytes (index.c).
  */
 #ifndef WEFT_PILOT_MODEL_MODEL_H
 #define WEFT_PILOT_MODEL_MODEL_H
@@ -107,11 +108,14 @@ struct model_entry {
     reg_rev revision; /* since when it says that there */
 };
 
-/* What the model keeps of an object whose fields the compiler reads. */
-struct model_tree {
-    struct arena arena; /* of all of the object */
+struct model_backends;
+
+/* What the model keeps of an object, but of a WorkloadEntry. */
+struct model_body {
+    struct arena arena;                    /* of all of the object */
+    const struct model_backends *backends; /* EndpointSlice: this and the entries are all */
     json_t *json;
-    const json_t *spec; /* EndpointSlice: the whole object */
+    const json_t *spec;
     struct jr_pairs labels, annotations;
     const json_t *export_to; /* NULL = to all */
     size_t service_count;
@@ -123,7 +127,7 @@ struct model_tree {
 
 struct model_object {
     struct slice key, ns, name;
-    struct model_tree *tree; /* NULL: a WorkloadEntry, read by model_endpoints and the like */
+    struct model_body *body; /* NULL: a WorkloadEntry, read by model_endpoints and the like */
     reg_rev create_rev;
     uint32_t number; /* in model.objects */
     uint32_t seen;   /* by which reload */
@@ -238,7 +242,6 @@ void model_entry_add(struct model_entries *e, enum model_index index, struct sli
  */
 bool model_parse_service(struct model_object *o, struct model_entries *e, struct err *err);
 bool model_parse_service_entry(struct model_object *o, struct model_entries *e, struct err *err);
-bool model_parse_slice(struct model_object *o, struct model_entries *e, struct err *err);
 bool model_parse_rule(struct model_object *o, struct model_entries *e, struct err *err);
 
 #endif

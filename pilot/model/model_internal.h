@@ -27,12 +27,36 @@ struct model_object *model_index_peek(struct model *m, struct slice key);
 void model_index_sweep(struct model *m);
 void model_index_fini(struct model *m);
 
-/* workload.c */
-
-struct model_workload_port {
+/* A port that workloads have by name. */
+struct model_named_port {
     struct slice name;
-    uint32_t number; /* not 0 */
+    uint32_t number;
 };
+
+/* backends.c */
+
+/* One endpoint of an EndpointSlice, ready. */
+struct model_backend {
+    struct slice address, zone, target;
+    struct jr_pairs labels; /* of its own, over those of all */
+};
+
+/* What the compiler reads of an EndpointSlice. */
+struct model_backends {
+    struct slice service;   /* name */
+    struct jr_pairs labels; /* of all, without Kubernetes' bookkeeping */
+    size_t port_count;
+    const struct model_named_port *ports; /* as written: the first of a name counts */
+    size_t count;
+    const struct model_backend *p;
+};
+
+/* Copies what it keeps. With an error it is in no index but that of objects, and without backends.
+ */
+struct model_object *model_backends_new(struct slice key, const json_t *json, reg_rev create_rev,
+                                        struct arena *scratch, struct err *err);
+
+/* workload.c */
 
 /* What the compiler reads of a WorkloadEntry, or of an endpoint in a ServiceEntry. */
 struct model_workload {
@@ -40,7 +64,7 @@ struct model_workload {
     uint32_t weight;
     struct jr_pairs labels;
     size_t port_count;
-    const struct model_workload_port *ports;
+    const struct model_named_port *ports; /* numbers are not 0 */
 };
 
 /* With the labels that stand there; strings borrow from the tree. */
@@ -61,7 +85,9 @@ bool model_workload_has(const struct model_object *o, struct model_key key, reg_
 
 /* "ns/label=value" */
 struct slice model_label_name(struct arena *arena, struct slice ns, struct jr_pair label);
-/* Namespace and name of "resource/ns/name". */
+/* For MODEL_OBJECT, without what changes nothing for proxies: status, other metadata. */
+uint64_t model_object_sign(const json_t *json, uint64_t what, reg_rev create_rev);
+/* Parts of "resource/ns/name". */
 bool model_key_split(struct slice key, struct slice *ret_resource, struct slice *ret_ns,
                      struct slice *ret_name);
 

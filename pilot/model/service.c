@@ -98,9 +98,9 @@ static void index_service(struct model_object *o, const struct model_service *s,
                           struct model_entries *e)
 {
     uint64_t spec =
-        jr_hash(o->tree->spec) ^ hash_u64(jr_hash(o->tree->export_to)) ^ hash_u64(o->create_rev);
-    uint64_t listed = jr_hash(jr_get(o->tree->spec, "ports")) ^
-                      hash_u64(jr_hash(o->tree->export_to)) ^ hash_u64(jr_hash(s->addresses) + 1) ^
+        jr_hash(o->body->spec) ^ hash_u64(jr_hash(o->body->export_to)) ^ hash_u64(o->create_rev);
+    uint64_t listed = jr_hash(jr_get(o->body->spec, "ports")) ^
+                      hash_u64(jr_hash(o->body->export_to)) ^ hash_u64(jr_hash(s->addresses) + 1) ^
                       hash_bytes(s->host) ^ hash_u64((uint64_t)s->resolution * 2 + s->headless) ^
                       hash_u64(o->create_rev);
     model_entry_add(e, MODEL_HOST, s->host, spec);
@@ -112,7 +112,7 @@ static void index_service(struct model_object *o, const struct model_service *s,
 
 static const json_t *annotation_export(struct model_object *o)
 {
-    struct slice text = jr_pairs_get(o->tree->annotations, S("networking.istio.io/exportTo")), item;
+    struct slice text = jr_pairs_get(o->body->annotations, S("networking.istio.io/exportTo")), item;
     if (!text.n)
         return NULL;
     json_t *list = json_array();
@@ -122,17 +122,17 @@ static const json_t *annotation_export(struct model_object *o)
         json_array_append_new(list, json_stringn(item.p, item.n));
     } while (text.n);
     /* Owned by the object's tree, where the canonical form has no such field. */
-    json_object_set_new(o->tree->json, "exportTo", list);
+    json_object_set_new(o->body->json, "exportTo", list);
     return list;
 }
 
 bool model_parse_service(struct model_object *o, struct model_entries *e, struct err *err)
 {
     (void)err;
-    const json_t *ports = jr_get(o->tree->spec, "ports");
+    const json_t *ports = jr_get(o->body->spec, "ports");
     struct model_port *p = ARENA_ARRAY(e->arena, struct model_port, jr_len(ports) + 1);
     struct model_service *s = ARENA_NEW(e->arena, struct model_service);
-    struct slice ip = jr_str(o->tree->spec, "clusterIP");
+    struct slice ip = jr_str(o->body->spec, "clusterIP");
     *s = (struct model_service){
         .object = o,
         .ns = o->ns,
@@ -142,24 +142,24 @@ bool model_parse_service(struct model_object *o, struct model_entries *e, struct
         .port_count = ports_read(ports, service_port, p),
         .ports = p,
         .headless = slice_eq(ip, S("None")),
-        .selector = jr_pairs(jr_get(o->tree->spec, "selector"), e->arena),
+        .selector = jr_pairs(jr_get(o->body->spec, "selector"), e->arena),
     };
-    if (slice_eq(jr_str(o->tree->spec, "type"), S("ExternalName"))) {
-        s->external_name = jr_str(o->tree->spec, "externalName");
+    if (slice_eq(jr_str(o->body->spec, "type"), S("ExternalName"))) {
+        s->external_name = jr_str(o->body->spec, "externalName");
         s->resolution = RESOLUTION_DNS;
         s->mesh_external = true;
     }
-    const json_t *ips = jr_get(o->tree->spec, "clusterIPs");
+    const json_t *ips = jr_get(o->body->spec, "clusterIPs");
     if (!jr_len(ips) && ip.n) {
         json_t *one = json_array();
         json_array_append_new(one, json_stringn(ip.p, ip.n));
-        json_object_set_new((json_t *)o->tree->spec, "clusterIPs", one);
+        json_object_set_new((json_t *)o->body->spec, "clusterIPs", one);
         ips = one;
     }
     s->addresses = s->headless ? NULL : ips;
-    o->tree->export_to = annotation_export(o);
-    o->tree->services = s;
-    o->tree->service_count = 1;
+    o->body->export_to = annotation_export(o);
+    o->body->services = s;
+    o->body->service_count = 1;
     index_service(o, s, e);
     return true;
 }
@@ -186,15 +186,15 @@ static enum model_resolution entry_resolution(struct slice word)
 
 static void index_endpoints(struct model_object *o, struct model_entries *e)
 {
-    uint64_t sign = jr_hash(o->tree->spec);
-    JR_EACH (jr_get(o->tree->spec, "endpoints"), i, v)
+    uint64_t sign = jr_hash(o->body->spec);
+    JR_EACH (jr_get(o->body->spec, "endpoints"), i, v)
         if (jr_str(v, "address").n)
             model_entry_add(e, MODEL_ADDRESS, jr_str(v, "address"), sign);
 }
 
 bool model_parse_service_entry(struct model_object *o, struct model_entries *e, struct err *err)
 {
-    const json_t *hosts = jr_get(o->tree->spec, "hosts"), *ports = jr_get(o->tree->spec, "ports");
+    const json_t *hosts = jr_get(o->body->spec, "hosts"), *ports = jr_get(o->body->spec, "ports");
     size_t n = jr_len(hosts);
     if (n == 0)
         return err_set(err, ERR_INVALID, "spec.hosts is empty");
@@ -207,19 +207,19 @@ bool model_parse_service_entry(struct model_object *o, struct model_entries *e, 
             .ns = o->ns,
             .name = json_slice(jr_at(hosts, i)),
             .host = json_slice(jr_at(hosts, i)),
-            .resolution = entry_resolution(jr_str(o->tree->spec, "resolution")),
-            .mesh_external = !slice_eq(jr_str(o->tree->spec, "location"), S("MESH_INTERNAL")),
+            .resolution = entry_resolution(jr_str(o->body->spec, "resolution")),
+            .mesh_external = !slice_eq(jr_str(o->body->spec, "location"), S("MESH_INTERNAL")),
             .port_count = port_count,
             .ports = p,
-            .addresses = jr_get(o->tree->spec, "addresses"),
-            .endpoints = jr_get(o->tree->spec, "endpoints"),
+            .addresses = jr_get(o->body->spec, "addresses"),
+            .endpoints = jr_get(o->body->spec, "endpoints"),
             .selector =
-                jr_pairs(jr_path(o->tree->spec, "workloadSelector", "labels", NULL), e->arena),
+                jr_pairs(jr_path(o->body->spec, "workloadSelector", "labels", NULL), e->arena),
         };
         index_service(o, &s[i], e);
     }
-    o->tree->services = s;
-    o->tree->service_count = n;
+    o->body->services = s;
+    o->body->service_count = n;
     index_endpoints(o, e);
     return true;
 }

@@ -25,7 +25,7 @@ struct workload {
 
 static const struct workload *workload_of(const struct model_object *o)
 {
-    wf_assert(o->kind == KIND_WORKLOAD_ENTRY && !o->tree);
+    wf_assert(o->kind == KIND_WORKLOAD_ENTRY && !o->body);
     return container_of(o, const struct workload, object);
 }
 
@@ -34,15 +34,14 @@ static const struct workload *workload_of(const struct model_object *o)
 static void ports_parse(const json_t *ports, struct arena *arena, struct model_workload *out)
 {
     size_t n = 0, size = json_object_size(ports);
-    struct model_workload_port *p =
-        size ? ARENA_ARRAY(arena, struct model_workload_port, size) : NULL;
+    struct model_named_port *p = size ? ARENA_ARRAY(arena, struct model_named_port, size) : NULL;
     const char *name;
     json_t *v;
     json_object_foreach ((json_t *)(uintptr_t)ports, name, v) {
         struct slice s = slice_of(name);
         uint32_t number = jr_u32(ports, name, 0);
         if (number && s.n <= PORT_NAME_BYTES_MAX)
-            p[n++] = (struct model_workload_port){s, number};
+            p[n++] = (struct model_named_port){s, number};
     }
     out->ports = p;
     out->port_count = n;
@@ -121,8 +120,8 @@ struct model_workload model_workload_read(const struct model_object *o, struct a
         label[i] = take_label(&r);
     w.labels = (struct jr_pairs){label, labels};
     w.port_count = (size_t)reader_varint(&r);
-    struct model_workload_port *port =
-        w.port_count ? ARENA_ARRAY(arena, struct model_workload_port, w.port_count) : NULL;
+    struct model_named_port *port =
+        w.port_count ? ARENA_ARRAY(arena, struct model_named_port, w.port_count) : NULL;
     for (size_t i = 0; i < w.port_count; i++) {
         port[i].name = take_slice(&r);
         port[i].number = (uint32_t)reader_varint(&r);
