@@ -1,5 +1,5 @@
 /* EndpointSlice: what the compiler reads of it, copied out of its tree into one block of the size
- * that it takes: 150 bytes an endpoint with its index, where the tree had 4,000.
+ * that it takes.
  *
  * Labels of an endpoint are the slice's own (without Kubernetes' bookkeeping) under the endpoint's
  * deprecatedTopology: whoever writes a slice by hand or from pods puts the pods' labels there.
@@ -70,7 +70,7 @@ static void index_slice(struct slice key, const json_t *json, struct slice servi
 {
     const json_t *endpoints = jr_get(json, "endpoints"), *ports = jr_get(json, "ports");
     struct slice resource, ns, name;
-    wf_assert(model_key_split(key, &resource, &ns, &name));
+    model_key_split(key, &resource, &ns, &name);
     struct slice whose = arena_printf(e->arena, "%.*s/%.*s", SLICE(ns), SLICE(service));
     uint64_t where = hash_bytes(whose) ^ hash_u64(jr_hash(ports)) ^ hash_u64(create_rev);
     model_entry_add(e, MODEL_SLICES, whose,
@@ -175,7 +175,6 @@ struct block {
 static struct model_object *slice_keep(struct slice key, const struct model_backends *from,
                                        const struct model_entries *e)
 {
-    struct slice resource;
     size_t text = all_text(key, from, e);
     struct keep k = {.arena = {.first = sizeof(struct block) +
                                         from->port_count * sizeof(*from->ports) +
@@ -183,9 +182,9 @@ static struct model_object *slice_keep(struct slice key, const struct model_back
                                         all_pairs(from) * sizeof(struct jr_pair) + text + 64}};
     struct block *b = ARENA_NEW(&k.arena, struct block);
     k.text = arena_alloc(&k.arena, text);
-    b->object = (struct model_object){
-        .key = text_keep(&k, key), .kind = KIND_ENDPOINT_SLICE, .body = &b->body};
-    wf_assert(model_key_split(b->object.key, &resource, &b->object.ns, &b->object.name));
+    model_object_named(&b->object, text_keep(&k, key));
+    b->object.kind = KIND_ENDPOINT_SLICE;
+    b->object.body = &b->body;
     b->body.backends = &b->backends;
     backends_keep(&k, &b->backends, from);
     entries_keep(&k, &b->body, e);

@@ -1,6 +1,6 @@
-/* If these failed, an endpoint of an EndpointSlice would be sent with another address, port or label
- * than was written, traffic would go to one that is not ready, or a node would need gigabytes for a
- * cluster's pods.
+/* If these failed, an endpoint of an EndpointSlice would be sent with another address, port or
+ * label than was written, traffic would go to one that is not ready, or a node would need gigabytes
+ * for a cluster's pods.
  */
 #include "pilot/model/model_internal.h"
 
@@ -112,8 +112,7 @@ static void many_are_small(void **state)
         buf_fini(&json);
     }
     assert_true(m.objects.n == SLICES && m.issues.n == 0);
-    NUMBERS_EACH(&m.objects, i)
-    {
+    NUMBERS_EACH (&m.objects, i) {
         const struct model_object *o = numbers_at(&m.objects, i);
         assert_int_equal(o->body->backends->count, EACH);
     }

@@ -410,8 +410,7 @@ static void fact_forget(struct model *m, struct model_fact *f)
 
 void model_index_sweep(struct model *m)
 {
-    NUMBERS_EACH(&m->facts, i)
-    {
+    NUMBERS_EACH (&m->facts, i) {
         struct model_fact *f = numbers_at(&m->facts, i);
         if (fact_spare(f))
             fact_forget(m, f);
@@ -427,8 +426,8 @@ void model_collect(struct model *m)
 
 void model_index_fini(struct model *m)
 {
-    NUMBERS_EACH(&m->facts, i)
-    fact_free(m, numbers_at(&m->facts, i));
+    NUMBERS_EACH (&m->facts, i)
+        fact_free(m, numbers_at(&m->facts, i));
     numbers_fini(&m->facts);
     postings_fini(&m->index);
 }

@@ -1,6 +1,6 @@
-/* If these failed, a proxy would not learn of a workload whose key nobody had asked for before, would
- * keep one that is gone, or be told nothing of a change: what the indexes say is compared with a
- * slow model that keeps everything, while keys collide.
+/* If these failed, a proxy would not learn of a workload whose key nobody had asked for before,
+ * would keep one that is gone, or be told nothing of a change: what the indexes say is compared with
+ * a slow model that keeps everything, while keys collide.
  */
 #include "pilot/model/model_internal.h"
 
@@ -51,8 +51,7 @@ static void numbers_are_given_again(void **state)
     for (uint32_t i = 0; i < ARRAY_LEN(things); i++)
         assert_int_equal(numbers_take(&t, &things[i]), i + 1);
     uint32_t seen = 0;
-    NUMBERS_EACH(&t, i)
-    {
+    NUMBERS_EACH (&t, i) {
         assert_ptr_equal(numbers_at(&t, i), &things[i - 1]);
         seen++;
         if (i % 3 == 0)
@@ -62,8 +61,8 @@ static void numbers_are_given_again(void **state)
     assert_int_equal(t.n, 200);
     numbers_set(&t, 1, &things[299]);
     assert_ptr_equal(numbers_at(&t, 1), &things[299]);
-    NUMBERS_EACH(&t, i)
-    assert_true(i % 3 != 0);
+    NUMBERS_EACH (&t, i)
+        assert_true(i % 3 != 0);
     for (uint32_t i = 0; i < 100; i++)
         assert_int_equal(numbers_take(&t, &things[i]) % 3, 0);
     assert_int_equal(numbers_take(&t, things), 301);

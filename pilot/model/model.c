@@ -1,6 +1,5 @@
 #include "pilot/model/model.h"
 
-#include <stdlib.h>
 #include <string.h>
 
 #include "api/status.h"
@@ -39,6 +38,14 @@ bool model_key_split(struct slice key, struct slice *ret_resource, struct slice 
 {
     struct slice rest;
     return slice_cut(key, '/', ret_resource, &rest) && slice_cut(rest, '/', ret_ns, ret_name);
+}
+
+void model_object_named(struct model_object *o, struct slice key)
+{
+    struct slice resource;
+    bool ok = model_key_split(key, &resource, &o->ns, &o->name);
+    wf_assert(ok);
+    o->key = key;
 }
 
 /* Row of the table for a key, or SIZE_MAX. */
@@ -95,35 +102,33 @@ static struct model_object *tree_parse(size_t row, struct slice key, struct slic
 {
     struct arena arena = {.first = OBJECT_BYTES + value.n * TREE_BYTES_PER_BYTE};
     struct model_object *o = ARENA_NEW(&arena, struct model_object);
-    struct model_body *t = ARENA_NEW(&arena, struct model_body);
-    struct slice resource;
-    t->json = parse_json(value, &arena, err);
-    if (!t->json) {
+    struct model_body *b = ARENA_NEW(&arena, struct model_body);
+    b->json = parse_json(value, &arena, err);
+    if (!b->json) {
         arena_fini(&arena);
         return NULL;
     }
-    o->key = arena_dup(&arena, key);
+    model_object_named(o, arena_dup(&arena, key));
     o->kind = kinds_read[row].kind;
-    o->body = t;
-    wf_assert(model_key_split(o->key, &resource, &o->ns, &o->name));
-    const json_t *md = jr_get(t->json, "metadata");
-    t->spec = jr_get(t->json, "spec");
-    t->labels = jr_pairs(jr_get(md, "labels"), &arena);
-    t->annotations = jr_pairs(jr_get(md, "annotations"), &arena);
-    t->export_to = jr_get(t->spec, "exportTo");
-    t->arena = arena;
+    o->body = b;
+    const json_t *md = jr_get(b->json, "metadata");
+    b->spec = jr_get(b->json, "spec");
+    b->labels = jr_pairs(jr_get(md, "labels"), &arena);
+    b->annotations = jr_pairs(jr_get(md, "annotations"), &arena);
+    b->export_to = jr_get(b->spec, "exportTo");
+    b->arena = arena;
     return o;
 }
 
-static void entries_keep(struct model_body *t, const struct model_entries *e)
+static void entries_keep(struct model_body *b, const struct model_entries *e)
 {
-    t->entry_count = e->n;
-    t->entries = ARENA_ARRAY(&t->arena, struct model_entry, e->n);
-    if (e->n)
-        memcpy(t->entries, e->p, e->n * sizeof(*e->p));
+    wf_assert(e->n > 0);
+    b->entry_count = e->n;
+    b->entries = ARENA_ARRAY(&b->arena, struct model_entry, e->n);
+    memcpy(b->entries, e->p, e->n * sizeof(*e->p));
 }
 
-/* NULL, or an error beside the object, where not all is good. */
+/* Of a kind whose tree is kept. NULL, or an error beside the object, where not all is good. */
 static struct model_object *tree_new(struct model *m, size_t row, struct slice key,
                                      struct slice value, reg_rev create_rev, struct err *err)
 {
@@ -230,8 +235,7 @@ void model_reload_begin(struct model *m)
 
 void model_reload_end(struct model *m, reg_rev revision)
 {
-    NUMBERS_EACH(&m->objects, i)
-    {
+    NUMBERS_EACH (&m->objects, i) {
         struct model_object *o = numbers_at(&m->objects, i);
         if (o->seen != m->reloads)
             object_replace(m, o->key, NULL, revision);
@@ -255,8 +259,8 @@ size_t model_bytes(const struct model *m)
 
 void model_fini(struct model *m)
 {
-    NUMBERS_EACH(&m->objects, i)
-    object_free(numbers_at(&m->objects, i));
+    NUMBERS_EACH (&m->objects, i)
+        object_free(numbers_at(&m->objects, i));
     MAP_EACH (&m->issues, s)
         mem_free(s->value);
     model_index_fini(m);

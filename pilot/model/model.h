@@ -10,9 +10,9 @@
  * "Oldest" is by create_rev, then key: the log index has no ties between writes. Pointers into the
  * model live until the next change: a cell's value copies what it keeps.
  *
- * Of a WorkloadEntry and of an endpoint in an EndpointSlice, of which there are a hundred thousand, the
- * model keeps what the compiler reads and no tree; of a key that one object has and nobody has asked
- * for, eight bytes (index.c).
+ * Of WorkloadEntries and EndpointSlices the model keeps what the compiler reads, and no tree: there
+ * are a hundred thousand of them. A key that one object has and that nobody has asked for takes eight
+ * bytes (index.c).
  */
 #ifndef WEFT_PILOT_MODEL_MODEL_H
 #define WEFT_PILOT_MODEL_MODEL_H

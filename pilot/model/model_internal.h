@@ -87,6 +87,8 @@ bool model_workload_has(const struct model_object *o, struct model_key key, reg_
 struct slice model_label_name(struct arena *arena, struct slice ns, struct jr_pair label);
 /* For MODEL_OBJECT, without what changes nothing for proxies: status, other metadata. */
 uint64_t model_object_sign(const json_t *json, uint64_t what, reg_rev create_rev);
+/* The key's memory is the object's. */
+void model_object_named(struct model_object *o, struct slice key);
 /* Parts of "resource/ns/name". */
 bool model_key_split(struct slice key, struct slice *ret_resource, struct slice *ret_ns,
                      struct slice *ret_name);

@@ -3,7 +3,7 @@
  *   struct workload | key | address weight locality labels ports
  *
  * with numbers as varints, strings behind their length, lists behind their count, and labels sorted
- * by name: 180 bytes where the tree had 2,000. Its indexes are not stored: they follow from it.
+ * by name: 180 bytes or so. The indexes that it is in are not stored: they follow from it.
  */
 #include "pilot/model/model_internal.h"
 
@@ -157,9 +157,7 @@ static struct workload *block_new(struct slice key, struct slice bytes)
     memcpy(w->text + key.n, bytes.p, bytes.n);
     w->bytes = (uint32_t)bytes.n;
     w->object.kind = KIND_WORKLOAD_ENTRY;
-    w->object.key = slice_mem(w->text, key.n);
-    struct slice resource;
-    wf_assert(model_key_split(w->object.key, &resource, &w->object.ns, &w->object.name));
+    model_object_named(&w->object, slice_mem(w->text, key.n));
     return w;
 }
 
