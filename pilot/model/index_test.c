@@ -1,6 +1,6 @@
 /* If these failed, a proxy would not learn of a workload whose key nobody had asked for before,
- * would keep one that is gone, or be told nothing of a change: what the indexes say is compared with
- * a slow model that keeps everything, while keys collide.
+ * would keep one that is gone, or be told nothing of a change: what the indexes say is compared
+ * with a slow model that keeps everything, while keys collide.
  */
 #include "pilot/model/model_internal.h"
 

@@ -11,7 +11,7 @@
  * model live until the next change: a cell's value copies what it keeps.
  *
  * Of WorkloadEntries and EndpointSlices the model keeps what the compiler reads, and no tree: there
- * are a hundred thousand of them. A key that one object has and that nobody has asked for takes eight
+ * may be a hundred thousand. A key that one object has and that nobody has asked for takes eight
  * bytes (index.c).
  */
 #ifndef WEFT_PILOT_MODEL_MODEL_H
