@@ -27,7 +27,7 @@ static int cmp_key(struct model_key a, struct model_key b)
 static uint32_t key_hash(const struct model *m, struct model_key key)
 {
     struct hash_key seed = {m->hash_key.k0 + key.index, m->hash_key.k1};
-    return (uint32_t)hash_keyed(&seed, key.name) & m->hash_mask;
+    return (uint32_t)hash_keyed(&seed, key.name.n ? key.name : S("")) & m->hash_mask;
 }
 
 static int cmp_entry(const void *va, const void *vb)
