@@ -273,6 +273,11 @@ void env_file_write_sync(struct env_file *f, struct env_file_write *w)
     ops_of(f)->file_write_sync(f, w);
 }
 
+void env_file_write_through(struct env_file *f)
+{
+    ops_of(f)->file_write_through(f);
+}
+
 bool env_file_load(struct env *env, const char *path, size_t bytes_max, struct buf *ret_bytes,
                    struct err *err)
 {

@@ -59,6 +59,7 @@ struct env_ops {
     bool (*file_size)(struct env_file *f, uint64_t *ret_size, struct err *err);
     bool (*file_truncate)(struct env_file *f, uint64_t size, struct err *err);
     bool (*file_preallocate)(struct env_file *f, uint64_t size, struct err *err);
+    void (*file_write_through)(struct env_file *f);
     void (*file_write_sync)(struct env_file *f, struct env_file_write *w);
     bool (*file_load)(struct env *env, const char *path, size_t bytes_max, struct buf *ret_bytes,
                       struct err *err);

@@ -237,6 +237,7 @@ static const struct env_ops ops = {
     .file_size = uv_file_size,
     .file_truncate = uv_file_truncate,
     .file_preallocate = uv_file_preallocate,
+    .file_write_through = uv_file_write_through,
     .file_write_sync = uv_file_write_sync,
     .file_load = uv_file_load,
     .file_store = uv_file_store,

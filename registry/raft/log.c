@@ -109,8 +109,18 @@ struct scan {
 
 static void drop_from(struct log_contents *c, uint64_t n)
 {
-    if (c->entries.n > n)
-        c->entries.n = n;
+    while (c->entries.n > n)
+        slice_free(c->entries.p[--c->entries.n].payload);
+}
+
+/* Not zeroed first: it is the whole log. */
+static struct slice payload_copy(struct slice s)
+{
+    char *p = mem_try(s.n ? s.n : 1);
+    if (!p)
+        wf_die("out of memory for the log");
+    memcpy(p, s.p, s.n);
+    return (struct slice){p, s.n};
 }
 
 static bool on_record(void *ctx, const struct log_record *r, struct err *err)
@@ -140,7 +150,7 @@ static bool on_record(void *ctx, const struct log_record *r, struct err *err)
                        (unsigned long long)(c->first + c->entries.n - 1));
     drop_from(c, r->index - c->first);
     *vec_push(&c->entries) =
-        (struct log_entry){.term = r->term, .type = r->type, .payload = r->payload};
+        (struct log_entry){.term = r->term, .type = r->type, .payload = payload_copy(r->payload)};
     return true;
 }
 
@@ -163,6 +173,7 @@ static bool read_segment(struct log *log, struct segment *s, struct buf *bytes, 
               (s->bytes <= LOG_SEGMENT_BYTES_MAX ||
                err_set(err, ERR_CORRUPT, "%llu bytes", (unsigned long long)s->bytes));
     if (ok) {
+        buf_clear(bytes);
         ok = env_file_read(f, 0, buf_reserve(bytes, s->bytes), s->bytes, &got, err);
         buf_commit(bytes, got);
     }
@@ -182,11 +193,11 @@ static bool zero_tail(struct log *log, const struct segment *s, uint64_t from, s
     return ok;
 }
 
-static bool scan_segment(struct log *log, size_t i, struct scan *scan, struct err *err)
+static bool scan_segment(struct log *log, size_t i, struct scan *scan, struct buf *bytes,
+                         struct err *err)
 {
     struct segment *s = &log->segments.p[i];
     struct log_contents *c = scan->contents;
-    struct buf *bytes = vec_push(&c->segments);
     struct log_scan_end end;
     scan->segment = s;
     bool last = i + 1 == log->segments.n;
@@ -212,12 +223,14 @@ static bool scan_segment(struct log *log, size_t i, struct scan *scan, struct er
 
 static bool scan_all(struct log *log, struct log_contents *c, struct err *err)
 {
+    struct buf bytes = {0};
     struct scan scan = {.log = log, .contents = c, .end = log_end_load(log->env, log->dir)};
     bool ok = true;
     c->first = 1;
     c->no_segments = log->segments.n == 0;
     for (size_t i = 0; ok && i < log->segments.n; i++)
-        ok = scan_segment(log, i, &scan, err);
+        ok = scan_segment(log, i, &scan, &bytes, err);
+    buf_fini(&bytes);
     if (ok && !scan.end_seen && !MUTANT(LOG_MAY_BE_SHORT) &&
         (c->no_segments ? scan.end.segment > 0 : scan.end.segment >= log->segments.p[0].number))
         ok = err_set(err, ERR_CORRUPT,
@@ -268,6 +281,7 @@ static bool segment_begin(struct log *log, uint64_t need, struct err *err)
     if (log->file)
         env_file_close(log->file);
     log->file = f;
+    env_file_write_through(f);
     log->offset = 0;
     *vec_push(&log->segments) = (struct segment){.number = number, .bytes = size};
     return true;
@@ -288,6 +302,8 @@ static bool open_last(struct log *log, struct err *err)
         return segment_begin(log, 0, err);
     log->file =
         env_file_open(log->env, segment_path(log, last_segment(log)->number, path), O_RDWR, err);
+    if (log->file)
+        env_file_write_through(log->file);
     return log->file != NULL;
 }
 
@@ -336,10 +352,8 @@ struct log *log_open(const struct log_options *opt, struct log_contents *ret, st
 
 void log_contents_fini(struct log_contents *c)
 {
+    drop_from(c, 0);
     vec_fini(&c->entries);
-    for (size_t i = 0; i < c->segments.n; i++)
-        buf_fini(&c->segments.p[i]);
-    vec_fini(&c->segments);
 }
 
 static void append_drop(struct list *l)

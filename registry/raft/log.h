@@ -36,11 +36,11 @@ struct log_entry {
     struct slice payload; /* mem_free(payload.p) by whoever has the contents */
 };
 
-/* What was found: entries first, first + 1, …; `first` is valid also without entries. */
+/* What was found: entries first, first + 1, …; `first` is valid also without entries. Each payload
+ * is a piece of the heap (slice_free): who takes it out leaves an empty one. */
 struct log_contents {
     uint64_t first;
-    VEC(struct log_entry) entries; /* payloads lie in: */
-    VEC(struct buf) segments;
+    VEC(struct log_entry) entries;
     bool no_segments;    /* no file of the log was there */
     uint64_t torn_bytes; /* of writes that nobody was told of; zeroed */
 };
