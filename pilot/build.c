@@ -128,9 +128,9 @@ bool unit_end(struct unit_cell *u, struct unit_out *out)
 const struct model_service *unit_service(struct build *b, const struct unit_cell *u)
 {
     const struct model_object *o = model_object(&b->model, u->service);
-    for (size_t i = 0; o && i < o->service_count; i++)
-        if (slice_eq(o->services[i].host, u->host))
-            return &o->services[i];
+    for (size_t i = 0; o && i < o->body->service_count; i++)
+        if (slice_eq(o->body->services[i].host, u->host))
+            return &o->body->services[i];
     return NULL;
 }
 

@@ -138,7 +138,7 @@ const struct model_object *delegate_of(struct route_context *rc, const json_t *h
 json_t *delegate_rules(const struct model_object *delegate, const json_t *http)
 {
     json_t *out = json_array();
-    JR_EACH (jr_get(delegate->spec, "http"), i, v) {
+    JR_EACH (jr_get(delegate->body->spec, "http"), i, v) {
         json_t *rule = json_deep_copy(v);
         bool nested = json_object_get(rule, "delegate") != NULL;
         if (!nested && merge_matches(rule, http)) {

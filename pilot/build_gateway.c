@@ -42,7 +42,7 @@ struct gateway_job {
 
 static bool selects(const struct gateway_job *j, const struct model_object *gateway)
 {
-    struct jr_pairs want = jr_pairs(jr_get(gateway->spec, "selector"), j->a);
+    struct jr_pairs want = jr_pairs(jr_get(gateway->body->spec, "selector"), j->a);
     const struct proxy_class_input *in = j->own->own->in;
     for (size_t i = 0; i < want.n; i++) {
         bool has = false;
@@ -79,7 +79,7 @@ static void servers_collect(struct gateway_job *j)
     for (size_t i = 0; i < f->n; i++) {
         if (!selects(j, f->members[i]))
             continue;
-        JR_EACH (jr_get(f->members[i]->spec, "servers"), k, v) {
+        JR_EACH (jr_get(f->members[i]->body->spec, "servers"), k, v) {
             const json_t *port = jr_get(v, "port");
             uint32_t number = jr_u32(port, "number", 0);
             struct slice bind = jr_str(v, "bind");
@@ -139,9 +139,9 @@ static void hosts_of_server(struct gateway_job *j, const struct server *s,
     const struct model_fact *f = model_index(&j->b->model, MODEL_GATEWAY_ROUTES, name);
     for (size_t i = 0; i < f->n; i++) {
         const struct model_object *vs = f->members[i];
-        if (!model_exported(vs->export_to, vs->ns, j->own->own->scope->ns))
+        if (!model_exported(vs->body->export_to, vs->ns, j->own->own->scope->ns))
             continue;
-        JR_EACH (jr_get(vs->spec, "hosts"), k, h) {
+        JR_EACH (jr_get(vs->body->spec, "hosts"), k, h) {
             struct slice host = model_host_resolve(json_slice(h), vs->ns, j->a), served;
             JR_EACH (jr_get(s->json, "hosts"), l, pattern) {
                 if (server_host(s, json_slice(pattern), vs, host, &served))

@@ -185,7 +185,7 @@ static bool sni_named(const json_t *match, struct slice host)
 /* Routes of the first tcp (or tls) rule that holds for a connection to the host. */
 static const json_t *rule_routes(struct route_context *rc, const char *kind)
 {
-    JR_EACH (jr_get(rc->vs->spec, kind), i, rule) {
+    JR_EACH (jr_get(rc->vs->body->spec, kind), i, rule) {
         const json_t *matches = jr_get(rule, "match");
         if (jr_len(matches) == 0)
             return jr_get(rule, "route");

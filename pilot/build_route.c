@@ -583,7 +583,7 @@ bool routes_http(struct route_context *rc, ROUTE(VirtualHost) *vhost)
 {
     bool all = false;
     sources_add(rc->sources, rc->vs->key);
-    JR_EACH (jr_get(rc->vs->spec, "http"), i, http) {
+    JR_EACH (jr_get(rc->vs->body->spec, "http"), i, http) {
         if (!all)
             all = jr_get(http, "delegate") ? add_delegated(rc, vhost, http)
                                            : add_rule(rc, vhost, http);

@@ -20,10 +20,10 @@ struct rule_cell {
 static bool rule_applies(const struct model_object *o, const struct scope *s, struct slice ns,
                          bool selecting, struct arena *a)
 {
-    const json_t *labels = jr_path(o->spec, "workloadSelector", "matchLabels", NULL);
+    const json_t *labels = jr_path(o->body->spec, "workloadSelector", "matchLabels", NULL);
     bool has_selector = json_object_size(labels) > 0;
     return slice_eq(o->ns, ns) && has_selector == selecting && scope_selects(s, labels, a) &&
-           (slice_eq(ns, s->ns) || model_exported(o->export_to, o->ns, s->ns));
+           (slice_eq(ns, s->ns) || model_exported(o->body->export_to, o->ns, s->ns));
 }
 
 /* Rules of one host pattern in one namespace. A selecting one stands alone with its like. */
@@ -126,7 +126,7 @@ static bool has_subset(const struct rules *r, struct slice name)
 
 static void subsets_add(struct rules *r, const struct model_object *o, struct arena *a)
 {
-    const json_t *list = jr_get(o->spec, "subsets");
+    const json_t *list = jr_get(o->body->spec, "subsets");
     struct rule_subset *all =
         ARENA_ARRAY(a, struct rule_subset, r->subset_count + jr_len(list) + 1);
     if (r->subset_count)
@@ -150,7 +150,7 @@ struct rules rules_read(struct build *b, struct slice value, struct arena *a)
         if (!o)
             continue;
         r.objects[r.n++] = o;
-        r.policy = r.policy ? r.policy : jr_get(o->spec, "trafficPolicy");
+        r.policy = r.policy ? r.policy : jr_get(o->body->spec, "trafficPolicy");
         subsets_add(&r, o, a);
     }
     return r;

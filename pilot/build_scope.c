@@ -51,7 +51,7 @@ static void selectors_match(struct build *b, struct selectors *out)
     static const char *const lists[] = {"http", "tcp", "tls"};
     const struct model_fact *f = model_index(&b->model, MODEL_SELECTORS, S(""));
     for (size_t i = 0; i < f->n; i++) {
-        const json_t *spec = f->members[i]->spec;
+        const json_t *spec = f->members[i]->body->spec;
         selectors_add(out, jr_path(spec, "workloadSelector", "matchLabels", NULL));
         for (size_t k = 0; k < ARRAY_LEN(lists); k++)
             JR_EACH (jr_get(spec, lists[k]), j, route) {
@@ -86,7 +86,8 @@ static const struct model_object *sidecar_in(struct build *b, struct slice ns, b
     const struct model_fact *f = model_index(&b->model, MODEL_SIDECARS, ns);
     const struct model_object *general = NULL;
     for (size_t i = 0; i < f->n; i++) {
-        const json_t *selector = jr_path(f->members[i]->spec, "workloadSelector", "labels", NULL);
+        const json_t *selector =
+            jr_path(f->members[i]->body->spec, "workloadSelector", "labels", NULL);
         struct jr_pairs want = jr_pairs(selector, a);
         if (want.n == 0)
             general = general ? general : f->members[i];
@@ -110,7 +111,7 @@ static struct slice sidecar_pick(struct build *b, const struct proxy_class_input
 const json_t *scope_sidecar(struct build *b, const struct scope *s)
 {
     const struct model_object *o = s->sidecar.n ? model_object(&b->model, s->sidecar) : NULL;
-    return o ? o->spec : NULL;
+    return o ? o->body->spec : NULL;
 }
 
 static bool import_matches(struct slice pattern, struct slice own_ns, struct slice ns,
@@ -240,7 +241,7 @@ static int cmp_candidates(const struct model_service *a, const struct model_serv
 
 static bool sees(struct build *b, const struct scope *s, const struct model_service *svc)
 {
-    return model_exported(svc->object->export_to, svc->ns, s->ns) &&
+    return model_exported(svc->object->body->export_to, svc->ns, s->ns) &&
            scope_imports(b, s, svc->ns, svc->host);
 }
 
@@ -249,8 +250,8 @@ const struct model_service *scope_pick(struct build *b, const struct scope *s, s
     const struct model_fact *f = model_index(&b->model, MODEL_HOST, host);
     const struct model_service *best = NULL;
     for (size_t i = 0; i < f->n; i++)
-        for (size_t j = 0; j < f->members[i]->service_count; j++) {
-            const struct model_service *svc = &f->members[i]->services[j];
+        for (size_t j = 0; j < f->members[i]->body->service_count; j++) {
+            const struct model_service *svc = &f->members[i]->body->services[j];
             if (slice_eq(svc->host, host) && sees(b, s, svc) &&
                 (!best || cmp_candidates(svc, best, s->ns) < 0))
                 best = svc;
@@ -325,9 +326,10 @@ static bool services_compute(struct graph *g, struct graph_cell *cell)
     const struct model_fact *f = model_index(&b->model, MODEL_SERVICES, S(""));
     VEC(struct candidate) found = {0};
     for (size_t i = 0; i < f->n; i++)
-        for (size_t j = 0; j < f->members[i]->service_count; j++)
-            if (sees(b, c->scope, &f->members[i]->services[j]))
-                *vec_push(&found) = (struct candidate){&f->members[i]->services[j], c->scope->ns};
+        for (size_t j = 0; j < f->members[i]->body->service_count; j++)
+            if (sees(b, c->scope, &f->members[i]->body->services[j]))
+                *vec_push(&found) =
+                    (struct candidate){&f->members[i]->body->services[j], c->scope->ns};
     if (found.n)
         qsort(found.p, found.n, sizeof(*found.p), cmp_candidate);
 

@@ -114,9 +114,9 @@ static void rule_hosts_find(struct build *b, const struct scope *s, struct scope
     const struct model_fact *f = model_index(&b->model, MODEL_ROUTES, S(""));
     for (size_t i = 0; i < f->n; i++) {
         const struct model_object *vs = f->members[i];
-        if (!model_exported(vs->export_to, vs->ns, s->ns))
+        if (!model_exported(vs->body->export_to, vs->ns, s->ns))
             continue;
-        JR_EACH (jr_get(vs->spec, "hosts"), k, v) {
+        JR_EACH (jr_get(vs->body->spec, "hosts"), k, v) {
             struct slice host = model_host_resolve(json_slice(v), vs->ns, a);
             if (host.n && !has_service(&services, host))
                 sources_add(out, host);
@@ -236,7 +236,7 @@ static void take_catch_all(struct table_job *j, struct slice table)
                              &(struct xds_resource_parts){.type = XDS_VHDS,
                                                           .name = name,
                                                           .body = j->catch_all,
-                                                          .revision = o ? o->mod_rev : 0,
+                                                          .revision = o ? o->body->mod_rev : 0,
                                                           .sources = o ? &o->key : NULL,
                                                           .source_count = o ? 1 : 0});
     *vec_push(&j->vhosts) = res;

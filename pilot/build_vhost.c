@@ -65,7 +65,7 @@ static bool imports_any(struct build *b, const struct scope *s, const struct mod
 {
     if (!s->sidecar.n)
         return true;
-    JR_EACH (jr_get(vs->spec, "hosts"), i, v) {
+    JR_EACH (jr_get(vs->body->spec, "hosts"), i, v) {
         if (scope_imports(b, s, vs->ns, model_host_resolve(json_slice(v), vs->ns, a)))
             return true;
     }
@@ -79,7 +79,7 @@ const struct model_object *route_rule(struct build *b, const struct scope *s, st
     do {
         const struct model_fact *f = model_index(&b->model, MODEL_ROUTE_HOST, at);
         for (size_t i = 0; i < f->n; i++)
-            if (model_exported(f->members[i]->export_to, f->members[i]->ns, s->ns) &&
+            if (model_exported(f->members[i]->body->export_to, f->members[i]->ns, s->ns) &&
                 imports_any(b, s, f->members[i], a))
                 return f->members[i];
     } while (model_host_wider(&at, a));
@@ -111,7 +111,7 @@ static bool fill_routes(struct vhost_job *j, uint32_t port, ROUTE(VirtualHost) *
                                .sources = sources};
     if (j->service)
         sources_add(sources, j->service->object->key);
-    if (j->vs && jr_len(jr_get(j->vs->spec, "http")))
+    if (j->vs && jr_len(jr_get(j->vs->body->spec, "http")))
         return routes_http(&rc, v); /* a rule that matches nothing for this caller routes nothing */
     if (!j->service)
         return false;

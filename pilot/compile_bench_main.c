@@ -1,6 +1,8 @@
 /* How long the compiler takes and how much memory it holds: `compile_bench [services] [classes]`,
  * default 1,000 and 1,000. Each service has two endpoints, all listen on one port; the classes
- * differ by address, in ten namespaces, half of them weft-proxy and half Envoy.
+ * differ by address, in ten namespaces, half of them weft-proxy and half Envoy. Then a hundred
+ * thousand endpoints in EndpointSlices of a hundred, and as many WorkloadEntries. CPU is this
+ * thread's.
  */
 #include <inttypes.h>
 #include <malloc.h>
@@ -24,6 +26,13 @@ static double now_ms(void)
 {
     struct timespec t;
     clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec * 1e3 + (double)t.tv_nsec / 1e6;
+}
+
+static double cpu_ms(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
     return (double)t.tv_sec * 1e3 + (double)t.tv_nsec / 1e6;
 }
 
@@ -150,6 +159,114 @@ static void change_nothing(struct bench *b, unsigned round)
     put(b, "configmaps/ns0/unrelated", round % 2 ? "{\"spec\":{}}" : "{\"spec\":{\"a\":1}}");
 }
 
+/* Many. */
+
+#define MANY 100000
+#define SELECTED 10000 /* of them, by one service */
+
+/* As weft-regload writes them, with a label more where a service selects it. */
+static void put_workload(struct bench *b, size_t i, unsigned turn)
+{
+    char key[200], json[1000];
+    snprintf(key, sizeof(key), "workloadentries.networking.istio.io/default/w-%08zu", i);
+    snprintf(json, sizeof(json),
+             "{\"apiVersion\":\"networking.istio.io/v1\",\"kind\":\"WorkloadEntry\",\"metadata\":{"
+             "\"annotations\":{\"pad\":\"%060u\"},\"name\":\"w-%08zu\",\"namespace\":\"default\"},"
+             "\"spec\":{\"address\":\"10.%zu.%zu.%zu\",\"labels\":{%s\"turn\":\"%zu\"}}}",
+             0, i, i >> 16 & 255, i >> 8 & 255, i & 255, i < SELECTED ? "\"app\":\"s\"," : "",
+             i + turn * MANY);
+    put(b, key, json);
+}
+
+static void report_many(const char *what, double began)
+{
+    double took = cpu_ms() - began;
+    printf("%d %s  %.0f ms CPU, %.2f us each, %.0f bytes each\n", MANY, what, took,
+           took * 1e3 / MANY, (double)heap_bytes() / MANY);
+}
+
+static void workloads_put(struct bench *b, const char *what, unsigned turn)
+{
+    double began = cpu_ms();
+    for (size_t i = 0; i < MANY; i++)
+        put_workload(b, i, turn);
+    report_many(what, began);
+}
+
+static void report_compile(struct bench *b, const char *what)
+{
+    double began = cpu_ms();
+    compile(b);
+    printf("%s  %.1f ms CPU\n", what, cpu_ms() - began);
+}
+
+static void bench_workloads(void)
+{
+    struct bench b = {.classes = 2};
+    build_init(&b.build, S("istio-system"), S("Kubernetes"));
+    workloads_put(&b, "workloads     ", 0);
+    workloads_put(&b, "again         ", 1);
+    put(&b, "services/default/s",
+        "{\"spec\":{\"selector\":{\"app\":\"s\"},\"ports\":[{\"name\":\"http\",\"port\":80},"
+        "{\"name\":\"http-2\",\"port\":81}]}}");
+    put(&b, "destinationrules.networking.istio.io/default/s",
+        "{\"spec\":{\"host\":\"s\",\"subsets\":[{\"name\":\"a\",\"labels\":{\"turn\":\"100007\"}},"
+        "{\"name\":\"b\",\"labels\":{\"turn\":\"100008\"}}]}}");
+    report_compile(&b, "a service of 10000 workloads  ");
+    put_workload(&b, 7, 2);
+    report_compile(&b, "one of them changed           ");
+    build_fini(&b.build);
+}
+
+#define SLICE_ENDPOINTS 100
+#define SLICES_OF_SERVICE 10
+
+/* As Kubernetes writes them, for pods. */
+static void put_full_slice(struct bench *b, size_t i, unsigned port)
+{
+    char key[200];
+    struct buf json = {0};
+    size_t service = i / SLICES_OF_SERVICE;
+    snprintf(key, sizeof(key), "endpointslices.discovery.k8s.io/default/s-%zu", i);
+    buf_printf(
+        &json,
+        "{\"metadata\":{\"name\":\"s-%zu\",\"labels\":{\"kubernetes.io/service-name\":\"s%zu\"}},"
+        "\"addressType\":\"IPv4\",\"ports\":[{\"name\":\"http\",\"port\":%u}],\"endpoints\":[",
+        i, service, port);
+    for (size_t j = 0; j < SLICE_ENDPOINTS; j++) {
+        size_t n = i * SLICE_ENDPOINTS + j;
+        buf_printf(
+            &json,
+            "%s{\"addresses\":[\"10.%zu.%zu.%zu\"],\"conditions\":{\"ready\":true},\"nodeName\":"
+            "\"node-%zu\",\"targetRef\":{\"kind\":\"Pod\",\"name\":\"s%zu-5d8f-%zu\","
+            "\"namespace\":\"default\"},\"zone\":\"eu-1a\"}",
+            j ? "," : "", n >> 16, n >> 8 & 255, n & 255, j, service, j);
+    }
+    buf_append(&json, S("]}"));
+    buf_append_byte(&json, 0);
+    put(b, key, buf_slice(&json).p);
+    buf_fini(&json);
+}
+
+static void bench_slices(void)
+{
+    struct bench b = {.classes = 2};
+    build_init(&b.build, S("istio-system"), S("Kubernetes"));
+    for (unsigned turn = 0; turn < 2; turn++) {
+        double began = cpu_ms();
+        for (size_t i = 0; i < MANY / SLICE_ENDPOINTS; i++)
+            put_full_slice(&b, i, 8080 + turn);
+        report_many(turn ? "again         " : "in slices     ", began);
+    }
+    for (size_t i = 0; i < MANY / SLICE_ENDPOINTS / SLICES_OF_SERVICE; i++) {
+        char key[100];
+        snprintf(key, sizeof(key), "services/default/s%zu", i);
+        put(&b, key, "{\"spec\":{\"ports\":[{\"name\":\"http\",\"port\":80}]}}");
+    }
+    report_compile(&b, "100 services of 1000 endpoints");
+    build_fini(&b.build);
+}
+
 int main(int argc, char **argv)
 {
     struct bench b = {.services = argc > 1 ? (size_t)atol(argv[1]) : 1000,
@@ -174,5 +291,7 @@ int main(int argc, char **argv)
     if (argc <= 3)
         report(&b, "one more service", change_service);
     build_fini(&b.build);
+    bench_slices();
+    bench_workloads();
     return 0;
 }

@@ -234,6 +234,7 @@ static void reads_as_jansson_does(void **state)
         json_decref(fast);
         json_decref(slow);
     }
+    assert_null(json_tree_read((struct slice){0}, JSON_DEPTH_MAX));
     assert_null(json_tree_read(S("[[1]]"), 1));
     json_t *v = json_tree_read(S("[[1],[2],[[3]]]"), 3);
     assert_non_null(v);

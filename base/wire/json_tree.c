@@ -276,8 +276,10 @@ static json_t *read_value(struct tree *t)
 
 json_t *json_tree_read(struct slice text, size_t depth_max)
 {
+    if (!text.n)
+        return NULL;
     struct tree t = {.p = text.p, .end = text.p + text.n, .depth_left = depth_max};
-    char first = text.n ? peek(&t) : 0;
+    char first = peek(&t);
     json_t *v = first == '{' || first == '[' ? read_value(&t) : NULL;
     if (v) {
         skip_space(&t);

@@ -127,10 +127,4 @@ def pids(cluster):
 
 def settled_kb(cluster, field="Pss"):
     """Memory of all nodes when it has stopped changing."""
-    seen = []
-
-    def look():
-        seen.append(sample.memory_kb(field, *pids(cluster)))
-        return len(seen) > 5 and max(seen[-5:]) - min(seen[-5:]) <= max(seen[-5:]) // 500
-    wait_for(look, 60, "memory settles", every=0.2)
-    return seen[-1]
+    return sample.settled_kb(field, *pids(cluster))

@@ -8,6 +8,8 @@ import resource
 import subprocess
 import time
 
+from tests.lib.process import wait_for
+
 
 def family(pid):
     """The process and all that descend from it: a master's workers count."""
@@ -46,6 +48,17 @@ def _rollup(pid, field):
 def memory_kb(field, *pids):
     """field: Rss, Pss, Pss_Anon …, summed over processes and their children."""
     return sum(_rollup(p, field) for pid in pids for p in family(pid))
+
+
+def settled_kb(field, *pids):
+    """The same when it has stopped changing: within a fifth of a per cent for a second."""
+    seen = []
+
+    def look():
+        seen.append(memory_kb(field, *pids))
+        return len(seen) > 5 and max(seen[-5:]) - min(seen[-5:]) <= max(seen[-5:]) // 500
+    wait_for(look, 60, "memory settles", every=0.2)
+    return seen[-1]
 
 
 class Neighbours:

@@ -1,10 +1,5 @@
 /* EndpointSlice, WorkloadEntry and the endpoints of ServiceEntry: who serves what, and what runs at
- * an address.
- *
- * Labels of an endpoint are those of its WorkloadEntry; for an EndpointSlice the slice's own
- * (without Kubernetes' bookkeeping) under the endpoint's deprecatedTopology: whoever writes a slice
- * by hand or from pods puts the pods' labels there. Where both name an address, the WorkloadEntry
- * knows more.
+ * an address. Where several name an address, the WorkloadEntry knows more.
  */
 #include "pilot/model/model.h"
 
@@ -13,56 +8,6 @@
 
 #include "base/core/hash.h"
 #include "pilot/model/model_internal.h"
-
-#define SERVICE_NAME_LABEL "kubernetes.io/service-name"
-
-/* Reading. */
-
-static struct slice slice_service(const struct model_object *o)
-{
-    return jr_pairs_get(o->labels, S(SERVICE_NAME_LABEL));
-}
-
-bool model_parse_slice(struct model_object *o, struct model_entries *e, struct err *err)
-{
-    struct slice service = slice_service(o);
-    if (!service.n)
-        return err_set(err, ERR_INVALID,
-                       "label " SERVICE_NAME_LABEL " is missing: belongs to no service");
-    struct slice name = arena_printf(e->arena, "%.*s/%.*s", SLICE(o->ns), SLICE(service));
-    const json_t *endpoints = jr_get(o->json, "endpoints"), *ports = jr_get(o->json, "ports");
-    uint64_t where = hash_bytes(name) ^ hash_u64(jr_hash(ports)) ^ hash_u64(o->create_rev);
-    model_entry_add(e, MODEL_SLICES, name,
-                    where ^ jr_hash(endpoints) ^
-                        hash_u64(jr_hash(jr_path(o->json, "metadata", "labels", NULL))));
-    JR_EACH (endpoints, i, v)
-        JR_EACH (jr_get(v, "addresses"), j, a)
-            model_entry_add(e, MODEL_ADDRESS, json_slice(a), where);
-    return true;
-}
-
-/* Metadata over spec, as Istio merges them. */
-static struct jr_pairs workload_labels(const struct model_object *o, struct arena *a)
-{
-    return jr_pairs_merge(jr_pairs(jr_get(o->spec, "labels"), a), o->labels, a);
-}
-
-bool model_parse_workload(struct model_object *o, struct model_entries *e, struct err *err)
-{
-    struct jr_pairs labels = workload_labels(o, e->arena);
-    uint64_t sign = jr_hash(o->spec) ^ hash_u64(o->create_rev) ^
-                    hash_u64(jr_hash(jr_path(o->json, "metadata", "labels", NULL)));
-    if (!json_is_object(o->spec))
-        return err_set(err, ERR_INVALID, "spec is missing");
-    for (size_t i = 0; i < labels.n; i++)
-        model_entry_add(e, MODEL_WORKLOADS,
-                        arena_printf(e->arena, "%.*s/%.*s=%.*s", SLICE(o->ns),
-                                     SLICE(labels.p[i].name), SLICE(labels.p[i].value)),
-                        sign);
-    if (jr_str(o->spec, "address").n)
-        model_entry_add(e, MODEL_ADDRESS, jr_str(o->spec, "address"), sign);
-    return true;
-}
 
 static struct model_locality locality_parse(struct slice text)
 {
@@ -73,33 +18,31 @@ static struct model_locality locality_parse(struct slice text)
     return l;
 }
 
-static uint32_t weight_of(const json_t *o)
-{
-    uint32_t w = jr_u32(o, "weight", 1);
-    return w ? w : 1;
-}
-
 /* Ports. */
 
-/* Where a workload with a ports map (name -> number) serves a service's port; 0: nowhere. */
-static uint32_t workload_port(const json_t *workload, const struct model_port *p)
+/* The first of that name; 0: there is none. */
+static uint32_t port_named(const struct model_named_port *ports, size_t n, struct slice name)
 {
-    const json_t *ports = jr_get(workload, "ports");
-    char name[64];
-    if (p->name.n && slice_cstr(p->name, name, sizeof(name)) && jr_u32(ports, name, 0))
-        return jr_u32(ports, name, 0);
+    for (size_t i = 0; i < n; i++)
+        if (slice_eq(ports[i].name, name))
+            return ports[i].number;
+    return 0;
+}
+
+/* Where a workload with a ports map (name -> number) serves a service's port; 0: nowhere. */
+static uint32_t workload_port(const struct model_workload *w, const struct model_port *p)
+{
+    uint32_t number = p->name.n ? port_named(w->ports, w->port_count, p->name) : 0;
+    if (number)
+        return number;
     if (p->target_name.n)
-        return slice_cstr(p->target_name, name, sizeof(name)) ? jr_u32(ports, name, 0) : 0;
+        return port_named(w->ports, w->port_count, p->target_name);
     return p->target ? p->target : p->number;
 }
 
-/* The slice's port of the same name; 0: it has none. */
-static uint32_t slice_port(const struct model_object *slice, const struct model_port *p)
+static uint32_t backends_port(const struct model_backends *b, const struct model_port *p)
 {
-    JR_EACH (jr_get(slice->json, "ports"), i, v)
-        if (slice_eq(jr_str(v, "name"), p->name))
-            return jr_u32(v, "port", 0);
-    return 0;
+    return port_named(b->ports, b->port_count, p->name);
 }
 
 static bool port_ok(uint32_t port)
@@ -109,46 +52,18 @@ static bool port_ok(uint32_t port)
 
 /* Endpoints of a service. */
 
-static bool is_bookkeeping(struct slice label)
+static void backend_endpoint(const struct model_object *o, const struct model_backend *b,
+                             uint32_t port, struct arena *a, struct model_endpoints *out)
 {
-    return slice_starts(label, S("kubernetes.io/")) ||
-           slice_starts(label, S("endpointslice.kubernetes.io/")) ||
-           slice_starts(label, S("service.kubernetes.io/"));
-}
-
-static struct jr_pairs slice_labels(const struct model_object *o, const json_t *endpoint,
-                                    struct arena *a)
-{
-    struct jr_pair *own = ARENA_ARRAY(a, struct jr_pair, o->labels.n + 1);
-    size_t n = 0;
-    for (size_t i = 0; i < o->labels.n; i++)
-        if (!is_bookkeeping(o->labels.p[i].name))
-            own[n++] = o->labels.p[i];
-    return jr_pairs_merge((struct jr_pairs){own, n},
-                          jr_pairs(jr_get(endpoint, "deprecatedTopology"), a), a);
-}
-
-/* Kubernetes: a missing condition means ready. */
-static bool is_ready(const json_t *endpoint)
-{
-    return !json_is_false(jr_path(endpoint, "conditions", "ready", NULL));
-}
-
-static void slice_endpoint(const struct model_object *o, const json_t *v, uint32_t port,
-                           struct arena *a, struct model_endpoints *out)
-{
-    struct slice address = json_slice(jr_at(jr_get(v, "addresses"), 0));
-    struct slice target = json_slice(jr_path(v, "targetRef", "name", NULL));
-    if (!address.n || !is_ready(v))
-        return;
-    *vec_push(out) = (struct model_endpoint){.address = address,
-                                             .port = port,
-                                             .weight = 1,
-                                             .labels = slice_labels(o, v, a),
-                                             .locality = {.zone = jr_str(v, "zone")},
-                                             .workload = target,
-                                             .ns = o->ns,
-                                             .object = o};
+    *vec_push(out) =
+        (struct model_endpoint){.address = b->address,
+                                .port = port,
+                                .weight = 1,
+                                .labels = jr_pairs_merge(o->body->backends->labels, b->labels, a),
+                                .locality = {.zone = b->zone},
+                                .workload = b->target,
+                                .ns = o->ns,
+                                .object = o};
 }
 
 static void slices_endpoints(struct model *m, const struct model_service *s,
@@ -158,26 +73,24 @@ static void slices_endpoints(struct model *m, const struct model_service *s,
     struct slice name = arena_printf(a, "%.*s/%.*s", SLICE(s->ns), SLICE(s->name));
     const struct model_fact *f = model_index(m, MODEL_SLICES, name);
     for (size_t i = 0; i < f->n; i++) {
-        uint32_t number = slice_port(f->members[i], port);
-        if (port_ok(number))
-            JR_EACH (jr_get(f->members[i]->json, "endpoints"), j, v)
-                slice_endpoint(f->members[i], v, number, a, out);
+        const struct model_backends *b = f->members[i]->body->backends;
+        uint32_t number = backends_port(b, port);
+        for (size_t j = 0; port_ok(number) && j < b->count; j++)
+            backend_endpoint(f->members[i], &b->p[j], number, a, out);
     }
 }
 
-static void workload_endpoint(const struct model_object *o, const json_t *w,
-                              const struct model_port *port, struct jr_pairs labels,
-                              struct model_endpoints *out)
+static void workload_endpoint(const struct model_object *o, const struct model_workload *w,
+                              const struct model_port *port, struct model_endpoints *out)
 {
     uint32_t number = workload_port(w, port);
-    struct slice address = jr_str(w, "address");
-    if (!address.n || !port_ok(number))
+    if (!w->address.n || !port_ok(number))
         return;
-    *vec_push(out) = (struct model_endpoint){.address = address,
+    *vec_push(out) = (struct model_endpoint){.address = w->address,
                                              .port = number,
-                                             .weight = weight_of(w),
-                                             .labels = labels,
-                                             .locality = locality_parse(jr_str(w, "locality")),
+                                             .weight = w->weight,
+                                             .labels = w->labels,
+                                             .locality = locality_parse(w->locality),
                                              .workload = o->name,
                                              .ns = o->ns,
                                              .object = o};
@@ -187,13 +100,12 @@ static void selected_endpoints(struct model *m, const struct model_service *s,
                                const struct model_port *port, struct arena *a,
                                struct model_endpoints *out)
 {
-    struct slice first = arena_printf(a, "%.*s/%.*s=%.*s", SLICE(s->ns),
-                                      SLICE(s->selector.p[0].name), SLICE(s->selector.p[0].value));
+    struct slice first = model_label_name(a, s->ns, s->selector.p[0]);
     const struct model_fact *f = model_index(m, MODEL_WORKLOADS, first);
     for (size_t i = 0; i < f->n; i++) {
-        struct jr_pairs labels = workload_labels(f->members[i], a);
-        if (jr_pairs_select(s->selector, labels))
-            workload_endpoint(f->members[i], f->members[i]->spec, port, labels, out);
+        struct model_workload w = model_workload_read(f->members[i], a);
+        if (jr_pairs_select(s->selector, w.labels))
+            workload_endpoint(f->members[i], &w, port, out);
     }
 }
 
@@ -254,8 +166,10 @@ void model_endpoints(struct model *m, const struct model_service *s, const struc
 {
     if (s->object->kind == KIND_SERVICE)
         slices_endpoints(m, s, port, arena, out);
-    JR_EACH (s->endpoints, i, v)
-        workload_endpoint(s->object, v, port, jr_pairs(jr_get(v, "labels"), arena), out);
+    JR_EACH (s->endpoints, i, v) {
+        struct model_workload w = model_workload_parse(v, arena);
+        workload_endpoint(s->object, &w, port, out);
+    }
     if (s->selector.n)
         selected_endpoints(m, s, port, arena, out);
     if (out->n < 2)
@@ -279,44 +193,48 @@ static void add_instance(struct model_instances *out, const struct model_service
 static void slice_instances(struct model *m, const struct model_object *slice, struct arena *a,
                             struct model_instances *out)
 {
-    struct slice service = slice_service(slice);
-    struct slice key = arena_printf(a, "services/%.*s/%.*s", SLICE(slice->ns), SLICE(service));
+    const struct model_backends *b = slice->body->backends;
+    struct slice key = arena_printf(a, "services/%.*s/%.*s", SLICE(slice->ns), SLICE(b->service));
     const struct model_object *o = model_object(m, key);
-    for (size_t i = 0; o && i < o->service_count; i++)
-        for (size_t j = 0; j < o->services[i].port_count; j++)
-            add_instance(out, &o->services[i], &o->services[i].ports[j],
-                         slice_port(slice, &o->services[i].ports[j]));
+    for (size_t i = 0; o && i < o->body->service_count; i++) {
+        const struct model_service *s = &o->body->services[i];
+        for (size_t j = 0; j < s->port_count; j++)
+            add_instance(out, s, &s->ports[j], backends_port(b, &s->ports[j]));
+    }
 }
 
-static void workload_instances(struct model *m, const struct model_object *w, struct arena *a,
+static void add_instances(struct model_instances *out, const struct model_service *s,
+                          const struct model_workload *w)
+{
+    for (size_t p = 0; p < s->port_count; p++)
+        add_instance(out, s, &s->ports[p], workload_port(w, &s->ports[p]));
+}
+
+static void workload_instances(struct model *m, const struct model_object *o, struct arena *a,
                                struct model_instances *out)
 {
-    struct jr_pairs labels = workload_labels(w, a);
-    for (size_t k = 0; k < labels.n; k++) {
-        struct slice name = arena_printf(a, "%.*s/%.*s=%.*s", SLICE(w->ns), SLICE(labels.p[k].name),
-                                         SLICE(labels.p[k].value));
+    struct model_workload w = model_workload_read(o, a);
+    for (size_t k = 0; k < w.labels.n; k++) {
+        struct slice name = model_label_name(a, o->ns, w.labels.p[k]);
         const struct model_fact *f = model_index(m, MODEL_SELECTING, name);
         for (size_t i = 0; i < f->n; i++)
-            for (size_t j = 0; j < f->members[i]->service_count; j++) {
-                const struct model_service *s = &f->members[i]->services[j];
-                if (!jr_pairs_select(s->selector, labels))
-                    continue;
-                for (size_t p = 0; p < s->port_count; p++)
-                    add_instance(out, s, &s->ports[p], workload_port(w->spec, &s->ports[p]));
+            for (size_t j = 0; j < f->members[i]->body->service_count; j++) {
+                const struct model_service *s = &f->members[i]->body->services[j];
+                if (jr_pairs_select(s->selector, w.labels))
+                    add_instances(out, s, &w);
             }
     }
 }
 
-static void entry_instances(const struct model_object *entry, struct slice address,
+static void entry_instances(const struct model_object *entry, struct slice address, struct arena *a,
                             struct model_instances *out)
 {
-    JR_EACH (jr_get(entry->spec, "endpoints"), i, v) {
+    JR_EACH (jr_get(entry->body->spec, "endpoints"), i, v) {
         if (!slice_eq(jr_str(v, "address"), address))
             continue;
-        for (size_t j = 0; j < entry->service_count; j++)
-            for (size_t p = 0; p < entry->services[j].port_count; p++)
-                add_instance(out, &entry->services[j], &entry->services[j].ports[p],
-                             workload_port(v, &entry->services[j].ports[p]));
+        struct model_workload w = model_workload_parse(v, a);
+        for (size_t j = 0; j < entry->body->service_count; j++)
+            add_instances(out, &entry->body->services[j], &w);
     }
 }
 
@@ -344,7 +262,7 @@ void model_instances(struct model *m, struct slice address, struct arena *arena,
         else if (o->kind == KIND_WORKLOAD_ENTRY)
             workload_instances(m, o, arena, out);
         else
-            entry_instances(o, address, out);
+            entry_instances(o, address, arena, out);
     }
     if (out->n > 1)
         qsort(out->p, out->n, sizeof(*out->p), cmp_instance);

@@ -1,6 +1,5 @@
 #include "pilot/model/model.h"
 
-#include <stdlib.h>
 #include <string.h>
 
 #include "api/status.h"
@@ -13,142 +12,47 @@
 #define OBJECT_BYTES 1024
 #define TREE_BYTES_PER_BYTE 8
 
-/* Facts. */
-
-static struct slice fact_key(struct arena *a, enum model_index index, struct slice name)
-{
-    char letter = (char)('a' + index);
-    return arena_concat(a, (struct slice){&letter, 1}, name);
-}
-
-static struct model_fact *fact_get(struct model *m, struct slice key)
-{
-    struct model_fact *f = map_get(&m->facts, key);
-    if (f)
-        return f;
-    f = MEM_NEW(struct model_fact);
-    graph_fact_init(&f->node);
-    char *copy = mem_new(key.n);
-    memcpy(copy, key.p, key.n);
-    f->key = (struct slice){copy, key.n};
-    map_put(&m->facts, f->key, f);
-    return f;
-}
-
-static void fact_free(struct model_fact *f)
-{
-    mem_free((void *)f->key.p);
-    mem_free(f->members);
-    mem_free(f);
-}
-
-static bool older(const struct model_object *a, const struct model_object *b)
-{
-    if (a->create_rev != b->create_rev)
-        return a->create_rev < b->create_rev;
-    return slice_cmp(a->key, b->key) < 0;
-}
-
-/* The first member that is not older than o: a namespace may hold ten thousand. */
-static size_t fact_place(const struct model_fact *f, const struct model_object *o)
-{
-    size_t lo = 0, hi = f->n;
-    while (lo < hi) {
-        size_t mid = lo + (hi - lo) / 2;
-        if (older(f->members[mid], o))
-            lo = mid + 1;
-        else
-            hi = mid;
-    }
-    return lo;
-}
-
-static void fact_insert(struct model_fact *f, struct model_object *o)
-{
-    if (f->n == f->cap) {
-        f->cap = f->cap ? f->cap * 2 : 1;
-        f->members = mem_resize(f->members, f->cap * sizeof(struct model_object *));
-    }
-    size_t i = fact_place(f, o);
-    memmove(f->members + i + 1, f->members + i, (f->n - i) * sizeof(struct model_object *));
-    f->members[i] = o;
-    f->n++;
-}
-
-static void fact_remove(struct model_fact *f, const struct model_object *o)
-{
-    size_t i = fact_place(f, o);
-    wf_assert(i < f->n && f->members[i] == o);
-    f->n--;
-    memmove(f->members + i, f->members + i + 1, (f->n - i) * sizeof(struct model_object *));
-}
-
-/* The same object, changed: equally old. */
-static void fact_replace(struct model_fact *f, const struct model_object *was,
-                         struct model_object *is)
-{
-    size_t i = fact_place(f, was);
-    wf_assert(i < f->n && f->members[i] == was);
-    f->members[i] = is;
-}
-
-const struct model_fact *model_index(struct model *m, enum model_index index, struct slice name)
-{
-    struct arena a = {0};
-    struct model_fact *f = fact_get(m, fact_key(&a, index, name));
-    arena_fini(&a);
-    graph_read(m->graph, &f->node);
-    return f;
-}
-
-const struct model_object *model_object(struct model *m, struct slice key)
-{
-    const struct model_fact *f = model_index(m, MODEL_OBJECT, key);
-    return f->n ? f->members[0] : NULL;
-}
-
 /* Objects. */
-
-void model_entry_add(struct model_entries *e, enum model_index index, struct slice name,
-                     uint64_t sign)
-{
-    struct slice key = fact_key(e->arena, index, name);
-    for (size_t i = 0; i < e->n; i++)
-        if (slice_eq(e->p[i].fact_key, key)) {
-            e->p[i].sign = hash_u64(e->p[i].sign) ^ sign;
-            return;
-        }
-    *vec_push(e) = (struct model_entry){.fact_key = key, .sign = sign};
-}
-
-static void object_free(struct model_object *o)
-{
-    if (!o)
-        return;
-    struct arena a = o->arena; /* the object lies in its own arena, and so does its tree */
-    arena_fini(&a);
-}
 
 static const struct {
     struct slice resource;
     enum kind_id kind;
+    /* Either: of a kind whose tree is kept, or of one that copies out of it. */
     bool (*parse)(struct model_object *o, struct model_entries *e, struct err *err);
+    struct model_object *(*copy)(struct slice key, const json_t *json, reg_rev create_rev,
+                                 struct arena *scratch, struct err *err);
 } kinds_read[] = {
-    {S_INIT("services"), KIND_SERVICE, model_parse_service},
-    {S_INIT("endpointslices.discovery.k8s.io"), KIND_ENDPOINT_SLICE, model_parse_slice},
-    {S_INIT("workloadentries.networking.istio.io"), KIND_WORKLOAD_ENTRY, model_parse_workload},
-    {S_INIT("serviceentries.networking.istio.io"), KIND_SERVICE_ENTRY, model_parse_service_entry},
-    {S_INIT("virtualservices.networking.istio.io"), KIND_VIRTUAL_SERVICE, model_parse_rule},
-    {S_INIT("destinationrules.networking.istio.io"), KIND_DESTINATION_RULE, model_parse_rule},
-    {S_INIT("gateways.networking.istio.io"), KIND_GATEWAY, model_parse_rule},
-    {S_INIT("sidecars.networking.istio.io"), KIND_SIDECAR, model_parse_rule},
+    {S_INIT("services"), KIND_SERVICE, model_parse_service, NULL},
+    {S_INIT("endpointslices.discovery.k8s.io"), KIND_ENDPOINT_SLICE, NULL, model_backends_new},
+    {S_INIT("workloadentries.networking.istio.io"), KIND_WORKLOAD_ENTRY, NULL, model_workload_new},
+    {S_INIT("serviceentries.networking.istio.io"), KIND_SERVICE_ENTRY, model_parse_service_entry,
+     NULL},
+    {S_INIT("virtualservices.networking.istio.io"), KIND_VIRTUAL_SERVICE, model_parse_rule, NULL},
+    {S_INIT("destinationrules.networking.istio.io"), KIND_DESTINATION_RULE, model_parse_rule, NULL},
+    {S_INIT("gateways.networking.istio.io"), KIND_GATEWAY, model_parse_rule, NULL},
+    {S_INIT("sidecars.networking.istio.io"), KIND_SIDECAR, model_parse_rule, NULL},
 };
 
-/* Row of the table for a key, or SIZE_MAX; and its namespace and name. */
-static size_t key_row(struct slice key, struct slice *ret_ns, struct slice *ret_name)
+bool model_key_split(struct slice key, struct slice *ret_resource, struct slice *ret_ns,
+                     struct slice *ret_name)
 {
-    struct slice resource, rest;
-    if (!slice_cut(key, '/', &resource, &rest) || !slice_cut(rest, '/', ret_ns, ret_name))
+    struct slice rest;
+    return slice_cut(key, '/', ret_resource, &rest) && slice_cut(rest, '/', ret_ns, ret_name);
+}
+
+void model_object_named(struct model_object *o, struct slice key)
+{
+    struct slice resource;
+    bool ok = model_key_split(key, &resource, &o->ns, &o->name);
+    wf_assert(ok);
+    o->key = key;
+}
+
+/* Row of the table for a key, or SIZE_MAX. */
+static size_t key_row(struct slice key)
+{
+    struct slice resource, ns, name;
+    if (!model_key_split(key, &resource, &ns, &name))
         return SIZE_MAX;
     for (size_t i = 0; i < ARRAY_LEN(kinds_read); i++)
         if (slice_eq(resource, kinds_read[i].resource))
@@ -156,10 +60,28 @@ static size_t key_row(struct slice key, struct slice *ret_ns, struct slice *ret_
     return SIZE_MAX;
 }
 
-/* In the arena that trees are made in just now. */
-static json_t *parse_json(struct slice value, struct err *err)
+static size_t object_bytes(const struct model_object *o)
 {
+    if (!o)
+        return 0;
+    return o->body ? o->body->arena.total : model_workload_bytes(o);
+}
+
+static void object_free(struct model_object *o)
+{
+    if (!o || !o->body) {
+        mem_free(o);
+        return;
+    }
+    struct arena a = o->body->arena; /* the object lies in its own arena, and so does its tree */
+    arena_fini(&a);
+}
+
+static json_t *parse_json(struct slice value, struct arena *arena, struct err *err)
+{
+    json_use_arena(arena);
     json_t *j = json_parse(value, err);
+    json_use_arena(NULL);
     if (!j)
         err_wrap(err, "not a JSON object");
     if (!j || json_is_object(j))
@@ -168,85 +90,63 @@ static json_t *parse_json(struct slice value, struct err *err)
     return NULL;
 }
 
-/* Without what changes nothing for proxies: status, other metadata. */
-static uint64_t object_sign(const struct model_object *o)
+uint64_t model_object_sign(const json_t *json, uint64_t what, reg_rev create_rev)
 {
-    const json_t *md = jr_get(o->json, "metadata");
-    uint64_t h = o->spec == o->json ? jr_hash(jr_get(o->json, "endpoints")) ^
-                                          hash_u64(jr_hash(jr_get(o->json, "ports")))
-                                    : jr_hash(o->spec);
-    return h ^ hash_u64(jr_hash(jr_get(md, "labels")) + 1) ^
-           hash_u64(jr_hash(jr_get(md, "annotations")) + 2) ^ hash_u64(o->create_rev);
+    const json_t *md = jr_get(json, "metadata");
+    return what ^ hash_u64(jr_hash(jr_get(md, "labels")) + 1) ^
+           hash_u64(jr_hash(jr_get(md, "annotations")) + 2) ^ hash_u64(create_rev);
 }
 
-static struct model_object *object_parse(struct model *m, size_t row, struct slice key,
-                                         struct slice value, struct model_entries *e,
-                                         struct err *err)
+static struct model_object *tree_parse(size_t row, struct slice key, struct slice value,
+                                       struct err *err)
 {
     struct arena arena = {.first = OBJECT_BYTES + value.n * TREE_BYTES_PER_BYTE};
     struct model_object *o = ARENA_NEW(&arena, struct model_object);
-    o->key = arena_dup(&arena, key);
-    o->kind = kinds_read[row].kind;
-    key_row(o->key, &o->ns, &o->name);
-    json_use_arena(&arena);
-    o->json = parse_json(value, err);
-    json_use_arena(NULL);
-    e->arena = &arena;
-    e->root_ns = m->root_ns;
-    if (!o->json) {
+    struct model_body *b = ARENA_NEW(&arena, struct model_body);
+    b->json = parse_json(value, &arena, err);
+    if (!b->json) {
         arena_fini(&arena);
         return NULL;
     }
-    const json_t *md = jr_get(o->json, "metadata");
-    o->spec = o->kind == KIND_ENDPOINT_SLICE ? o->json : jr_get(o->json, "spec");
-    o->labels = jr_pairs(jr_get(md, "labels"), &arena);
-    o->annotations = jr_pairs(jr_get(md, "annotations"), &arena);
-    o->export_to = jr_get(o->spec, "exportTo");
-    o->arena = arena;
-    e->arena = &o->arena;
+    model_object_named(o, arena_dup(&arena, key));
+    o->kind = kinds_read[row].kind;
+    o->body = b;
+    const json_t *md = jr_get(b->json, "metadata");
+    b->spec = jr_get(b->json, "spec");
+    b->labels = jr_pairs(jr_get(md, "labels"), &arena);
+    b->annotations = jr_pairs(jr_get(md, "annotations"), &arena);
+    b->export_to = jr_get(b->spec, "exportTo");
+    b->arena = arena;
     return o;
 }
 
-static void entries_keep(struct model_object *o, const struct model_entries *e)
+static void entries_keep(struct model_body *b, const struct model_entries *e)
 {
-    o->entry_count = e->n;
-    o->entries = ARENA_ARRAY(&o->arena, struct model_entry, e->n);
-    if (e->n)
-        memcpy(o->entries, e->p, e->n * sizeof(*e->p));
+    wf_assert(e->n > 0);
+    b->entry_count = e->n;
+    b->entries = ARENA_ARRAY(&b->arena, struct model_entry, e->n);
+    memcpy(b->entries, e->p, e->n * sizeof(*e->p));
 }
 
-static int cmp_entry(const void *a, const void *b)
+/* Of a kind whose tree is kept. NULL, or an error beside the object, where not all is good. */
+static struct model_object *tree_new(struct model *m, size_t row, struct slice key,
+                                     struct slice value, reg_rev create_rev, struct err *err)
 {
-    return slice_cmp(((const struct model_entry *)a)->fact_key,
-                     ((const struct model_entry *)b)->fact_key);
-}
-
-/* Moves the indexes from one state of an object to the next; either may be NULL. A fact is touched
- * only if the object entered, left, or changed in what the index is for. */
-static void entries_move(struct model *m, struct model_object *was, struct model_object *is,
-                         reg_rev rev)
-{
-    size_t i = 0, j = 0, was_n = was ? was->entry_count : 0, is_n = is ? is->entry_count : 0;
-    while (i < was_n || j < is_n) {
-        struct model_entry *a = i < was_n ? &was->entries[i] : NULL;
-        struct model_entry *b = j < is_n ? &is->entries[j] : NULL;
-        int c = !a ? 1 : !b ? -1 : slice_cmp(a->fact_key, b->fact_key);
-        struct model_fact *f = c <= 0 ? a->fact : fact_get(m, b->fact_key);
-        if (c >= 0)
-            b->fact = f;
-        if (c == 0 && was->create_rev == is->create_rev) {
-            fact_replace(f, was, is);
-        } else {
-            if (c <= 0)
-                fact_remove(f, was);
-            if (c >= 0)
-                fact_insert(f, is);
-        }
-        if (c != 0 || a->sign != b->sign)
-            graph_fact_touch(m->graph, &f->node, rev);
-        i += c <= 0;
-        j += c >= 0;
-    }
+    struct model_object *o = tree_parse(row, key, value, err);
+    if (!o)
+        return NULL;
+    struct model_entries e = {.arena = &o->body->arena, .root_ns = m->root_ns};
+    o->create_rev = create_rev;
+    json_use_arena(&o->body->arena); /* some complete the tree */
+    if (!kinds_read[row].parse(o, &e, err))
+        e.n = 0;
+    json_use_arena(NULL);
+    model_entry_add(&e, MODEL_OBJECT, o->key,
+                    model_object_sign(o->body->json, jr_hash(o->body->spec), create_rev));
+    model_entries_sort(&e);
+    entries_keep(o->body, &e);
+    vec_fini(&e);
+    return o;
 }
 
 static void issue_clear(struct model *m, struct slice key)
@@ -268,44 +168,55 @@ static void issue_set(struct model *m, struct slice key, const struct err *err)
 
 static void object_replace(struct model *m, struct slice key, struct model_object *is, reg_rev rev)
 {
-    struct model_object *was = is ? map_put(&m->objects, is->key, is) : map_del(&m->objects, key);
-    entries_move(m, was, is, rev);
+    struct model_object *was = model_index_peek(m, key);
+    model_index_move(m, was, is, rev);
+    m->object_bytes += object_bytes(is) - object_bytes(was);
     object_free(was);
+}
+
+/* *rev: in, of the write; out, of what the object says. */
+static struct model_object *object_new(struct model *m, size_t row, struct slice key,
+                                       struct slice value, reg_rev create_rev, reg_rev *rev,
+                                       struct err *err)
+{
+    if (kinds_read[row].parse) {
+        struct model_object *o = tree_new(m, row, key, value, create_rev, err);
+        if (o)
+            *rev = o->body->mod_rev = status_said_at(o->body->json, *rev);
+        return o;
+    }
+    json_t *json = parse_json(value, &m->scratch, err);
+    if (!json)
+        return NULL;
+    *rev = status_said_at(json, *rev);
+    struct model_object *o = kinds_read[row].copy(key, json, create_rev, &m->scratch, err);
+    if (o->body)
+        o->body->mod_rev = *rev;
+    return o;
 }
 
 void model_apply(struct model *m, struct slice key, struct slice value, reg_rev create_rev,
                  reg_rev mod_rev)
 {
-    struct slice ns, name;
     struct err err = {0};
-    struct model_entries e = {0};
-    size_t row = key_row(key, &ns, &name);
+    size_t row = key_row(key);
     if (row == SIZE_MAX)
         return;
     issue_clear(m, key);
-    struct model_object *o = object_parse(m, row, key, value, &e, &err);
-    if (o) {
-        o->create_rev = create_rev;
-        o->mod_rev = status_said_at(o->json, mod_rev);
+    struct model_object *o = object_new(m, row, key, value, create_rev, &mod_rev, &err);
+    if (o)
         o->seen = m->reloads;
-        json_use_arena(&o->arena); /* some complete the tree */
-        if (!kinds_read[row].parse(o, &e, &err))
-            e.n = 0;
-        json_use_arena(NULL);
-        model_entry_add(&e, MODEL_OBJECT, o->key, object_sign(o));
-        qsort(e.p, e.n, sizeof(*e.p), cmp_entry);
-        entries_keep(o, &e);
-    }
-    vec_fini(&e);
     if (err.code != ERR_NONE)
         issue_set(m, key, &err);
-    object_replace(m, key, o, o ? o->mod_rev : mod_rev);
+    object_replace(m, key, o, mod_rev);
+    arena_reset(&m->scratch);
 }
 
 void model_delete(struct model *m, struct slice key, reg_rev revision)
 {
     issue_clear(m, key);
     object_replace(m, key, NULL, revision);
+    arena_reset(&m->scratch);
 }
 
 static void issues_clear(struct model *m)
@@ -324,56 +235,38 @@ void model_reload_begin(struct model *m)
 
 void model_reload_end(struct model *m, reg_rev revision)
 {
-    VEC(struct model_object *) gone = {0};
-    MAP_EACH (&m->objects, e) {
-        struct model_object *o = e->value;
+    NUMBERS_EACH (&m->objects, i) {
+        struct model_object *o = numbers_at(&m->objects, i);
         if (o->seen != m->reloads)
-            *vec_push(&gone) = o;
+            object_replace(m, o->key, NULL, revision);
+        arena_reset(&m->scratch);
     }
-    for (size_t i = 0; i < gone.n; i++) {
-        object_replace(m, gone.p[i]->key, NULL, revision);
-    }
-    vec_fini(&gone);
 }
 
 /* Life. */
 
 void model_init(struct model *m, struct graph *g, struct slice root_ns)
 {
-    *m = (struct model){.graph = g, .root_ns = root_ns};
+    *m = (struct model){
+        .graph = g, .root_ns = root_ns, .hash_key = hash_key_new(), .hash_mask = UINT32_MAX};
 }
 
-#define FACTS_SWEEP_MIN 1024
-
-void model_collect(struct model *m)
+size_t model_bytes(const struct model *m)
 {
-    if (m->facts.n < FACTS_SWEEP_MIN || m->facts.n < 2 * m->facts_swept)
-        return;
-    VEC(struct model_fact *) empty = {0};
-    MAP_EACH (&m->facts, e) {
-        struct model_fact *f = e->value;
-        if (f->n == 0 && !graph_fact_used(&f->node))
-            *vec_push(&empty) = f;
-    }
-    for (size_t i = 0; i < empty.n; i++) {
-        map_del(&m->facts, empty.p[i]->key);
-        fact_free(empty.p[i]);
-    }
-    vec_fini(&empty);
-    m->facts_swept = m->facts.n;
+    return m->object_bytes + m->fact_bytes + m->index.cap * sizeof(*m->index.slots) +
+           (m->objects.cap + (size_t)m->facts.cap) * sizeof(*m->objects.p) + m->scratch.total;
 }
 
 void model_fini(struct model *m)
 {
-    MAP_EACH (&m->objects, e)
-        object_free(e->value);
-    MAP_EACH (&m->facts, f)
-        fact_free(f->value);
+    NUMBERS_EACH (&m->objects, i)
+        object_free(numbers_at(&m->objects, i));
     MAP_EACH (&m->issues, s)
         mem_free(s->value);
-    map_fini(&m->objects);
-    map_fini(&m->facts);
+    model_index_fini(m);
+    numbers_fini(&m->objects);
     map_fini(&m->issues);
+    arena_fini(&m->scratch);
 }
 
 /* Names. */

@@ -9,6 +9,10 @@
  *
  * "Oldest" is by create_rev, then key: the log index has no ties between writes. Pointers into the
  * model live until the next change: a cell's value copies what it keeps.
+ *
+ * Of WorkloadEntries and EndpointSlices the model keeps what the compiler reads, and no tree: there
+ * may be a hundred thousand. A key that one object has and that nobody has asked for takes eight
+ * bytes (index.c).
  */
 #ifndef WEFT_PILOT_MODEL_MODEL_H
 #define WEFT_PILOT_MODEL_MODEL_H
@@ -16,6 +20,8 @@
 #include "api/kind.h"
 #include "pilot/model/graph.h"
 #include "pilot/model/json_read.h"
+#include "pilot/model/numbers.h"
+#include "pilot/model/postings.h"
 
 #define MODEL_CLUSTER_DOMAIN "svc.cluster.local"
 
@@ -90,38 +96,65 @@ struct model_service {
     const json_t *endpoints;  /* ServiceEntry: given ones */
 };
 
-struct model_object {
-    struct slice key, ns, name;
-    enum kind_id kind;
-    reg_rev create_rev;
-    reg_rev mod_rev; /* of what it says: later writes of its status alone do not count */
+/* What stands in an index: the name in it, without what else has that name. */
+struct model_key {
+    enum model_index index;
+    struct slice name;
+};
+
+struct model_entry {
+    struct model_key key;
+    uint64_t sign;    /* of the part that the index is for */
+    reg_rev revision; /* since when it says that there */
+};
+
+struct model_backends;
+
+/* What the model keeps of an object, but of a WorkloadEntry. */
+struct model_body {
+    struct arena arena;                    /* of all of the object */
+    const struct model_backends *backends; /* EndpointSlice: this and the entries are all */
     json_t *json;
-    const json_t *spec; /* EndpointSlice: the whole object */
+    const json_t *spec;
     struct jr_pairs labels, annotations;
     const json_t *export_to; /* NULL = to all */
     size_t service_count;
     const struct model_service *services;
-    struct arena arena;
     size_t entry_count;
-    struct model_entry *entries;
-    uint64_t seen; /* by which reload */
+    struct model_entry *entries; /* sorted by key */
+    reg_rev mod_rev; /* of what it says: later writes of its status alone do not count */
+};
+
+struct model_object {
+    struct slice key, ns, name;
+    struct model_body *body; /* NULL: a WorkloadEntry, read by model_endpoints and the like */
+    reg_rev create_rev;
+    uint32_t number; /* in model.objects */
+    uint32_t seen;   /* by which reload */
+    enum kind_id kind;
 };
 
 struct model_fact {
     struct graph_node node;
-    struct slice key;
+    struct model_key key;
+    uint32_t number; /* in model.facts */
     size_t n, cap;
     struct model_object **members;
+    struct model_object *one; /* where a single member stands */
 };
 
 struct model {
     struct graph *graph;
     struct slice root_ns;
-    struct map objects;
-    struct map facts;
+    struct numbers objects, facts;
+    struct postings index; /* of every key of an object and of every fact (index.c) */
+    struct hash_key hash_key;
+    uint32_t hash_mask; /* all ones; a test makes keys collide by fewer */
     size_t facts_swept; /* facts after the last sweep */
-    struct map issues;  /* key -> message (struct slice *) */
-    uint64_t reloads;   /* so far: what an object was last seen by */
+    size_t object_bytes, fact_bytes;
+    struct map issues; /* key -> message (struct slice *) */
+    uint32_t reloads;  /* so far: what an object was last seen by */
+    struct arena scratch;
 };
 
 void model_init(struct model *m, struct graph *g, struct slice root_ns);
@@ -136,8 +169,11 @@ void model_delete(struct model *m, struct slice key, reg_rev revision);
  * were not are deleted. What did not change is not touched, so nothing is computed again for it. */
 void model_reload_begin(struct model *m);
 void model_reload_end(struct model *m, reg_rev revision);
-/* Forgets facts that say nothing and that nobody reads. Outside of computations. */
+/* Forgets facts that nobody reads, where the objects say as much. Outside of computations. */
 void model_collect(struct model *m);
+
+/* What it holds: blocks as they were asked for, and tables. Without issues. */
+size_t model_bytes(const struct model *m);
 
 const struct model_fact *model_index(struct model *m, enum model_index index, struct slice name);
 /* NULL when it is not there (which is recorded too). */
@@ -198,13 +234,7 @@ void model_instances(struct model *m, struct slice address, struct arena *arena,
 
 /* Parts of the model (its own files) */
 
-struct model_entry {
-    struct model_fact *fact;
-    struct slice fact_key;
-    uint64_t sign; /* of the part that the index is for */
-};
-
-/* Adds the object to an index; repetitions are fine. */
+/* Adds the object to an index; repetitions are fine. The name lives as long as the object. */
 struct model_entries;
 void model_entry_add(struct model_entries *e, enum model_index index, struct slice name,
                      uint64_t sign);
@@ -212,8 +242,6 @@ void model_entry_add(struct model_entries *e, enum model_index index, struct sli
  */
 bool model_parse_service(struct model_object *o, struct model_entries *e, struct err *err);
 bool model_parse_service_entry(struct model_object *o, struct model_entries *e, struct err *err);
-bool model_parse_slice(struct model_object *o, struct model_entries *e, struct err *err);
-bool model_parse_workload(struct model_object *o, struct model_entries *e, struct err *err);
 bool model_parse_rule(struct model_object *o, struct model_entries *e, struct err *err);
 
 #endif

@@ -335,7 +335,7 @@ static void endpoints_are_sorted_and_once(void **state)
         "{\"spec\":{\"address\":\"10.0.0.8\",\"labels\":{\"app\":\"s\"}}}");
     put(&w, "workloadentries.networking.istio.io/other/w",
         "{\"spec\":{\"address\":\"10.0.0.7\",\"labels\":{\"app\":\"s\"},\"ports\":{\"web\":1}}}");
-    const struct model_service *s = model_object(&w.m, S("services/n/s"))->services;
+    const struct model_service *s = model_object(&w.m, S("services/n/s"))->body->services;
     model_endpoints(&w.m, s, &s->ports[0], &w.a, &out);
     assert_int_equal(out.n, 2);
     assert_true(slice_eq(out.p[0].address, S("10.0.0.2")) &&

@@ -8,7 +8,7 @@
 static void index_routes_of_gateways(struct model_object *o, struct model_entries *e, uint64_t sign,
                                      bool *ret_mesh)
 {
-    const json_t *gateways = jr_get(o->spec, "gateways");
+    const json_t *gateways = jr_get(o->body->spec, "gateways");
     *ret_mesh = jr_len(gateways) == 0;
     JR_EACH (gateways, i, v) {
         struct slice name = json_slice(v);
@@ -36,11 +36,11 @@ static bool selects_source(const json_t *spec)
 
 static void index_virtual_service(struct model_object *o, struct model_entries *e)
 {
-    const json_t *hosts = jr_get(o->spec, "hosts");
-    uint64_t sign = jr_hash(o->spec) ^ hash_u64(o->create_rev);
+    const json_t *hosts = jr_get(o->body->spec, "hosts");
+    uint64_t sign = jr_hash(o->body->spec) ^ hash_u64(o->create_rev);
     bool mesh;
     index_routes_of_gateways(o, e, sign, &mesh);
-    if (selects_source(o->spec))
+    if (selects_source(o->body->spec))
         model_entry_add(e, MODEL_SELECTORS, S(""), sign);
     if (!mesh)
         return;
@@ -48,7 +48,8 @@ static void index_virtual_service(struct model_object *o, struct model_entries *
         model_entry_add(e, MODEL_ROUTE_HOST, model_host_resolve(json_slice(v), o->ns, e->arena),
                         sign);
     model_entry_add(e, MODEL_ROUTES, S(""),
-                    jr_hash(hosts) ^ hash_u64(jr_hash(o->export_to)) ^ hash_u64(o->create_rev));
+                    jr_hash(hosts) ^ hash_u64(jr_hash(o->body->export_to)) ^
+                        hash_u64(o->create_rev));
 }
 
 /* What proxies are not told yet: said once, on the object. */
@@ -72,15 +73,15 @@ static void note_policy(const json_t *policy, struct err *err)
 
 static void note_destination_rule(const struct model_object *o, struct err *err)
 {
-    note_policy(jr_get(o->spec, "trafficPolicy"), err);
-    JR_EACH (jr_get(o->spec, "subsets"), i, v) {
+    note_policy(jr_get(o->body->spec, "trafficPolicy"), err);
+    JR_EACH (jr_get(o->body->spec, "subsets"), i, v) {
         note_policy(jr_get(v, "trafficPolicy"), err);
     }
 }
 
 static void note_gateway(const struct model_object *o, struct err *err)
 {
-    JR_EACH (jr_get(o->spec, "servers"), i, v) {
+    JR_EACH (jr_get(o->body->spec, "servers"), i, v) {
         struct slice credential = jr_str(jr_get(v, "tls"), "credentialName");
         if (credential.n && err->code == ERR_NONE)
             err_set(err, ERR_UNSUPPORTED,
@@ -94,17 +95,17 @@ static void note_gateway(const struct model_object *o, struct err *err)
 
 static void index_destination_rule(struct model_object *o, struct model_entries *e)
 {
-    uint64_t sign = jr_hash(o->spec) ^ hash_u64(o->create_rev);
-    struct slice host = model_host_resolve(jr_str(o->spec, "host"), o->ns, e->arena);
+    uint64_t sign = jr_hash(o->body->spec) ^ hash_u64(o->create_rev);
+    struct slice host = model_host_resolve(jr_str(o->body->spec, "host"), o->ns, e->arena);
     model_entry_add(e, MODEL_RULE_HOST, host, sign);
-    if (json_object_size(jr_path(o->spec, "workloadSelector", "matchLabels", NULL)))
+    if (json_object_size(jr_path(o->body->spec, "workloadSelector", "matchLabels", NULL)))
         model_entry_add(e, MODEL_SELECTORS, S(""), sign);
 }
 
 bool model_parse_rule(struct model_object *o, struct model_entries *e, struct err *err)
 {
-    uint64_t sign = jr_hash(o->spec) ^ hash_u64(o->create_rev);
-    if (!json_is_object(o->spec))
+    uint64_t sign = jr_hash(o->body->spec) ^ hash_u64(o->create_rev);
+    if (!json_is_object(o->body->spec))
         return err_set(err, ERR_INVALID, "spec is missing");
     switch (o->kind) {
     case KIND_VIRTUAL_SERVICE:

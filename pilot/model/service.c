@@ -94,28 +94,25 @@ static size_t ports_read(const json_t *ports, struct model_port (*read)(const js
     return n;
 }
 
-static struct slice selector_key(const struct model_service *s, struct arena *a)
-{
-    return arena_printf(a, "%.*s/%.*s=%.*s", SLICE(s->ns), SLICE(s->selector.p[0].name),
-                        SLICE(s->selector.p[0].value));
-}
-
 static void index_service(struct model_object *o, const struct model_service *s,
                           struct model_entries *e)
 {
-    uint64_t spec = jr_hash(o->spec) ^ hash_u64(jr_hash(o->export_to)) ^ hash_u64(o->create_rev);
-    uint64_t listed = jr_hash(jr_get(o->spec, "ports")) ^ hash_u64(jr_hash(o->export_to)) ^
-                      hash_u64(jr_hash(s->addresses) + 1) ^ hash_bytes(s->host) ^
-                      hash_u64((uint64_t)s->resolution * 2 + s->headless) ^ hash_u64(o->create_rev);
+    uint64_t spec =
+        jr_hash(o->body->spec) ^ hash_u64(jr_hash(o->body->export_to)) ^ hash_u64(o->create_rev);
+    uint64_t listed = jr_hash(jr_get(o->body->spec, "ports")) ^
+                      hash_u64(jr_hash(o->body->export_to)) ^ hash_u64(jr_hash(s->addresses) + 1) ^
+                      hash_bytes(s->host) ^ hash_u64((uint64_t)s->resolution * 2 + s->headless) ^
+                      hash_u64(o->create_rev);
     model_entry_add(e, MODEL_HOST, s->host, spec);
     model_entry_add(e, MODEL_SERVICES, S(""), listed);
     if (s->selector.n)
-        model_entry_add(e, MODEL_SELECTING, selector_key(s, e->arena), spec);
+        model_entry_add(e, MODEL_SELECTING, model_label_name(e->arena, s->ns, s->selector.p[0]),
+                        spec);
 }
 
 static const json_t *annotation_export(struct model_object *o)
 {
-    struct slice text = jr_pairs_get(o->annotations, S("networking.istio.io/exportTo")), item;
+    struct slice text = jr_pairs_get(o->body->annotations, S("networking.istio.io/exportTo")), item;
     if (!text.n)
         return NULL;
     json_t *list = json_array();
@@ -125,17 +122,17 @@ static const json_t *annotation_export(struct model_object *o)
         json_array_append_new(list, json_stringn(item.p, item.n));
     } while (text.n);
     /* Owned by the object's tree, where the canonical form has no such field. */
-    json_object_set_new(o->json, "exportTo", list);
+    json_object_set_new(o->body->json, "exportTo", list);
     return list;
 }
 
 bool model_parse_service(struct model_object *o, struct model_entries *e, struct err *err)
 {
     (void)err;
-    const json_t *ports = jr_get(o->spec, "ports");
+    const json_t *ports = jr_get(o->body->spec, "ports");
     struct model_port *p = ARENA_ARRAY(e->arena, struct model_port, jr_len(ports) + 1);
     struct model_service *s = ARENA_NEW(e->arena, struct model_service);
-    struct slice ip = jr_str(o->spec, "clusterIP");
+    struct slice ip = jr_str(o->body->spec, "clusterIP");
     *s = (struct model_service){
         .object = o,
         .ns = o->ns,
@@ -145,24 +142,24 @@ bool model_parse_service(struct model_object *o, struct model_entries *e, struct
         .port_count = ports_read(ports, service_port, p),
         .ports = p,
         .headless = slice_eq(ip, S("None")),
-        .selector = jr_pairs(jr_get(o->spec, "selector"), e->arena),
+        .selector = jr_pairs(jr_get(o->body->spec, "selector"), e->arena),
     };
-    if (slice_eq(jr_str(o->spec, "type"), S("ExternalName"))) {
-        s->external_name = jr_str(o->spec, "externalName");
+    if (slice_eq(jr_str(o->body->spec, "type"), S("ExternalName"))) {
+        s->external_name = jr_str(o->body->spec, "externalName");
         s->resolution = RESOLUTION_DNS;
         s->mesh_external = true;
     }
-    const json_t *ips = jr_get(o->spec, "clusterIPs");
+    const json_t *ips = jr_get(o->body->spec, "clusterIPs");
     if (!jr_len(ips) && ip.n) {
         json_t *one = json_array();
         json_array_append_new(one, json_stringn(ip.p, ip.n));
-        json_object_set_new((json_t *)o->spec, "clusterIPs", one);
+        json_object_set_new((json_t *)o->body->spec, "clusterIPs", one);
         ips = one;
     }
     s->addresses = s->headless ? NULL : ips;
-    o->export_to = annotation_export(o);
-    o->services = s;
-    o->service_count = 1;
+    o->body->export_to = annotation_export(o);
+    o->body->services = s;
+    o->body->service_count = 1;
     index_service(o, s, e);
     return true;
 }
@@ -189,15 +186,15 @@ static enum model_resolution entry_resolution(struct slice word)
 
 static void index_endpoints(struct model_object *o, struct model_entries *e)
 {
-    uint64_t sign = jr_hash(o->spec);
-    JR_EACH (jr_get(o->spec, "endpoints"), i, v)
+    uint64_t sign = jr_hash(o->body->spec);
+    JR_EACH (jr_get(o->body->spec, "endpoints"), i, v)
         if (jr_str(v, "address").n)
             model_entry_add(e, MODEL_ADDRESS, jr_str(v, "address"), sign);
 }
 
 bool model_parse_service_entry(struct model_object *o, struct model_entries *e, struct err *err)
 {
-    const json_t *hosts = jr_get(o->spec, "hosts"), *ports = jr_get(o->spec, "ports");
+    const json_t *hosts = jr_get(o->body->spec, "hosts"), *ports = jr_get(o->body->spec, "ports");
     size_t n = jr_len(hosts);
     if (n == 0)
         return err_set(err, ERR_INVALID, "spec.hosts is empty");
@@ -210,18 +207,19 @@ bool model_parse_service_entry(struct model_object *o, struct model_entries *e, 
             .ns = o->ns,
             .name = json_slice(jr_at(hosts, i)),
             .host = json_slice(jr_at(hosts, i)),
-            .resolution = entry_resolution(jr_str(o->spec, "resolution")),
-            .mesh_external = !slice_eq(jr_str(o->spec, "location"), S("MESH_INTERNAL")),
+            .resolution = entry_resolution(jr_str(o->body->spec, "resolution")),
+            .mesh_external = !slice_eq(jr_str(o->body->spec, "location"), S("MESH_INTERNAL")),
             .port_count = port_count,
             .ports = p,
-            .addresses = jr_get(o->spec, "addresses"),
-            .endpoints = jr_get(o->spec, "endpoints"),
-            .selector = jr_pairs(jr_path(o->spec, "workloadSelector", "labels", NULL), e->arena),
+            .addresses = jr_get(o->body->spec, "addresses"),
+            .endpoints = jr_get(o->body->spec, "endpoints"),
+            .selector =
+                jr_pairs(jr_path(o->body->spec, "workloadSelector", "labels", NULL), e->arena),
         };
         index_service(o, &s[i], e);
     }
-    o->services = s;
-    o->service_count = n;
+    o->body->services = s;
+    o->body->service_count = n;
     index_endpoints(o, e);
     return true;
 }
