@@ -459,8 +459,7 @@ static void begin_anew(struct cluster *c, char old[][64])
 {
     for (size_t i = 0; i < c->n; i++) {
         snprintf(old[i], sizeof(old[i]), "%s", c->dir[i]);
-        snprintf(c->dir[i], sizeof(c->dir[i]), "/tmp/weft-node-test-XXXXXX");
-        wf_assert(mkdtemp(c->dir[i]));
+        test_dir_make(c->dir[i]);
     }
 }
 
@@ -522,7 +521,7 @@ static void another_history_stays_out(void **state)
         WAIT_FOR(value_is(&c, 2, "services/default/more-0", "more"));
         cluster_fini(&c);
         for (size_t i = 0; i < 3; i++)
-            dir_remove(old[i]);
+            test_dir_remove(old[i]);
     }
 }
 
@@ -650,13 +649,13 @@ static void a_port_in_use_is_named(void **state)
     cluster_init(&c, 3);
     cluster_up(&c);
     struct reg_node_options opt = c.opt;
-    char dir[] = "/tmp/weft-node-test-XXXXXX";
-    wf_assert(mkdtemp(dir));
+    char dir[TEST_DIR];
+    test_dir_make(dir);
     opt.dir = dir;
     opt.id = 1;
     assert_null(reg_node_start(&opt, &err));
     assert_non_null(strstr(err.msg, "Address already in use"));
-    dir_remove(dir);
+    test_dir_remove(dir);
     cluster_fini(&c);
 }
 
@@ -722,7 +721,7 @@ static bool is_member(struct reg_node *node)
 
 static void wipe(struct cluster *c, size_t i)
 {
-    dir_remove(c->dir[i]);
+    test_dir_remove(c->dir[i]);
     wf_assert(mkdir(c->dir[i], 0700) == 0);
 }
 
@@ -848,8 +847,7 @@ static void members_come_and_go(void **state)
     opt.members[opt.member_count++] = fourth;
     opt.id = fourth.id;
     opt.dir = c.dir[3];
-    strcpy(c.dir[3], "/tmp/weft-node-test-XXXXXX");
-    assert_non_null(mkdtemp(c.dir[3]));
+    test_dir_make(c.dir[3]);
     struct err err = {0};
     c.node[3] = reg_node_start(&opt, &err);
     assert_non_null(c.node[3]);
@@ -895,8 +893,7 @@ static void member_come(struct cluster *c, size_t i, size_t at)
     opt.members[opt.member_count++] = m;
     opt.id = m.id;
     opt.dir = c->dir[i];
-    strcpy(c->dir[i], "/tmp/weft-node-test-XXXXXX");
-    assert_non_null(mkdtemp(c->dir[i]));
+    test_dir_make(c->dir[i]);
     c->node[i] = reg_node_start(&opt, &err);
     assert_non_null(c->node[i]);
     c->n = i + 1;
@@ -1369,7 +1366,7 @@ static void a_log_of_a_newer_version_is_not_opened(void **state)
     WAIT_FOR(version_of(&c, 0) == 4);
     node_down(&c, 0, false);
     snprintf(store, sizeof(store), "%s/store", c.dir[0]);
-    dir_remove(store);
+    test_dir_remove(store);
     c.opt.reads = (struct versions){3, 3};
     assert_false(node_up(&c, 0, &err));
     assert_int_equal(err.code, ERR_UNSUPPORTED);

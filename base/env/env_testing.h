@@ -1,5 +1,5 @@
-/* What tests need of the machine: directories of their own, and addresses on which nobody listens.
- * Tests only; what cannot be had ends the process.
+/* What tests need of the machine: directories of their own, and addresses on which nobody
+ * listens. Tests only; what cannot be had ends the process.
  *
  *   char dir[TEST_DIR];
  *   test_dir_make(dir);   …   test_dir_remove(dir);
@@ -42,15 +42,18 @@ static inline void test_dir_remove(const char *dir)
     nftw(dir, test_remove_one, 16, FTW_DEPTH | FTW_PHYS);
 }
 
-/* Of loopback; free a moment ago. */
+/* Of loopback, for the life of this process: it stays bound, so that neither another test nor a
+ * connection that somebody opens is given it. A listener may have it: Linux lets a port be bound
+ * twice by sockets with SO_REUSEADDR of which one listens. */
 static inline uint16_t test_free_port(void)
 {
     struct sockaddr_in a = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     socklen_t n = sizeof(a);
-    int fd = socket(AF_INET, SOCK_STREAM, 0);
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), on = 1;
     wf_assert(fd >= 0 && bind(fd, (struct sockaddr *)&a, sizeof(a)) == 0);
     wf_assert(getsockname(fd, (struct sockaddr *)&a, &n) == 0);
-    close(fd);
+    /* Not before: with it bind would give a port that another test has. */
+    wf_assert(setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on)) == 0);
     return ntohs(a.sin_port);
 }
 
