@@ -153,18 +153,34 @@ static void read_index_sees_all_that_was_acknowledged(void **state)
     cluster_fini(&c);
 }
 
-/* Stands still, as a stopped process does. */
-struct pause {
-    struct env_post post;
+/* A read, and a turn of the node's loop later, when it has asked the others and hardly one can have
+ * answered, the process stands still, as a stopped one does. */
+struct paused_read {
+    struct env_post begin, pause;
+    struct reg_node *node;
+    struct call call;
     unsigned ms;
+    bool asked;
     bool over; /* atomic */
 };
 
 static void on_pause(struct env_post *post)
 {
-    struct pause *p = container_of(post, struct pause, post);
+    struct paused_read *p = container_of(post, struct paused_read, pause);
+    if (!p->asked) {
+        p->asked = true;
+        env_post(p->node->env, post);
+        return;
+    }
     usleep(p->ms * 1000);
     __atomic_store_n(&p->over, true, __ATOMIC_RELEASE);
+}
+
+static void on_begin(struct env_post *post)
+{
+    struct paused_read *p = container_of(post, struct paused_read, begin);
+    reg_read_index(p->node, &p->call.w);
+    env_post(p->node->env, &p->pause);
 }
 
 /* Without it a read that a pause fell into is answered by what was heard before the pause. */
@@ -178,17 +194,17 @@ static void read_index_asks_again_after_a_pause(void **state)
     must_put_everywhere(&c, 0, "services/default/a", "1");
     uint64_t until = test_now_ms() + CLUSTER_WAIT_MS;
     while (s.read_repeats == 0 && test_now_ms() < until) {
-        size_t leader = wait_leader(&c);
-        struct pause pause = {.post.fn = on_pause, .ms = 200};
-        struct call call = {.w = {.timeout = CLUSTER_WAIT_MS}};
-        call_begin(&c, &call);
-        reg_read_index(c.node[leader], &call.w);
-        usleep(100); /* now and then between a round's pings and its pongs */
-        env_post(c.node[leader]->env, &pause.post);
-        call_wait(&call);
-        assert_int_equal(call.w.err.code, ERR_NONE);
-        WAIT_FOR(__atomic_load_n(&pause.over, __ATOMIC_ACQUIRE));
-        reg_node_status(c.node[leader], &s);
+        struct paused_read p = {.begin.fn = on_begin,
+                                .pause.fn = on_pause,
+                                .node = c.node[wait_leader(&c)],
+                                .call = {.w = {.timeout = CLUSTER_WAIT_MS}},
+                                .ms = 200};
+        call_begin(&c, &p.call);
+        env_post(p.node->env, &p.begin);
+        call_wait(&p.call);
+        assert_int_equal(p.call.w.err.code, ERR_NONE);
+        WAIT_FOR(__atomic_load_n(&p.over, __ATOMIC_ACQUIRE));
+        reg_node_status(p.node, &s);
     }
     assert_true(s.read_repeats > 0);
     cluster_fini(&c);
