@@ -529,6 +529,7 @@ static void test_full_disk_is_said(void **state)
     struct fixture *f = *state;
     put(f, "services/default/a", "1");
     store_down(f);
+    f->opt.map_bytes = 1 << 30; /* it need not grow, which the limit of the file would forbid */
     in_a_process(f, go_on_without_room);
     assert_int_equal(expect_end(fill_the_file, f), SIGABRT);
     store_up(f);
@@ -565,6 +566,149 @@ static void test_deletes_of_big_values_have_room(void **state)
     in_a_process(f, delete_big_values);
     store_up(f);
     assert_null(value_of(f, "big/0", NULL));
+}
+
+/* What one entry may delete: its bytes are few, those of the history many. */
+struct mass {
+    const char *what;
+    unsigned objects;
+    size_t bytes; /* of each value */
+};
+
+struct mass_ops {
+    struct reg_op ops[REG_REQUEST_OPS_MAX];
+    char keys[REG_REQUEST_OPS_MAX][16];
+};
+
+static size_t mass_part(struct mass_ops *m, const struct mass *mass, unsigned from, size_t most,
+                        const char *value)
+{
+    size_t n = 0;
+    for (; n < most && from + n < mass->objects; n++) {
+        snprintf(m->keys[n], sizeof(m->keys[n]), "m/%05u",
+                 (unsigned)(from + n) * 7919 % 100000); /* in no order */
+        m->ops[n] = (struct reg_op){
+            .del = !value, .key = slice_of(m->keys[n]), .value = {value, value ? mass->bytes : 0}};
+    }
+    return n;
+}
+
+/* In many entries; the history of them goes, and its pages are free. */
+static void mass_put(struct fixture *f, const struct mass *mass)
+{
+    struct mass_ops *m = MEM_NEW(struct mass_ops);
+    char *value = mem_new(mass->bytes), text[16];
+    size_t most = REG_REQUEST_BYTES_MAX / (mass->bytes + 64), n;
+    memset(value, 'v', mass->bytes);
+    if (most > REG_REQUEST_OPS_MAX)
+        most = REG_REQUEST_OPS_MAX;
+    for (unsigned i = 0; (n = mass_part(m, mass, i, most, value)) > 0; i += (unsigned)n)
+        assert_int_equal(apply(f, m->ops, n), ERR_NONE);
+    for (unsigned i = 0; i < mass->objects / STORE_COMPACT_ROWS_MAX; i++) {
+        snprintf(text, sizeof(text), "%u", i);
+        put(f, "other", text);
+    }
+    mem_free(value);
+    mem_free(m);
+}
+
+static void mass_delete(struct fixture *f, const struct mass *mass)
+{
+    struct mass_ops *m = MEM_NEW(struct mass_ops);
+    struct reg_entry_builder b = {.term = 1};
+    size_t n;
+    reg_entry_begin(&b, TEST_WALL_MS);
+    for (unsigned i = 0; (n = mass_part(m, mass, i, REG_REQUEST_OPS_MAX, NULL)) > 0;
+         i += (unsigned)n)
+        assert_true(reg_entry_add(&b, &(struct reg_request){.client = TEST_CLIENT + 1,
+                                                            .sequence = i + 1,
+                                                            .settled = i + 1,
+                                                            .ops = m->ops,
+                                                            .op_count = n}));
+    reg_fsm_apply(f->store, ++f->index, 1, reg_entry_end(&b), keep_result, f);
+    reg_fsm_commit(f->store, f->index, 1);
+    assert_int_equal(f->last.code, ERR_NONE);
+    reg_entry_fini(&b);
+    mem_free(m);
+}
+
+static const struct mass masses[] = {
+    {"large values", 100, 1000000},
+    {"values whose change has a page of its own", 30000, 1000},
+    {"values of half a page", 30000, 600},
+    {"many small ones", 50000, 20},
+};
+static const struct mass *mass_now;
+
+static void put_and_delete(struct fixture *f)
+{
+    go_on(f);
+    mass_put(f, mass_now);
+    mass_delete(f, mass_now);
+}
+
+/* Wrong: an entry that deletes much, all of which the history gets twice, does not fit into the
+ * map, which cannot grow within a batch, or there is no block behind a page: the process ends, and
+ * again at each start. */
+static void test_all_may_be_deleted_at_once(void **state)
+{
+    struct fixture *f = *state;
+    struct err err = {0};
+    for (size_t i = 0; i < ARRAY_LEN(masses); i++) {
+        store_down(f);
+        assert_true(reg_store_discard(f->env, f->dir, &err));
+        f->opt.history_revisions = 1;
+        f->opt.step_bytes = 1 << 20;
+        mass_now = &masses[i];
+        print_message("%s\n", mass_now->what);
+        in_a_process(f, put_and_delete);
+        store_up(f);
+        assert_false(there(f, "m/07919"));
+    }
+}
+
+/* Short operations of which the history says much, as many as one batch takes. */
+static void apply_short_ones(struct fixture *f)
+{
+    struct mass_ops *m = MEM_NEW(struct mass_ops);
+    char origin[REG_ORIGIN_BYTES_MAX];
+    uint32_t i = 0;
+    size_t total = 0;
+    struct reg_request q = {.client = TEST_CLIENT,
+                            .origin = slice_mem(origin, sizeof(origin)),
+                            .ops = m->ops,
+                            .op_count = REG_REQUEST_OPS_MAX};
+    memset(origin, 'o', sizeof(origin));
+    go_on(f);
+    while (total < STORE_BATCH_BYTES_MAX) {
+        struct reg_entry_builder b = {.term = 1};
+        reg_entry_begin(&b, TEST_WALL_MS);
+        do {
+            q.settled = ++q.sequence;
+            for (unsigned n = 0; n < REG_REQUEST_OPS_MAX; n++) {
+                snprintf(m->keys[n], sizeof(m->keys[n]), "%x", i++ * 2654435761u); /* all others */
+                m->ops[n] = (struct reg_op){.key = slice_of(m->keys[n]), .value = S("1")};
+            }
+        } while (reg_entry_add(&b, &q));
+        struct slice entry = reg_entry_end(&b);
+        total += entry.n;
+        reg_fsm_apply(f->store, ++f->index, 1, entry, NULL, NULL);
+        reg_entry_fini(&b);
+    }
+    reg_fsm_commit(f->store, f->index, 1);
+    mem_free(m);
+}
+
+/* Wrong: a log of many short operations, replayed in one batch, takes pages of data.mdb that have
+ * no block. */
+static void test_short_operations_have_room(void **state)
+{
+    struct fixture *f = *state;
+    store_down(f);
+    f->opt.step_bytes = 1 << 20;
+    in_a_process(f, apply_short_ones);
+    store_up(f);
+    assert_true(there(f, "0"));
 }
 
 enum { KILLS = 12, KILL_OBJECTS = 64 };
@@ -1130,6 +1274,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_ends_in_a_row_are_counted, setup_1000, teardown),
         cmocka_unit_test_setup_teardown(test_full_disk_is_said, setup_1000, teardown),
         cmocka_unit_test_setup_teardown(test_deletes_of_big_values_have_room, setup_1000, teardown),
+        cmocka_unit_test_setup_teardown(test_all_may_be_deleted_at_once, setup_1000, teardown),
+        cmocka_unit_test_setup_teardown(test_short_operations_have_room, setup_1000, teardown),
         cmocka_unit_test_setup_teardown(test_kill_leaves_what_was_committed, setup_1000, teardown),
         cmocka_unit_test_setup_teardown(test_end_while_opening_is_remembered, setup_1000, teardown),
         cmocka_unit_test_setup_teardown(test_damage_that_is_met_later_is_remembered, setup_1000,
