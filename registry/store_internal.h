@@ -1,5 +1,5 @@
-/* Shared by store*.c, fsm.c, once.c, lease.c, history.c, checkpoint.c, backup.c and restore.c only.
- */
+/* Shared by the files of the state machine (README.md: fsm.h, store_verify.c), backup.c, restore.c
+ * and tests, weft-sim among them; by nobody else. */
 #ifndef WEFT_REGISTRY_STORE_INTERNAL_H
 #define WEFT_REGISTRY_STORE_INTERNAL_H
 
