@@ -20,6 +20,7 @@ PEERS = ("etcd",)
 PACKAGES = (PACKAGE, "libraft2", "liblmdb0")
 
 NAME = "w-00000017"
+LIFE_S = 1
 API_PATH = f"/apis/networking.istio.io/v1/namespaces/default/workloadentries/{NAME}"
 ETCD_KEY = base64.b64encode(f"workloadentries.networking.istio.io/default/{NAME}".encode()).decode()
 
@@ -49,6 +50,12 @@ class Trial:
         self.run, self.target, self.read = run, target, read
         self.local, self.linearizable = [], []
 
+    def live(self):
+        """A node that ends again and again, and does nothing in between, has its state made anew
+        (registry/store_internal.h, STORE_UNCLEAN_MAX): between two ends there is some life."""
+        self.target.load("writes", "--keys", 1000, "--clients", 1, "--seconds", LIFE_S, "--bytes",
+                         self.run.args.bytes)
+
     def once(self):
         cluster = self.target.cluster
         lead = cluster.leader()
@@ -59,6 +66,7 @@ class Trial:
         for linearizable, out in ((False, self.local), (True, self.linearizable)):
             wait_for(lambda on=linearizable: self.read(node, on), 60, f"{node.name} reads", 0.001)
             out.append((time.monotonic() - began) * 1000)
+        self.live()
         self.run.say(f"{self.target.store}: {self.local[-1]:.0f} ms, "
                      f"linearizable {self.linearizable[-1]:.0f} ms")
         self.anon_mb = sample.memory_kb("Pss_Anon", node.pid) / 1024

@@ -1,6 +1,5 @@
 #include "pilot/ads_server.h"
 
-#include <malloc.h>
 #include <string.h>
 
 #include "base/core/assert.h"
@@ -16,7 +15,7 @@ static void on_calm(struct env_timer *t)
 {
     struct ads_worker *w = container_of(t, struct ads_worker, calm);
     w->stirred = 0;
-    malloc_trim(0);
+    mem_trim();
 }
 
 void ads_worker_stir(struct ads_worker *w)

@@ -30,6 +30,12 @@ struct reg_store_options {
  * ERR_CORRUPT: the caller restores a checkpoint (reg_store_restore) or starts from an empty store
  * and replays the log; reg_store_discard makes it empty. */
 struct reg_store *reg_store_open(const struct reg_store_options *opt, struct err *err);
+/* In two parts: from begin on data.mdb is looked at beside whatever else the start has to do. end
+ * gives the store that may be used, or what reg_store_open would; drop is for a start that failed
+ * (NULL is fine). */
+struct reg_store *reg_store_open_begin(const struct reg_store_options *opt);
+struct reg_store *reg_store_open_end(struct reg_store *begun, struct err *err);
+void reg_store_open_drop(struct reg_store *begun);
 bool reg_store_discard(struct env *env, const char *dir, struct err *err);
 /* Marks the store clean and syncs it. */
 void reg_store_close(struct reg_store *store);

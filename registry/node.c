@@ -17,6 +17,8 @@
 #define HISTORY_DEFAULT 100000
 #define VERSION_SETTLE_DEFAULT_MS 10000
 #define STORE_BYTES_DEFAULT (1ull << 30)
+#define SNAPSHOT_REST_DEFAULT_MS 30000
+#define SNAPSHOT_REST_PART 8
 #define INSTALL_TIMEOUT_MS (10 * 60 * 1000)
 #define PATH_BYTES 4096
 
@@ -123,9 +125,33 @@ static int fsm_snapshot_async(struct raft_fsm *fsm, struct raft_buffer *bufs[], 
     return 0;
 }
 
+static void heap_work(struct env_work *w)
+{
+    (void)w;
+    mem_trim();
+}
+
+static void heap_done(struct env_work *w)
+{
+    container_of(w, struct reg_node, heap)->heap_busy = false;
+}
+
+/* The log's entries lie between others: freed, they stay with the allocator. Not while much is
+ * written, which takes their place at once. */
+static void heap_give_back(struct reg_node *n)
+{
+    if (!n->heap_due || n->heap_busy || n->stop >= NODE_TRANSFERS)
+        return;
+    n->heap_due = false;
+    n->heap_busy = true;
+    n->heap = (struct env_work){.work = heap_work, .done = heap_done};
+    env_work(n->env, &n->heap);
+}
+
+/* Taken, the log is shorter; or it failed. */
 static int fsm_snapshot_finalize(struct raft_fsm *fsm, struct raft_buffer *bufs[], unsigned *n_bufs)
 {
-    (void)fsm;
+    heap_give_back(fsm->data);
     for (unsigned i = 0; *bufs && i < *n_bufs; i++)
         raft_free((*bufs)[i].base);
     raft_free(*bufs);
@@ -199,13 +225,26 @@ static bool verify(void *ctx, const char *path, const struct snapshot_file *f, s
 
 /* The turn. */
 
+/* Is the last one old enough for one after less log? */
+static bool checkpoint_rested(struct reg_node *n)
+{
+    uint64_t last = n->raft.log.snapshot.last_index;
+    if (last != n->checkpoint_seen || !n->checkpoint_at) {
+        n->checkpoint_seen = last;
+        n->checkpoint_at = env_now(n->env);
+    }
+    return env_now(n->env) - n->checkpoint_at >= n->opt.snapshot_rest;
+}
+
 static void checkpoint_when_due(struct reg_node *n)
 {
     struct raft *r = &n->raft;
-    uint64_t bytes = raftio_log_bytes(&n->io);
+    uint64_t bytes = raftio_log_bytes(&n->io), much = n->opt.snapshot_log_bytes;
+    uint64_t little = much / SNAPSHOT_REST_PART;
+    bool rested = checkpoint_rested(n) && bytes >= little && bytes < much;
     /* Not while one is on its way to a node, unless the log grows without measure. */
-    bool due = bytes >= n->opt.snapshot_log_bytes &&
-               (!raftio_serving_checkpoint(&n->io) || bytes >= 4 * n->opt.snapshot_log_bytes);
+    bool due =
+        (bytes >= much || rested) && (!raftio_serving_checkpoint(&n->io) || bytes >= 4 * much);
     if (!guard_can_install(&n->guard))
         return; /* one is being made */
     struct reg_store_usage usage;
@@ -213,11 +252,13 @@ static void checkpoint_when_due(struct reg_node *n)
     /* The room of the one before is better used for a new one, than that the log grows on. */
     if (due && !node_room_for(n, usage.used_bytes))
         due = raftio_drop_older(&n->io) && node_room_for(n, 0);
+    n->heap_due = n->heap_due || (due && rested);
     raft_set_snapshot_threshold(r, due ? 1 : UINT_MAX);
     raft_index since = r->last_applied - r->log.snapshot.last_index;
-    raft_set_snapshot_trailing(r, since / 2 > NODE_TRAILING_ENTRIES_MIN
-                                      ? (unsigned)(since / 2)
-                                      : NODE_TRAILING_ENTRIES_MIN);
+    /* Half of it stays for those who are behind; when little is written, not more than a little. */
+    raft_index keep = rested && bytes > 2 * little ? since * little / bytes : since / 2;
+    raft_set_snapshot_trailing(r, keep > NODE_TRAILING_ENTRIES_MIN ? (unsigned)keep
+                                                                   : NODE_TRAILING_ENTRIES_MIN);
 }
 
 static void stop_advance(struct reg_node *n);
@@ -445,6 +486,7 @@ static void options_default(struct reg_node_options *o)
     o->segment_bytes = o->segment_bytes ? o->segment_bytes : LOG_SEGMENT_BYTES_DEFAULT;
     o->snapshot_log_bytes =
         o->snapshot_log_bytes ? o->snapshot_log_bytes : SNAPSHOT_LOG_BYTES_DEFAULT;
+    o->snapshot_rest = o->snapshot_rest ? o->snapshot_rest : SNAPSHOT_REST_DEFAULT_MS;
     o->history_revisions = o->history_revisions ? o->history_revisions : HISTORY_DEFAULT;
     o->quota_bytes = o->quota_bytes ? o->quota_bytes : NODE_QUOTA_BYTES_DEFAULT;
     if (!o->room_bytes)
@@ -487,31 +529,44 @@ static bool lock_dir(struct reg_node *n, struct err *err)
     return n->dir_lock || err_set(err, e.code, "%s", e.msg);
 }
 
+static struct reg_store_options store_options(struct reg_node *n, const char *dir)
+{
+    return (struct reg_store_options){.env = n->env,
+                                      .dir = dir,
+                                      .map_bytes = n->opt.store_bytes,
+                                      .history_revisions = n->opt.history_revisions,
+                                      .history_bytes = n->opt.quota_bytes,
+                                      .step_bytes = n->opt.room_bytes / 8,
+                                      .verify = true,
+                                      .reads = n->opt.reads,
+                                      .on_lease = node_lease_on_change,
+                                      .ctx = n};
+}
+
+/* data.mdb is checked while the log is scanned: each takes as long as the other. */
+static void store_begin(struct reg_node *n)
+{
+    char path[PATH_BYTES];
+    snprintf(path, sizeof(path), "%s/store", n->dir);
+    struct reg_store_options opt = store_options(n, path);
+    n->store_begun = reg_store_open_begin(&opt);
+}
+
 /* LMDB is a cache of checkpoint and log: what is damaged is made anew from them. */
 static bool store_open(struct reg_node *n, struct err *err)
 {
     char path[PATH_BYTES];
     snprintf(path, sizeof(path), "%s/store", n->dir);
-    struct reg_store_options opt = {.env = n->env,
-                                    .dir = path,
-                                    .map_bytes = n->opt.store_bytes,
-                                    .history_revisions = n->opt.history_revisions,
-                                    .history_bytes = n->opt.quota_bytes,
-                                    .step_bytes = n->opt.room_bytes / 8,
-                                    .verify = true,
-                                    .reads = n->opt.reads,
-                                    .on_lease = node_lease_on_change,
-                                    .ctx = n};
+    struct reg_store_options opt = store_options(n, path);
     struct err e = {0};
-    n->store = reg_store_open(&opt, &e);
+    n->store = reg_store_open_end(n->store_begun, &e);
+    n->store_begun = NULL;
     if (!n->store && e.code == ERR_CORRUPT) {
         LOG_WARN("registry.store.rebuild", F_CSTR("dir", path), F_ERR(&e));
         n->store = reg_store_discard(n->env, path, err) ? reg_store_open(&opt, err) : NULL;
         return n->store != NULL;
     }
-    if (!n->store)
-        return err_set(err, e.code, "%s", e.msg);
-    return true;
+    return n->store || err_set(err, e.code, "%s", e.msg);
 }
 
 /* The log is synced before anything is applied: a log that ends before the store has lost what this
@@ -706,10 +761,12 @@ static bool node_begin(struct reg_node *n, struct env *env, struct err *err)
     node_member_init(n);
     node_lease_init(n);
     node_channel_init(n);
-    if (!env_dir_make(env, n->dir, err) || !lock_dir(n, err) || !tls_open(n, err) ||
-        !io_open(n, err) || !tls_fits(n, err) || !node_enroll_open(n, err) || !store_open(n, err) ||
-        !checkpoint_begin(n, err) || !log_covers_store(n, err) || !node_version_log_fits(n, err) ||
-        !raft_begin(n, err))
+    if (!env_dir_make(env, n->dir, err) || !lock_dir(n, err))
+        return false;
+    store_begin(n);
+    if (!tls_open(n, err) || !io_open(n, err) || !tls_fits(n, err) || !node_enroll_open(n, err) ||
+        !store_open(n, err) || !checkpoint_begin(n, err) || !log_covers_store(n, err) ||
+        !node_version_log_fits(n, err) || !raft_begin(n, err))
         return false;
     store_commit(n); /* a single voter has applied its log already; what follows reads */
     node_lease_load(n);
@@ -739,6 +796,8 @@ static void node_shut(struct reg_node *n)
     raftio_fini(&n->io);
     peer_tls_close(n->tls);
     n->tls = NULL;
+    reg_store_open_drop(n->store_begun);
+    n->store_begun = NULL;
     reg_store_close(n->store);
     n->store = NULL;
     env_lock_release(n->dir_lock);
@@ -894,7 +953,7 @@ static void stop_advance(struct reg_node *n)
         n->stop_deadline = now + NODE_STOP_DRAIN_MS;
         raftio_disconnect(&n->io);
     }
-    if (n->stop == NODE_DRAINS && guard_idle(&n->guard) && raftio_idle(&n->io)) {
+    if (n->stop == NODE_DRAINS && guard_idle(&n->guard) && raftio_idle(&n->io) && !n->heap_busy) {
         stop_close(n);
         return;
     }

@@ -137,12 +137,16 @@ struct reg_node {
     struct raftio io;
     struct guard guard;
     bool raft_inited, raft_started, raft_closed;
-    struct reg_store *store;
-    reg_rev committed;      /* what the store was last told */
-    struct env_work remake; /* of a damaged checkpoint file */
+    struct reg_store *store, *store_begun; /* begun: while the node opens */
+    reg_rev committed;                     /* what the store was last told */
+    struct env_work remake;                /* of a damaged checkpoint file */
     struct reg_checkpoint remade;
     struct err remake_err;
     bool remaking;
+    raft_index checkpoint_seen; /* the last one, … */
+    wf_ms checkpoint_at;        /* … and since when */
+    struct env_work heap;       /* gives back what the log took */
+    bool heap_due, heap_busy;
     /* node_member.c */
     struct list member_changes; /* struct member_request: asked for by callers here */
     uint64_t member_request_id;

@@ -60,9 +60,8 @@ static void drop_if_empty(struct reg_store *s, struct quota *e)
 
 /* What there is. */
 
-static void account(struct reg_store *s, struct slice key, int64_t objects, int64_t bytes)
+static void account(struct reg_store *s, struct slice ns, int64_t objects, int64_t bytes)
 {
-    struct slice ns = ns_of(key);
     if (!ns.n)
         return;
     struct quota *e = entry_of(s, ns);
@@ -107,7 +106,7 @@ void store_quota_changed(struct reg_store *s, struct slice key, const struct sto
                          struct slice value)
 {
     pthread_mutex_lock(&s->quota_lock);
-    account(s, key, (int64_t)z->is - (int64_t)z->was,
+    account(s, ns_of(key), (int64_t)z->is - (int64_t)z->was,
             (int64_t)(z->is ? key.n + value.n : 0) - (int64_t)(z->was ? key.n + z->was_bytes : 0));
     limits_set(s, key, z->is ? value : S(""));
     pthread_mutex_unlock(&s->quota_lock);
@@ -123,7 +122,54 @@ void store_quota_fini(struct reg_store *s)
     pthread_mutex_unlock(&s->quota_lock);
 }
 
-static int load_all(struct reg_store *s, MDB_txn *txn)
+/* Of all of one namespace and one kind, as they lie. */
+struct store_tally_run {
+    struct slice ns; /* owned */
+    int64_t objects, bytes;
+};
+
+struct store_tally_limit {
+    struct slice key, value; /* owned */
+};
+
+void store_tally_row(struct store_tally *t, struct slice key, struct slice value)
+{
+    struct slice ns = ns_of(key);
+    if (slice_starts(key, S(NAMESPACE_PREFIX)))
+        *vec_push(&t->limited) =
+            (struct store_tally_limit){.key = slice_dup(key), .value = slice_dup(value)};
+    if (!ns.n)
+        return;
+    if (t->runs.n == 0 || !slice_eq(t->runs.p[t->runs.n - 1].ns, ns))
+        *vec_push(&t->runs) = (struct store_tally_run){.ns = slice_dup(ns)};
+    t->runs.p[t->runs.n - 1].objects++;
+    t->runs.p[t->runs.n - 1].bytes += (int64_t)(key.n + value.n);
+}
+
+void store_tally_fini(struct store_tally *t)
+{
+    for (size_t i = 0; i < t->runs.n; i++)
+        slice_free(t->runs.p[i].ns);
+    for (size_t i = 0; i < t->limited.n; i++) {
+        slice_free(t->limited.p[i].key);
+        slice_free(t->limited.p[i].value);
+    }
+    vec_fini(&t->runs);
+    vec_fini(&t->limited);
+}
+
+void store_quota_take(struct reg_store *s, const struct store_tally *t)
+{
+    store_quota_fini(s);
+    pthread_mutex_lock(&s->quota_lock);
+    for (size_t i = 0; i < t->runs.n; i++)
+        account(s, t->runs.p[i].ns, t->runs.p[i].objects, t->runs.p[i].bytes);
+    for (size_t i = 0; i < t->limited.n; i++)
+        limits_set(s, t->limited.p[i].key, t->limited.p[i].value);
+    pthread_mutex_unlock(&s->quota_lock);
+}
+
+static int load_all(struct reg_store *s, MDB_txn *txn, struct store_tally *t)
 {
     MDB_cursor *cur;
     MDB_val k, v;
@@ -131,11 +177,8 @@ static int load_all(struct reg_store *s, MDB_txn *txn)
     if (rc)
         return rc;
     for (rc = mdb_cursor_get(cur, &k, &v, MDB_FIRST); !rc;
-         rc = mdb_cursor_get(cur, &k, &v, MDB_NEXT)) {
-        struct slice value = store_slice(v);
-        value = slice_skip(value, STORE_RECORD_HEAD);
-        store_quota_changed(s, store_slice(k), &(struct store_quota_sizes){.is = true}, value);
-    }
+         rc = mdb_cursor_get(cur, &k, &v, MDB_NEXT))
+        store_tally_row(t, store_slice(k), slice_skip(store_slice(v), STORE_RECORD_HEAD));
     mdb_cursor_close(cur);
     return rc == MDB_NOTFOUND ? 0 : rc;
 }
@@ -143,12 +186,14 @@ static int load_all(struct reg_store *s, MDB_txn *txn)
 bool store_quota_load(struct reg_store *s, struct err *err)
 {
     MDB_txn *txn;
-    store_quota_fini(s);
+    struct store_tally t = {0};
     int rc = mdb_txn_begin(s->env, NULL, MDB_RDONLY, &txn);
     if (!rc) {
-        rc = load_all(s, txn);
+        rc = load_all(s, txn, &t);
         mdb_txn_abort(txn);
     }
+    store_quota_take(s, &t);
+    store_tally_fini(&t);
     return !rc || err_set(err, ERR_CORRUPT, "store %s: namespaces: %s", s->dir, mdb_strerror(rc));
 }
 

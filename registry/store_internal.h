@@ -68,6 +68,23 @@ struct store_client {
     bool dirty;
 };
 
+/* quota.c: what namespaces have, counted while the rows of kv are gone through in their order.
+ * Zeroed is empty. */
+struct store_tally {
+    VEC(struct store_tally_run) runs;      /* rows in a row that are of one namespace */
+    VEC(struct store_tally_limit) limited; /* Namespaces */
+};
+
+/* From reg_store_open_begin to its end. While the helper is at work all but the first two is its. */
+struct store_opening {
+    struct env_aside aside;
+    bool checks; /* data.mdb is being looked at, or given back */
+    bool ok;
+    struct err err;
+    struct slice image;
+    struct store_tally tally;
+};
+
 struct reg_store {
     char dir[3072];
     struct reg_store_options opt;
@@ -80,6 +97,8 @@ struct reg_store {
     bool found;             /* data.mdb was there when it was opened */
     unsigned unclean;       /* ends in a row that were no proper close; in the mark */
     unsigned commits;       /* counted while there are such */
+    struct store_opening opening;
+    bool begun; /* the mark is set aside: it is put back if nothing comes of it */
     MDB_txn *batch;
     bool batch_changed;
     uint64_t batch_bytes, batch_ops; /* of entries */
@@ -171,6 +190,10 @@ struct store_quota_sizes {
     size_t was_bytes; /* of the value before */
 };
 bool store_quota_load(struct reg_store *s, struct err *err);
+/* Of struct store_tally; it replaces what the store counts. */
+void store_tally_row(struct store_tally *t, struct slice key, struct slice value);
+void store_tally_fini(struct store_tally *t);
+void store_quota_take(struct reg_store *s, const struct store_tally *t);
 void store_quota_fini(struct reg_store *s);
 void store_quota_changed(struct reg_store *s, struct slice key, const struct store_quota_sizes *z,
                          struct slice value);
@@ -188,9 +211,13 @@ void store_history_compact(struct reg_store *s);
 void store_notify_all(struct reg_store *s);
 
 /* store_verify.c: every page and every row of a file of ours; a damaged one is ERR_CORRUPT. One
- * that has nothing yet is not for it. may_be_short: lmdb_check.h. */
+ * that has nothing yet is not for it. may_be_short: lmdb_check.h. tally: may be NULL. */
 bool store_verify(const char *path, bool may_be_short, struct err *err);
-bool store_verify_image(struct slice image, bool may_be_short, struct err *err);
+/* The same in parts: to give a large map back takes its time too. */
+bool store_image_map(const char *path, struct slice *ret, struct err *err);
+void store_image_unmap(struct slice image);
+bool store_verify_image(struct slice image, bool may_be_short, struct store_tally *tally,
+                        struct err *err);
 /* Rows, by the module that writes them: are their checksums right? Keys have the size that
  * store_verify.c's table of databases gives them. */
 bool store_history_row_ok(MDB_val k, MDB_val v);

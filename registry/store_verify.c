@@ -27,6 +27,7 @@ static const struct lmdb_check_db dbs[] = {
 
 struct verify {
     uint64_t once, once_by; /* sums of hashes of (key, id): the order does not matter */
+    struct store_tally *tally;
 };
 
 static uint64_t pair_hash(struct slice key, uint64_t id)
@@ -57,10 +58,19 @@ static bool meta_ok(MDB_val k, MDB_val value)
     return slice_eq(store_slice(k), S("m")) && store_meta_read(value, &m);
 }
 
+static bool kv_ok(struct verify *v, struct slice key, MDB_val value)
+{
+    struct store_record r;
+    if (!store_record_check(key, value, &r))
+        return false;
+    if (v->tally)
+        store_tally_row(v->tally, key, r.value);
+    return true;
+}
+
 static bool on_row(void *ctx, size_t db, struct slice key, struct slice value, struct err *err)
 {
     struct verify *v = ctx;
-    struct store_record r;
     MDB_val k = store_val(key), val = store_val(value);
     bool ok = false;
     switch (db) {
@@ -68,7 +78,7 @@ static bool on_row(void *ctx, size_t db, struct slice key, struct slice value, s
         ok = meta_ok(k, val);
         break;
     case DB_KV:
-        ok = store_record_check(key, val, &r);
+        ok = kv_ok(v, key, val);
         break;
     case DB_HIST:
         ok = store_history_row_ok(k, val);
@@ -92,9 +102,10 @@ static bool on_row(void *ctx, size_t db, struct slice key, struct slice value, s
     return ok || err_set(err, ERR_CORRUPT, "a checksum in %s is wrong", dbs[db].name);
 }
 
-bool store_verify_image(struct slice image, bool may_be_short, struct err *err)
+bool store_verify_image(struct slice image, bool may_be_short, struct store_tally *tally,
+                        struct err *err)
 {
-    struct verify v = {0};
+    struct verify v = {.tally = tally};
     struct lmdb_check_options opt = {.dbs = dbs,
                                      .db_count = ARRAY_LEN(dbs),
                                      .row = on_row,
@@ -106,7 +117,7 @@ bool store_verify_image(struct slice image, bool may_be_short, struct err *err)
            err_set(err, ERR_CORRUPT, "the order of the remembered requests is not theirs");
 }
 
-bool store_verify(const char *path, bool may_be_short, struct err *err)
+bool store_image_map(const char *path, struct slice *ret, struct err *err)
 {
     struct stat st;
     int fd = open(path, O_RDONLY | O_CLOEXEC);
@@ -121,8 +132,23 @@ bool store_verify(const char *path, bool may_be_short, struct err *err)
     close(fd);
     if (image == MAP_FAILED)
         return err_errno(err, saved, "store: %s", path);
-    bool ok = store_verify_image(slice_mem(image, (size_t)st.st_size), may_be_short, err) ||
-              err_wrap(err, "store: %s", path);
-    munmap(image, (size_t)st.st_size);
+    *ret = slice_mem(image, (size_t)st.st_size);
+    return true;
+}
+
+void store_image_unmap(struct slice image)
+{
+    if (image.n)
+        munmap((void *)(uintptr_t)image.p, image.n);
+}
+
+bool store_verify(const char *path, bool may_be_short, struct err *err)
+{
+    struct slice image;
+    if (!store_image_map(path, &image, err))
+        return false;
+    bool ok =
+        store_verify_image(image, may_be_short, NULL, err) || err_wrap(err, "store: %s", path);
+    store_image_unmap(image);
     return ok;
 }

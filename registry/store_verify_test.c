@@ -140,7 +140,7 @@ static void good_files_are_good(void **state)
     for (unsigned i = 1; i <= ENTRIES; i++) {
         apply_entry(f, i);
         struct image image = image_read(f->data);
-        if (!store_verify_image(slice_mem(image.p, image.n), false, &err))
+        if (!store_verify_image(slice_mem(image.p, image.n), false, NULL, &err))
             fail_msg("after entry %u: %s", i, err.msg);
         mem_free(image.p);
     }
@@ -190,7 +190,7 @@ static void no_flipped_bit_becomes_an_answer(void **state)
             continue;
         size_t bit = at * 8 + (size_t)rand_r(&seed) % 8;
         image.p[at] = (char)(image.p[at] ^ 1 << bit % 8);
-        if (!store_verify_image(slice_mem(image.p, image.n), false, &err)) {
+        if (!store_verify_image(slice_mem(image.p, image.n), false, NULL, &err)) {
             assert_int_equal(err.code, ERR_CORRUPT);
             found++;
         } else if (++passed % 8 == 0) {
@@ -214,13 +214,13 @@ static void a_flipped_size_of_the_map_is_found(void **state)
     for (unsigned i = 1; i <= 20; i++)
         apply_entry(f, i);
     struct image image = image_read(f->data);
-    assert_true(store_verify_image(slice_mem(image.p, image.n), false, &err));
+    assert_true(store_verify_image(slice_mem(image.p, image.n), false, NULL, &err));
     for (size_t page = 0; page < 2; page++)
         for (unsigned bit = 0; bit < 64; bit++) {
             char *at = image.p + page * PAGE + MAP_AT + bit / 8;
             *at = (char)(*at ^ 1 << bit % 8);
             err_clear(&err);
-            assert_false(store_verify_image(slice_mem(image.p, image.n), false, &err));
+            assert_false(store_verify_image(slice_mem(image.p, image.n), false, NULL, &err));
             assert_int_equal(err.code, ERR_CORRUPT);
             *at = (char)(*at ^ 1 << bit % 8);
         }

@@ -1,6 +1,7 @@
 #include "base/core/mem.h"
 
 #include <assert.h>
+#include <malloc.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -14,6 +15,11 @@ void *mem_array(size_t count, size_t size)
     if (__builtin_mul_overflow(count, size, &n))
         wf_die("out of memory for %zu times %zu bytes", count, size);
     return mem_new(n);
+}
+
+void mem_trim(void)
+{
+    malloc_trim(0);
 }
 
 struct slice slice_dup(struct slice s)

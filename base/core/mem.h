@@ -23,6 +23,8 @@ void *mem_try(size_t n);
 void *mem_array(size_t count, size_t size);
 void *mem_resize(void *p, size_t n);
 void mem_free(void *p);
+/* Gives what was freed back to the system; other threads' allocations wait for a moment. */
+void mem_trim(void);
 #define MEM_NEW(type) ((type *)mem_new(sizeof(type)))
 /* A copy on the heap, NUL-terminated behind the slice. */
 struct slice slice_dup(struct slice s);

@@ -128,6 +128,16 @@ void env_work(struct env *env, struct env_work *w)
     env->ops->work(env, w);
 }
 
+void env_aside_begin(struct env *env, struct env_aside *a)
+{
+    env->ops->aside_begin(env, a);
+}
+
+void env_aside_end(struct env *env, struct env_aside *a)
+{
+    env->ops->aside_end(env, a);
+}
+
 struct env_stream *env_connect(struct env *env, const struct env_addr *to,
                                const struct env_stream_options *opt,
                                const struct env_stream_events *events, void *ctx)
@@ -263,6 +273,11 @@ void env_file_write_sync(struct env_file *f, struct env_file_write *w)
     ops_of(f)->file_write_sync(f, w);
 }
 
+void env_file_write_through(struct env_file *f)
+{
+    ops_of(f)->file_write_through(f);
+}
+
 bool env_file_load(struct env *env, const char *path, size_t bytes_max, struct buf *ret_bytes,
                    struct err *err)
 {
@@ -297,6 +312,11 @@ bool env_dir_sync(struct env *env, const char *path, struct err *err)
 bool env_disk_free(struct env *env, const char *path, uint64_t *ret_bytes, struct err *err)
 {
     return env->ops->disk_free(env, path, ret_bytes, err);
+}
+
+int env_disk_reserve(struct env *env, int fd, uint64_t bytes)
+{
+    return env->ops->disk_reserve(env, fd, bytes);
 }
 
 bool env_dir_list(struct env *env, const char *path, void (*fn)(void *ctx, const char *name),

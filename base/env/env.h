@@ -220,6 +220,10 @@ struct env_file_write {
     void (*fn)(struct env_file_write *w, const struct err *err); /* err->code ERR_NONE: durable */
 };
 void env_file_write_sync(struct env_file *f, struct env_file_write *w);
+/* From now on small writes with sync inside of the file go past the system's memory, where the file
+ * system can do that: the disk is waited for once instead of twice. What is read afterwards comes
+ * from the disk. */
+void env_file_write_through(struct env_file *f);
 
 /* Whole small files; from any thread, as all below. Load appends to ret_bytes; a file above
  * bytes_max is ERR_LIMIT. Store is atomic: temporary file, sync, rename, directory sync. */
@@ -232,6 +236,9 @@ bool env_dir_make(struct env *env, const char *path, struct err *err); /* fine i
 bool env_dir_sync(struct env *env, const char *path, struct err *err);
 /* Bytes that may still be written to the disk that holds path. */
 bool env_disk_free(struct env *env, const char *path, uint64_t *ret_bytes, struct err *err);
+/* Has the disk promise blocks for so many bytes of a file that a library writes, and makes it so
+ * long if it is shorter. 0, or why not (errno): EOPNOTSUPP where the file system cannot promise. */
+int env_disk_reserve(struct env *env, int fd, uint64_t bytes);
 /* Calls fn with each entry's name, sorted, without "." and "..". */
 bool env_dir_list(struct env *env, const char *path, void (*fn)(void *ctx, const char *name),
                   void *ctx, struct err *err);
@@ -252,5 +259,15 @@ struct env_work {
     void *impl;
 };
 void env_work(struct env *env, struct env_work *w);
+
+/* Runs work() beside the caller, who needs what comes of it before the next turn; in a simulation,
+ * and where no thread can be had, at once. The struct stays where it is until the end, which
+ * waits. */
+struct env_aside {
+    void (*work)(struct env_aside *a);
+    void *impl;
+};
+void env_aside_begin(struct env *env, struct env_aside *a);
+void env_aside_end(struct env *env, struct env_aside *a); /* nothing, if it was ended */
 
 #endif

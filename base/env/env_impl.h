@@ -37,6 +37,8 @@ struct env_ops {
     void (*boot_id)(struct env *env, char *dst);
     void (*post)(struct env *env, struct env_post *p);
     void (*work)(struct env *env, struct env_work *w);
+    void (*aside_begin)(struct env *env, struct env_aside *a);
+    void (*aside_end)(struct env *env, struct env_aside *a);
 
     struct env_stream *(*connect)(struct env *env, const struct env_addr *to,
                                   const struct env_stream_options *opt,
@@ -57,6 +59,7 @@ struct env_ops {
     bool (*file_size)(struct env_file *f, uint64_t *ret_size, struct err *err);
     bool (*file_truncate)(struct env_file *f, uint64_t size, struct err *err);
     bool (*file_preallocate)(struct env_file *f, uint64_t size, struct err *err);
+    void (*file_write_through)(struct env_file *f);
     void (*file_write_sync)(struct env_file *f, struct env_file_write *w);
     bool (*file_load)(struct env *env, const char *path, size_t bytes_max, struct buf *ret_bytes,
                       struct err *err);
@@ -66,6 +69,7 @@ struct env_ops {
     bool (*dir_make)(struct env *env, const char *path, struct err *err);
     bool (*dir_sync)(struct env *env, const char *path, struct err *err);
     bool (*disk_free)(struct env *env, const char *path, uint64_t *ret_bytes, struct err *err);
+    int (*disk_reserve)(struct env *env, int fd, uint64_t bytes);
     bool (*dir_list)(struct env *env, const char *path, void (*fn)(void *ctx, const char *name),
                      void *ctx, struct err *err);
     struct env_lock *(*lock_take)(struct env *env, const char *path, struct err *err);

@@ -173,6 +173,12 @@ bool uv_disk_free(struct env *env, const char *path, uint64_t *ret_bytes, struct
     return true;
 }
 
+int uv_disk_reserve(struct env *env, int fd, uint64_t bytes)
+{
+    (void)env;
+    return fallocate(fd, 0, 0, (off_t)bytes) == 0 ? 0 : errno;
+}
+
 bool uv_dir_list(struct env *env, const char *path, void (*fn)(void *ctx, const char *name),
                  void *ctx, struct err *err)
 {

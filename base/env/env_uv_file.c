@@ -1,5 +1,6 @@
 #include <errno.h>
 #include <fcntl.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -7,6 +8,16 @@
 #include "base/core/assert.h"
 #include "base/env/env_limits.h"
 #include "base/env/env_uv_impl.h"
+
+/* Writes past the system's memory: whole blocks, from a buffer that is aligned to them. */
+#define THROUGH_BLOCK 4096u
+#define THROUGH_BYTES_MAX (256u << 10)
+struct through {
+    int fd; /* with O_DIRECT and O_DSYNC; -1 = not in use */
+    char *buf;
+    uint64_t last; /* the block that the buffer's first block is a copy of; NO_BLOCK = none */
+};
+#define NO_BLOCK UINT64_MAX
 
 struct env_file {
     struct env_handle handle;
@@ -18,6 +29,7 @@ struct env_file {
     struct err result;       /* of what is in done */
     bool *gone;              /* set to true when fn closes the file */
     int fd;
+    struct through through;
     char path[];
 };
 
@@ -42,10 +54,20 @@ struct env_file *uv_file_open(struct env *base, const char *path, int flags, str
     memcpy(f->path, path, strlen(path) + 1);
     f->handle.env = base;
     f->fd = fd;
+    f->through = (struct through){.fd = -1, .last = NO_BLOCK};
     list_init(&f->writes);
     list_init(&f->done);
     list_push(&env_of(f)->files, &f->node);
     return f;
+}
+
+static void through_end(struct env_file *f)
+{
+    if (f->through.fd < 0)
+        return;
+    close(f->through.fd);
+    free(f->through.buf);
+    f->through = (struct through){.fd = -1, .last = NO_BLOCK};
 }
 
 static void forget(struct list *writes)
@@ -63,6 +85,7 @@ void uv_file_close(struct env_file *f)
     list_remove(&f->dirty);
     list_remove(&f->synced);
     list_remove(&f->node);
+    through_end(f);
     close(f->fd);
     mem_free(f);
 }
@@ -102,6 +125,7 @@ bool uv_file_size(struct env_file *f, uint64_t *ret_size, struct err *err)
 
 bool uv_file_truncate(struct env_file *f, uint64_t size, struct err *err)
 {
+    f->through.last = NO_BLOCK;
     return ftruncate(f->fd, (off_t)size) == 0 || file_err(f, err, "truncate");
 }
 
@@ -122,6 +146,7 @@ static bool write_all(int fd, const char *p, size_t n, uint64_t offset)
 
 bool uv_file_write(struct env_file *f, uint64_t offset, const void *p, size_t n, struct err *err)
 {
+    f->through.last = NO_BLOCK;
     return write_all(f->fd, p, n, offset) || file_err(f, err, "write");
 }
 
@@ -184,8 +209,111 @@ static bool write_one(int fd, const struct env_file_write *w)
     return rc >= 0 && write_rest(fd, w, (size_t)rc);
 }
 
+/* Through. */
+
+void uv_file_write_through(struct env_file *f)
+{
+    struct through *t = &f->through;
+    if (t->fd >= 0)
+        return;
+    t->fd = open(f->path, O_WRONLY | O_DIRECT | O_DSYNC | O_CLOEXEC);
+    if (t->fd < 0)
+        return; /* tmpfs and others: as before */
+    t->buf = aligned_alloc(THROUGH_BLOCK, THROUGH_BYTES_MAX + 2 * THROUGH_BLOCK);
+    if (!t->buf)
+        through_end(f);
+}
+
+static uint64_t bytes_of(const struct env_file_write *w)
+{
+    uint64_t n = 0;
+    for (int i = 0; i < w->iov_n; i++)
+        n += w->iov[i].iov_len;
+    return n;
+}
+
+/* What the file has in the block, into the buffer's block `at`; false: not all of it is there. */
+static bool block_read(const struct env_file *f, uint64_t block, size_t at)
+{
+    ssize_t rc;
+    do
+        rc = pread(f->fd, f->through.buf + at, THROUGH_BLOCK, (off_t)(block * THROUGH_BLOCK));
+    while (rc < 0 && errno == EINTR);
+    return rc == THROUGH_BLOCK;
+}
+
+/* The whole blocks that the write touches, into the buffer. Blocks that end behind the file are not
+ * for here: its length would change. */
+static bool through_fill(struct env_file *f, const struct env_file_write *w, uint64_t first,
+                         uint64_t last)
+{
+    struct through *t = &f->through;
+    size_t at = (size_t)(w->offset - first * THROUGH_BLOCK);
+    size_t end = (size_t)(last - first) * THROUGH_BLOCK;
+    if (first != t->last && !block_read(f, first, 0))
+        return false;
+    t->last = NO_BLOCK;
+    if (last != first && !block_read(f, last, end))
+        return false;
+    for (int i = 0; i < w->iov_n; i++) {
+        memcpy(t->buf + at, w->iov[i].iov_base, w->iov[i].iov_len);
+        at += w->iov[i].iov_len;
+    }
+    return true;
+}
+
+/* The write of this turn, if it is one and fits. */
+static const struct env_file_write *through_takes(const struct env_file *f)
+{
+    const struct env_file_write *one = NULL;
+    if (f->through.fd < 0)
+        return NULL;
+    LIST_EACH (&f->writes, n) {
+        if (one)
+            return NULL;
+        one = container_of(n, struct env_file_write, node);
+    }
+    uint64_t bytes = bytes_of(one);
+    return bytes > 0 && bytes <= THROUGH_BYTES_MAX ? one : NULL;
+}
+
+enum through_result { THROUGH_DONE, THROUGH_FAILED, THROUGH_NOT };
+
+/* NOT: nothing was written, or a part, which the usual way writes again. */
+static enum through_result write_through(struct env_file *f)
+{
+    struct through *t = &f->through;
+    const struct env_file_write *w = through_takes(f);
+    if (!w)
+        return THROUGH_NOT;
+    uint64_t first = w->offset / THROUGH_BLOCK;
+    uint64_t last = (w->offset + bytes_of(w) - 1) / THROUGH_BLOCK;
+    size_t n = (size_t)(last - first + 1) * THROUGH_BLOCK;
+    if (!through_fill(f, w, first, last))
+        return THROUGH_NOT;
+    ssize_t rc;
+    do
+        rc = pwrite(t->fd, t->buf, n, (off_t)(first * THROUGH_BLOCK));
+    while (rc < 0 && errno == EINTR);
+    if (rc < 0 && errno != EINVAL)
+        return THROUGH_FAILED;
+    if (rc != (ssize_t)n) {
+        through_end(f); /* this file system wants something else */
+        return THROUGH_NOT;
+    }
+    memmove(t->buf, t->buf + n - THROUGH_BLOCK, THROUGH_BLOCK);
+    t->last = last;
+    return THROUGH_DONE;
+}
+
 static bool flush_file(struct env_file *f, struct err *err)
 {
+    enum through_result through = write_through(f);
+    if (through == THROUGH_DONE)
+        return true;
+    if (through == THROUGH_FAILED)
+        return file_err(f, err, "write");
+    f->through.last = NO_BLOCK;
     LIST_EACH (&f->writes, n)
         if (!write_one(f->fd, container_of(n, struct env_file_write, node)))
             return file_err(f, err, "write");

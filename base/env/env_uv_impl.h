@@ -68,6 +68,7 @@ bool uv_file_write(struct env_file *f, uint64_t offset, const void *p, size_t n,
 bool uv_file_size(struct env_file *f, uint64_t *ret_size, struct err *err);
 bool uv_file_truncate(struct env_file *f, uint64_t size, struct err *err);
 bool uv_file_preallocate(struct env_file *f, uint64_t size, struct err *err);
+void uv_file_write_through(struct env_file *f);
 void uv_file_write_sync(struct env_file *f, struct env_file_write *w);
 void uv_files_flush(struct uv_env *env);    /* end of the turn: writes and one sync a file */
 void uv_files_complete(struct uv_env *env); /* start of the next: fn of each write */
@@ -82,6 +83,9 @@ bool uv_file_remove(struct env *env, const char *path, struct err *err);
 bool uv_dir_make(struct env *env, const char *path, struct err *err);
 bool uv_dir_sync(struct env *env, const char *path, struct err *err);
 bool uv_disk_free(struct env *env, const char *path, uint64_t *ret_bytes, struct err *err);
+int uv_disk_reserve(struct env *env, int fd, uint64_t bytes);
+void uv_aside_begin(struct env *env, struct env_aside *a);
+void uv_aside_end(struct env *env, struct env_aside *a);
 bool uv_dir_list(struct env *env, const char *path, void (*fn)(void *ctx, const char *name),
                  void *ctx, struct err *err);
 

@@ -14,6 +14,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/core/hash.h"
 #include "base/env/env_uv.h"
 
 static struct env *new_env(void)
@@ -242,6 +243,76 @@ static void test_file_writes(void **state)
     rmdir(dir);
     env_uv_free(env);
     buf_fini(&trace);
+}
+
+struct through_write {
+    struct env_file_write w;
+    int code;
+};
+
+static void on_through(struct env_file_write *w, const struct err *err)
+{
+    container_of(w, struct through_write, w)->code = (int)err->code;
+}
+
+#define THROUGH_FILE_BYTES 1000000
+
+/* In the directory of the test, on a disk, and in memory, where the file system refuses. */
+static void through_like_a_plain_file(const char *dir)
+{
+    struct env *env = new_env();
+    struct err err;
+    char path[96];
+    snprintf(path, sizeof(path), "%s/through", dir);
+    char *model = mem_new(THROUGH_FILE_BYTES), *got = mem_new(THROUGH_FILE_BYTES);
+    struct env_file *f = env_file_open(env, path, O_RDWR | O_CREAT, &err);
+    assert_non_null(f);
+    assert_true(env_file_preallocate(f, THROUGH_FILE_BYTES, &err));
+    env_file_write_through(f);
+    env_file_write_through(f);
+    uint64_t seed = 9, at = 0, n;
+    for (int i = 0; i < 400; i++) {
+        uint64_t draw = hash_u64(seed++);
+        if (draw % 16 == 0)
+            at = hash_u64(seed++) % THROUGH_FILE_BYTES;
+        size_t bytes = 1 + hash_u64(seed++) % (draw % 64 == 1 ? 600000 : draw % 4 ? 700 : 20000);
+        if (at + bytes > THROUGH_FILE_BYTES)
+            at = THROUGH_FILE_BYTES - bytes;
+        if (draw % 50 == 2) { /* beside it, by the system's memory */
+            assert_true(env_file_write(f, at / 2, "plain", 5, &err));
+            memcpy(model + at / 2, "plain", 5);
+        }
+        memset(model + at, (int)(draw >> 8), bytes);
+        struct iovec iov[2] = {{model + at, bytes / 3},
+                               {model + at + bytes / 3, bytes - bytes / 3}};
+        struct through_write w = {.w = {.iov = iov, .iov_n = 2, .offset = at, .fn = on_through},
+                                  .code = -1};
+        env_file_write_sync(f, &w.w);
+        UNTIL(env, w.code >= 0);
+        assert_int_equal(w.code, ERR_NONE);
+        at += bytes;
+    }
+    assert_true(env_file_size(f, &n, &err) && n == THROUGH_FILE_BYTES);
+    env_file_close(f);
+    f = env_file_open(env, path, O_RDONLY, &err);
+    size_t read;
+    assert_true(env_file_read(f, 0, got, THROUGH_FILE_BYTES, &read, &err));
+    assert_int_equal(read, THROUGH_FILE_BYTES);
+    assert_memory_equal(got, model, THROUGH_FILE_BYTES);
+    env_file_close(f);
+    unlink(path);
+    mem_free(model);
+    mem_free(got);
+    env_uv_free(env);
+}
+
+static void test_file_write_through(void **state)
+{
+    char dir[64];
+    (void)state;
+    through_like_a_plain_file(temporary_dir(dir));
+    rmdir(dir);
+    through_like_a_plain_file("/dev/shm");
 }
 
 /* A disk that refuses: all writes of the turn fail, for nothing of them is known to be durable. */
@@ -495,6 +566,34 @@ static void test_work(void **state)
     assert_int_equal(late.dones, 1);
 }
 
+struct beside {
+    struct env_aside a;
+    pthread_t worked;
+    int works;
+};
+
+static void beside_work(struct env_aside *a)
+{
+    struct beside *b = container_of(a, struct beside, a);
+    b->worked = pthread_self();
+    b->works++;
+}
+
+static void test_aside(void **state)
+{
+    struct env *env = new_env();
+    struct beside b = {.a.work = beside_work};
+    (void)state;
+    for (int i = 1; i <= 2; i++) {
+        env_aside_begin(env, &b.a);
+        env_aside_end(env, &b.a);
+        assert_int_equal(b.works, i);
+        assert_false(pthread_equal(b.worked, pthread_self()));
+    }
+    env_aside_end(env, &b.a); /* it was ended */
+    env_uv_free(env);
+}
+
 static void on_signal(void *ctx, int signum)
 {
     *(volatile int *)ctx = signum;
@@ -612,6 +711,8 @@ int main(void)
         cmocka_unit_test(test_env_thread),
         cmocka_unit_test(test_free_runs_posts),
         cmocka_unit_test(test_work),
+        cmocka_unit_test(test_aside),
+        cmocka_unit_test(test_file_write_through),
         cmocka_unit_test(test_signal),
         cmocka_unit_test(test_random_and_clock),
         cmocka_unit_test(test_stop_before_run),

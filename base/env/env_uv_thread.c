@@ -58,3 +58,38 @@ void env_thread_join(struct env_thread *t)
     env_uv_free(t->env);
     mem_free(t);
 }
+
+/* Aside. */
+
+static void *aside_main(void *arg)
+{
+    struct env_aside *a = arg;
+    pthread_setname_np(pthread_self(), "aside");
+    a->work(a);
+    return NULL;
+}
+
+void uv_aside_begin(struct env *env, struct env_aside *a)
+{
+    pthread_t *thread = MEM_NEW(pthread_t);
+    (void)env;
+    if (pthread_create(thread, NULL, aside_main, a) == 0) {
+        a->impl = thread;
+        return;
+    }
+    mem_free(thread);
+    a->impl = NULL;
+    a->work(a);
+}
+
+void uv_aside_end(struct env *env, struct env_aside *a)
+{
+    pthread_t *thread = a->impl;
+    (void)env;
+    if (!thread)
+        return;
+    int rc = pthread_join(*thread, NULL);
+    wf_assert(rc == 0);
+    mem_free(thread);
+    a->impl = NULL;
+}

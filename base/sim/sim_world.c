@@ -358,6 +358,17 @@ static void op_work(struct env *env, struct env_work *w)
     sim_event_start(h->sim, &job->event, sim_between(h->sim, 0, WORK_MAX));
 }
 
+static void op_aside_begin(struct env *env, struct env_aside *a)
+{
+    (void)env;
+    a->work(a);
+}
+
+static void op_aside_end(struct env *env, struct env_aside *a)
+{
+    (void)env, (void)a;
+}
+
 static void run_work(void *arg)
 {
     struct env_work *w = arg;
@@ -396,6 +407,8 @@ static void ops_fill(void)
     ops.boot_id = op_boot_id;
     ops.post = op_post;
     ops.work = op_work;
+    ops.aside_begin = op_aside_begin;
+    ops.aside_end = op_aside_end;
     ops.connect = sim_net_connect;
     ops.listen = sim_net_listen;
     ops.listener_addr = sim_net_listener_addr;

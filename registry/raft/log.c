@@ -107,10 +107,20 @@ struct scan {
     bool end_seen;
 };
 
-static void drop_from(struct log_contents *c, size_t n)
+static void drop_from(struct log_contents *c, uint64_t n)
 {
     while (c->entries.n > n)
         slice_free(c->entries.p[--c->entries.n].payload);
+}
+
+/* Not zeroed first: it is the whole log. */
+static struct slice payload_copy(struct slice s)
+{
+    char *p = mem_try(s.n ? s.n : 1);
+    if (!p)
+        wf_die("out of memory for the log");
+    memcpy(p, s.p, s.n);
+    return (struct slice){p, s.n};
 }
 
 static bool on_record(void *ctx, const struct log_record *r, struct err *err)
@@ -140,7 +150,7 @@ static bool on_record(void *ctx, const struct log_record *r, struct err *err)
                        (unsigned long long)(c->first + c->entries.n - 1));
     drop_from(c, r->index - c->first);
     *vec_push(&c->entries) =
-        (struct log_entry){.term = r->term, .type = r->type, .payload = slice_dup(r->payload)};
+        (struct log_entry){.term = r->term, .type = r->type, .payload = payload_copy(r->payload)};
     return true;
 }
 
@@ -271,6 +281,7 @@ static bool segment_begin(struct log *log, uint64_t need, struct err *err)
     if (log->file)
         env_file_close(log->file);
     log->file = f;
+    env_file_write_through(f);
     log->offset = 0;
     *vec_push(&log->segments) = (struct segment){.number = number, .bytes = size};
     return true;
@@ -291,6 +302,8 @@ static bool open_last(struct log *log, struct err *err)
         return segment_begin(log, 0, err);
     log->file =
         env_file_open(log->env, segment_path(log, last_segment(log)->number, path), O_RDWR, err);
+    if (log->file)
+        env_file_write_through(log->file);
     return log->file != NULL;
 }
 

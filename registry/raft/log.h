@@ -36,7 +36,8 @@ struct log_entry {
     struct slice payload; /* mem_free(payload.p) by whoever has the contents */
 };
 
-/* What was found: entries first, first + 1, …; `first` is valid also without entries. */
+/* What was found: entries first, first + 1, …; `first` is valid also without entries. Each payload
+ * is a piece of the heap (slice_free): who takes it out leaves an empty one. */
 struct log_contents {
     uint64_t first;
     VEC(struct log_entry) entries;

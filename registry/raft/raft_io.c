@@ -11,7 +11,8 @@
 #include "registry/raft/message.h"
 
 #define PATH_BYTES SNAPSHOT_PATH_BYTES
-#define SCRUB_MS (60 * 60 * 1000) /* between checks of the newest checkpoint; one at each start */
+#define SCRUB_MS (60 * 60 * 1000) /* between checks of the newest checkpoint … */
+#define SCRUB_FIRST_MS 1000       /* … and after each start, which has enough to do */
 #define GET_AGAIN_MS 50           /* a checkpoint is being made anew */
 
 static struct raftio *self_of(struct raft_io *io)
@@ -149,12 +150,9 @@ static int io_bootstrap(struct raft_io *rio, const struct raft_configuration *co
         return rc;
     if (io->meta.term == 0)
         io->meta.term = 1;
-    char *copy = mem_new(bytes.len);
-    memcpy(copy, bytes.base, bytes.len);
-    conf_entry_seal(copy, bytes.len);
-    raft_free(bytes.base);
-    *vec_push(&io->contents.entries) =
-        (struct log_entry){.term = 1, .type = LOG_CHANGE, .payload = slice_mem(copy, bytes.len)};
+    conf_entry_seal(bytes.base, bytes.len);
+    *vec_push(&io->contents.entries) = (struct log_entry){
+        .term = 1, .type = LOG_CHANGE, .payload = slice_mem(bytes.base, bytes.len)};
     io->contents.first = 1;
     io->bootstrapping = true;
     io->next_index = 2;
@@ -238,6 +236,7 @@ static void forget_long_ago(struct raftio *io)
     c->first += drop;
 }
 
+/* As they are: libraft's heap is ours (raft_heap_set, where it is called, gives it mem.h's). */
 static void give_entries(struct raftio *io, struct raft_entry *ret[], size_t *ret_n)
 {
     struct log_contents *c = &io->contents;
@@ -252,7 +251,8 @@ static void give_entries(struct raftio *io, struct raft_entry *ret[], size_t *re
         struct log_entry *e = &c->entries.p[i];
         es[i] = (struct raft_entry){.term = e->term,
                                     .type = (unsigned short)e->type,
-                                    .buf = {raft_copy(e->payload.p, e->payload.n), e->payload.n}};
+                                    .buf = {(void *)(uintptr_t)e->payload.p, e->payload.n}};
+        e->payload = (struct slice){0};
     }
     *ret = es;
 }
@@ -990,7 +990,7 @@ static int io_start(struct raft_io *rio, unsigned msecs, raft_io_tick_cb tick, r
     if (!io->peers)
         return fail(io, &err);
     env_timer_start(io->env, &io->tick_timer, msecs);
-    env_timer_start(io->env, &io->scrub_timer, 0);
+    env_timer_start(io->env, &io->scrub_timer, SCRUB_FIRST_MS);
     return 0;
 }
 

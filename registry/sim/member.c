@@ -173,6 +173,7 @@ static struct reg_node_options options_of(const struct member *m)
                                  .segment_bytes = k->segment_bytes,
                                  .room_bytes = 8 * k->segment_bytes,
                                  .snapshot_log_bytes = k->snapshot_log_bytes,
+                                 .snapshot_rest = k->snapshot_rest,
                                  .history_revisions = k->history,
                                  .store_bytes = k->store_bytes,
                                  .reads = m->reads,

@@ -73,7 +73,7 @@ void run_seed(const struct run_options *opt, struct run_result *ret);
 /* Drawn from the seed (knobs.c). */
 struct run_knobs {
     size_t nodes, clients, watchers, keys;
-    wf_ms election, heartbeat;
+    wf_ms election, heartbeat, snapshot_rest;
     uint64_t segment_bytes, snapshot_log_bytes, history, store_bytes;
     sim_ns think_max, chaos, pause_between_faults;
     size_t value_max;
