@@ -755,4 +755,19 @@ static inline int count(enum outcome (*schedule)(uint64_t, unsigned), unsigned o
     return n;
 }
 
+/* Without some rules: the loss that they prevent. Else the schedule proves nothing. */
+static inline void most_lose(enum outcome (*schedule)(uint64_t, unsigned), unsigned off)
+{
+    int lost = count(schedule, off, LOST);
+    print_message("lost in %d of %d\n", lost, SEEDS);
+    assert_true(lost > SEEDS / 2);
+}
+
+/* With all of them; and most seeds get there. */
+static inline void none_loses(enum outcome (*schedule)(uint64_t, unsigned))
+{
+    assert_int_equal(count(schedule, ALL_RULES, LOST), 0);
+    assert_true(count(schedule, ALL_RULES, SAFE) > SEEDS / 2);
+}
+
 #endif
