@@ -231,7 +231,7 @@ static void bench_failover(size_t trials, bool silent)
     for (size_t i = 0; i < 3; i++) {
         kill(pid[i], SIGKILL);
         waitpid(pid[i], NULL, 0);
-        dir_remove(c.dir[i]);
+        test_dir_remove(c.dir[i]);
     }
     mem_free(us);
 }

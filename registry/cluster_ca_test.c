@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "base/core/assert.h"
+#include "base/env/env_testing.h"
 #include "base/env/env_uv.h"
 #include "base/wire/x509.h"
 #include "registry/cluster_ca.h"
@@ -32,25 +33,16 @@ static void setup(struct fixture *f)
 {
     struct err err = {0};
     *f = (struct fixture){.env = env_uv_new(&err)};
-    snprintf(f->dir, sizeof(f->dir), "/tmp/weft-ca-test-XXXXXX");
-    assert_non_null(mkdtemp(f->dir));
+    test_dir_make(f->dir);
     snprintf(f->pki, sizeof(f->pki), "%s/pki", f->dir);
     must(cluster_ca_new(&f->ca, CLUSTER, env_wall_ms(f->env) / 1000, &err), &err);
-}
-
-static int remove_one(const char *path, const struct stat *st, int flag, struct FTW *ftw)
-{
-    (void)st;
-    (void)flag;
-    (void)ftw;
-    return remove(path);
 }
 
 static void teardown(struct fixture *f)
 {
     cluster_ca_fini(&f->ca);
     env_uv_free(f->env);
-    nftw(f->dir, remove_one, 8, FTW_DEPTH | FTW_PHYS);
+    test_dir_remove(f->dir);
 }
 
 static unsigned mode_of(const struct fixture *f, const char *name)

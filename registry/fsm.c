@@ -292,10 +292,10 @@ static void batch_reserve(struct reg_store *s)
         wf_die("%s: this node stops", err.msg);
 }
 
-/* What the history gets and no entry has: the value before, twice where that was the last. */
+/* What the history gets: of a short operation many times its bytes in the entry. */
 static void history_reserve(struct reg_store *s, const struct reg_event *e)
 {
-    s->batch_beside += e->prev_value.n + (e->deleted ? e->object.value.n : 0);
+    s->batch_beside += store_history_bytes(e);
     batch_reserve(s);
 }
 
@@ -497,11 +497,11 @@ void reg_fsm_apply(struct reg_store *s, reg_rev index, uint64_t term, struct sli
  * batch might not fit. */
 static void map_grow_when_needed(struct reg_store *s)
 {
-    uint64_t left = s->opt.map_bytes - store_used_bytes(s);
-    if (left * 2 > s->opt.map_bytes && left > 2 * STORE_MAP_ROOM_BYTES)
+    uint64_t left = s->opt.map_bytes - store_used_bytes(s), room = store_map_room(s);
+    if (left * 2 > s->opt.map_bytes && left > 2 * room)
         return;
     if (pthread_rwlock_trywrlock(&s->map_lock) != 0) {
-        if (left > STORE_MAP_ROOM_BYTES)
+        if (left > room)
             return;
         pthread_rwlock_wrlock(&s->map_lock);
     }
@@ -525,6 +525,7 @@ void reg_fsm_commit(struct reg_store *s, reg_rev index, uint64_t term)
     store_meta_seal(&s->meta);
     MDB_val v = {sizeof(s->meta), &s->meta};
     must(s, mdb_put(s->batch, s->dbi_meta, &(MDB_val){1, "m"}, &v, 0), "meta");
+    s->object_bytes = store_dbi_bytes(s->batch, s->dbi_kv);
     must(s, mdb_txn_commit(s->batch), "commit");
     s->batch = NULL;
     map_grow_when_needed(s);

@@ -15,6 +15,10 @@
 #define HIST_DELETED 1u
 #define HIST_TOLD 2u
 #define HIST_TIME 8 /* bytes */
+/* Of LMDB: a row beside its value; a page, of which one third may stay empty behind two rows, and
+ * as much as all but a byte behind a row that has pages of its own. */
+#define HIST_NODE 48
+#define HIST_PAGE 4096
 static_assert((1u << HIST_SUB_BITS) >= REG_ENTRY_REQUESTS_MAX * REG_REQUEST_OPS_MAX,
               "every operation of an entry has a number of its own");
 
@@ -23,6 +27,13 @@ static uint32_t row_crc(uint64_t id, const char *p, size_t body)
     uint32_t crc = crc32c(0, &id, sizeof(id));
     crc = crc32c(crc, p, 35);
     return crc32c(crc, p + HIST_HEAD, body);
+}
+
+uint64_t store_history_bytes(const struct reg_event *e)
+{
+    uint64_t row = HIST_HEAD + e->object.key.n + e->object.value.n + e->prev_value.n + HIST_TIME +
+                   e->origin.n + HIST_NODE;
+    return row <= HIST_PAGE / 2 ? row + row / 2 : row + HIST_PAGE;
 }
 
 void store_history_put(struct reg_store *s, uint32_t sub, const struct reg_event *e)

@@ -1,15 +1,8 @@
 /* If these fail, a join token lets in two nodes, one after its time, or one that was removed; or
  * what is kept of it gives the secret away. */
-#include "base/wire/test.h"
-
-#include <stdlib.h>
-#include <unistd.h>
-
-#include "base/env/env_uv.h"
-#include "registry/fsm.h"
 #include "registry/join_kept.h"
+#include "registry/store_testing.h"
 
-#define TERM 3
 #define NOW 1700000000123
 
 static const uint8_t secret[JOIN_SECRET_BYTES] = {1, 2, 3, 4, 5, 6, 7, 8};
@@ -17,64 +10,15 @@ static const uint8_t other[JOIN_SECRET_BYTES] = {9};
 static const uint8_t uid[16] = {1};
 static const uint8_t key_hash[JOIN_KEY_HASH_BYTES] = {0xab, 0xcd};
 
-struct fixture {
-    char dir[64];
-    struct env *env;
-    struct reg_store *store;
-    reg_rev index;
-    enum err_code last;
-};
-
-static int setup(void **state)
-{
-    struct fixture *f = MEM_NEW(struct fixture);
-    struct err err = {0};
-    strcpy(f->dir, "/tmp/weft-kept-XXXXXX");
-    f->env = env_uv_new(&err);
-    assert_non_null(mkdtemp(f->dir));
-    f->store = reg_store_open(
-        &(struct reg_store_options){
-            .env = f->env, .dir = f->dir, .map_bytes = 1 << 20, .verify = true},
-        &err);
-    assert_non_null(f->store);
-    *state = f;
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    struct fixture *f = *state;
-    struct err err = {0};
-    reg_store_close(f->store);
-    reg_store_discard(f->env, f->dir, &err);
-    rmdir(f->dir);
-    env_uv_free(f->env);
-    mem_free(f);
-    return 0;
-}
-
-static void keep_result(void *ctx, const struct reg_result *r)
-{
-    ((struct fixture *)ctx)->last = r->code;
-}
-
-static enum err_code put(struct fixture *f, const struct join_kept *k, reg_rev expected,
-                         const struct reg_grant *grant, const struct buf *value)
+static enum err_code keep(struct fixture *f, const struct join_kept *k, reg_rev expected,
+                          const struct reg_grant *grant, const struct buf *value)
 {
     struct reg_op op = {.key = slice_of(k->key),
                         .value = buf_slice(value),
                         .expect = expected ? REG_EXPECT_REV : REG_EXPECT_ABSENT,
                         .expected = expected,
                         .grant = grant};
-    struct reg_entry_builder b = {.term = TERM};
-    uint64_t at = ++f->index;
-    reg_entry_begin(&b, 1);
-    reg_entry_add(&b, &(struct reg_request){
-                          .client = 7, .sequence = at, .settled = at, .ops = &op, .op_count = 1});
-    reg_fsm_apply(f->store, f->index, TERM, reg_entry_end(&b), keep_result, f);
-    reg_fsm_commit(f->store, f->index, TERM);
-    reg_entry_fini(&b);
-    return f->last;
+    return apply(f, &op, 1);
 }
 
 static enum err_code make(struct fixture *f)
@@ -85,7 +29,7 @@ static enum err_code make(struct fixture *f)
     join_kept_make(secret, 60, NOW, uid, 1, &k, &grant, &value);
     assert_null(memmem(value.p, value.n, secret, sizeof(secret)));
     assert_null(memmem(value.p, value.n, "0102030405060708", 16));
-    enum err_code code = put(f, &k, 0, &grant, &value);
+    enum err_code code = keep(f, &k, 0, &grant, &value);
     buf_fini(&value);
     return code;
 }
@@ -93,8 +37,7 @@ static enum err_code make(struct fixture *f)
 static bool find(struct fixture *f, const uint8_t *what, struct join_kept *ret)
 {
     struct reg_txn t;
-    struct err err = {0};
-    assert_true(reg_txn_begin(f->store, &t, &err));
+    read_begin(f, &t);
     bool found = join_kept_find(&t, what, ret);
     reg_txn_end(&t);
     return found;
@@ -106,14 +49,13 @@ static enum err_code write_as(struct fixture *f, const struct join_kept *k, bool
     struct reg_txn t;
     struct reg_grant grant;
     struct buf value = {0};
-    struct err err = {0};
     enum err_code code = ERR_NOT_FOUND;
-    assert_true(reg_txn_begin(f->store, &t, &err));
+    read_begin(f, &t);
     bool there = note ? join_kept_note(&t, k, &grant, &value)
                       : join_kept_use(&t, k, 77, key_hash, &grant, &value);
     reg_txn_end(&t);
     if (there)
-        code = put(f, k, k->mod_rev, &grant, &value);
+        code = keep(f, k, k->mod_rev, &grant, &value);
     buf_fini(&value);
     return code;
 }
@@ -162,7 +104,6 @@ static void what_is_no_token_is_none(void **state)
     struct fixture *f = *state;
     struct join_kept k;
     struct reg_txn t;
-    struct err err = {0};
     size_t n = 0;
     uint8_t hash[JOIN_SECRET_HASH_BYTES];
     assert_int_equal(make(f), ERR_NONE);
@@ -174,10 +115,10 @@ static void what_is_no_token_is_none(void **state)
         hash[0] = (uint8_t)i;
         join_kept_key(hash, forged.key);
         buf_append(&value, slice_of(rows[i]));
-        assert_int_equal(put(f, &forged, 0, &grant, &value), ERR_NONE);
+        assert_int_equal(keep(f, &forged, 0, &grant, &value), ERR_NONE);
         buf_fini(&value);
     }
-    assert_true(reg_txn_begin(f->store, &t, &err));
+    read_begin(f, &t);
     join_kept_scan(&t, count, &n);
     reg_txn_end(&t);
     assert_int_equal(n, 1);

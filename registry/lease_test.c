@@ -1,86 +1,8 @@
 /* If these fail, two own what one may own, who was replaced still writes, or a machine that is gone
  * stays in the registry; or the other way round, one that lives is thrown out. */
-#include <stdarg.h>
-#include <setjmp.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <cmocka.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <unistd.h>
-
-#include "base/env/env_uv.h"
-#include "registry/fsm.h"
+#include "registry/store_testing.h"
 
 #define LEASE S("leases/default/a")
-#define TERM 3
-
-struct fixture {
-    char dir[64];
-    struct env *env;
-    struct reg_store *store;
-    reg_rev index;
-    struct reg_result last;
-    unsigned told, told_gone;
-};
-
-static void on_lease(void *ctx, const struct reg_lease *l, bool gone)
-{
-    struct fixture *f = ctx;
-    assert_true(l->key.n > 1);
-    f->told += !gone;
-    f->told_gone += gone;
-}
-
-static int setup(void **state)
-{
-    struct fixture *f = MEM_NEW(struct fixture);
-    struct err err = {0};
-    strcpy(f->dir, "/tmp/weft-lease-XXXXXX");
-    f->env = env_uv_new(&err);
-    assert_non_null(mkdtemp(f->dir));
-    f->store = reg_store_open(&(struct reg_store_options){.env = f->env,
-                                                          .dir = f->dir,
-                                                          .map_bytes = 1 << 20,
-                                                          .verify = true,
-                                                          .on_lease = on_lease,
-                                                          .ctx = f},
-                              &err);
-    assert_non_null(f->store);
-    *state = f;
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    struct fixture *f = *state;
-    struct err err = {0};
-    reg_store_close(f->store);
-    reg_store_discard(f->env, f->dir, &err);
-    rmdir(f->dir);
-    env_uv_free(f->env);
-    mem_free(f);
-    return 0;
-}
-
-static void keep_result(void *ctx, const struct reg_result *r)
-{
-    ((struct fixture *)ctx)->last = *r;
-}
-
-static enum err_code apply(struct fixture *f, const struct reg_op *ops, size_t n)
-{
-    struct reg_entry_builder b = {.term = TERM};
-    uint64_t at = ++f->index;
-    reg_entry_begin(&b, 1);
-    reg_entry_add(&b, &(struct reg_request){
-                          .client = 7, .sequence = at, .settled = at, .ops = ops, .op_count = n});
-    reg_fsm_apply(f->store, f->index, TERM, reg_entry_end(&b), keep_result, f);
-    reg_fsm_commit(f->store, f->index, TERM);
-    reg_entry_fini(&b);
-    return f->last.code;
-}
 
 static enum err_code grant(struct fixture *f, const char *holder, uint64_t epoch)
 {
@@ -104,23 +26,11 @@ static enum err_code put_fenced(struct fixture *f, const char *key, uint64_t epo
     return apply(f, ops, 2);
 }
 
-static bool there(struct fixture *f, const char *key)
-{
-    struct reg_txn t;
-    struct reg_object o;
-    struct err err = {0};
-    assert_true(reg_txn_begin(f->store, &t, &err));
-    bool found = reg_get(&t, slice_of(key), &o);
-    reg_txn_end(&t);
-    return found;
-}
-
 static struct reg_lease lease(struct fixture *f)
 {
     struct reg_txn t;
     struct reg_lease l = {0};
-    struct err err = {0};
-    assert_true(reg_txn_begin(f->store, &t, &err));
+    read_begin(f, &t);
     reg_lease_get(&t, LEASE, &l);
     reg_txn_end(&t);
     return l;
@@ -129,16 +39,32 @@ static struct reg_lease lease(struct fixture *f)
 static uint64_t epoch_next(struct fixture *f)
 {
     struct reg_txn t;
-    struct err err = {0};
-    assert_true(reg_txn_begin(f->store, &t, &err));
+    read_begin(f, &t);
     uint64_t epoch = reg_lease_epoch_next(&t, LEASE);
     reg_txn_end(&t);
     return epoch;
 }
 
+struct told {
+    unsigned held, gone;
+};
+
+static void on_lease(void *ctx, const struct reg_lease *l, bool gone)
+{
+    struct told *told = ctx;
+    assert_true(l->key.n > 1);
+    told->held += !gone;
+    told->gone += gone;
+}
+
 static void epochs_rise_and_nobody_is_robbed(void **state)
 {
     struct fixture *f = *state;
+    struct told told = {0};
+    store_down(f);
+    f->opt.on_lease = on_lease;
+    f->opt.ctx = &told;
+    store_up(f);
     assert_int_equal(grant(f, "x", 0), ERR_CONFLICT);
     assert_int_equal(grant(f, "x", 1), ERR_NONE);
     assert_int_equal(grant(f, "y", 2), ERR_CONFLICT); /* held */
@@ -153,8 +79,8 @@ static void epochs_rise_and_nobody_is_robbed(void **state)
     assert_int_equal(epoch_next(f), 3);
     assert_int_equal(grant(f, "x", 2), ERR_CONFLICT); /* made again, it goes on behind */
     assert_int_equal(grant(f, "x", 3), ERR_NONE);
-    assert_int_equal(f->told, 5);
-    assert_int_equal(f->told_gone, 1);
+    assert_int_equal(told.held, 5);
+    assert_int_equal(told.gone, 1);
 }
 
 static void fences_hold(void **state)
@@ -216,16 +142,17 @@ static void a_lease_and_what_hangs_on_it_in_one_write(void **state)
 static void only_the_leader_of_the_term_expires(void **state)
 {
     struct fixture *f = *state;
+    f->term = 3;
     grant(f, "x", 1);
     reg_rev rev = lease(f).rev;
     struct reg_op op = {.key = LEASE,
                         .del = true,
                         .expect = REG_EXPECT_REV,
                         .expected = rev,
-                        .expiry_term = TERM - 1};
+                        .expiry_term = f->term - 1};
     assert_int_equal(apply(f, &op, 1), ERR_CONFLICT);
     grant(f, "x", 1);
-    op.expiry_term = TERM;
+    op.expiry_term = f->term;
     assert_int_equal(apply(f, &op, 1), ERR_CONFLICT); /* renewed since */
     op.expected = lease(f).rev;
     assert_int_equal(apply(f, &op, 1), ERR_NONE);

@@ -153,18 +153,34 @@ static void read_index_sees_all_that_was_acknowledged(void **state)
     cluster_fini(&c);
 }
 
-/* Stands still, as a stopped process does. */
-struct pause {
-    struct env_post post;
+/* A read, and a turn of the node's loop later, when it has asked the others and hardly one can have
+ * answered, the process stands still, as a stopped one does. */
+struct paused_read {
+    struct env_post begin, pause;
+    struct reg_node *node;
+    struct call call;
     unsigned ms;
+    bool asked;
     bool over; /* atomic */
 };
 
 static void on_pause(struct env_post *post)
 {
-    struct pause *p = container_of(post, struct pause, post);
+    struct paused_read *p = container_of(post, struct paused_read, pause);
+    if (!p->asked) {
+        p->asked = true;
+        env_post(p->node->env, post);
+        return;
+    }
     usleep(p->ms * 1000);
     __atomic_store_n(&p->over, true, __ATOMIC_RELEASE);
+}
+
+static void on_begin(struct env_post *post)
+{
+    struct paused_read *p = container_of(post, struct paused_read, begin);
+    reg_read_index(p->node, &p->call.w);
+    env_post(p->node->env, &p->pause);
 }
 
 /* Without it a read that a pause fell into is answered by what was heard before the pause. */
@@ -178,17 +194,17 @@ static void read_index_asks_again_after_a_pause(void **state)
     must_put_everywhere(&c, 0, "services/default/a", "1");
     uint64_t until = test_now_ms() + CLUSTER_WAIT_MS;
     while (s.read_repeats == 0 && test_now_ms() < until) {
-        size_t leader = wait_leader(&c);
-        struct pause pause = {.post.fn = on_pause, .ms = 200};
-        struct call call = {.w = {.timeout = CLUSTER_WAIT_MS}};
-        call_begin(&c, &call);
-        reg_read_index(c.node[leader], &call.w);
-        usleep(100); /* now and then between a round's pings and its pongs */
-        env_post(c.node[leader]->env, &pause.post);
-        call_wait(&call);
-        assert_int_equal(call.w.err.code, ERR_NONE);
-        WAIT_FOR(__atomic_load_n(&pause.over, __ATOMIC_ACQUIRE));
-        reg_node_status(c.node[leader], &s);
+        struct paused_read p = {.begin.fn = on_begin,
+                                .pause.fn = on_pause,
+                                .node = c.node[wait_leader(&c)],
+                                .call = {.w = {.timeout = CLUSTER_WAIT_MS}},
+                                .ms = 200};
+        call_begin(&c, &p.call);
+        env_post(p.node->env, &p.begin);
+        call_wait(&p.call);
+        assert_int_equal(p.call.w.err.code, ERR_NONE);
+        WAIT_FOR(__atomic_load_n(&p.over, __ATOMIC_ACQUIRE));
+        reg_node_status(p.node, &s);
     }
     assert_true(s.read_repeats > 0);
     cluster_fini(&c);
@@ -459,8 +475,7 @@ static void begin_anew(struct cluster *c, char old[][64])
 {
     for (size_t i = 0; i < c->n; i++) {
         snprintf(old[i], sizeof(old[i]), "%s", c->dir[i]);
-        snprintf(c->dir[i], sizeof(c->dir[i]), "/tmp/weft-node-test-XXXXXX");
-        wf_assert(mkdtemp(c->dir[i]));
+        test_dir_make(c->dir[i]);
     }
 }
 
@@ -522,7 +537,7 @@ static void another_history_stays_out(void **state)
         WAIT_FOR(value_is(&c, 2, "services/default/more-0", "more"));
         cluster_fini(&c);
         for (size_t i = 0; i < 3; i++)
-            dir_remove(old[i]);
+            test_dir_remove(old[i]);
     }
 }
 
@@ -650,13 +665,13 @@ static void a_port_in_use_is_named(void **state)
     cluster_init(&c, 3);
     cluster_up(&c);
     struct reg_node_options opt = c.opt;
-    char dir[] = "/tmp/weft-node-test-XXXXXX";
-    wf_assert(mkdtemp(dir));
+    char dir[TEST_DIR];
+    test_dir_make(dir);
     opt.dir = dir;
     opt.id = 1;
     assert_null(reg_node_start(&opt, &err));
     assert_non_null(strstr(err.msg, "Address already in use"));
-    dir_remove(dir);
+    test_dir_remove(dir);
     cluster_fini(&c);
 }
 
@@ -722,7 +737,7 @@ static bool is_member(struct reg_node *node)
 
 static void wipe(struct cluster *c, size_t i)
 {
-    dir_remove(c->dir[i]);
+    test_dir_remove(c->dir[i]);
     wf_assert(mkdir(c->dir[i], 0700) == 0);
 }
 
@@ -848,8 +863,7 @@ static void members_come_and_go(void **state)
     opt.members[opt.member_count++] = fourth;
     opt.id = fourth.id;
     opt.dir = c.dir[3];
-    strcpy(c.dir[3], "/tmp/weft-node-test-XXXXXX");
-    assert_non_null(mkdtemp(c.dir[3]));
+    test_dir_make(c.dir[3]);
     struct err err = {0};
     c.node[3] = reg_node_start(&opt, &err);
     assert_non_null(c.node[3]);
@@ -895,8 +909,7 @@ static void member_come(struct cluster *c, size_t i, size_t at)
     opt.members[opt.member_count++] = m;
     opt.id = m.id;
     opt.dir = c->dir[i];
-    strcpy(c->dir[i], "/tmp/weft-node-test-XXXXXX");
-    assert_non_null(mkdtemp(c->dir[i]));
+    test_dir_make(c->dir[i]);
     c->node[i] = reg_node_start(&opt, &err);
     assert_non_null(c->node[i]);
     c->n = i + 1;
@@ -927,7 +940,7 @@ static void the_last_founder_finds_the_others(void **state)
     must_up(&c, 0);
     assert_true(exists_in(&c, 0, "quarantine-1/log"));
     WAIT_FOR(is_member(c.node[0]));
-    assert_true(value_is(&c, 0, "services/default/a", "1"));
+    WAIT_FOR(value_is(&c, 0, "services/default/a", "1")); /* it votes before it has applied all */
     /* It is a hint: whose data is sound does without. */
     rev = must_put(&c, 0, "services/default/a", "2");
     WAIT_FOR(applied_of(&c, 4) >= rev);
@@ -1369,7 +1382,7 @@ static void a_log_of_a_newer_version_is_not_opened(void **state)
     WAIT_FOR(version_of(&c, 0) == 4);
     node_down(&c, 0, false);
     snprintf(store, sizeof(store), "%s/store", c.dir[0]);
-    dir_remove(store);
+    test_dir_remove(store);
     c.opt.reads = (struct versions){3, 3};
     assert_false(node_up(&c, 0, &err));
     assert_int_equal(err.code, ERR_UNSUPPORTED);

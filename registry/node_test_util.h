@@ -4,18 +4,10 @@
 #ifndef WEFT_REGISTRY_NODE_TEST_UTIL_H
 #define WEFT_REGISTRY_NODE_TEST_UTIL_H
 
-#include <arpa/inet.h>
-#include <ftw.h>
 #include <pthread.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/socket.h>
-#include <sys/stat.h>
 #include <time.h>
-#include <unistd.h>
 
-#include "base/core/assert.h"
+#include "base/env/env_testing.h"
 #include "registry/node_impl.h"
 
 #define CLUSTER_WAIT_MS 20000
@@ -23,7 +15,7 @@
 struct cluster {
     struct reg_node_options opt; /* dir and id are set for each */
     struct reg_node *node[REG_NODES_MAX];
-    char dir[REG_NODES_MAX][64];
+    char dir[REG_NODES_MAX][TEST_DIR];
     char tls[REG_NODES_MAX][64]; /* certificates; "" = peers without TLS */
     size_t n;
     struct env_thread *client; /* where completions run */
@@ -41,17 +33,6 @@ static inline uint64_t test_now_ms(void)
     struct timespec t;
     clock_gettime(CLOCK_MONOTONIC, &t);
     return (uint64_t)t.tv_sec * 1000 + (uint64_t)t.tv_nsec / 1000000;
-}
-
-static inline uint16_t test_free_port(void)
-{
-    struct sockaddr_in a = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-    socklen_t n = sizeof(a);
-    int fd = socket(AF_INET, SOCK_STREAM, 0);
-    wf_assert(fd >= 0 && bind(fd, (struct sockaddr *)&a, sizeof(a)) == 0);
-    wf_assert(getsockname(fd, (struct sockaddr *)&a, &n) == 0);
-    close(fd);
-    return ntohs(a.sin_port);
 }
 
 static inline void client_start(void *ctx, struct env *env)
@@ -73,8 +54,7 @@ static inline void cluster_init_dirs(struct cluster *c, size_t n)
         snprintf(m->name, sizeof(m->name), "n%zu", i + 1);
         snprintf(text, sizeof(text), "127.0.0.1:%u", test_free_port());
         wf_assert(env_addr_parse(&m->addr, slice_of(text), &err));
-        snprintf(c->dir[i], sizeof(c->dir[i]), "/tmp/weft-node-test-XXXXXX");
-        wf_assert(mkdtemp(c->dir[i]));
+        test_dir_make(c->dir[i]);
     }
 }
 
@@ -119,27 +99,14 @@ static inline void node_down(struct cluster *c, size_t i, bool abrupt)
         reg_node_stop(n);
 }
 
-static inline int remove_one(const char *path, const struct stat *st, int flag, struct FTW *ftw)
-{
-    (void)st;
-    (void)flag;
-    (void)ftw;
-    return remove(path);
-}
-
-static inline void dir_remove(const char *dir)
-{
-    nftw(dir, remove_one, 16, FTW_DEPTH | FTW_PHYS);
-}
-
 static inline void cluster_fini(struct cluster *c)
 {
     for (size_t i = 0; i < c->n; i++) {
         if (c->node[i])
             node_down(c, i, false);
-        dir_remove(c->dir[i]);
+        test_dir_remove(c->dir[i]);
         if (c->tls[i][0])
-            dir_remove(c->tls[i]);
+            test_dir_remove(c->tls[i]);
     }
     env_thread_join(c->client);
 }

@@ -1,102 +1,24 @@
 /* If these fail, one namespace fills the registry for all, or is refused what it may have; or
  * replicas disagree about who has how much. */
-#include <stdarg.h>
-#include <setjmp.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <cmocka.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <unistd.h>
-
-#include "base/env/env_uv.h"
 #include "registry/quota.h"
-#include "registry/store_internal.h"
+#include "registry/store_testing.h"
 
-struct fixture {
-    char dir[64];
-    struct env *env;
-    struct reg_store *store;
-    reg_rev index;
-    unsigned version; /* of entries */
-    struct reg_result last;
-};
-
-static void open_store(struct fixture *f)
+static int setup_quotas(void **state)
 {
-    struct err err = {0};
-    f->store = reg_store_open(
-        &(struct reg_store_options){
-            .env = f->env, .dir = f->dir, .map_bytes = 1 << 20, .verify = true},
-        &err);
-    if (!f->store)
-        fail_msg("%s", err.msg);
-}
-
-static int setup(void **state)
-{
-    struct fixture *f = MEM_NEW(struct fixture);
-    struct err err = {0};
-    strcpy(f->dir, "/tmp/weft-quota-XXXXXX");
-    f->env = env_uv_new(&err);
-    assert_non_null(mkdtemp(f->dir));
-    f->version = VERSION_QUOTAS;
-    open_store(f);
-    *state = f;
+    setup(state);
+    ((struct fixture *)*state)->version = VERSION_QUOTAS;
     return 0;
 }
 
-static int teardown(void **state)
+static enum err_code apply_unasked(struct fixture *f, const struct reg_op *op)
 {
-    struct fixture *f = *state;
-    struct err err = {0};
-    char path[128];
-    reg_store_close(f->store);
-    reg_store_discard(f->env, f->dir, &err);
-    snprintf(path, sizeof(path), "%s/ckpt", f->dir);
-    unlink(path);
-    rmdir(f->dir);
-    env_uv_free(f->env);
-    mem_free(f);
-    return 0;
-}
-
-static void keep_result(void *ctx, const struct reg_result *r)
-{
-    ((struct fixture *)ctx)->last = *r;
-}
-
-static enum err_code apply_as(struct fixture *f, const struct reg_op *ops, size_t n, bool no_quota)
-{
-    struct reg_entry_builder b = {.version = f->version};
-    f->index++;
-    reg_entry_begin(&b, 1);
-    assert_true(reg_entry_add(&b, &(struct reg_request){.client = 7,
-                                                        .sequence = f->index,
-                                                        .settled = f->index,
-                                                        .no_quota = no_quota,
-                                                        .ops = ops,
-                                                        .op_count = n}));
-    reg_fsm_apply(f->store, f->index, 1, reg_entry_end(&b), keep_result, f);
-    reg_fsm_commit(f->store, f->index, 1);
-    reg_entry_fini(&b);
-    return f->last.code;
-}
-
-static enum err_code apply(struct fixture *f, const struct reg_op *ops, size_t n)
-{
-    return apply_as(f, ops, n, false);
-}
-
-static enum err_code put(struct fixture *f, const char *key, const char *value)
-{
-    return apply(f, &(struct reg_op){.key = slice_of(key), .value = slice_of(value)}, 1);
-}
-
-static enum err_code del(struct fixture *f, const char *key)
-{
-    return apply(f, &(struct reg_op){.del = true, .key = slice_of(key)}, 1);
+    uint64_t at = f->index + 1;
+    return apply_request(f, &(struct reg_request){.client = TEST_CLIENT,
+                                                  .sequence = at,
+                                                  .settled = at,
+                                                  .no_quota = true,
+                                                  .ops = op,
+                                                  .op_count = 1});
 }
 
 static void limit(struct fixture *f, const char *ns, const char *annotations)
@@ -190,7 +112,7 @@ static void it_begins_with_its_version(void **state)
     assert_int_equal(put(f, "services/shop/a", "1"), ERR_NONE);
     assert_int_equal(put(f, "services/shop/b", "1"), ERR_NONE);
     struct reg_op more = {.key = S("services/shop/c"), .value = S("1")};
-    assert_int_equal(apply_as(f, &more, 1, true), ERR_NONE); /* the mark is left out */
+    assert_int_equal(apply_unasked(f, &more), ERR_NONE); /* the mark is left out */
     f->version = VERSION_QUOTAS;
     assert_int_equal(put(f, "services/shop/d", "1"), ERR_NO_ROOM);
     assert_int_equal(quota_of(f, "shop").objects, 3);
@@ -204,7 +126,7 @@ static void the_control_plane_is_not_asked(void **state)
     assert_int_equal(put(f, "services/shop/a", "12345"), ERR_NONE);
     struct reg_op more = {.key = S("services/shop/a"), .value = S("12345 and a status")};
     assert_int_equal(apply(f, &more, 1), ERR_NO_ROOM);
-    assert_int_equal(apply_as(f, &more, 1, true), ERR_NONE);
+    assert_int_equal(apply_unasked(f, &more), ERR_NONE);
     assert_int_equal(quota_of(f, "shop").bytes, 15 + 18);
     assert_int_equal(put(f, "services/shop/a", "12345 and a stat"), ERR_NONE); /* it shrinks */
 }
@@ -234,9 +156,8 @@ static void counts_are_those_of_the_state(void **state)
     struct fixture *f = *state;
     struct err err = {0};
     struct reg_checkpoint c;
-    char path[128], key[64], value[64];
+    char key[64], value[64];
     unsigned seed = 3;
-    snprintf(path, sizeof(path), "%s/ckpt", f->dir);
     limit(f, "a", "\"weft.dev/quota-bytes\":\"1Mi\"");
     limit(f, "b", "\"weft.dev/quota-objects\":\"12\"");
     for (unsigned i = 0; i < 500; i++) {
@@ -250,14 +171,14 @@ static void counts_are_those_of_the_state(void **state)
     }
     struct reg_quota a = quota_of(f, "a"), b = quota_of(f, "b");
     assert_true(a.objects > 5 && b.objects > 5 && b.objects <= 12 && b.refused > 0);
-    assert_true(reg_store_checkpoint(f->store, path, &c, &err));
-    reg_store_close(f->store);
-    open_store(f);
+    assert_true(reg_store_checkpoint(f->store, f->ckpt, &c, &err));
+    store_down(f);
+    store_up(f);
     for (int again = 0; again < 2; again++) {
         struct reg_quota x = quota_of(f, "a"), y = quota_of(f, "b");
         assert_true(x.objects == a.objects && x.bytes == a.bytes && x.bytes_max == 1 << 20);
         assert_true(y.objects == b.objects && y.bytes == b.bytes && y.objects_max == 12);
-        assert_true(reg_store_restore(f->store, path, &c, &err));
+        assert_true(reg_store_restore(f->store, f->ckpt, &c, &err));
     }
 }
 
@@ -280,13 +201,13 @@ static void what_is_no_quota_is_none(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(objects_are_counted, setup, teardown),
-        cmocka_unit_test_setup_teardown(bytes_are_counted, setup, teardown),
-        cmocka_unit_test_setup_teardown(it_begins_with_its_version, setup, teardown),
-        cmocka_unit_test_setup_teardown(the_control_plane_is_not_asked, setup, teardown),
-        cmocka_unit_test_setup_teardown(a_request_is_judged_as_a_whole, setup, teardown),
-        cmocka_unit_test_setup_teardown(counts_are_those_of_the_state, setup, teardown),
-        cmocka_unit_test_setup_teardown(what_is_no_quota_is_none, setup, teardown),
+        cmocka_unit_test_setup_teardown(objects_are_counted, setup_quotas, teardown),
+        cmocka_unit_test_setup_teardown(bytes_are_counted, setup_quotas, teardown),
+        cmocka_unit_test_setup_teardown(it_begins_with_its_version, setup_quotas, teardown),
+        cmocka_unit_test_setup_teardown(the_control_plane_is_not_asked, setup_quotas, teardown),
+        cmocka_unit_test_setup_teardown(a_request_is_judged_as_a_whole, setup_quotas, teardown),
+        cmocka_unit_test_setup_teardown(counts_are_those_of_the_state, setup_quotas, teardown),
+        cmocka_unit_test_setup_teardown(what_is_no_quota_is_none, setup_quotas, teardown),
     };
     return cmocka_run_group_tests_name("quota", tests, NULL, NULL);
 }

@@ -10,6 +10,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/env/env_testing.h"
 #include "base/env/env_uv.h"
 #include "registry/backup.h"
 #include "registry/fsm.h"
@@ -18,7 +19,7 @@
 #include "registry/survivor.h"
 
 struct fixture {
-    char dir[64], file[96], to[96];
+    char dir[TEST_DIR], file[96], to[96];
     struct env *env;
     struct reg_node_options node;
 };
@@ -27,8 +28,7 @@ static int setup(void **state)
 {
     struct fixture *f = MEM_NEW(struct fixture);
     struct err err = {0};
-    strcpy(f->dir, "/tmp/weft-restore-XXXXXX");
-    assert_non_null(mkdtemp(f->dir));
+    test_dir_make(f->dir);
     snprintf(f->file, sizeof(f->file), "%s/weft.snap", f->dir);
     snprintf(f->to, sizeof(f->to), "%s/node", f->dir);
     f->env = env_uv_new(&err);
@@ -42,10 +42,8 @@ static int setup(void **state)
 static int teardown(void **state)
 {
     struct fixture *f = *state;
-    char command[128];
-    snprintf(command, sizeof(command), "rm -rf %s", f->dir);
     env_uv_free(f->env);
-    assert_int_equal(system(command), 0);
+    test_dir_remove(f->dir);
     mem_free(f);
     return 0;
 }

@@ -464,6 +464,7 @@ bool store_map_open(struct reg_store *s, enum store_image image, struct err *err
         return lmdb_err(err, s, "open", rc);
     }
     bool ok = meta_load(s, txn, err);
+    s->object_bytes = store_dbi_bytes(txn, s->dbi_kv);
     rc = mdb_txn_commit(txn);
     if (!ok || rc) {
         store_map_close(s);
@@ -476,11 +477,16 @@ bool store_map_open(struct reg_store *s, enum store_image image, struct err *err
     return !rc || lmdb_err(err, s, "grow", rc);
 }
 
+uint64_t store_map_room(const struct reg_store *s)
+{
+    return STORE_MAP_ROOM_BYTES + STORE_MAP_ROOM_OBJECTS * s->object_bytes;
+}
+
 /* Address space only: the file grows with its use. */
 int store_map_grow(struct reg_store *s)
 {
     uint64_t used = store_used_bytes(s), want = s->opt.map_bytes;
-    while (want < used * 2 || want - used < 2 * STORE_MAP_ROOM_BYTES)
+    while (want < used * 2 || want - used < 2 * store_map_room(s))
         want *= 2;
     if (want == s->opt.map_bytes)
         return 0;

@@ -1,5 +1,5 @@
-/* Shared by store*.c, fsm.c, once.c, lease.c, history.c, checkpoint.c, backup.c and restore.c only.
- */
+/* Shared by the files of the state machine (README.md: fsm.h, store_verify.c), backup.c, restore.c
+ * and tests, weft-sim among them; by nobody else. */
 #ifndef WEFT_REGISTRY_STORE_INTERNAL_H
 #define WEFT_REGISTRY_STORE_INTERNAL_H
 
@@ -13,11 +13,17 @@
 #define STORE_READERS_MAX 512
 #define STORE_MAP_BYTES_DEFAULT (1ull << 30)
 #define STORE_HISTORY_DEFAULT 100000
-/* A batch that has taken so much is committed before the next entry: a start replays the whole
- * log in one turn. Together with the largest entry, three times over (object, history, its value
- * before), it must fit into the room that the map always has. */
+/* A batch that has taken so much, the history with it, is committed before the next entry: a start
+ * replays the whole log in one turn. */
 #define STORE_BATCH_BYTES_MAX (4u << 20)
-#define STORE_MAP_ROOM_BYTES (3 * (uint64_t)(STORE_BATCH_BYTES_MAX + REG_ENTRY_BYTES_MAX))
+/* Room that the map has before each batch, for it cannot grow within one. For what entries bring:
+ * of the last entry an operation of 20 bytes makes an object of 60, in half full pages, and a row
+ * of 200 in the history, where who asked stands in each. For what they find: one entry may delete
+ * all objects, and the history has each value twice; with the heads of its rows, and a page of its
+ * own for a row that is longer than half of one, up to five times the pages of the objects, and a
+ * copy of these. It is address space alone. */
+#define STORE_MAP_ROOM_BYTES (10 * (uint64_t)(STORE_BATCH_BYTES_MAX + REG_ENTRY_BYTES_MAX))
+#define STORE_MAP_ROOM_OBJECTS 6
 /* Blocks of data.mdb that are ahead of a batch: for an operation, and for what every batch writes
  * (answers of clients, history that goes, LMDB's own). Roomy while the disk gives it; with the
  * least a batch still finds its place on a disk that is full. */
@@ -87,6 +93,7 @@ struct reg_store {
     MDB_dbi dbi_leases, dbi_lease_objects;
     struct store_meta meta; /* of the open batch; the writer's */
     uint64_t file_bytes;    /* so long is data.mdb, and the disk has blocks for all of it */
+    uint64_t object_bytes;  /* pages of dbi kv after the last commit */
     bool found;             /* data.mdb was there when it was opened */
     unsigned unclean;       /* ends in a row that were no proper close; in the mark */
     unsigned commits;       /* counted while there are such */
@@ -95,7 +102,7 @@ struct reg_store {
     MDB_txn *batch;
     bool batch_changed;
     uint64_t batch_bytes, batch_ops; /* of entries */
-    uint64_t batch_beside;           /* bytes that it writes and no entry has: values before */
+    uint64_t batch_beside;           /* bytes that it writes beside those: history, clients */
     uint64_t batch_used;             /* bytes of pages when it was opened */
     size_t client_count;
     struct store_client clients[REG_CLIENTS_MAX];
@@ -135,7 +142,9 @@ static inline struct slice store_slice(MDB_val v)
 /* Where data.mdb comes from: it was found, and may be cut; or its hash was right, and then it may
  * be short of pages that nothing refers to. */
 enum store_image { STORE_FOUND, STORE_PROVED };
-/* Grows the map until it has room, and is at most half full. Readers must be out. */
+/* What the map must have left before a batch. */
+uint64_t store_map_room(const struct reg_store *s);
+/* Grows the map until it has twice that, and is at most half full. Readers must be out. */
 int store_map_grow(struct reg_store *s);
 bool store_map_open(struct reg_store *s, enum store_image image, struct err *err);
 uint64_t store_used_bytes(const struct reg_store *s); /* all pages up to the last */
@@ -194,6 +203,8 @@ bool store_quota_allows(struct reg_store *s, const struct reg_request *q,
                         size_t *ret_failed);
 
 /* history.c */
+/* Bytes of pages that its row may take. */
+uint64_t store_history_bytes(const struct reg_event *e);
 void store_history_put(struct reg_store *s, uint32_t sub, const struct reg_event *e);
 void store_history_compact(struct reg_store *s);
 

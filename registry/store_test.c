@@ -1,149 +1,56 @@
 /* If these fail, a registry node answers from a state that no log ever made: a lost write, half of
  * a request, a revision that watchers miss, or a bit that a disk flipped. */
-#include <stdarg.h>
-#include <setjmp.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <cmocka.h>
 #include <fcntl.h>
 #include <lmdb.h>
 #include <openssl/evp.h>
-#include <signal.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/resource.h>
-#include <sys/stat.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
-#include "base/env/env_uv.h"
-#include "registry/fsm.h"
 #include "registry/store_internal.h"
-
-struct fixture {
-    char dir[64];
-    struct env *env;
-    struct reg_store *store;
-    reg_rev index;
-    uint64_t sequence;
-    struct reg_result last;
-    bool blind; /* opens do not look at the file before LMDB does */
-};
-
-static void open_store(struct fixture *f, uint64_t history)
-{
-    struct err err = {0};
-    f->store = reg_store_open(&(struct reg_store_options){.env = f->env,
-                                                          .dir = f->dir,
-                                                          .map_bytes = 1 << 20,
-                                                          .history_revisions = history,
-                                                          .verify = !f->blind},
-                              &err);
-    if (!f->store)
-        fail_msg("%s", err.msg);
-}
-
-static int setup(void **state)
-{
-    struct fixture *f = MEM_NEW(struct fixture);
-    strcpy(f->dir, "/tmp/weft-store-XXXXXX");
-    struct err err = {0};
-    f->env = env_uv_new(&err);
-    assert_non_null(f->env);
-    assert_non_null(mkdtemp(f->dir));
-    open_store(f, 1000);
-    *state = f;
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    struct fixture *f = *state;
-    struct err err = {0};
-    char path[128];
-    reg_store_close(f->store);
-    reg_store_discard(f->env, f->dir, &err);
-    snprintf(path, sizeof(path), "%s/ckpt", f->dir);
-    unlink(path);
-    rmdir(f->dir);
-    env_uv_free(f->env);
-    mem_free(f);
-    return 0;
-}
-
-static void keep_result(void *ctx, const struct reg_result *r)
-{
-    ((struct fixture *)ctx)->last = *r;
-}
-
-static void apply_only(struct fixture *f, uint64_t client, uint64_t sequence, uint64_t settled,
-                       const struct reg_op *ops, size_t n)
-{
-    struct reg_entry_builder b = {0};
-    reg_entry_begin(&b, 1700000000000);
-    assert_true(reg_entry_add(&b, &(struct reg_request){.client = client,
-                                                        .sequence = sequence,
-                                                        .settled = settled,
-                                                        .ops = ops,
-                                                        .op_count = n}));
-    struct slice entry = reg_entry_end(&b);
-    assert_int_equal(entry.n % 8, 0);
-    f->last = (struct reg_result){0};
-    reg_fsm_apply(f->store, ++f->index, 1, entry, keep_result, f);
-    reg_entry_fini(&b);
-}
+#include "registry/store_testing.h"
 
 static void apply_as(struct fixture *f, uint64_t client, uint64_t sequence, uint64_t settled,
-                     const struct reg_op *ops, size_t n)
+                     const struct reg_op *op)
 {
-    apply_only(f, client, sequence, settled, ops, n);
-    reg_fsm_commit(f->store, f->index, 1);
+    apply_request(
+        f,
+        &(struct reg_request){
+            .client = client, .sequence = sequence, .settled = settled, .ops = op, .op_count = 1});
 }
 
-static struct reg_result apply(struct fixture *f, const struct reg_op *ops, size_t n)
+static reg_rev put_rev(struct fixture *f, const char *key, const char *value)
 {
-    f->sequence++;
-    apply_as(f, 7, f->sequence, f->sequence, ops, n);
-    return f->last;
+    assert_int_equal(put(f, key, value), ERR_NONE);
+    return f->last.revision;
 }
 
-static struct reg_result put(struct fixture *f, const char *key, const char *value)
+static void history_of(struct fixture *f, uint64_t revisions)
 {
-    struct reg_op op = {.key = slice_of(key), .value = slice_of(value)};
-    return apply(f, &op, 1);
+    store_down(f);
+    f->opt.history_revisions = revisions;
+    store_up(f);
 }
 
-static char *value_of(struct fixture *f, const char *key, struct reg_object *ret)
+static int setup_1000(void **state)
 {
-    static char text[256];
-    struct err err = {0};
-    struct reg_txn t;
-    struct reg_object o;
-    assert_true(reg_txn_begin(f->store, &t, &err));
-    bool found = reg_get(&t, slice_of(key), &o);
-    if (found)
-        snprintf(text, sizeof(text), "%.*s", SLICE(o.value));
-    if (found && ret)
-        *ret = o;
-    reg_txn_end(&t);
-    return found ? text : NULL;
+    setup(state);
+    history_of(*state, 1000);
+    return 0;
 }
 
 static void test_put_get_delete(void **state)
 {
     struct fixture *f = *state;
     struct reg_object o;
-    assert_int_equal(put(f, "a/x", "1").revision, 1);
-    assert_int_equal(put(f, "a/x", "2").revision, 2);
+    assert_int_equal(put_rev(f, "a/x", "1"), 1);
+    assert_int_equal(put_rev(f, "a/x", "2"), 2);
     assert_string_equal(value_of(f, "a/x", &o), "2");
     assert_int_equal(o.create_rev, 1);
     assert_int_equal(o.mod_rev, 2);
     assert_int_equal(o.version, 2);
-    struct reg_op del = {.del = true, .key = S("a/x")};
-    assert_int_equal(apply(f, &del, 1).revision, 3);
+    assert_int_equal(del(f, "a/x"), ERR_NONE);
+    assert_int_equal(f->last.revision, 3);
     assert_null(value_of(f, "a/x", NULL));
-    assert_int_equal(put(f, "a/x", "3").revision, 4);
+    assert_int_equal(put_rev(f, "a/x", "3"), 4);
     value_of(f, "a/x", &o);
     assert_int_equal(o.create_rev, 4);
 }
@@ -153,7 +60,7 @@ static void test_equal_value_changes_nothing(void **state)
     struct fixture *f = *state;
     struct reg_object o;
     put(f, "a", "same");
-    assert_int_equal(put(f, "a", "same").revision, 1);
+    assert_int_equal(put_rev(f, "a", "same"), 1);
     value_of(f, "a", &o);
     assert_int_equal(o.mod_rev, 1);
 }
@@ -179,10 +86,9 @@ static void test_preconditions(void **state)
                             .value = S("v"),
                             .expect = rows[i].expect,
                             .expected = rows[i].expected};
-        struct reg_result r = apply(f, &op, 1);
-        assert_int_equal(r.code, rows[i].code);
-        if (r.code == ERR_CONFLICT)
-            assert_int_equal(r.failed_rev, 2);
+        assert_int_equal(apply(f, &op, 1), rows[i].code);
+        if (rows[i].code == ERR_CONFLICT)
+            assert_int_equal(f->last.failed_rev, 2);
     }
 }
 
@@ -194,9 +100,8 @@ static void test_request_is_atomic(void **state)
         {.key = S("a"), .value = S("1")},
         {.key = S("b"), .value = S("new"), .expect = REG_EXPECT_ABSENT},
     };
-    struct reg_result r = apply(f, ops, 2);
-    assert_int_equal(r.code, ERR_EXISTS);
-    assert_int_equal(r.failed_op, 1);
+    assert_int_equal(apply(f, ops, 2), ERR_EXISTS);
+    assert_int_equal(f->last.failed_op, 1);
     assert_null(value_of(f, "a", NULL));
     assert_string_equal(value_of(f, "b", NULL), "old");
 }
@@ -205,22 +110,22 @@ static void test_repeated_request_has_effect_once(void **state)
 {
     struct fixture *f = *state;
     struct reg_op create = {.key = S("k"), .value = S("1"), .expect = REG_EXPECT_ABSENT};
-    apply_as(f, 9, 5, 3, &create, 1);
+    apply_as(f, 9, 5, 3, &create);
     assert_int_equal(f->last.code, ERR_NONE);
     reg_rev first = f->last.revision;
-    apply_as(f, 9, 5, 3, &create, 1); /* without the table: EXISTS */
+    apply_as(f, 9, 5, 3, &create); /* without the table: EXISTS */
     assert_int_equal(f->last.code, ERR_NONE);
     assert_true(f->last.repeated);
     assert_int_equal(f->last.revision, first);
     struct reg_op other = {.key = S("k2"), .value = S("1")};
-    apply_as(f, 9, 4, 3, &other, 1); /* a lower sequence that was not seen is no repetition */
+    apply_as(f, 9, 4, 3, &other); /* a lower sequence that was not seen is no repetition */
     assert_false(f->last.repeated);
-    reg_store_close(f->store);
-    open_store(f, 1000);
-    apply_as(f, 9, 5, 3, &create, 1); /* and it survives a restart */
+    store_down(f);
+    store_up(f);
+    apply_as(f, 9, 5, 3, &create); /* and it survives a restart */
     assert_true(f->last.repeated);
-    apply_as(f, 9, 6, 6, &other, 1);
-    apply_as(f, 9, 5, 5, &create, 1); /* settled: answered long ago */
+    apply_as(f, 9, 6, 6, &other);
+    apply_as(f, 9, 5, 5, &create); /* settled: answered long ago */
     assert_int_equal(f->last.code, ERR_CANCELLED);
 }
 
@@ -241,15 +146,13 @@ static bool note_event(void *ctx, const struct reg_event *e)
 static void test_changes(void **state)
 {
     struct fixture *f = *state;
-    struct err err = {0};
     struct reg_txn t;
     struct seen seen = {{0}};
     put(f, "a", "1");
     struct reg_op ops[] = {{.key = S("b"), .value = S("1")}, {.key = S("a"), .value = S("2")}};
     apply(f, ops, 2);
-    struct reg_op del = {.del = true, .key = S("a")};
-    apply(f, &del, 1);
-    assert_true(reg_txn_begin(f->store, &t, &err));
+    del(f, "a");
+    read_begin(f, &t);
     assert_int_equal(reg_changes(&t, 1, note_event, &seen), REG_HISTORY_OK);
     assert_string_equal(seen.text, "2+b=1< 2+a=2<1 3-a=2<2 ");
     reg_txn_end(&t);
@@ -258,17 +161,15 @@ static void test_changes(void **state)
 static void test_compaction_says_gone(void **state)
 {
     struct fixture *f = *state;
-    struct err err = {0};
     struct reg_txn t;
     struct seen seen = {{0}};
-    reg_store_close(f->store);
-    open_store(f, 10);
+    history_of(f, 10);
     for (int i = 0; i < 50; i++) {
         char value[8];
         snprintf(value, sizeof(value), "%d", i);
         put(f, "a", value);
     }
-    assert_true(reg_txn_begin(f->store, &t, &err));
+    read_begin(f, &t);
     assert_int_equal(t.compacted, 40);
     assert_int_equal(reg_changes(&t, 39, note_event, &seen), REG_HISTORY_COMPACTED);
     assert_int_equal(reg_changes(&t, 48, note_event, &seen), REG_HISTORY_OK);
@@ -280,23 +181,21 @@ static void test_compaction_says_gone(void **state)
 static void test_newest_revision_stays(void **state)
 {
     struct fixture *f = *state;
-    struct err err = {0};
     struct reg_txn t;
     struct seen seen = {{0}};
     struct reg_op ops[] = {{.key = S("b"), .value = S("1")},
                            {.key = S("c"), .value = S("1")},
                            {.key = S("d"), .value = S("1")}};
-    reg_store_close(f->store);
-    open_store(f, 2);
+    history_of(f, 2);
     put(f, "a", "1");
     apply(f, ops, 3);
-    assert_true(reg_txn_begin(f->store, &t, &err));
+    read_begin(f, &t);
     assert_int_equal(t.compacted, 1);
     assert_int_equal(reg_changes(&t, 1, note_event, &seen), REG_HISTORY_OK);
     assert_string_equal(seen.text, "2+b=1< 2+c=1< 2+d=1< ");
     reg_txn_end(&t);
     put(f, "a", "2");
-    assert_true(reg_txn_begin(f->store, &t, &err));
+    read_begin(f, &t);
     assert_int_equal(t.compacted, 2);
     reg_txn_end(&t);
 }
@@ -312,7 +211,6 @@ static bool note_key(void *ctx, const struct reg_object *o)
 static void test_scan(void **state)
 {
     struct fixture *f = *state;
-    struct err err = {0};
     struct reg_txn t;
     static const struct {
         const char *prefix, *after, *keys;
@@ -324,7 +222,7 @@ static void test_scan(void **state)
     put(f, "p/a", "1");
     put(f, "q", "1");
     put(f, "p/c", "1");
-    assert_true(reg_txn_begin(f->store, &t, &err));
+    read_begin(f, &t);
     for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
         struct seen seen = {{0}};
         reg_scan(&t, slice_of(rows[i].prefix), slice_of(rows[i].after), note_key, &seen);
@@ -342,7 +240,7 @@ static void test_map_grows(void **state)
     for (int i = 0; i < 50; i++) {
         char key[16];
         snprintf(key, sizeof(key), "k%d", i);
-        assert_int_equal(put(f, key, value).code, ERR_NONE);
+        assert_int_equal(put(f, key, value), ERR_NONE);
     }
     reg_store_usage(f->store, &u);
     assert_true(u.map_bytes > 8u << 20);
@@ -355,29 +253,27 @@ static void test_checkpoint_restores_bytes_and_hash(void **state)
     struct err err = {0};
     struct reg_checkpoint c;
     struct reg_txn t;
-    char path[128];
-    snprintf(path, sizeof(path), "%s/ckpt", f->dir);
     put(f, "a", "1");
     put(f, "b", "2");
-    assert_true(reg_store_checkpoint(f->store, path, &c, &err));
+    assert_true(reg_store_checkpoint(f->store, f->ckpt, &c, &err));
     assert_int_equal(c.index, 2);
-    assert_true(reg_txn_begin(f->store, &t, &err));
+    read_begin(f, &t);
     uint64_t hash = reg_state_hash(&t);
     reg_txn_end(&t);
     put(f, "a", "later");
-    assert_true(reg_store_restore(f->store, path, &c, &err));
+    assert_true(reg_store_restore(f->store, f->ckpt, &c, &err));
     assert_string_equal(value_of(f, "a", NULL), "1");
-    assert_true(reg_txn_begin(f->store, &t, &err));
+    read_begin(f, &t);
     assert_true(reg_state_hash(&t) == hash);
     assert_int_equal(t.revision, 2);
     reg_txn_end(&t);
-    int fd = open(path, O_RDWR);
+    int fd = open(f->ckpt, O_RDWR);
     assert_int_equal(pwrite(fd, "\xff", 1, 5000), 1);
     close(fd);
-    assert_false(reg_store_restore(f->store, path, &c, &err));
+    assert_false(reg_store_restore(f->store, f->ckpt, &c, &err));
     assert_int_equal(err.code, ERR_CORRUPT);
     f->index = 2;
-    assert_int_equal(put(f, "a", "9").code, ERR_NONE);
+    assert_int_equal(put(f, "a", "9"), ERR_NONE);
 }
 
 static void test_replay_is_skipped(void **state)
@@ -402,14 +298,17 @@ static void test_a_long_log_is_replayed(void **state)
         snprintf(key, sizeof(key), "services/ns/k%zu", i % 4);
         memset(value, 'a' + (int)(i % 26), bytes);
         struct reg_op op = {.key = slice_of(key), .value = {value, bytes}};
-        apply_only(f, 7, i + 1, i + 1, &op, 1);
+        entry_only(f, &(struct reg_request){.client = TEST_CLIENT,
+                                            .sequence = i + 1,
+                                            .settled = i + 1,
+                                            .ops = &op,
+                                            .op_count = 1});
         assert_int_equal(f->last.code, ERR_NONE);
     }
     reg_fsm_commit(f->store, f->index, 1);
     struct reg_txn t;
     struct reg_object o;
-    struct err err = {0};
-    assert_true(reg_txn_begin(f->store, &t, &err));
+    read_begin(f, &t);
     assert_true(reg_get(&t, S("services/ns/k3"), &o));
     assert_int_equal(o.mod_rev, entries);
     assert_int_equal(o.version, entries / 4);
@@ -422,28 +321,15 @@ static void test_a_long_log_is_replayed(void **state)
 static void expect_refused(struct fixture *f)
 {
     struct err err = {0};
-    assert_null(reg_store_open(
-        &(struct reg_store_options){
-            .env = f->env, .dir = f->dir, .map_bytes = 1 << 20, .verify = !f->blind},
-        &err));
+    assert_false(store_opens(f, &err));
     assert_int_equal(err.code, ERR_CORRUPT);
-}
-
-static void mark_clean(const struct fixture *f)
-{
-    char path[128];
-    snprintf(path, sizeof(path), "%s/mark", f->dir);
-    FILE *mark = fopen(path, "w");
-    assert_non_null(mark);
-    fputs("clean\n", mark);
-    fclose(mark);
 }
 
 static void begin_anew(struct fixture *f)
 {
     struct err err = {0};
     assert_true(reg_store_discard(f->env, f->dir, &err));
-    open_store(f, 1000);
+    store_up(f);
     f->index = 0;
 }
 
@@ -451,12 +337,11 @@ static void begin_anew(struct fixture *f)
 static void test_flipped_bit_is_found(void **state)
 {
     struct fixture *f = *state;
-    char path[128], *image;
+    char *image;
     struct stat st;
     put(f, "needle-key", "needle-value-0123456789");
-    reg_store_close(f->store);
-    snprintf(path, sizeof(path), "%s/data.mdb", f->dir);
-    int fd = open(path, O_RDWR);
+    store_down(f);
+    int fd = open(f->data, O_RDWR);
     assert_int_equal(fstat(fd, &st), 0);
     image = mem_new((size_t)st.st_size);
     assert_int_equal(pread(fd, image, (size_t)st.st_size, 0), st.st_size);
@@ -478,23 +363,22 @@ static void test_flipped_bit_is_found(void **state)
 static void test_cut_file_is_found(void **state)
 {
     struct fixture *f = *state;
-    char path[128], key[32];
+    char key[32];
     struct stat st;
     for (int i = 0; i < 500; i++) {
         snprintf(key, sizeof(key), "a/%d", i);
         put(f, key, "some value");
     }
-    reg_store_close(f->store);
-    snprintf(path, sizeof(path), "%s/data.mdb", f->dir);
-    assert_int_equal(stat(path, &st), 0);
+    store_down(f);
+    assert_int_equal(stat(f->data, &st), 0);
     for (off_t size = st.st_size - 1; size >= 0; size -= 4095) {
-        assert_int_equal(truncate(path, size), 0);
+        assert_int_equal(truncate(f->data, size), 0);
         mark_clean(f); /* the mark alone would have it refused */
         expect_refused(f);
-        assert_int_equal(stat(path, &st), 0);
+        assert_int_equal(stat(f->data, &st), 0);
         assert_int_equal(st.st_size, size); /* nothing was written to it either */
     }
-    assert_int_equal(truncate(path, 0), 0); /* LMDB would take it for new */
+    assert_int_equal(truncate(f->data, 0), 0); /* LMDB would take it for new */
     mark_clean(f);
     expect_refused(f);
     begin_anew(f);
@@ -530,44 +414,16 @@ static void test_short_image_is_filled(void **state)
     struct err err = {0};
     struct reg_checkpoint c;
     struct stat st;
-    char path[128], data[128];
-    snprintf(path, sizeof(path), "%s/ckpt", f->dir);
-    snprintf(data, sizeof(data), "%s/data.mdb", f->dir);
     put(f, "a", "1");
-    assert_true(reg_store_checkpoint(f->store, path, &c, &err));
-    claim_a_page(path, &c);
-    assert_true(reg_store_restore(f->store, path, &c, &err));
-    assert_int_equal(stat(data, &st), 0);
+    assert_true(reg_store_checkpoint(f->store, f->ckpt, &c, &err));
+    claim_a_page(f->ckpt, &c);
+    assert_true(reg_store_restore(f->store, f->ckpt, &c, &err));
+    assert_int_equal(stat(f->data, &st), 0);
     assert_true((uint64_t)st.st_size >= c.bytes + 4096);
     put(f, "b", "2");
-    reg_store_close(f->store);
-    open_store(f, 1000);
+    store_down(f);
+    store_up(f);
     assert_string_equal(value_of(f, "a", NULL), "1");
-}
-
-/* fn, in a process of its own, must end it by a signal. */
-static void expect_end(void (*fn)(struct fixture *f), struct fixture *f)
-{
-    int status;
-    pid_t pid = fork();
-    if (pid == 0) {
-        signal(SIGBUS, SIG_DFL); /* cmocka would go on with the next test */
-        signal(SIGSEGV, SIG_DFL);
-        signal(SIGABRT, SIG_DFL);
-        fn(f);
-        _exit(0);
-    }
-    assert_int_equal(waitpid(pid, &status, 0), pid);
-    assert_true(WIFSIGNALED(status));
-}
-
-static void open_it(struct fixture *f)
-{
-    struct err err = {0};
-    reg_store_open(
-        &(struct reg_store_options){
-            .env = f->env, .dir = f->dir, .map_bytes = 1 << 20, .verify = !f->blind},
-        &err);
 }
 
 /* LMDB makes the file as long as the map, for which there is a signal here. */
@@ -575,15 +431,14 @@ static void end_in_opening(struct fixture *f)
 {
     signal(SIGXFSZ, SIG_DFL);
     assert_int_equal(setrlimit(RLIMIT_FSIZE, &(struct rlimit){1 << 19, RLIM_INFINITY}), 0);
-    open_it(f);
+    store_opens(f, &(struct err){0});
 }
 
 static void go_on(struct fixture *f)
 {
     uint64_t term;
-    open_store(f, 1000);
+    store_up(f);
     reg_store_applied(f->store, &f->index, &term);
-    f->sequence = f->index;
 }
 
 static void open_and_write(struct fixture *f)
@@ -602,36 +457,21 @@ static void open_and_write_much(struct fixture *f)
     }
 }
 
-static void in_a_process(struct fixture *f, void (*fn)(struct fixture *f))
-{
-    int status;
-    pid_t pid = fork();
-    assert_true(pid >= 0);
-    if (pid == 0) {
-        fn(f);
-        _exit(0); /* as if it had been killed */
-    }
-    assert_int_equal(waitpid(pid, &status, 0), pid);
-    assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 0);
-}
-
 /* Wrong: damage that no scan meets ends the process soon after each start, for ever. But whoever
  * has run for a while was not ended by it. */
 static void test_ends_in_a_row_are_counted(void **state)
 {
     struct fixture *f = *state;
     put(f, "services/default/a", "1");
-    reg_store_close(f->store);
-    f->store = NULL;
+    store_down(f);
     for (int i = 0; i < STORE_UNCLEAN_MAX; i++)
         in_a_process(f, open_and_write);
     in_a_process(f, open_and_write_much);
     for (int i = 0; i < STORE_UNCLEAN_MAX - 1; i++)
         in_a_process(f, open_and_write);
-    open_store(f, 1000);
+    store_up(f);
     assert_string_equal(value_of(f, "services/default/a", NULL), "1");
-    reg_store_close(f->store);
-    f->store = NULL;
+    store_down(f);
     for (int i = 0; i <= STORE_UNCLEAN_MAX; i++)
         in_a_process(f, open_and_write);
     expect_refused(f);
@@ -643,8 +483,7 @@ static void test_end_while_opening_is_remembered(void **state)
 {
     struct fixture *f = *state;
     put(f, "services/default/a", "1");
-    reg_store_close(f->store);
-    f->store = NULL;
+    store_down(f);
     expect_end(end_in_opening, f);
     expect_refused(f);
     begin_anew(f);
@@ -654,9 +493,8 @@ static void test_end_while_opening_is_remembered(void **state)
 static void fill_the_disk(struct fixture *f)
 {
     struct stat st;
-    char path[128], key[32];
-    snprintf(path, sizeof(path), "%s/data.mdb", f->dir);
-    assert_int_equal(stat(path, &st), 0);
+    char key[32];
+    assert_int_equal(stat(f->data, &st), 0);
     signal(SIGXFSZ, SIG_IGN);
     assert_int_equal(setrlimit(RLIMIT_FSIZE, &(struct rlimit){(rlim_t)st.st_size, RLIM_INFINITY}),
                      0);
@@ -689,22 +527,12 @@ static void fill_the_file(struct fixture *f)
 static void test_full_disk_is_said(void **state)
 {
     struct fixture *f = *state;
-    int status;
     put(f, "services/default/a", "1");
-    reg_store_close(f->store);
-    f->store = NULL;
+    store_down(f);
+    f->opt.map_bytes = 1 << 30; /* it need not grow, which the limit of the file would forbid */
     in_a_process(f, go_on_without_room);
-    pid_t pid = fork();
-    assert_true(pid >= 0);
-    if (pid == 0) {
-        signal(SIGABRT, SIG_DFL);
-        signal(SIGBUS, SIG_DFL);
-        fill_the_file(f);
-        _exit(0);
-    }
-    assert_int_equal(waitpid(pid, &status, 0), pid);
-    assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGABRT);
-    open_store(f, 1000);
+    assert_int_equal(expect_end(fill_the_file, f), SIGABRT);
+    store_up(f);
     assert_string_equal(value_of(f, "services/default/99", NULL), "some value");
 }
 
@@ -734,11 +562,153 @@ static void test_deletes_of_big_values_have_room(void **state)
         put(f, key, value);
     }
     mem_free(value);
-    reg_store_close(f->store);
-    f->store = NULL;
+    store_down(f);
     in_a_process(f, delete_big_values);
-    open_store(f, 1000);
+    store_up(f);
     assert_null(value_of(f, "big/0", NULL));
+}
+
+/* What one entry may delete: its bytes are few, those of the history many. */
+struct mass {
+    const char *what;
+    unsigned objects;
+    size_t bytes; /* of each value */
+};
+
+struct mass_ops {
+    struct reg_op ops[REG_REQUEST_OPS_MAX];
+    char keys[REG_REQUEST_OPS_MAX][16];
+};
+
+static size_t mass_part(struct mass_ops *m, const struct mass *mass, unsigned from, size_t most,
+                        const char *value)
+{
+    size_t n = 0;
+    for (; n < most && from + n < mass->objects; n++) {
+        snprintf(m->keys[n], sizeof(m->keys[n]), "m/%05u",
+                 (unsigned)(from + n) * 7919 % 100000); /* in no order */
+        m->ops[n] = (struct reg_op){
+            .del = !value, .key = slice_of(m->keys[n]), .value = {value, value ? mass->bytes : 0}};
+    }
+    return n;
+}
+
+/* In many entries; the history of them goes, and its pages are free. */
+static void mass_put(struct fixture *f, const struct mass *mass)
+{
+    struct mass_ops *m = MEM_NEW(struct mass_ops);
+    char *value = mem_new(mass->bytes), text[16];
+    size_t most = REG_REQUEST_BYTES_MAX / (mass->bytes + 64), n;
+    memset(value, 'v', mass->bytes);
+    if (most > REG_REQUEST_OPS_MAX)
+        most = REG_REQUEST_OPS_MAX;
+    for (unsigned i = 0; (n = mass_part(m, mass, i, most, value)) > 0; i += (unsigned)n)
+        assert_int_equal(apply(f, m->ops, n), ERR_NONE);
+    for (unsigned i = 0; i < mass->objects / STORE_COMPACT_ROWS_MAX; i++) {
+        snprintf(text, sizeof(text), "%u", i);
+        put(f, "other", text);
+    }
+    mem_free(value);
+    mem_free(m);
+}
+
+static void mass_delete(struct fixture *f, const struct mass *mass)
+{
+    struct mass_ops *m = MEM_NEW(struct mass_ops);
+    struct reg_entry_builder b = {.term = 1};
+    size_t n;
+    reg_entry_begin(&b, TEST_WALL_MS);
+    for (unsigned i = 0; (n = mass_part(m, mass, i, REG_REQUEST_OPS_MAX, NULL)) > 0;
+         i += (unsigned)n)
+        assert_true(reg_entry_add(&b, &(struct reg_request){.client = TEST_CLIENT + 1,
+                                                            .sequence = i + 1,
+                                                            .settled = i + 1,
+                                                            .ops = m->ops,
+                                                            .op_count = n}));
+    reg_fsm_apply(f->store, ++f->index, 1, reg_entry_end(&b), keep_result, f);
+    reg_fsm_commit(f->store, f->index, 1);
+    assert_int_equal(f->last.code, ERR_NONE);
+    reg_entry_fini(&b);
+    mem_free(m);
+}
+
+static const struct mass masses[] = {
+    {"large values", 100, 1000000},
+    {"values whose change has a page of its own", 30000, 1000},
+    {"values of half a page", 30000, 600},
+    {"many small ones", 50000, 20},
+};
+static const struct mass *mass_now;
+
+static void put_and_delete(struct fixture *f)
+{
+    go_on(f);
+    mass_put(f, mass_now);
+    mass_delete(f, mass_now);
+}
+
+/* Wrong: an entry that deletes much, all of which the history gets twice, does not fit into the
+ * map, which cannot grow within a batch, or there is no block behind a page: the process ends, and
+ * again at each start. */
+static void test_all_may_be_deleted_at_once(void **state)
+{
+    struct fixture *f = *state;
+    struct err err = {0};
+    for (size_t i = 0; i < ARRAY_LEN(masses); i++) {
+        store_down(f);
+        assert_true(reg_store_discard(f->env, f->dir, &err));
+        f->opt.history_revisions = 1;
+        f->opt.step_bytes = 1 << 20;
+        mass_now = &masses[i];
+        print_message("%s\n", mass_now->what);
+        in_a_process(f, put_and_delete);
+        store_up(f);
+        assert_false(there(f, "m/07919"));
+    }
+}
+
+/* Short operations of which the history says much, as many as one batch takes. */
+static void apply_short_ones(struct fixture *f)
+{
+    struct mass_ops *m = MEM_NEW(struct mass_ops);
+    char origin[REG_ORIGIN_BYTES_MAX];
+    uint32_t i = 0;
+    size_t total = 0;
+    struct reg_request q = {.client = TEST_CLIENT,
+                            .origin = slice_mem(origin, sizeof(origin)),
+                            .ops = m->ops,
+                            .op_count = REG_REQUEST_OPS_MAX};
+    memset(origin, 'o', sizeof(origin));
+    go_on(f);
+    while (total < STORE_BATCH_BYTES_MAX) {
+        struct reg_entry_builder b = {.term = 1};
+        reg_entry_begin(&b, TEST_WALL_MS);
+        do {
+            q.settled = ++q.sequence;
+            for (unsigned n = 0; n < REG_REQUEST_OPS_MAX; n++) {
+                snprintf(m->keys[n], sizeof(m->keys[n]), "%x", i++ * 2654435761u); /* all others */
+                m->ops[n] = (struct reg_op){.key = slice_of(m->keys[n]), .value = S("1")};
+            }
+        } while (reg_entry_add(&b, &q));
+        struct slice entry = reg_entry_end(&b);
+        total += entry.n;
+        reg_fsm_apply(f->store, ++f->index, 1, entry, NULL, NULL);
+        reg_entry_fini(&b);
+    }
+    reg_fsm_commit(f->store, f->index, 1);
+    mem_free(m);
+}
+
+/* Wrong: a log of many short operations, replayed in one batch, takes pages of data.mdb that have
+ * no block. */
+static void test_short_operations_have_room(void **state)
+{
+    struct fixture *f = *state;
+    store_down(f);
+    f->opt.step_bytes = 1 << 20;
+    in_a_process(f, apply_short_ones);
+    store_up(f);
+    assert_true(there(f, "0"));
 }
 
 enum { KILLS = 12, KILL_OBJECTS = 64 };
@@ -766,8 +736,7 @@ static void test_kill_leaves_what_was_committed(void **state)
 {
     struct fixture *f = *state;
     char key[16];
-    reg_store_close(f->store);
-    f->store = NULL;
+    store_down(f);
     for (unsigned i = 0; i < KILLS; i++) {
         int ends[2];
         reg_rev told = 0, applied;
@@ -785,15 +754,14 @@ static void test_kill_leaves_what_was_committed(void **state)
             continue;
         close(ends[0]);
         assert_int_equal(waitpid(pid, NULL, 0), pid);
-        open_store(f, 1000);
+        store_up(f);
         reg_store_applied(f->store, &applied, &term);
         assert_true(applied == told || applied == told + 1);
         snprintf(key, sizeof(key), "k/%llu", (unsigned long long)(told % KILL_OBJECTS));
         assert_int_equal(strtoull(value_of(f, key, NULL), NULL, 10), told);
-        reg_store_close(f->store);
-        f->store = NULL;
+        store_down(f);
     }
-    open_store(f, 1000);
+    store_up(f);
 }
 
 static bool any_change(void *ctx, const struct reg_event *e)
@@ -806,7 +774,7 @@ static void read_history(struct fixture *f)
 {
     struct reg_txn t;
     struct err err = {0};
-    open_store(f, 1000);
+    store_up(f);
     reg_txn_begin(f->store, &t, &err);
     reg_changes(&t, 0, any_change, NULL);
 }
@@ -830,7 +798,7 @@ static void damage_history(const char *path, struct slice bytes, bool of_page, o
 
 static void write_more(struct fixture *f)
 {
-    open_store(f, 1000);
+    store_up(f);
     put(f, "b", "2");
 }
 
@@ -839,20 +807,16 @@ static void write_more(struct fixture *f)
 static void test_damage_that_is_met_later_is_remembered(void **state)
 {
     struct fixture *f = *state;
-    f->blind = true;
-    char path[128];
-    snprintf(path, sizeof(path), "%s/data.mdb", f->dir);
+    f->opt.verify = false;
     put(f, "a", "1");
-    reg_store_close(f->store);
-    f->store = NULL;
-    damage_history(path, S("\x04"), false, 0);
+    store_down(f);
+    damage_history(f->data, S("\x04"), false, 0);
     expect_end(read_history, f);
     expect_refused(f);
     begin_anew(f);
     put(f, "a", "1");
-    reg_store_close(f->store);
-    f->store = NULL;
-    damage_history(path, S("\0\0"), true, 10); /* the page says no more what it is */
+    store_down(f);
+    damage_history(f->data, S("\0\0"), true, 10); /* the page says no more what it is */
     expect_end(write_more, f);
     expect_refused(f);
     begin_anew(f);
@@ -863,22 +827,17 @@ static void test_failed_opening_keeps_the_file(void **state)
 {
     struct fixture *f = *state;
     struct err err = {0};
-    char path[128], aside[128];
-    snprintf(path, sizeof(path), "%s/data.mdb", f->dir);
+    char aside[128];
     snprintf(aside, sizeof(aside), "%s/aside", f->dir);
     put(f, "a", "1");
-    reg_store_close(f->store);
-    f->store = NULL;
-    assert_int_equal(rename(path, aside), 0);
-    assert_int_equal(mkdir(path, 0700), 0);
-    assert_null(reg_store_open(
-        &(struct reg_store_options){
-            .env = f->env, .dir = f->dir, .map_bytes = 1 << 20, .verify = !f->blind},
-        &err));
+    store_down(f);
+    assert_int_equal(rename(f->data, aside), 0);
+    assert_int_equal(mkdir(f->data, 0700), 0);
+    assert_false(store_opens(f, &err));
     assert_int_equal(err.code, ERR_IO);
-    assert_int_equal(rmdir(path), 0);
-    assert_int_equal(rename(aside, path), 0);
-    open_store(f, 1000);
+    assert_int_equal(rmdir(f->data), 0);
+    assert_int_equal(rename(aside, f->data), 0);
+    store_up(f);
     assert_string_equal(value_of(f, "a", NULL), "1");
 }
 
@@ -1022,7 +981,6 @@ static void the_past_is_as_it_was(void **state)
     static struct moment moments[PAST_STEPS + 1];
     unsigned seed = 7;
     struct reg_txn t;
-    struct err err = {0};
     for (unsigned i = 1; i <= PAST_STEPS; i++) {
         unsigned k = (unsigned)rand_r(&seed) % PAST_KEYS;
         char value[16];
@@ -1037,7 +995,7 @@ static void the_past_is_as_it_was(void **state)
         m->mod[k] = del ? 0 : i;
         m->value[k] = i;
     }
-    assert_true(reg_txn_begin(f->store, &t, &err));
+    read_begin(f, &t);
     for (unsigned i = 0; i <= PAST_STEPS; i++) {
         struct reg_past *past;
         assert_int_equal(reg_past_open(&t, i, S(""), &past), REG_HISTORY_OK);
@@ -1071,7 +1029,6 @@ static void a_part_of_the_changes(void **state)
 {
     struct fixture *f = *state;
     struct reg_txn t;
-    struct err err = {0};
     static const struct {
         struct reg_range range;
         unsigned count;
@@ -1090,7 +1047,7 @@ static void a_part_of_the_changes(void **state)
         snprintf(value, sizeof(value), "%zu", i);
         put(f, keys[i], value);
     }
-    assert_true(reg_txn_begin(f->store, &t, &err));
+    read_begin(f, &t);
     for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
         unsigned count = 0;
         assert_int_equal(reg_changes_in(&t, &rows[i].range, count_event, &count), REG_HISTORY_OK);
@@ -1105,31 +1062,25 @@ static struct reg_result ask_once(struct fixture *f, uint64_t client, const char
                                   const struct reg_op *ops, size_t n)
 {
     struct reg_once once = {.digest = {(uint8_t)digest}, .memo = slice_of(key)};
-    struct reg_entry_builder b = {0};
+    uint64_t at = f->index + 1;
     memcpy(once.key, key, strlen(key));
-    reg_entry_begin(&b, 1700000000000);
-    f->sequence++;
-    assert_true(reg_entry_add(&b, &(struct reg_request){.client = client,
-                                                        .sequence = f->sequence,
-                                                        .settled = f->sequence,
-                                                        .origin = S("tester"),
-                                                        .once = &once,
-                                                        .ops = ops,
-                                                        .op_count = n}));
-    reg_fsm_apply(f->store, ++f->index, 1, reg_entry_end(&b), keep_result, f);
-    reg_fsm_commit(f->store, f->index, 1);
-    reg_entry_fini(&b);
+    apply_request(f, &(struct reg_request){.client = client,
+                                           .sequence = at,
+                                           .settled = at,
+                                           .origin = S("tester"),
+                                           .once = &once,
+                                           .ops = ops,
+                                           .op_count = n});
     return f->last;
 }
 
 static bool remembered(struct fixture *f, const char *key, struct reg_once_answer *ret)
 {
     struct reg_txn t;
-    struct err err = {0};
     struct reg_once_answer a = {0};
     uint8_t hash[REG_ONCE_HASH_BYTES] = {0};
     memcpy(hash, key, strlen(key));
-    assert_true(reg_txn_begin(f->store, &t, &err));
+    read_begin(f, &t);
     bool found = reg_once_get(&t, hash, &a);
     if (found)
         assert_true(slice_eq(a.memo, slice_of(key)));
@@ -1156,8 +1107,8 @@ static void a_key_is_done_once(void **state)
     assert_int_equal(other.code, ERR_INVALID);
     assert_int_equal(other.revision, first.revision);
     assert_string_equal(value_of(f, "services/default/a", NULL), "2");
-    reg_store_close(f->store);
-    open_store(f, 1000);
+    store_down(f);
+    store_up(f);
     again = ask_once(f, 9, "k", 'x', &op, 1);
     assert_true(again.replayed);
     assert_int_equal(again.revision, first.revision);
@@ -1171,7 +1122,7 @@ static void what_a_key_remembers(void **state)
         .key = S("services/default/a"), .value = S("1"), .expect = REG_EXPECT_EXISTS};
     assert_int_equal(ask_once(f, 7, "k", 'x', &op, 1).code, ERR_NOT_FOUND);
     assert_false(remembered(f, "k", NULL));
-    reg_rev made = put(f, "services/default/a", "1").revision;
+    reg_rev made = put_rev(f, "services/default/a", "1");
     struct reg_result said = ask_once(f, 7, "k", 'x', NULL, 0);
     assert_int_equal(said.code, ERR_NONE);
     assert_int_equal(said.revision, made);
@@ -1181,24 +1132,22 @@ static void what_a_key_remembers(void **state)
 static void checks_write_nothing(void **state)
 {
     struct fixture *f = *state;
-    reg_rev made = put(f, "services/default/a", "1").revision;
+    reg_rev made = put_rev(f, "services/default/a", "1");
     struct reg_op ops[] = {
         {.check = true, .key = S("services/default/a"), .expect = REG_EXPECT_REV, .expected = made},
         {.check = true, .key = S("services/default/b"), .expect = REG_EXPECT_ABSENT},
         {.key = S("services/default/c"), .value = S("1")},
     };
-    struct reg_result done = apply(f, ops, 3);
-    assert_int_equal(done.code, ERR_NONE);
-    assert_true(done.revision > made);
+    assert_int_equal(apply(f, ops, 3), ERR_NONE);
+    assert_true(f->last.revision > made);
     struct reg_object o;
     assert_string_equal(value_of(f, "services/default/a", &o), "1");
     assert_int_equal(o.mod_rev, made);
     assert_null(value_of(f, "services/default/b", NULL));
     ops[1].expect = REG_EXPECT_EXISTS;
     ops[2].value = S("2");
-    struct reg_result refused = apply(f, ops, 3);
-    assert_int_equal(refused.code, ERR_NOT_FOUND);
-    assert_int_equal(refused.failed_op, 1);
+    assert_int_equal(apply(f, ops, 3), ERR_NOT_FOUND);
+    assert_int_equal(f->last.failed_op, 1);
     assert_string_equal(value_of(f, "services/default/c", NULL), "1");
 }
 
@@ -1215,11 +1164,9 @@ static void the_oldest_keys_are_forgotten(void **state)
             struct reg_once once = {.memo = slice_of(key)};
             snprintf(key, sizeof(key), "%u", k);
             memcpy(once.key, key, strlen(key));
-            f->sequence++;
-            assert_true(reg_entry_add(&b, &(struct reg_request){.client = 7,
-                                                                .sequence = f->sequence,
-                                                                .settled = f->sequence,
-                                                                .once = &once}));
+            assert_true(reg_entry_add(
+                &b, &(struct reg_request){
+                        .client = 8, .sequence = k + 1, .settled = k + 1, .once = &once}));
         }
         reg_fsm_apply(f->store, ++f->index, 1, reg_entry_end(&b), NULL, NULL);
         reg_fsm_commit(f->store, f->index, 1);
@@ -1251,11 +1198,10 @@ static void history_says_when_and_who(void **state)
     struct reg_op op = {.key = S("services/default/a"), .value = S("1")};
     struct reg_event e = {0};
     struct reg_txn t;
-    struct err err = {0};
     ask_once(f, 7, "k", 'x', &op, 1);
-    assert_true(reg_txn_begin(f->store, &t, &err));
+    read_begin(f, &t);
     assert_int_equal(reg_changes(&t, 0, keep_event, &e), REG_HISTORY_OK);
-    assert_int_equal(e.wall_ms, 1700000000000);
+    assert_int_equal(e.wall_ms, TEST_WALL_MS);
     assert_true(slice_eq(e.origin, S("tester")));
     assert_true(slice_eq(e.object.value, S("1")));
     reg_txn_end(&t);
@@ -1269,13 +1215,11 @@ static void the_version_is_state(void **state)
     struct reg_entry_builder b = {.version = 4};
     struct reg_checkpoint c;
     struct err err = {0};
-    char path[128];
     struct reg_store_options older = {
         .env = f->env, .dir = f->dir, .map_bytes = 1 << 20, .reads = {3, 3}};
     assert_int_equal(reg_store_version(f->store), 0);
     put(f, "services/ns/a", "1");
     assert_int_equal(reg_store_version(f->store), 3);
-    snprintf(path, sizeof(path), "%s/ckpt", f->dir);
     uint64_t hash = f->store->meta.state_hash;
     reg_rev revision = f->store->meta.revision;
     reg_entry_begin(&b, 1);
@@ -1286,24 +1230,23 @@ static void the_version_is_state(void **state)
     assert_true(f->store->meta.state_hash != hash);
     put(f, "services/ns/a", "2"); /* of version 3: it does not go back */
     assert_int_equal(reg_store_version(f->store), 4);
-    assert_true(reg_store_checkpoint(f->store, path, &c, &err));
-    reg_store_close(f->store);
-    f->store = NULL;
+    assert_true(reg_store_checkpoint(f->store, f->ckpt, &c, &err));
+    store_down(f);
     assert_null(reg_store_open(&older, &err));
     assert_int_equal(err.code, ERR_UNSUPPORTED);
     assert_non_null(strstr(err.msg, "the cluster is of version 4, this program reads 3 to 3"));
-    open_store(f, 1000); /* nothing was harmed */
+    store_up(f); /* nothing was harmed */
     assert_int_equal(reg_store_version(f->store), 4);
-    reg_store_close(f->store);
+    store_down(f);
     reg_store_discard(f->env, f->dir, &err);
     err_clear(&err);
     f->store = reg_store_open(&older, &err);
     assert_non_null(f->store);
-    assert_false(reg_store_restore(f->store, path, &c, &err));
+    assert_false(reg_store_restore(f->store, f->ckpt, &c, &err));
     assert_int_equal(err.code, ERR_UNSUPPORTED);
-    reg_store_close(f->store);
-    open_store(f, 1000);
-    assert_true(reg_store_restore(f->store, path, &c, &err));
+    store_down(f);
+    store_up(f);
+    assert_true(reg_store_restore(f->store, f->ckpt, &c, &err));
     assert_int_equal(reg_store_version(f->store), 4);
     reg_entry_fini(&b);
 }
@@ -1311,41 +1254,46 @@ static void the_version_is_state(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(test_put_get_delete, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_equal_value_changes_nothing, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_preconditions, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_request_is_atomic, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_repeated_request_has_effect_once, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_changes, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_compaction_says_gone, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_newest_revision_stays, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_scan, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_map_grows, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_checkpoint_restores_bytes_and_hash, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_replay_is_skipped, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_flipped_bit_is_found, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_cut_file_is_found, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_short_image_is_filled, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_ends_in_a_row_are_counted, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_full_disk_is_said, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_deletes_of_big_values_have_room, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_kill_leaves_what_was_committed, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_end_while_opening_is_remembered, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_damage_that_is_met_later_is_remembered, setup,
+        cmocka_unit_test_setup_teardown(test_put_get_delete, setup_1000, teardown),
+        cmocka_unit_test_setup_teardown(test_equal_value_changes_nothing, setup_1000, teardown),
+        cmocka_unit_test_setup_teardown(test_preconditions, setup_1000, teardown),
+        cmocka_unit_test_setup_teardown(test_request_is_atomic, setup_1000, teardown),
+        cmocka_unit_test_setup_teardown(test_repeated_request_has_effect_once, setup_1000,
                                         teardown),
-        cmocka_unit_test_setup_teardown(test_failed_opening_keeps_the_file, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_notify_is_coalesced, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_notify_pauses_and_tells_the_last, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_a_long_log_is_replayed, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_property_model, setup, teardown),
-        cmocka_unit_test_setup_teardown(the_past_is_as_it_was, setup, teardown),
-        cmocka_unit_test_setup_teardown(a_part_of_the_changes, setup, teardown),
-        cmocka_unit_test_setup_teardown(a_key_is_done_once, setup, teardown),
-        cmocka_unit_test_setup_teardown(what_a_key_remembers, setup, teardown),
-        cmocka_unit_test_setup_teardown(checks_write_nothing, setup, teardown),
-        cmocka_unit_test_setup_teardown(the_oldest_keys_are_forgotten, setup, teardown),
-        cmocka_unit_test_setup_teardown(the_version_is_state, setup, teardown),
-        cmocka_unit_test_setup_teardown(history_says_when_and_who, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_changes, setup_1000, teardown),
+        cmocka_unit_test_setup_teardown(test_compaction_says_gone, setup_1000, teardown),
+        cmocka_unit_test_setup_teardown(test_newest_revision_stays, setup_1000, teardown),
+        cmocka_unit_test_setup_teardown(test_scan, setup_1000, teardown),
+        cmocka_unit_test_setup_teardown(test_map_grows, setup_1000, teardown),
+        cmocka_unit_test_setup_teardown(test_checkpoint_restores_bytes_and_hash, setup_1000,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(test_replay_is_skipped, setup_1000, teardown),
+        cmocka_unit_test_setup_teardown(test_flipped_bit_is_found, setup_1000, teardown),
+        cmocka_unit_test_setup_teardown(test_cut_file_is_found, setup_1000, teardown),
+        cmocka_unit_test_setup_teardown(test_short_image_is_filled, setup_1000, teardown),
+        cmocka_unit_test_setup_teardown(test_ends_in_a_row_are_counted, setup_1000, teardown),
+        cmocka_unit_test_setup_teardown(test_full_disk_is_said, setup_1000, teardown),
+        cmocka_unit_test_setup_teardown(test_deletes_of_big_values_have_room, setup_1000, teardown),
+        cmocka_unit_test_setup_teardown(test_all_may_be_deleted_at_once, setup_1000, teardown),
+        cmocka_unit_test_setup_teardown(test_short_operations_have_room, setup_1000, teardown),
+        cmocka_unit_test_setup_teardown(test_kill_leaves_what_was_committed, setup_1000, teardown),
+        cmocka_unit_test_setup_teardown(test_end_while_opening_is_remembered, setup_1000, teardown),
+        cmocka_unit_test_setup_teardown(test_damage_that_is_met_later_is_remembered, setup_1000,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(test_failed_opening_keeps_the_file, setup_1000, teardown),
+        cmocka_unit_test_setup_teardown(test_notify_is_coalesced, setup_1000, teardown),
+        cmocka_unit_test_setup_teardown(test_notify_pauses_and_tells_the_last, setup_1000,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(test_a_long_log_is_replayed, setup_1000, teardown),
+        cmocka_unit_test_setup_teardown(test_property_model, setup_1000, teardown),
+        cmocka_unit_test_setup_teardown(the_past_is_as_it_was, setup_1000, teardown),
+        cmocka_unit_test_setup_teardown(a_part_of_the_changes, setup_1000, teardown),
+        cmocka_unit_test_setup_teardown(a_key_is_done_once, setup_1000, teardown),
+        cmocka_unit_test_setup_teardown(what_a_key_remembers, setup_1000, teardown),
+        cmocka_unit_test_setup_teardown(checks_write_nothing, setup_1000, teardown),
+        cmocka_unit_test_setup_teardown(the_oldest_keys_are_forgotten, setup_1000, teardown),
+        cmocka_unit_test_setup_teardown(the_version_is_state, setup_1000, teardown),
+        cmocka_unit_test_setup_teardown(history_says_when_and_who, setup_1000, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

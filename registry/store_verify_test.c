@@ -1,80 +1,30 @@
 /* If these fail, a bit that a disk flipped in data.mdb becomes an answer, a lost object, or a node
  * that ends at every start; or a good file is thrown away. */
-#include <stdarg.h>
-#include <setjmp.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <cmocka.h>
 #include <fcntl.h>
-#include <signal.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/stat.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
 #include "base/core/hash.h"
-#include "base/env/env_uv.h"
-#include "registry/lease.h"
 #include "registry/store_internal.h"
+#include "registry/store_testing.h"
 
 #define ENTRIES 400
 #define KEYS 90
 #define BIG 6000 /* bytes of a value that has pages of its own */
 
-struct fixture {
-    char dir[64], data[96];
-    struct env *env;
-    struct reg_store *store;
-};
-
-static struct reg_store *open_store(struct fixture *f, struct err *err)
+static int setup_short(void **state)
 {
-    return reg_store_open(&(struct reg_store_options){.env = f->env,
-                                                      .dir = f->dir,
-                                                      .map_bytes = 1 << 20,
-                                                      .history_revisions = 300,
-                                                      .verify = true},
-                          err);
-}
-
-static int setup(void **state)
-{
-    struct fixture *f = MEM_NEW(struct fixture);
-    struct err err = {0};
-    strcpy(f->dir, "/tmp/weft-verify-XXXXXX");
-    f->env = env_uv_new(&err);
-    assert_non_null(f->env);
-    assert_non_null(mkdtemp(f->dir));
-    snprintf(f->data, sizeof(f->data), "%s/data.mdb", f->dir);
-    f->store = open_store(f, &err);
-    assert_non_null(f->store);
-    *state = f;
-    return 0;
-}
-
-static int teardown(void **state)
-{
+    setup(state);
     struct fixture *f = *state;
-    struct err err = {0};
-    char path[128];
-    reg_store_close(f->store);
-    reg_store_discard(f->env, f->dir, &err);
-    snprintf(path, sizeof(path), "%s/ckpt", f->dir);
-    unlink(path);
-    rmdir(f->dir);
-    env_uv_free(f->env);
-    mem_free(f);
+    store_down(f);
+    f->opt.history_revisions = 300;
+    store_up(f);
     return 0;
 }
 
 /* Entry i, always the same: objects that come and go, big ones too, leases, remembered requests. */
-static void apply_entry(struct reg_store *s, unsigned i)
+static void apply_entry(struct fixture *f, unsigned i)
 {
     static char value[BIG];
     char key[48], lease[32], again[24];
-    struct reg_entry_builder b = {0};
     unsigned k = i * 7 % KEYS;
     size_t n = k % 9 == 0 ? BIG : 40 + k * 3;
     memset(value, 'a' + (int)(i % 26), n);
@@ -89,16 +39,13 @@ static void apply_entry(struct reg_store *s, unsigned i)
         {.key = slice_of(key), .value = slice_mem(value, n)},
         {.key = slice_of(lease), .value = slice_mem(value, 30), .grant = &grant}};
     ops[0].del = i % 11 == 0;
-    reg_entry_begin(&b, 1700000000000);
-    assert_true(reg_entry_add(&b, &(struct reg_request){.client = 7 + i % 3,
-                                                        .sequence = i,
-                                                        .settled = i,
-                                                        .once = i % 2 ? &once : NULL,
-                                                        .ops = ops,
-                                                        .op_count = i % 40 == 1 ? 2 : 1}));
-    reg_fsm_apply(s, i, 1, reg_entry_end(&b), NULL, NULL);
-    reg_fsm_commit(s, i, 1);
-    reg_entry_fini(&b);
+    f->index = i - 1;
+    apply_request(f, &(struct reg_request){.client = 7 + i % 3,
+                                           .sequence = i,
+                                           .settled = i,
+                                           .once = i % 2 ? &once : NULL,
+                                           .ops = ops,
+                                           .op_count = i % 40 == 1 ? 2 : 1});
 }
 
 /* Of everything that a reader can see. */
@@ -132,14 +79,12 @@ static bool on_lease(void *ctx, const struct reg_lease *l)
     return true;
 }
 
-static uint64_t answers_of(struct reg_store *s)
+static uint64_t answers_of(struct fixture *f)
 {
     struct reg_txn t;
-    struct err err = {0};
-    uint64_t h = 0;
     char again[24];
-    assert_true(reg_txn_begin(s, &t, &err));
-    h = t.revision * 31 + t.compacted;
+    read_begin(f, &t);
+    uint64_t h = t.revision * 31 + t.compacted;
     reg_scan(&t, S(""), S(""), on_object, &h);
     assert_int_equal(reg_changes(&t, t.compacted, on_event, &h), REG_HISTORY_OK);
     reg_lease_scan(&t, on_lease, &h);
@@ -187,23 +132,13 @@ static void image_write(const char *path, const struct image *i)
     close(fd);
 }
 
-static void mark_clean(const struct fixture *f)
-{
-    char path[128];
-    snprintf(path, sizeof(path), "%s/mark", f->dir);
-    FILE *mark = fopen(path, "w");
-    assert_non_null(mark);
-    fputs("clean\n", mark);
-    fclose(mark);
-}
-
 /* A whole life of a store: every file on the way is a good one. */
 static void good_files_are_good(void **state)
 {
     struct fixture *f = *state;
     struct err err = {0};
     for (unsigned i = 1; i <= ENTRIES; i++) {
-        apply_entry(f->store, i);
+        apply_entry(f, i);
         struct image image = image_read(f->data);
         if (!store_verify_image(slice_mem(image.p, image.n), false, NULL, &err))
             fail_msg("after entry %u: %s", i, err.msg);
@@ -216,19 +151,17 @@ static void must_be_harmless(struct fixture *f, const uint64_t want[2], size_t b
 {
     struct err err = {0};
     mark_clean(f);
-    f->store = open_store(f, &err);
-    if (!f->store)
+    if (!store_opens(f, &err))
         fail_msg("bit %zu passes the check, but does not open: %s", bit, err.msg);
     for (unsigned i = 1; i <= ENTRIES; i++)
-        apply_entry(f->store, i); /* what the older meta page does not have yet */
-    if (answers_of(f->store) != want[0])
+        apply_entry(f, i); /* what the older meta page does not have yet */
+    if (answers_of(f) != want[0])
         fail_msg("bit %zu is not found, and the answers are others", bit);
-    apply_entry(f->store, ENTRIES + 1);
-    apply_entry(f->store, ENTRIES + 2);
-    if (answers_of(f->store) != want[1])
+    apply_entry(f, ENTRIES + 1);
+    apply_entry(f, ENTRIES + 2);
+    if (answers_of(f) != want[1])
         fail_msg("bit %zu is not found, and later answers are others", bit);
-    reg_store_close(f->store);
-    f->store = NULL;
+    store_down(f);
 }
 
 static void no_flipped_bit_becomes_an_answer(void **state)
@@ -238,16 +171,15 @@ static void no_flipped_bit_becomes_an_answer(void **state)
     unsigned seed = 11, found = 0, passed = 0;
     uint64_t want[2];
     for (unsigned i = 1; i <= ENTRIES; i++)
-        apply_entry(f->store, i);
-    want[0] = answers_of(f->store);
-    reg_store_close(f->store);
+        apply_entry(f, i);
+    want[0] = answers_of(f);
+    store_down(f);
     struct image image = image_read(f->data);
-    f->store = open_store(f, &err);
-    apply_entry(f->store, ENTRIES + 1);
-    apply_entry(f->store, ENTRIES + 2);
-    want[1] = answers_of(f->store);
-    reg_store_close(f->store);
-    f->store = NULL;
+    store_up(f);
+    apply_entry(f, ENTRIES + 1);
+    apply_entry(f, ENTRIES + 2);
+    want[1] = answers_of(f);
+    store_down(f);
     for (unsigned i = 0; i < 12000; i++) {
         /* Every third in the meta pages and the head of a page, where few bits mean much. */
         size_t at = i % 3 == 1   ? (size_t)rand_r(&seed) % 8192 % 200 + 4096 * (i % 2)
@@ -280,7 +212,7 @@ static void a_flipped_size_of_the_map_is_found(void **state)
     struct fixture *f = *state;
     struct err err = {0};
     for (unsigned i = 1; i <= 20; i++)
-        apply_entry(f->store, i);
+        apply_entry(f, i);
     struct image image = image_read(f->data);
     assert_true(store_verify_image(slice_mem(image.p, image.n), false, NULL, &err));
     for (size_t page = 0; page < 2; page++)
@@ -295,6 +227,20 @@ static void a_flipped_size_of_the_map_is_found(void **state)
     mem_free(image.p);
 }
 
+static void rot_and_take_a_checkpoint(struct fixture *f)
+{
+    struct err err = {0};
+    struct reg_checkpoint c;
+    store_up(f);
+    struct image image = image_read(f->data);
+    for (size_t i = 8192; i + 20 < image.n; i++)
+        if (memcmp(image.p + i, "services/default/s01", 20) == 0)
+            image.p[i] ^= 1;
+    int fd = open(f->data, O_WRONLY);
+    if (pwrite(fd, image.p, image.n, 0) == (ssize_t)image.n)
+        reg_store_checkpoint(f->store, f->ckpt, &c, &err);
+}
+
 /* Wrong: what rotted while the node ran goes into the checkpoint, whose hash is right then, and
  * from there to the peers. */
 static void a_damaged_store_makes_no_checkpoint(void **state)
@@ -302,44 +248,25 @@ static void a_damaged_store_makes_no_checkpoint(void **state)
     struct fixture *f = *state;
     struct err err = {0};
     struct reg_checkpoint c;
-    char path[128];
-    int status;
-    snprintf(path, sizeof(path), "%s/ckpt", f->dir);
     for (unsigned i = 1; i <= 50; i++)
-        apply_entry(f->store, i);
-    assert_true(reg_store_checkpoint(f->store, path, &c, &err));
-    reg_store_close(f->store);
-    f->store = NULL;
-    pid_t pid = fork();
-    if (pid == 0) {
-        signal(SIGABRT, SIG_DFL);
-        struct reg_store *s = open_store(f, &err);
-        struct image image = image_read(f->data);
-        for (size_t i = 8192; i + 20 < image.n; i++)
-            if (memcmp(image.p + i, "services/default/s01", 20) == 0)
-                image.p[i] ^= 1;
-        int fd = open(f->data, O_WRONLY);
-        if (pwrite(fd, image.p, image.n, 0) == (ssize_t)image.n)
-            reg_store_checkpoint(s, path, &c, &err);
-        _exit(0);
-    }
-    assert_int_equal(waitpid(pid, &status, 0), pid);
-    assert_true(WIFSIGNALED(status));
-    f->store = open_store(f, &err);
-    assert_null(f->store);
+        apply_entry(f, i);
+    assert_true(reg_store_checkpoint(f->store, f->ckpt, &c, &err));
+    store_down(f);
+    expect_end(rot_and_take_a_checkpoint, f);
+    assert_false(store_opens(f, &err));
     assert_int_equal(err.code, ERR_CORRUPT);
     assert_non_null(strstr(err.msg, "found damaged while it was open"));
     assert_true(reg_store_discard(f->env, f->dir, &err));
-    f->store = open_store(f, &err);
+    store_up(f);
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(good_files_are_good, setup, teardown),
-        cmocka_unit_test_setup_teardown(no_flipped_bit_becomes_an_answer, setup, teardown),
-        cmocka_unit_test_setup_teardown(a_flipped_size_of_the_map_is_found, setup, teardown),
-        cmocka_unit_test_setup_teardown(a_damaged_store_makes_no_checkpoint, setup, teardown),
+        cmocka_unit_test_setup_teardown(good_files_are_good, setup_short, teardown),
+        cmocka_unit_test_setup_teardown(no_flipped_bit_becomes_an_answer, setup_short, teardown),
+        cmocka_unit_test_setup_teardown(a_flipped_size_of_the_map_is_found, setup_short, teardown),
+        cmocka_unit_test_setup_teardown(a_damaged_store_makes_no_checkpoint, setup_short, teardown),
     };
     return cmocka_run_group_tests_name("store_verify", tests, NULL, NULL);
 }

@@ -14,13 +14,14 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/env/env_testing.h"
 #include "base/env/env_uv.h"
 #include "base/net/http_testing.h"
 #include "base/wire/json.h"
 #include "registry/apiserver/apiserver.h"
 
 struct fixture {
-    char dir[64];
+    char dir[TEST_DIR];
     struct env *env;
     struct reg_node *node;
     struct apiserver *api;
@@ -123,8 +124,7 @@ static inline struct fixture *fixture_settling(size_t members, wf_ms settle)
                                    .store_bytes = 1 << 22,
                                    .history_revisions = 50};
     struct apiserver_options api = {.write_timeout = members > 1 ? 300 : 0};
-    strcpy(f->dir, "/tmp/weft-api-XXXXXX");
-    assert_non_null(mkdtemp(f->dir));
+    test_dir_make(f->dir);
     opt.dir = f->dir;
     for (size_t i = 0; i < members; i++) {
         opt.members[i].id = i + 1;
@@ -167,13 +167,11 @@ static inline int setup(void **state)
 static inline int teardown(void **state)
 {
     struct fixture *f = *state;
-    char command[128];
     http_probe_fini(&f->http);
     apiserver_free(f->api);
     reg_node_stop(f->node);
     env_uv_free(f->env);
-    snprintf(command, sizeof(command), "rm -rf %s", f->dir);
-    assert_int_equal(system(command), 0);
+    test_dir_remove(f->dir);
     mem_free(f);
     return 0;
 }

@@ -6,12 +6,12 @@
 
 #include <cmocka.h>
 
-#include <ftw.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/core/assert.h"
+#include "base/env/env_testing.h"
 #include "base/env/env_uv.h"
 #include "registry/raft/bulk.h"
 #include "registry/raft/peer_tls_testing.h"
@@ -28,7 +28,7 @@ struct fixture {
     struct peers *peers; /* introduces the connections */
     struct peer_member members[2];
     struct peers *receiver; /* its control connections, where a case wants them */
-    char dir[2][PEER_TLS_TEST_DIR];
+    char dir[2][TEST_DIR];
     struct peer_tls *tls[2]; /* NULL = without TLS */
     int up, pings;
     char from[64], to[64], part[SNAPSHOT_PATH_BYTES];
@@ -103,25 +103,6 @@ static void on_fetched(void *ctx, const struct err *err)
     f->err = *err;
 }
 
-static void on_nobody(void *ctx, struct env_stream *s)
-{
-    (void)ctx;
-    env_stream_close(s);
-}
-
-static struct env_addr free_addr(struct env *env)
-{
-    struct env_addr a;
-    struct err err = {0};
-    wf_assert(env_addr_parse(&a, S("127.0.0.1:0"), &err));
-    struct env_listener *l =
-        env_listen(env, &a, &(struct env_listen_options){0}, on_nobody, NULL, &err);
-    wf_assert(l);
-    a = *env_listener_addr(l);
-    env_listener_close(l);
-    return a;
-}
-
 static void secure(struct fixture *f)
 {
     struct err err = {0};
@@ -151,7 +132,7 @@ static void setup(struct fixture *f, size_t bytes, void **state)
                              buf_slice(&f->file), &err));
     for (size_t i = 0; i < 2; i++) {
         f->members[i].id = i + 1;
-        f->members[i].addr = free_addr(f->env);
+        f->members[i].addr = test_free_addr();
     }
     f->server = bulk_server_new(f->env, 1, CLUSTER, f->from);
     f->peers = peers_open(&(struct peers_options){.env = f->env,
@@ -165,14 +146,6 @@ static void setup(struct fixture *f, size_t bytes, void **state)
                           &err);
     wf_assert(f->peers);
     snapshot_part_path(f->to, f->part);
-}
-
-static int remove_one(const char *path, const struct stat *st, int flag, struct FTW *ftw)
-{
-    (void)st;
-    (void)flag;
-    (void)ftw;
-    return remove(path);
 }
 
 static void teardown(struct fixture *f)
@@ -190,12 +163,12 @@ static void teardown(struct fixture *f)
     for (size_t i = 0; i < 2; i++) {
         peer_tls_close(f->tls[i]);
         if (f->dir[i][0])
-            peer_tls_test_remove(f->dir[i]);
+            test_dir_remove(f->dir[i]);
     }
     buf_fini(&f->file);
     env_uv_free(f->env);
-    nftw(f->from, remove_one, 8, FTW_DEPTH | FTW_PHYS);
-    nftw(f->to, remove_one, 8, FTW_DEPTH | FTW_PHYS);
+    test_dir_remove(f->from);
+    test_dir_remove(f->to);
 }
 
 static void begin(struct fixture *f, uint64_t index)

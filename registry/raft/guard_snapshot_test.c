@@ -125,6 +125,67 @@ static void a_refused_newer_snapshot_is_sent_again_with_it(void **state)
     assert_int_equal(safe + missed, SEEDS);
 }
 
+/* G12: the result of an install that another role ends.
+ * F was away and is sent a snapshot; while it is written F hears of nobody any more, and without G4
+ * it stands for election. Then the snapshot is there, and 0.15 tells so an id that it reads where a
+ * follower has its leader's, and a candidate a pointer to its votes. */
+static enum outcome late_install(uint64_t seed, unsigned off)
+{
+    struct world *w = world_new(seed, off);
+    run(w, 600);
+    int l = leader(w), f = (l + 1) % NODES, o = (l + 2) % NODES;
+    if (l < 0)
+        return NOT_REACHED;
+    put(w, l);
+    run(w, 60);
+    join_only(w, l, o);
+    compact(w, l);
+    put_many(w, l, MANY);
+    if (!compacted(w, l))
+        return NOT_REACHED;
+    w->node[f].put_ms = 600;
+    cut_all(w, false);
+    for (int ms = 0; ms < 1000 && !w->node[f].put; ms++)
+        step(w);
+    if (!w->node[f].put)
+        return NOT_REACHED;
+    join_only(w, l, o);
+    for (int ms = 0; ms < 500 && w->node[f].raft.state == RAFT_FOLLOWER; ms++)
+        step(w);
+    if (w->node[f].raft.state != RAFT_CANDIDATE || !w->node[f].put)
+        return NOT_REACHED;
+    for (int ms = 0; ms < 700 && w->node[f].put; ms++)
+        step(w);
+    w->node[f].put_ms = 0;
+    cut_all(w, false);
+    run(w, 2000);
+    return w->strays > 0 || w->conflicts > 0 ? LOST : SAFE;
+}
+
+static void the_result_of_an_install_strays_without_the_guard(void **state)
+{
+    (void)state;
+    int strayed = count_in_child(late_install, GUARD_G4_BUSY_TICK | GUARD_G12_TARGET, LOST);
+    print_message("to an id that nobody has in %d of %d\n", strayed, SEEDS);
+    assert_true(strayed > SEEDS / 2);
+}
+
+static void the_result_of_an_install_is_due_to_a_leader_with_it(void **state)
+{
+    (void)state;
+    int safe = count_in_child(late_install, GUARD_G4_BUSY_TICK, SAFE);
+    int missed = count_in_child(late_install, GUARD_G4_BUSY_TICK, NOT_REACHED);
+    assert_true(safe > SEEDS / 2);
+    assert_int_equal(safe + missed, SEEDS);
+}
+
+/* And G4 keeps it from standing at all. */
+static void whoever_installs_does_not_stand(void **state)
+{
+    (void)state;
+    assert_int_equal(count_in_child(late_install, ALL_RULES, NOT_REACHED), SEEDS);
+}
+
 /* G16: a configuration that is taken back.
  * A leads, is cut off, and makes C a standby: its own log alone says so. The others elect another
  * leader, whose entries replace that one. Then A must have the members that everybody has. */
@@ -224,6 +285,9 @@ int main(void)
         cmocka_unit_test(a_refused_newer_snapshot_is_sent_again_with_it),
         cmocka_unit_test(members_cannot_be_taken_back_without_the_guard),
         cmocka_unit_test(members_are_taken_back_with_it),
+        cmocka_unit_test(the_result_of_an_install_strays_without_the_guard),
+        cmocka_unit_test(the_result_of_an_install_is_due_to_a_leader_with_it),
+        cmocka_unit_test(whoever_installs_does_not_stand),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -8,13 +8,13 @@
 #include <cmocka.h>
 
 #include <fcntl.h>
-#include <ftw.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "base/core/assert.h"
+#include "base/env/env_testing.h"
 #include "base/env/env_uv.h"
 #include "registry/raft/log.h"
 #include "registry/raft/raft_limits.h"
@@ -23,7 +23,7 @@ struct fixture {
     struct env *env;
     struct log *log;
     struct log_contents c;
-    char dir[64];
+    char dir[TEST_DIR];
     uint64_t next;
     /* The slow, obvious model: term of each entry since model_first. */
     uint64_t model[4096];
@@ -41,8 +41,7 @@ static void setup(struct fixture *f)
     struct err err = {0};
     *f = (struct fixture){.next = 1, .first = 1};
     f->env = env_uv_new(&err);
-    snprintf(f->dir, sizeof(f->dir), "/tmp/weft-log-test-XXXXXX");
-    wf_assert(mkdtemp(f->dir));
+    test_dir_make(f->dir);
 }
 
 static bool open_log(struct fixture *f, struct err *err)
@@ -107,21 +106,13 @@ static void check_model(const struct fixture *f)
         assert_int_equal(f->c.entries.p[i].term, f->model[f->c.first + i - f->first]);
 }
 
-static int remove_one(const char *path, const struct stat *st, int flag, struct FTW *ftw)
-{
-    (void)st;
-    (void)flag;
-    (void)ftw;
-    return remove(path);
-}
-
 static void teardown(struct fixture *f)
 {
     if (f->log)
         close_log(f);
     log_contents_fini(&f->c);
     env_uv_free(f->env);
-    nftw(f->dir, remove_one, 8, FTW_DEPTH | FTW_PHYS);
+    test_dir_remove(f->dir);
 }
 
 static void what_was_appended_is_there_after_reopening(void **state)

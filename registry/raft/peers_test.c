@@ -16,6 +16,7 @@
 
 #include "base/core/assert.h"
 #include "base/core/log.h"
+#include "base/env/env_testing.h"
 #include "base/env/env_uv.h"
 #include "registry/raft/enroll.h"
 #include "registry/raft/peer_tls_testing.h"
@@ -39,7 +40,7 @@ struct fixture {
     struct env *env;
     bool secure, enrolls;
     struct tls_test_ca ca, other;
-    char dir[NODES][PEER_TLS_TEST_DIR];
+    char dir[NODES][TEST_DIR];
     struct peer_tls *tls[NODES];
     struct side side[NODES];
     uint64_t genesis[NODES]; /* that the sides begin with, as what follows */
@@ -106,25 +107,6 @@ static const struct peers_events events = {.on_frame = on_frame,
                                            .on_bulk = on_bulk,
                                            .on_enroll = on_enroll};
 
-static void on_nobody(void *ctx, struct env_stream *s)
-{
-    (void)ctx;
-    env_stream_close(s);
-}
-
-static struct env_addr free_addr(struct env *env)
-{
-    struct env_addr a;
-    struct err err = {0};
-    wf_assert(env_addr_parse(&a, S("127.0.0.1:0"), &err));
-    struct env_listener *l =
-        env_listen(env, &a, &(struct env_listen_options){0}, on_nobody, NULL, &err);
-    wf_assert(l);
-    a = *env_listener_addr(l);
-    env_listener_close(l);
-    return a;
-}
-
 static void open_side(struct fixture *f, size_t i)
 {
     struct err err = {0};
@@ -153,7 +135,7 @@ static void secure_node(struct fixture *f, size_t i, const struct tls_test_ca *c
     struct err err = {0};
     peer_tls_close(f->tls[i]);
     if (f->dir[i][0])
-        peer_tls_test_remove(f->dir[i]);
+        test_dir_remove(f->dir[i]);
     peer_tls_test_dir(ca, cluster, id, env_wall_ms(f->env) / 1000, f->dir[i]);
     f->tls[i] = peer_tls_open(f->env, f->dir[i], &err);
     if (!f->tls[i])
@@ -170,7 +152,7 @@ static void setup(struct fixture *f, void **state)
     for (size_t i = 0; i < NODES; i++) {
         f->members[i].id = i + 1;
         snprintf(f->members[i].name, sizeof(f->members[i].name), "n%zu", i + 1);
-        f->members[i].addr = free_addr(f->env);
+        f->members[i].addr = test_free_addr();
         if (f->secure)
             secure_node(f, i, &f->ca, CLUSTER, i + 1);
     }
@@ -182,7 +164,7 @@ static void teardown(struct fixture *f)
         peers_close(f->side[i].peers);
         peer_tls_close(f->tls[i]);
         if (f->dir[i][0])
-            peer_tls_test_remove(f->dir[i]);
+            test_dir_remove(f->dir[i]);
     }
     tls_test_ca_fini(&f->ca);
     tls_test_ca_fini(&f->other);
@@ -764,7 +746,7 @@ static void renewed_certificates_serve_new_connections(void **state)
     open_side(&f, 1);
     TURN_UNTIL(&f, f.side[0].up && f.side[1].up);
     /* n1 gets another CA's: what is connected stays, n2 does not come back until it has it too. */
-    char fresh[NODES][PEER_TLS_TEST_DIR], command[256];
+    char fresh[NODES][TEST_DIR], command[256];
     for (size_t i = 0; i < 2; i++) {
         peer_tls_test_dir(&f.other, CLUSTER, i + 1, env_wall_ms(f.env) / 1000, fresh[i]);
         snprintf(command, sizeof(command), "cp %s/* %s/", fresh[i], f.dir[i]);
@@ -785,7 +767,7 @@ static void renewed_certificates_serve_new_connections(void **state)
     assert_int_equal(system(command), 0);
     TURN_UNTIL(&f, f.side[0].up == 2 && f.side[1].up == 1); /* found by itself */
     for (size_t i = 0; i < 2; i++)
-        peer_tls_test_remove(fresh[i]);
+        test_dir_remove(fresh[i]);
     teardown(&f);
 }
 
