@@ -119,7 +119,8 @@ static struct slice payload_copy(struct slice s)
     char *p = mem_try(s.n ? s.n : 1);
     if (!p)
         wf_die("out of memory for the log");
-    memcpy(p, s.p, s.n);
+    if (s.n)
+        memcpy(p, s.p, s.n);
     return (struct slice){p, s.n};
 }
 
