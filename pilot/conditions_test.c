@@ -485,14 +485,31 @@ static void test_leader_only_and_all_nodes(void **state)
     UNTIL(strcmp(said_by(w, other, KEY, "Distributed"), live(2, rev)) == 0);
 }
 
+struct hold {
+    struct env_post post;
+    pthread_mutex_t held;
+};
+
+static void on_hold(struct env_post *p)
+{
+    struct hold *h = container_of(p, struct hold, post);
+    pthread_mutex_lock(&h->held);
+    pthread_mutex_unlock(&h->held);
+}
+
 /* The end may come while a write is under way: what it needs goes with its answer. */
 static void test_ends_while_a_write_waits(void **state)
 {
     struct world *w = *state;
     struct convergence_proxy *p = join(w, 0, "p");
-    at(w, 0, p, put_object(w, KEY, 1));
-    UNTIL(w->writes_at_once_max == 1); /* its answer can only come in a later turn */
+    reg_rev rev = put_object(w, KEY, 1);
+    static struct hold h = {.post.fn = on_hold, .held = PTHREAD_MUTEX_INITIALIZER};
+    pthread_mutex_lock(&h.held); /* nobody answers meanwhile */
+    env_post(w->cluster.node[0]->env, &h.post);
+    at(w, 0, p, rev);
+    UNTIL(w->writes_at_once_max == 1);
     node_leave(w, 0);
+    pthread_mutex_unlock(&h.held);
 }
 
 int main(void)
