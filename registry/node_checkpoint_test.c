@@ -77,6 +77,32 @@ static void all_is_there(struct cluster *c)
     assert_true(value_is(c, 0, "services/default/first", "1"));
 }
 
+/* The log since the last one is in memory. */
+static void little_log_is_enough_when_the_last_is_old(void **state)
+{
+    (void)state;
+    for (int old = 0; old < 2; old++) {
+        struct cluster c;
+        char newest[256] = "";
+        cluster_init(&c, 1);
+        c.opt.snapshot_log_bytes = 512u << 10;
+        c.opt.segment_bytes = 128u << 10;
+        c.opt.snapshot_rest = old ? 200 : 60000;
+        cluster_up(&c);
+        char *big = malloc(50001);
+        memset(big, 'b', 50000);
+        big[50000] = 0;
+        for (int i = 0; i < 2; i++) /* more than an eighth */
+            must_put(&c, 0, "services/default/big", big);
+        free(big);
+        uint64_t until = test_now_ms() + CLUSTER_WAIT_MS;
+        for (int i = 0; !checkpoints(&c, newest) && test_now_ms() < until && (old || i < 500); i++)
+            must_put(&c, 0, "services/default/small", "s");
+        assert_int_equal(checkpoints(&c, newest), old);
+        cluster_fini(&c);
+    }
+}
+
 static void two_are_kept_and_no_more(void **state)
 {
     struct cluster c;
@@ -208,6 +234,7 @@ static void a_survivor_falls_back_too(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(little_log_is_enough_when_the_last_is_old),
         cmocka_unit_test(two_are_kept_and_no_more),
         cmocka_unit_test(a_damaged_newest_falls_back_to_the_one_before),
         cmocka_unit_test(a_damaged_manifest_beside_a_good_store),
