@@ -30,9 +30,9 @@ class Target:
             out += ["--server", self.addr_of(node)]
         return [str(a) for a in out]
 
-    def load(self, mode, *args):
-        """One run of the generator against the leader; its totals."""
-        r = subprocess.run(self.argv(mode, *args), capture_output=True, text=True, check=False)
+    def load(self, mode, *args, nodes=()):
+        """One run of the generator against the leader, or these nodes; its totals."""
+        r = subprocess.run(self.argv(mode, *args, nodes=nodes), capture_output=True, text=True, check=False)
         assert r.returncode == 0, f"{self.store}: {r.stdout}{r.stderr}"
         return json.loads(r.stdout.splitlines()[-1])
 
