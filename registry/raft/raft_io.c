@@ -11,8 +11,6 @@
 #include "registry/raft/message.h"
 
 #define PATH_BYTES SNAPSHOT_PATH_BYTES
-#define SCRUB_MS (60 * 60 * 1000) /* between checks of the newest checkpoint … */
-#define SCRUB_FIRST_MS 1000       /* … and after each start, which has enough to do */
 #define GET_AGAIN_MS 50           /* a checkpoint is being made anew */
 
 static struct raftio *self_of(struct raft_io *io)

@@ -35,6 +35,8 @@
 #define PEER_TLS_EXPIRY_WARN_DAYS 30
 
 /* Checkpoints beside the log. */
+#define SCRUB_MS (60 * 60 * 1000) /* between checks of the newest checkpoint … */
+#define SCRUB_FIRST_MS 1000       /* … and after each start, which has enough to do */
 #define BULK_CHUNK_BYTES (1u << 20)
 #define BULK_SESSIONS_MAX 4   /* checkpoints that are served at a time */
 #define BULK_SILENCE_MS 10000 /* without a frame, that is 1 MiB at most; or taking one */

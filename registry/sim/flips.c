@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "base/core/assert.h"
+#include "registry/raft/raft_limits.h"
 #include "registry/sim/run.h"
 
 #define STARTS_MAX 3 /* more for one bit is a crash loop */
@@ -103,11 +104,15 @@ static void await_all(struct run *run)
     }
 }
 
-/* One that is damaged is back when it is as new as the others were when it was started. */
+/* One that is damaged is back when it is as new as the others were when it was started, and has
+ * looked at its checkpoints. */
 static void await_back(struct run *run, const struct member *m)
 {
     reg_rev least = run->oracle.last;
     sim_ns deadline = sim_now(run->sim) + BACK_MAX;
+    sim_ns looks = sim_now(run->sim) + SCRUB_FIRST_MS * SIM_MS;
+    while (!failed(run) && sim_now(run->sim) <= looks)
+        run_step(run);
     while (!failed(run) &&
            !(member_good(m) && m->node->store->meta.applied_index >= least && all_good(run))) {
         run_step(run);
