@@ -17,8 +17,6 @@
 #define HISTORY_DEFAULT 100000
 #define VERSION_SETTLE_DEFAULT_MS 10000
 #define STORE_BYTES_DEFAULT (1ull << 30)
-#define SNAPSHOT_REST_DEFAULT_MS 30000
-#define SNAPSHOT_REST_PART 8
 #define INSTALL_TIMEOUT_MS (10 * 60 * 1000)
 #define PATH_BYTES 4096
 
@@ -240,19 +238,19 @@ static void checkpoint_when_due(struct reg_node *n)
 {
     struct raft *r = &n->raft;
     uint64_t bytes = raftio_log_bytes(&n->io), much = n->opt.snapshot_log_bytes;
-    uint64_t little = much / SNAPSHOT_REST_PART;
+    struct reg_store_usage usage;
+    reg_store_usage(n->store, &usage);
+    uint64_t little = (much > usage.used_bytes ? much : usage.used_bytes) / NODE_SNAPSHOT_REST_PART;
     bool rested = checkpoint_rested(n) && bytes >= little && bytes < much;
     /* Not while one is on its way to a node, unless the log grows without measure. */
     bool due =
         (bytes >= much || rested) && (!raftio_serving_checkpoint(&n->io) || bytes >= 4 * much);
     if (!guard_can_install(&n->guard))
         return; /* one is being made */
-    struct reg_store_usage usage;
-    reg_store_usage(n->store, &usage);
     /* The room of the one before is better used for a new one, than that the log grows on. */
     if (due && !node_room_for(n, usage.used_bytes))
-        due = raftio_drop_older(&n->io) && node_room_for(n, 0);
-    n->heap_due = n->heap_due || (due && rested);
+        due = !rested && raftio_drop_older(&n->io) && node_room_for(n, 0);
+    n->heap_due = due && rested;
     raft_set_snapshot_threshold(r, due ? 1 : UINT_MAX);
     raft_index since = r->last_applied - r->log.snapshot.last_index;
     /* Half of it stays for those who are behind; when little is written, not more than a little. */
@@ -486,7 +484,7 @@ static void options_default(struct reg_node_options *o)
     o->segment_bytes = o->segment_bytes ? o->segment_bytes : LOG_SEGMENT_BYTES_DEFAULT;
     o->snapshot_log_bytes =
         o->snapshot_log_bytes ? o->snapshot_log_bytes : SNAPSHOT_LOG_BYTES_DEFAULT;
-    o->snapshot_rest = o->snapshot_rest ? o->snapshot_rest : SNAPSHOT_REST_DEFAULT_MS;
+    o->snapshot_rest = o->snapshot_rest ? o->snapshot_rest : NODE_SNAPSHOT_REST_DEFAULT_MS;
     o->history_revisions = o->history_revisions ? o->history_revisions : HISTORY_DEFAULT;
     o->quota_bytes = o->quota_bytes ? o->quota_bytes : NODE_QUOTA_BYTES_DEFAULT;
     if (!o->room_bytes)

@@ -34,8 +34,8 @@ struct reg_node_options {
     wf_ms heartbeat_timeout;     /* default 50 */
     uint64_t segment_bytes;      /* of the log; default 16 MiB */
     uint64_t snapshot_log_bytes; /* checkpoint after so much log; default 64 MiB … */
-    wf_ms snapshot_rest; /* … or an eighth of it, when the last is so old; default 30,000. The log
-                            since the last one is in memory */
+    wf_ms snapshot_rest; /* … or, at the next write, after an eighth of it and of the state, when
+                            the last is so old; default 30,000. The log since is in memory */
     uint64_t history_revisions; /* watch window; default 100,000 */
     uint64_t quota_bytes; /* of objects, and as much again of history; default 2 GiB. Above it only
                              deletions are taken */

@@ -9,6 +9,10 @@
 #define NODE_PARCEL_BYTES (256u << 10)     /* a frame of forwarded requests ends beyond this */
 #define NODE_RETRY_MS 10
 #define NODE_QUOTA_BYTES_DEFAULT (2ull << 30)
+/* A checkpoint when the last is so old, and the log since is this part of --snapshot-log-mib and of
+ * the state: it writes at most eight times what was written. */
+#define NODE_SNAPSHOT_REST_DEFAULT_MS 30000
+#define NODE_SNAPSHOT_REST_PART 8
 #define NODE_ROOM_BYTES_DEFAULT (64u << 20)
 #define NODE_ROOM_LOOK_MS 100           /* a disk fills at 500 MiB/s: 50 MiB */
 #define NODE_ROOM_HOLDS_ELECTIONS 4     /* what a node says of its disk; it says it in every one */

@@ -75,7 +75,8 @@ struct store_tally {
     VEC(struct store_tally_limit) limited; /* Namespaces */
 };
 
-/* From reg_store_open_begin to its end. While the helper is at work all but the first two is its. */
+/* From reg_store_open_begin to its end. While the helper checks all but the first two is its; while
+ * it gives back, the image. */
 struct store_opening {
     struct env_aside aside;
     bool checks; /* data.mdb is being looked at, or given back */

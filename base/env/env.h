@@ -222,7 +222,8 @@ struct env_file_write {
 void env_file_write_sync(struct env_file *f, struct env_file_write *w);
 /* From now on small writes with sync inside of the file go past the system's memory, where the file
  * system can do that: the disk is waited for once instead of twice. What is read afterwards comes
- * from the disk. */
+ * from the disk. Such a write makes itself durable, and not what env_file_write or a truncation did
+ * before. Call it before the file gets another name. */
 void env_file_write_through(struct env_file *f);
 
 /* Whole small files; from any thread, as all below. Load appends to ret_bytes; a file above

@@ -295,7 +295,7 @@ static enum through_result write_through(struct env_file *f)
     do
         rc = pwrite(t->fd, t->buf, n, (off_t)(first * THROUGH_BLOCK));
     while (rc < 0 && errno == EINTR);
-    if (rc < 0 && errno != EINVAL)
+    if (rc < 0 && (errno == EIO || errno == ENOSPC || errno == EDQUOT))
         return THROUGH_FAILED;
     if (rc != (ssize_t)n) {
         through_end(f); /* this file system wants something else */

@@ -303,9 +303,12 @@ static bool open_last(struct log *log, struct err *err)
         return segment_begin(log, 0, err);
     log->file =
         env_file_open(log->env, segment_path(log, last_segment(log)->number, path), O_RDWR, err);
-    if (log->file)
-        env_file_write_through(log->file);
-    return log->file != NULL;
+    if (!log->file)
+        return false;
+    env_file_write_through(log->file);
+    /* What was found may be in the system's memory only: a process that was killed between a write
+     * and its sync. From here on it counts as durable. */
+    return env_file_preallocate(log->file, last_segment(log)->bytes, err);
 }
 
 static bool open_end(struct log *log, struct err *err)

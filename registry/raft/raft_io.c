@@ -11,7 +11,7 @@
 #include "registry/raft/message.h"
 
 #define PATH_BYTES SNAPSHOT_PATH_BYTES
-#define GET_AGAIN_MS 50           /* a checkpoint is being made anew */
+#define GET_AGAIN_MS 50 /* a checkpoint is being made anew */
 
 static struct raftio *self_of(struct raft_io *io)
 {
