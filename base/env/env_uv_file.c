@@ -224,6 +224,11 @@ void uv_file_write_through(struct env_file *f)
         through_end(f);
 }
 
+bool uv_file_went_through(const struct env_file *f)
+{
+    return f->through.last != NO_BLOCK;
+}
+
 static uint64_t bytes_of(const struct env_file_write *w)
 {
     uint64_t n = 0;

@@ -69,6 +69,8 @@ bool uv_file_size(struct env_file *f, uint64_t *ret_size, struct err *err);
 bool uv_file_truncate(struct env_file *f, uint64_t size, struct err *err);
 bool uv_file_preallocate(struct env_file *f, uint64_t size, struct err *err);
 void uv_file_write_through(struct env_file *f);
+/* Was the last write with sync one? For tests. */
+bool uv_file_went_through(const struct env_file *f);
 void uv_file_write_sync(struct env_file *f, struct env_file_write *w);
 void uv_files_flush(struct uv_env *env);    /* end of the turn: writes and one sync a file */
 void uv_files_complete(struct uv_env *env); /* start of the next: fn of each write */

@@ -16,6 +16,7 @@
 
 #include "base/core/hash.h"
 #include "base/env/env_uv.h"
+#include "base/env/env_uv_impl.h"
 
 static struct env *new_env(void)
 {
@@ -258,6 +259,14 @@ static void on_through(struct env_file_write *w, const struct err *err)
 #define THROUGH_FILE_BYTES 1000000
 
 /* In the directory of the test, on a disk, and in memory, where the file system refuses. */
+static bool takes_direct(const char *path)
+{
+    int fd = open(path, O_WRONLY | O_DIRECT);
+    if (fd >= 0)
+        close(fd);
+    return fd >= 0;
+}
+
 static void through_like_a_plain_file(const char *dir)
 {
     struct env *env = new_env();
@@ -271,6 +280,7 @@ static void through_like_a_plain_file(const char *dir)
     env_file_write_through(f);
     env_file_write_through(f);
     uint64_t seed = 9, at = 0, n;
+    int went = 0;
     for (int i = 0; i < 400; i++) {
         uint64_t draw = hash_u64(seed++);
         if (draw % 16 == 0)
@@ -290,8 +300,10 @@ static void through_like_a_plain_file(const char *dir)
         env_file_write_sync(f, &w.w);
         UNTIL(env, w.code >= 0);
         assert_int_equal(w.code, ERR_NONE);
+        went += uv_file_went_through(f);
         at += bytes;
     }
+    assert_true(takes_direct(path) ? went > 300 : went == 0);
     assert_true(env_file_size(f, &n, &err) && n == THROUGH_FILE_BYTES);
     env_file_close(f);
     f = env_file_open(env, path, O_RDONLY, &err);
