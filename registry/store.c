@@ -637,7 +637,10 @@ void reg_store_open_drop(struct reg_store *s)
 {
     if (!s)
         return;
-    check_end(s);
+    if (s->opening.checks)
+        env_aside_end(s->opt.env, &s->opening.aside);
+    s->opening.checks = false;
+    store_image_unmap(s->opening.image);
     if (s->begun)
         mark_put_back(s);
     store_free(s);
