@@ -70,6 +70,22 @@ static void an_append_from_the_first_is_a_heartbeat_with_it(void **state)
     assert_int_equal(safe + missed, SEEDS);
 }
 
+/* L leads, and F is away while L's log is compacted behind it: F needs a snapshot. -1: it did not come to
+ * that. */
+static int leaves_behind(struct world *w)
+{
+    run(w, 600);
+    int l = leader(w);
+    if (l < 0)
+        return -1;
+    put(w, l);
+    run(w, 60);
+    join_only(w, l, (l + 2) % NODES);
+    compact(w, l);
+    put_many(w, l, MANY);
+    return compacted(w, l) ? l : -1;
+}
+
 /* G17: a refusal of a snapshot that became newer on its way.
  * F was away and needs a snapshot. While the leader reads it, it takes a newer one, and that is
  * what F is sent and refuses once. The leader must send it again, and not wait for the
@@ -77,16 +93,8 @@ static void an_append_from_the_first_is_a_heartbeat_with_it(void **state)
 static enum outcome newer_snapshot(uint64_t seed, unsigned off)
 {
     struct world *w = world_new(seed, off);
-    run(w, 600);
-    int l = leader(w), f = (l + 1) % NODES, o = (l + 2) % NODES;
-    if (l < 0)
-        return NOT_REACHED;
-    put(w, l);
-    run(w, 60);
-    join_only(w, l, o);
-    compact(w, l);
-    put_many(w, l, MANY);
-    if (!compacted(w, l) || w->node[f].raft.state == RAFT_LEADER)
+    int l = leaves_behind(w), f = (l + 1) % NODES;
+    if (l < 0 || w->node[f].raft.state == RAFT_LEADER)
         return NOT_REACHED;
     w->refuse_installs = 1;
     w->node[l].get_ms = 400;
@@ -132,16 +140,8 @@ static void a_refused_newer_snapshot_is_sent_again_with_it(void **state)
 static enum outcome late_install(uint64_t seed, unsigned off)
 {
     struct world *w = world_new(seed, off);
-    run(w, 600);
-    int l = leader(w), f = (l + 1) % NODES, o = (l + 2) % NODES;
+    int l = leaves_behind(w), f = (l + 1) % NODES, o = (l + 2) % NODES;
     if (l < 0)
-        return NOT_REACHED;
-    put(w, l);
-    run(w, 60);
-    join_only(w, l, o);
-    compact(w, l);
-    put_many(w, l, MANY);
-    if (!compacted(w, l))
         return NOT_REACHED;
     w->node[f].put_ms = 600;
     cut_all(w, false);
