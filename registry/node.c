@@ -238,17 +238,23 @@ static void checkpoint_when_due(struct reg_node *n)
 {
     struct raft *r = &n->raft;
     uint64_t bytes = raftio_log_bytes(&n->io), much = n->opt.snapshot_log_bytes;
-    struct reg_store_usage usage;
-    reg_store_usage(n->store, &usage);
-    uint64_t little = (much > usage.used_bytes ? much : usage.used_bytes) / NODE_SNAPSHOT_REST_PART;
-    bool rested = checkpoint_rested(n) && bytes >= little && bytes < much;
+    uint64_t little = much / NODE_SNAPSHOT_REST_PART, state = 0;
+    bool rested = checkpoint_rested(n);
+    if (!guard_can_install(&n->guard))
+        return; /* one is being made */
+    if (bytes >= little) {
+        struct reg_store_usage usage;
+        reg_store_usage(n->store, &usage);
+        state = usage.used_bytes;
+    }
+    if (little < state / NODE_SNAPSHOT_REST_PART)
+        little = state / NODE_SNAPSHOT_REST_PART;
+    rested = rested && bytes >= little && bytes < much;
     /* Not while one is on its way to a node, unless the log grows without measure. */
     bool due =
         (bytes >= much || rested) && (!raftio_serving_checkpoint(&n->io) || bytes >= 4 * much);
-    if (!guard_can_install(&n->guard))
-        return; /* one is being made */
     /* The room of the one before is better used for a new one, than that the log grows on. */
-    if (due && !node_room_for(n, usage.used_bytes))
+    if (due && !node_room_for(n, state))
         due = !rested && raftio_drop_older(&n->io) && node_room_for(n, 0);
     n->heap_due = due && rested;
     raft_set_snapshot_threshold(r, due ? 1 : UINT_MAX);
