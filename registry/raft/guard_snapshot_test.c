@@ -70,8 +70,8 @@ static void an_append_from_the_first_is_a_heartbeat_with_it(void **state)
     assert_int_equal(safe + missed, SEEDS);
 }
 
-/* L leads, and F is away while L's log is compacted behind it: F needs a snapshot. -1: it did not come to
- * that. */
+/* L leads, and F is away while L's log is compacted behind it: F needs a snapshot. -1: it did not
+ * come to that. */
 static int leaves_behind(struct world *w)
 {
     run(w, 600);
