@@ -830,10 +830,18 @@ static void node_reset(struct reg_node *n)
     n->version = 0;
 }
 
+/* What an empty directory is. */
+static enum raftio_birth birth_of(const struct reg_node *n, struct env *env)
+{
+    if (n->opt.member_count > 1 && node_quarantine_unfinished(env, n->dir))
+        return RAFTIO_AGAIN;
+    return n->opt.newcomer ? RAFTIO_NEWCOMER : RAFTIO_WITH_CLUSTER;
+}
+
 bool node_open(struct reg_node *n, struct env *env, struct err *err)
 {
     struct err why = {0};
-    n->birth = n->opt.newcomer ? RAFTIO_NEWCOMER : RAFTIO_WITH_CLUSTER;
+    n->birth = birth_of(n, env);
     if (node_begin(n, env, &why))
         return true;
     if (why.code == ERR_CORRUPT && n->opt.member_count > 1) {

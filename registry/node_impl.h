@@ -290,6 +290,8 @@ bool node_put_aside(struct env *env, const char *dir, const char *prefix, size_t
                     char ret_name[NAME_MAX + 1], struct err *err);
 /* Puts all that the directory holds aside. false and err: it cannot, or has too often. */
 bool node_quarantine(struct reg_node *n, const struct err *why, struct err *err);
+/* It was put aside, and the process ended before it had begun anew. */
+bool node_quarantine_unfinished(struct env *env, const char *dir);
 
 /* node_write.c */
 void node_write_init(struct reg_node *n);

@@ -1,7 +1,8 @@
 /* A node that finds its data damaged must not vote with what is left. It puts everything aside and
  * begins as one that lost its disk (raft/join.h): it asks all others, catches up, and votes then.
  *
- * A power cut in between leaves a directory of which parts are missing: that is damaged as well. */
+ * A power cut in between leaves a directory of which parts are missing: that is damaged as well. One
+ * that is empty but for what was put aside was not always empty. */
 #include <stdio.h>
 #include <string.h>
 
@@ -63,6 +64,24 @@ bool node_put_aside(struct env *env, const char *dir, const char *prefix, size_t
     ok = ok && move_all(env, dir, aside, names, err);
     mem_free(names);
     return ok;
+}
+
+struct left {
+    bool aside, meta;
+};
+
+static void on_left(void *ctx, const char *name)
+{
+    struct left *left = ctx;
+    left->aside |= slice_starts(slice_of(name), S(QUARANTINE));
+    left->meta |= slice_eq(slice_of(name), S("meta"));
+}
+
+bool node_quarantine_unfinished(struct env *env, const char *dir)
+{
+    struct left left = {0};
+    struct err none = {0}; /* a directory that is not there yet */
+    return env_dir_list(env, dir, on_left, &left, &none) && left.aside && !left.meta;
 }
 
 bool node_quarantine(struct reg_node *n, const struct err *why, struct err *err)

@@ -951,6 +951,38 @@ static void the_last_founder_finds_the_others(void **state)
     cluster_fini(&c);
 }
 
+/* Wrong: a newcomer that puts its data aside, and ends before it has written that it did, begins as
+ * one that is new, and votes with a log that lacks what it acknowledged. */
+static void a_quarantine_that_was_cut_short(void **state)
+{
+    (void)state;
+    static const char *const data[] = {"meta", "log", "store", "snapshot"};
+    struct cluster c;
+    char from[512], to[512];
+    struct err err = {0};
+    cluster_init(&c, 3);
+    cluster_up(&c);
+    wait_leader(&c);
+    member_come(&c, 3, 0);
+    must_put_everywhere(&c, 0, "services/default/a", "1");
+    struct reg_node_options opt = c.node[3]->opt;
+    opt.dir = c.dir[3];
+    node_down(&c, 3, true);
+    snprintf(to, sizeof(to), "%s/quarantine-1", c.dir[3]);
+    test_dir_make(to);
+    for (size_t i = 0; i < ARRAY_LEN(data); i++) {
+        snprintf(from, sizeof(from), "%s/%s", c.dir[3], data[i]);
+        snprintf(to, sizeof(to), "%s/quarantine-1/%s", c.dir[3], data[i]);
+        assert_true(rename(from, to) == 0 || errno == ENOENT);
+    }
+    c.node[3] = reg_node_start(&opt, &err);
+    assert_non_null(c.node[3]);
+    assert_int_equal(c.node[3]->birth, RAFTIO_AGAIN);
+    WAIT_FOR(is_member(c.node[3]));
+    WAIT_FOR(value_is(&c, 3, "services/default/a", "1"));
+    cluster_fini(&c);
+}
+
 /* With one of the others away, nobody can say what the wiped node promised: A alone with it is no
  * majority. */
 static void a_wiped_node_is_no_voter_until_all_have_spoken(void **state)
@@ -1422,6 +1454,7 @@ int main(void)
         cmocka_unit_test_prestate(a_node_that_dies_while_it_fetches_gets_it_again, &with_tls),
         cmocka_unit_test(members_come_and_go),
         cmocka_unit_test(the_last_founder_finds_the_others),
+        cmocka_unit_test(a_quarantine_that_was_cut_short),
         cmocka_unit_test(damaged_data_is_put_aside),
         cmocka_unit_test(a_wiped_node_is_no_voter_until_all_have_spoken),
         BOTH(messages_reach_the_others_and_a_loss_is_told),

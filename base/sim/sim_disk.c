@@ -1,6 +1,6 @@
 /* Files: real ones in a directory of memory, so that LMDB may map them; what a power cut does to
  * them is decided here. A write with sync reaches its file when its sync ends; before that a crash
- * may leave all, a part or nothing of it. Names that were made, renamed or removed since the
+ * may leave all, a part or nothing of it, and a power cut later may take that back. Names that were made, renamed or removed since the
  * directory was synced may be as before. */
 #include <dirent.h>
 #include <errno.h>
@@ -37,10 +37,9 @@ struct flush {
 struct env_file {
     struct env_handle handle;
     struct list_node node, dirty;
-    struct list writes;   /* of this turn */
-    struct list flushes;  /* on their way */
-    struct list unsynced; /* small writes, newest first */
-    bool *gone;           /* set to true when a write's fn closes the file */
+    struct list writes;  /* of this turn */
+    struct list flushes; /* on their way */
+    bool *gone;          /* set to true when a write's fn closes the file */
     int fd;
     char path[SIM_PATH_BYTES];
 };
@@ -158,7 +157,6 @@ static struct env_file *file_open(struct env *env, const char *path, int flags, 
     copy_path(f->path, path);
     list_init(&f->writes);
     list_init(&f->flushes);
-    list_init(&f->unsynced);
     list_push(&h->files, &f->node);
     return f;
 }
@@ -174,46 +172,95 @@ static void write_bytes(const struct env_file *f, const struct env_file_write *w
     }
 }
 
-/* What lies under a write that was not synced; one is kept for each place. */
+/* Writes that the disk does not have yet: those without sync, and what a process that ended had
+ * not waited for. The next process reads them; a power cut may bring back what lay under them. */
 struct unsynced {
     struct list_node node;
+    dev_t dev;
+    ino_t ino;
+    int fd; /* of its own: the file may be closed, renamed and removed */
     uint64_t offset;
     size_t n;
     char before[];
 };
 
+static void unsynced_drop(struct unsynced *u)
+{
+    close(u->fd);
+    list_remove(&u->node);
+    mem_free(u);
+}
+
+static bool unsynced_of(const struct unsynced *u, const struct env_file *f)
+{
+    struct stat st;
+    wf_assert(fstat(f->fd, &st) == 0);
+    return u->dev == st.st_dev && u->ino == st.st_ino;
+}
+
+/* It was synced: whatever of it lies in these bytes is on the disk. */
+static void unsynced_durable(struct env_file *f, uint64_t from, uint64_t to)
+{
+    LIST_EACH (&sim_host_of(f->handle.env)->unsynced, node) {
+        struct unsynced *u = container_of(node, struct unsynced, node);
+        if (u->offset < to && from < u->offset + u->n && unsynced_of(u, f))
+            unsynced_drop(u);
+    }
+}
+
+static void read_before(const struct env_file *f, uint64_t offset, char *p, size_t n)
+{
+    memset(p, 0, n); /* behind the file's end */
+    wf_assert(pread(f->fd, p, n, (off_t)offset) >= 0);
+}
+
+/* Before it is written. */
+static void unsynced_add(struct env_file *f, uint64_t offset, size_t n)
+{
+    struct unsynced *u = sim_new_bytes(sizeof(*u) + n);
+    struct stat st;
+    wf_assert(fstat(f->fd, &st) == 0);
+    *u = (struct unsynced){
+        .dev = st.st_dev, .ino = st.st_ino, .fd = dup(f->fd), .offset = offset, .n = n};
+    wf_assert(u->fd >= 0);
+    read_before(f, offset, u->before, n);
+    list_push_front(&sim_host_of(f->handle.env)->unsynced, &u->node);
+}
+
+/* One is kept for each place that is written again and again. What a power cut brings back is now
+ * the write before, now one long ago. */
 static bool file_write(struct env_file *f, uint64_t offset, const void *p, size_t n,
                        struct err *err)
 {
+    struct sim_host *h = sim_host_of(f->handle.env);
     struct unsynced *u = NULL;
-    LIST_EACH (&f->unsynced, node) {
+    LIST_EACH (&h->unsynced, node) {
         struct unsynced *old = container_of(node, struct unsynced, node);
-        if (old->offset == offset && old->n == n)
+        if (old->offset == offset && old->n == n && unsynced_of(old, f))
             u = old;
     }
-    if (!u) {
-        u = sim_new_bytes(sizeof(*u) + n);
-        u->offset = offset;
-        u->n = n;
-        list_push_front(&f->unsynced, &u->node);
-    }
-    /* What a power cut brings back is now the write before, now one long ago. */
-    if (sim_chance(sim_host_of(f->handle.env)->sim, 500) &&
-        pread(f->fd, u->before, n, (off_t)offset) < 0)
-        return err_errno(err, errno, "read %s", f->path);
+    if (!u)
+        unsynced_add(f, offset, n);
+    else if (sim_chance(h->sim, 500))
+        read_before(f, offset, u->before, n);
     return pwrite(f->fd, p, n, (off_t)offset) == (ssize_t)n ||
            err_errno(err, errno, "write %s", f->path);
 }
 
-static void unsynced_end(struct env_file *f, bool power)
+/* A power cut: each sector is old or new, in any mixture. Newest first. */
+static void unsynced_lost(struct sim_host *h)
 {
-    struct list_node *n;
-    struct sim *sim = sim_host_of(f->handle.env)->sim;
-    while ((n = list_pop(&f->unsynced))) {
-        struct unsynced *u = container_of(n, struct unsynced, node);
-        if (power && sim_chance(sim, 500))
-            wf_assert(pwrite(f->fd, u->before, u->n, (off_t)u->offset) == (ssize_t)u->n);
-        mem_free(u);
+    struct list_node *node;
+    while ((node = h->unsynced.head.next) != &h->unsynced.head) {
+        struct unsynced *u = container_of(node, struct unsynced, node);
+        unsigned lost = u->n <= SECTOR ? 500 : (unsigned)sim_below(h->sim, 1001);
+        for (size_t at = 0; at < u->n; at += SECTOR) {
+            size_t part = u->n - at < SECTOR ? u->n - at : SECTOR;
+            if (sim_chance(h->sim, lost))
+                wf_assert(pwrite(u->fd, u->before + at, part, (off_t)(u->offset + at)) ==
+                          (ssize_t)part);
+        }
+        unsynced_drop(u);
     }
 }
 
@@ -225,36 +272,22 @@ static size_t write_size(const struct env_file_write *w)
     return n;
 }
 
-/* After a power cut: each sector is old or new, in any mixture. */
-static void write_torn(struct sim *sim, const struct env_file *f, const struct env_file_write *w)
+static void write_unsynced(struct env_file *f, const struct env_file_write *w, size_t n)
 {
-    size_t n = write_size(w), at = 0;
-    char *all = sim_new_bytes(n + 1);
-    for (int i = 0; i < w->iov_n; i++) {
-        memcpy(all + at, w->iov[i].iov_base, w->iov[i].iov_len);
-        at += w->iov[i].iov_len;
-    }
-    unsigned kept = (unsigned)sim_below(sim, 1001);
-    for (at = 0; at < n; at += SECTOR) {
-        size_t part = n - at < SECTOR ? n - at : SECTOR;
-        if (sim_chance(sim, kept))
-            wf_assert(pwrite(f->fd, all + at, part, (off_t)(w->offset + at)) == (ssize_t)part);
-    }
-    mem_free(all);
+    unsynced_add(f, w->offset, n);
+    write_bytes(f, w, n);
 }
 
-/* What becomes of writes that nobody waits for any more. */
-static void forget(struct env_file *f, struct list *writes, bool power)
+/* What becomes of writes that nobody waits for any more: a process that ends has made all or a part
+ * of each, or not yet. */
+static void forget(struct env_file *f, struct list *writes)
 {
     struct sim *sim = sim_host_of(f->handle.env)->sim;
     struct list_node *n;
     while ((n = list_pop(writes))) {
         struct env_file_write *w = container_of(n, struct env_file_write, node);
-        if (power)
-            write_torn(sim, f, w);
-        else
-            write_bytes(f, w,
-                        sim_chance(sim, 500) ? write_size(w) : sim_below(sim, write_size(w) + 1));
+        write_unsynced(f, w,
+                       sim_chance(sim, 500) ? write_size(w) : sim_below(sim, write_size(w) + 1));
     }
 }
 
@@ -265,15 +298,14 @@ static void flush_free(struct flush *fl)
     mem_free(fl);
 }
 
-static void file_drop(struct env_file *f, bool power)
+static void file_drop(struct env_file *f)
 {
     LIST_EACH (&f->flushes, n) {
         struct flush *fl = container_of(n, struct flush, node);
-        forget(f, &fl->writes, power);
+        forget(f, &fl->writes);
         flush_free(fl);
     }
-    forget(f, &f->writes, power);
-    unsynced_end(f, power);
+    forget(f, &f->writes);
     list_remove(&f->dirty);
     list_remove(&f->node);
     close(f->fd);
@@ -284,7 +316,7 @@ static void file_close(struct env_file *f)
 {
     if (f->gone)
         *f->gone = true;
-    file_drop(f, false);
+    file_drop(f);
 }
 
 static bool file_read(struct env_file *f, uint64_t offset, void *p, size_t n, size_t *ret_n,
@@ -326,13 +358,18 @@ static bool file_preallocate(struct env_file *f, uint64_t size, struct err *err)
     uint64_t now;
     if (!file_size(f, &now, err))
         return false;
-    if (now >= size)
+    if (now >= size) {
+        unsynced_durable(f, 0, UINT64_MAX);
         return true;
+    }
     struct sim_disk *d = &sim_host_of(f->handle.env)->disk;
     if (d->limited && d->room < size - now)
         return err_errno(err, ENOSPC, "reserve %s", f->path);
     d->room -= d->limited ? size - now : 0;
-    return file_truncate(f, size, err);
+    if (!file_truncate(f, size, err))
+        return false;
+    unsynced_durable(f, 0, UINT64_MAX);
+    return true;
 }
 
 /* Writes with sync. */
@@ -355,7 +392,12 @@ static void flush_write(struct flush *fl, struct err *result)
     bool fails = sim_chance(h->sim, h->disk.error_per_mille);
     LIST_EACH (&fl->writes, n) {
         struct env_file_write *w = container_of(n, struct env_file_write, node);
-        write_bytes(fl->f, w, fails ? sim_below(h->sim, write_size(w) + 1) : write_size(w));
+        if (fails) {
+            write_unsynced(fl->f, w, sim_below(h->sim, write_size(w) + 1));
+            continue;
+        }
+        write_bytes(fl->f, w, write_size(w));
+        unsynced_durable(fl->f, w->offset, w->offset + write_size(w));
     }
     if (fails)
         err_errno(result, EIO, "sync %s", fl->f->path);
@@ -574,11 +616,13 @@ static void lock_release(struct env_lock *l)
 void sim_disk_crash(struct sim_host *h, bool power)
 {
     LIST_EACH (&h->files, n)
-        file_drop(container_of(n, struct env_file, node), power);
+        file_drop(container_of(n, struct env_file, node));
     LIST_EACH (&h->locks, n)
         lock_release(container_of(n, struct env_lock, node));
-    if (power)
-        names_lost(h);
+    if (!power)
+        return;
+    unsynced_lost(h);
+    names_lost(h);
 }
 
 const struct env_ops sim_disk_ops = {

@@ -50,6 +50,7 @@ struct sim_host {
     uint16_t next_port;
 
     struct list files, dirty, locks, undo;
+    struct list unsynced; /* newest first */
     uint64_t undo_count;
     struct sim_disk disk;
 };

@@ -443,6 +443,7 @@ struct sim_host *sim_host_add(struct sim *sim, const char *name, const char *add
     list_init(&h->dirty);
     list_init(&h->locks);
     list_init(&h->undo);
+    list_init(&h->unsynced);
     for (size_t i = 0; i <= sim->host_count; i++)
         sim->links[i][h->index] = sim->links[h->index][i] =
             (struct sim_link){.latency_min = 50 * SIM_US, .latency_max = 300 * SIM_US};

@@ -355,7 +355,10 @@ static void on_fault(struct sim_event *e)
 void nemesis_start(struct run *run)
 {
     run->fault.fn = on_fault;
-    sim_event_start(run->sim, &run->fault, SIM_S + sim_between(run->sim, 0, SIM_S));
+    /* A disk that is slow from its first write on: its node lives, and has nothing yet. */
+    if (!run->knobs.calm && run->knobs.fault_weight[FAULT_SLOW_DISK])
+        slow_disk(run);
+    sim_event_start(run->sim, &run->fault, run->knobs.calm + sim_between(run->sim, 0, SIM_S));
 }
 
 void nemesis_stop(struct run *run)

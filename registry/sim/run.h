@@ -75,7 +75,7 @@ struct run_knobs {
     size_t nodes, clients, watchers, keys;
     wf_ms election, heartbeat, snapshot_rest;
     uint64_t segment_bytes, snapshot_log_bytes, history, store_bytes;
-    sim_ns think_max, chaos, pause_between_faults;
+    sim_ns think_max, chaos, calm, pause_between_faults; /* calm: before the first fault */
     size_t value_max;
     wf_ms write_timeout;
     unsigned fault_weight[FAULT_COUNT];
