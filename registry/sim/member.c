@@ -218,6 +218,8 @@ static void process_main(void *ctx, struct env *env)
     bool joining = m->node->io.meta.joining;
     if (joining && !m->wiped && !m->rot_deaths)
         oracle_fail(&m->run->oracle, "%s put its data aside, and nothing was damaged", name_of(m));
+    if (!joining && m->held && guard_last_index(&m->node->raft) == 0)
+        oracle_fail(&m->run->oracle, "%s had a log, has none, and would vote", name_of(m));
     m->wiped |= joining;
     m->node->guard.off = m->run->opt.guards_off;
     struct sim_zone *was = sim_world_enter();
@@ -232,6 +234,7 @@ void member_start(struct member *m)
     m->last_applied = 0;
     m->led_term = 0;
     m->stopping = false;
+    m->started = sim_now(m->run->sim);
     sim_host_start(m->host, process_main, m);
 }
 
@@ -286,6 +289,7 @@ static void wipe_files(struct member *m)
     nftw(name_of(m), remove_one, 16, FTW_DEPTH | FTW_PHYS);
     m->dead_terms.n = 0;
     m->dead_snapshot = 0;
+    m->held = false;
     m->wiped = true;
     sim_trace(m->run->sim, "%s has a new disk", name_of(m));
 }
@@ -708,14 +712,23 @@ static void look_whom_it_knows(struct member *m)
         m->knows |= conf_find(&g->committed, i + 1) ? 1u << i : 0;
 }
 
+/* A damaged file is found, if not at once, by the first look at all checkpoints after a start. */
+static bool looked_at_files(const struct member *m)
+{
+    return !m->rot_deaths || sim_now(m->run->sim) - m->started >= 2 * SCRUB_FIRST_MS * SIM_MS;
+}
+
 void member_look(struct member *m)
 {
     if (m->node && m->node->raft_started && !m->node->raft_closed) {
         look_at_conf(m);
         look_whom_it_knows(m);
+        m->held |= m->node->raft.last_stored > 0 && raftio_begun(&m->node->io) &&
+                   !m->node->guard.installing;
     }
     if (m->wiped && m->node && !sim_host_paused(m->host) && m->node->raft_started &&
-        m->node->guard.standing == GUARD_MEMBER && m->node->io.works == 0 && !m->node->remaking)
+        m->node->guard.standing == GUARD_MEMBER && m->node->io.works == 0 && !m->node->remaking &&
+        looked_at_files(m))
         m->wiped = false;
     if (!member_leads(m) || m->led_term == m->node->raft.current_term)
         return;

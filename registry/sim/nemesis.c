@@ -148,15 +148,13 @@ static void slow_disk(struct run *run)
 {
     struct sim_disk *d = sim_disk(any(run)->host);
     d->sync_max = sim_between(run->sim, d->sync_min, 80 * SIM_MS);
-    d->stall_per_mille = (unsigned)sim_below(run->sim, 50);
+    d->stall_per_mille = sim_chance(run->sim, 100) ? 1000 : (unsigned)sim_below(run->sim, 50);
     d->stall_max = sim_between(run->sim, SIM_MS, 2 * SIM_S);
 }
 
 static void bad_disk(struct run *run)
 {
-    struct member *m = any(run);
-    if (!sim_host_runs(m->host))
-        return;
+    struct member *m = any(run); /* one that does not run meets it at its start */
     m->disk_failed = true;
     sim_disk(m->host)->error_per_mille = 300;
 }

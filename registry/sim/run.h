@@ -104,6 +104,7 @@ struct member {
     size_t index;
     struct raft_fsm fsm; /* in front of the node's */
     struct sim_event restart, stopped, resume;
+    sim_ns started;          /* this process */
     sim_ns down;             /* after an end in order; < 0: for good */
     raft_index last_applied; /* of this process; 0 = nothing yet */
     uint64_t led_term;
@@ -116,6 +117,7 @@ struct member {
     raft_index knows_at;    /* the index of that; 0 = none yet */
     bool voter;             /* in the newest committed configuration that anybody has */
     bool wiped;             /* its disk is new, and it does not vote yet */
+    bool held;              /* a log that it told others of is on its disk */
     struct versions reads;  /* of its program, from its next start on */
     /* What was durable when its process ended: terms of entries from `first`. */
     raft_index dead_first, dead_last, dead_snapshot;
