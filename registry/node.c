@@ -835,8 +835,7 @@ static void node_reset(struct reg_node *n)
 /* What an empty directory is. */
 static enum raftio_birth birth_of(const struct reg_node *n, struct env *env)
 {
-    if (n->opt.member_count > 1 && !MUTANT(QUARANTINE_FORGOTTEN) &&
-        node_quarantine_unfinished(env, n->dir))
+    if (n->opt.member_count > 1 && node_quarantine_unfinished(env, n->dir))
         return RAFTIO_AGAIN;
     return n->opt.newcomer ? RAFTIO_NEWCOMER : RAFTIO_WITH_CLUSTER;
 }

@@ -24,7 +24,6 @@
     X(TRUST_TORN_STORE, "the LMDB file is believed after a power cut")                             \
     X(LOG_MAY_BE_SHORT, "a log that lost its end is taken for whole")                              \
     X(FOUND_IS_DURABLE, "a log that was found at a start counts as durable before it is synced")   \
-    X(QUARANTINE_FORGOTTEN, "a crash while data is put aside leaves a node that seems new")        \
     X(IGNORE_CRC, "the checksum of a log record is not looked at")                                 \
     X(STORE_AHEAD, "the store is committed before the node's own log is durable")                  \
     X(TRIM_TOO_MUCH, "segments are dropped before a checkpoint holds their entries")               \

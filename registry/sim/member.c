@@ -255,9 +255,11 @@ void member_restart_later(struct member *m, sim_ns delay)
 static void remember_log(struct member *m)
 {
     const struct raft *r = &m->node->raft;
+    if (!m->node->raft_started)
+        return; /* it was not even opened: what it had, it has */
     m->dead_terms.n = 0;
     m->dead_unseen = m->node->raft_closed;
-    if (!m->node->raft_started || m->node->raft_closed)
+    if (m->dead_unseen)
         return;
     m->dead_snapshot = r->log.snapshot.last_index;
     m->dead_last = r->last_stored;

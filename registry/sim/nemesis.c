@@ -78,7 +78,8 @@ static void pause_one(struct run *run)
  * than Raft survives. */
 static struct member *may_lose_disk(struct run *run)
 {
-    struct member *m = any(run);
+    /* The last that came has its own way to begin. */
+    struct member *m = sim_chance(run->sim, 300) ? &run->member[run->members - 1] : any(run);
     size_t voters = 0;
     for (size_t i = 0; i < run->members; i++)
         voters += run->member[i].voter;
@@ -101,16 +102,6 @@ static void wipe_one(struct run *run)
     if (!m)
         return;
     member_wipe(m);
-    member_restart_later(m, some_time(run));
-}
-
-static void rot_one(struct run *run)
-{
-    struct member *m = may_lose_disk(run);
-    /* Not after a power cut: a disk that lost what it had synced, too, is two faults in one. */
-    if (!m || !sim_host_runs(m->host))
-        return;
-    member_rot(m);
     member_restart_later(m, some_time(run));
 }
 
@@ -144,19 +135,43 @@ static void slow_net(struct run *run)
                 sim_link(run->sim, run->member[a].host, run->member[b].host)->latency_max = max;
 }
 
-static void slow_disk(struct run *run)
+static void disk_slows(struct member *m, unsigned stall_per_mille)
 {
-    struct sim_disk *d = sim_disk(any(run)->host);
-    d->sync_max = sim_between(run->sim, d->sync_min, 80 * SIM_MS);
-    d->stall_per_mille = sim_chance(run->sim, 100) ? 1000 : (unsigned)sim_below(run->sim, 50);
-    d->stall_max = sim_between(run->sim, SIM_MS, 2 * SIM_S);
+    struct sim *sim = m->run->sim;
+    struct sim_disk *d = sim_disk(m->host);
+    d->sync_max = sim_between(sim, d->sync_min, 80 * SIM_MS);
+    d->stall_per_mille = stall_per_mille;
+    d->stall_max = sim_between(sim, SIM_MS, 2 * SIM_S);
 }
 
-static void bad_disk(struct run *run)
+static void slow_disk(struct run *run)
 {
-    struct member *m = any(run); /* one that does not run meets it at its start */
+    bool at_each = sim_chance(run->sim, 100);
+    disk_slows(any(run), at_each ? 1000 : (unsigned)sim_below(run->sim, 50));
+}
+
+static void disk_fails(struct member *m)
+{
     m->disk_failed = true;
     sim_disk(m->host)->error_per_mille = 300;
+}
+
+/* A node that does not run meets it at its start. */
+static void bad_disk(struct run *run)
+{
+    disk_fails(any(run));
+}
+
+static void rot_one(struct run *run)
+{
+    struct member *m = may_lose_disk(run);
+    /* Not after a power cut: a disk that lost what it had synced, too, is two faults in one. */
+    if (!m || !sim_host_runs(m->host))
+        return;
+    member_rot(m);
+    if (run->knobs.fault_weight[FAULT_BAD_DISK] && sim_chance(run->sim, 500))
+        disk_fails(m); /* such a disk may refuse what its node does about it, too */
+    member_restart_later(m, some_time(run));
 }
 
 static void full_disk(struct run *run)
@@ -355,7 +370,7 @@ void nemesis_start(struct run *run)
     run->fault.fn = on_fault;
     /* A disk that is slow from its first write on: its node lives, and has nothing yet. */
     if (!run->knobs.calm && run->knobs.fault_weight[FAULT_SLOW_DISK])
-        slow_disk(run);
+        disk_slows(any(run), 1000);
     sim_event_start(run->sim, &run->fault, run->knobs.calm + sim_between(run->sim, 0, SIM_S));
 }
 
