@@ -6,6 +6,8 @@
 #include <stdint.h>
 
 #include <cmocka.h>
+#include <errno.h>
+#include <stdio.h>
 
 #include "registry/node_test_util.h"
 #include "registry/raft/peer_tls_testing.h"
@@ -956,7 +958,7 @@ static void the_last_founder_finds_the_others(void **state)
 static void a_quarantine_that_was_cut_short(void **state)
 {
     (void)state;
-    static const char *const data[] = {"meta", "log", "store", "snapshot"};
+    static const char *const data[] = {"meta", "log", "store", "snapshot", "snapshot-older"};
     struct cluster c;
     char from[512], to[512];
     struct err err = {0};
