@@ -8,6 +8,7 @@
 #include <cmocka.h>
 #include <errno.h>
 #include <stdio.h>
+#include <sys/stat.h>
 
 #include "registry/node_test_util.h"
 #include "registry/raft/peer_tls_testing.h"
@@ -971,7 +972,7 @@ static void a_quarantine_that_was_cut_short(void **state)
     opt.dir = c.dir[3];
     node_down(&c, 3, true);
     snprintf(to, sizeof(to), "%s/quarantine-1", c.dir[3]);
-    test_dir_make(to);
+    assert_int_equal(mkdir(to, 0700), 0);
     for (size_t i = 0; i < ARRAY_LEN(data); i++) {
         snprintf(from, sizeof(from), "%s/%s", c.dir[3], data[i]);
         snprintf(to, sizeof(to), "%s/quarantine-1/%s", c.dir[3], data[i]);
