@@ -59,9 +59,9 @@ static int fsm_apply(struct raft_fsm *fsm, const struct raft_buffer *buf, void *
 }
 
 /* The store must not get ahead of the log: after a crash the node would look as if it had lost
- * entries. The first entry, which all members of a new cluster make for themselves, can be committed
- * by the others while a slow disk does not have ours; later ones libraft 0.15 applies only when our
- * disk has them too (replicationUpdate), which Raft does not ask for, and later versions do not. */
+ * entries. The first entry all members of a new cluster make for themselves: the others can commit
+ * it while a slow disk does not have ours. Later ones libraft 0.15 applies only when our disk has
+ * them too (replicationUpdate); Raft does not ask for that, and later versions do not do it. */
 static bool applied_is_durable(const struct reg_node *n)
 {
     return MUTANT(STORE_AHEAD) ||

@@ -1,8 +1,8 @@
 /* A node that finds its data damaged must not vote with what is left. It puts everything aside and
  * begins as one that lost its disk (raft/join.h): it asks all others, catches up, and votes then.
  *
- * A power cut in between leaves a directory of which parts are missing: that is damaged as well. One
- * that is empty but for what was put aside was not always empty. */
+ * A power cut in between leaves a directory of which parts are missing: that is damaged as well.
+ * One that is empty but for what was put aside was not always empty. */
 #include <stdio.h>
 #include <string.h>
 

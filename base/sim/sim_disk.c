@@ -1,7 +1,7 @@
 /* Files: real ones in a directory of memory, so that LMDB may map them; what a power cut does to
  * them is decided here. A write with sync reaches its file when its sync ends; before that a crash
- * may leave all, a part or nothing of it, and a power cut later may take that back. Names that were made, renamed or removed since the
- * directory was synced may be as before. */
+ * may leave all, a part or nothing of it, and a power cut later may take that back. Names that were
+ * made, renamed or removed since the directory was synced may be as before. */
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>

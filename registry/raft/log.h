@@ -33,7 +33,7 @@ struct log_options {
 struct log_entry {
     uint64_t term;
     enum log_type type;
-    struct slice payload; /* mem_free(payload.p) by whoever has the contents */
+    struct slice payload; /* of mem.h's heap, which is libraft's too: slice_free by who has it */
 };
 
 /* What was found: entries first, first + 1, …; `first` is valid also without entries. Each payload
