@@ -1,5 +1,3 @@
-#include "registry/raft/raft_io.h"
-
 #include <stdio.h>
 #include <string.h>
 
@@ -9,16 +7,11 @@
 #include "registry/raft/conf.h"
 #include "registry/raft/guard.h"
 #include "registry/raft/message.h"
+#include "registry/raft/raft_io_impl.h"
 
 #define PATH_BYTES SNAPSHOT_PATH_BYTES
-#define GET_AGAIN_MS 50 /* a checkpoint is being made anew */
 
-static struct raftio *self_of(struct raft_io *io)
-{
-    return io->impl;
-}
-
-static int fail(struct raftio *io, const struct err *err)
+int raftio_fail(struct raftio *io, const struct err *err)
 {
     snprintf(io->io.errmsg, sizeof(io->io.errmsg), "%.*s", (int)sizeof(io->io.errmsg) - 1,
              err->msg);
@@ -33,18 +26,7 @@ const char *raftio_address(const struct raftio *io, uint64_t id)
     return NULL;
 }
 
-/* Completions: libraft is never called from inside a call of its own. */
-
-struct completion {
-    struct list_node node;
-    void (*fn)(struct raftio *io, struct completion *c);
-    union {
-        struct raft_io_send *send;
-        struct raft_io_snapshot_put *put;
-        struct raft_io_append *append;
-    };
-    int status;
-};
+/* Completions. */
 
 static void run_completions(struct raftio *io)
 {
@@ -61,8 +43,9 @@ static void on_complete(struct env_task *t)
     run_completions(container_of(t, struct raftio, complete));
 }
 
-static struct completion *
-complete_later(struct raftio *io, void (*fn)(struct raftio *, struct completion *), int status)
+struct completion *raftio_complete_later(struct raftio *io,
+                                         void (*fn)(struct raftio *, struct completion *),
+                                         int status)
 {
     struct completion *c = MEM_NEW(struct completion);
     c->fn = fn;
@@ -83,12 +66,12 @@ static int store_meta(struct raftio *io)
         io->term_is_new = false;
         return 0;
     }
-    return fail(io, &err);
+    return raftio_fail(io, &err);
 }
 
 /* A new term is on the disk before anything goes out or into the log under it. The vote follows it
  * in the same call, mostly: then both are stored at once, and an election costs half the syncs. */
-static void settled(struct raftio *io)
+void raftio_settled(struct raftio *io)
 {
     if (io->term_is_new && store_meta(io) != 0)
         wf_die("registry: a new term cannot be stored: %s: the node stops, the others go on",
@@ -98,13 +81,13 @@ static void settled(struct raftio *io)
 static int io_init(struct raft_io *io, raft_id id, const char *address)
 {
     (void)address;
-    wf_assert(self_of(io)->self == id);
+    wf_assert(raftio_of(io)->self == id);
     return 0;
 }
 
 static int io_set_term(struct raft_io *rio, raft_term term)
 {
-    struct raftio *io = self_of(rio);
+    struct raftio *io = raftio_of(rio);
     io->meta.term = term;
     io->meta.vote = 0;
     io->term_is_new = true;
@@ -113,13 +96,13 @@ static int io_set_term(struct raft_io *rio, raft_term term)
 
 static int io_set_vote(struct raft_io *rio, raft_id id)
 {
-    struct raftio *io = self_of(rio);
+    struct raftio *io = raftio_of(rio);
     io->meta.vote = MUTANT(FORGET_VOTE) ? 0 : id;
     return store_meta(io);
 }
 
 /* From now on a directory without a log is a loss. */
-static void mark_started(struct raftio *io)
+void raftio_mark_started(struct raftio *io)
 {
     if (io->meta.started)
         return;
@@ -132,14 +115,14 @@ static void on_bootstrapped(struct log_append *a)
 {
     struct raftio *io = container_of(a, struct raftio, boot_append);
     io->bootstrapping = false;
-    mark_started(io);
+    raftio_mark_started(io);
 }
 
 /* Every member of the initial cluster writes the same first entry. It is in the first group of the
  * log: nothing can be acknowledged before it is durable. */
 static int io_bootstrap(struct raft_io *rio, const struct raft_configuration *conf)
 {
-    struct raftio *io = self_of(rio);
+    struct raftio *io = raftio_of(rio);
     struct raft_buffer bytes;
     if (!io->fresh)
         return RAFT_CANTBOOTSTRAP;
@@ -172,27 +155,6 @@ static int io_recover(struct raft_io *rio, const struct raft_configuration *conf
     (void)conf;
     snprintf(rio->errmsg, sizeof(rio->errmsg), "forced recovery is not a call of this I/O");
     return RAFT_INVALID;
-}
-
-static void *raft_copy(const void *p, size_t n)
-{
-    void *copy = raft_malloc(n ? n : 1);
-    if (!copy)
-        wf_die("out of memory");
-    memcpy(copy, p, n);
-    return copy;
-}
-
-static struct raft_snapshot *make_snapshot(const struct snapshot_manifest *m)
-{
-    char data[SNAPSHOT_DATA_BYTES];
-    struct raft_snapshot snap = {
-        .index = m->index, .term = m->term, .configuration_index = m->conf_index, .n_bufs = 1};
-    snapshot_file_encode(data, &m->file);
-    conf_copy(&m->conf, &snap.configuration);
-    struct raft_buffer buf = {raft_copy(data, sizeof(data)), sizeof(data)};
-    snap.bufs = raft_copy(&buf, sizeof(buf));
-    return raft_copy(&snap, sizeof(snap));
 }
 
 static void on_reset_at_load(struct log_append *a)
@@ -259,10 +221,10 @@ static int io_load(struct raft_io *rio, raft_term *term, raft_id *voted_for,
                    struct raft_snapshot **snapshot, raft_index *start_index,
                    struct raft_entry *entries[], size_t *n_entries)
 {
-    struct raftio *io = self_of(rio);
+    struct raftio *io = raftio_of(rio);
     *term = io->meta.term;
     *voted_for = io->meta.vote;
-    *snapshot = io->has_manifest ? make_snapshot(&io->manifest) : NULL;
+    *snapshot = io->has_manifest ? raftio_make_snapshot(&io->manifest) : NULL;
     forget_long_ago(io);
     *start_index = io->contents.first;
     give_entries(io, entries, n_entries);
@@ -282,7 +244,7 @@ static void on_appended(struct log_append *la)
 {
     struct append *a = container_of(la, struct append, a);
     struct raft_io_append *req = a->req;
-    mark_started(a->io);
+    raftio_mark_started(a->io);
     mem_free(a);
     if (req)
         req->cb(req, 0);
@@ -297,8 +259,8 @@ static void complete_append(struct raftio *io, struct completion *c)
 static int io_append(struct raft_io *rio, struct raft_io_append *req,
                      const struct raft_entry entries[], unsigned n, raft_io_append_cb cb)
 {
-    struct raftio *io = self_of(rio);
-    settled(io);
+    struct raftio *io = raftio_of(rio);
+    raftio_settled(io);
     struct log_entry *es = mem_array(n, sizeof(*es));
     for (unsigned i = 0; i < n; i++)
         es[i] = (struct log_entry){.term = entries[i].term,
@@ -309,7 +271,7 @@ static int io_append(struct raft_io *rio, struct raft_io_append *req,
     a->io = io;
     a->req = MUTANT(ACK_BEFORE_SYNC) ? NULL : req;
     if (!a->req)
-        complete_later(io, complete_append, 0)->append = req;
+        raftio_complete_later(io, complete_append, 0)->append = req;
     a->a = (struct log_append){.first = io->next_index, .entries = es, .n = n, .fn = on_appended};
     io->next_index += n;
     log_append(io->log, &a->a);
@@ -320,308 +282,10 @@ static int io_append(struct raft_io *rio, struct raft_io_append *req,
 /* The log only grows on disk: the entries that come next replace what is cut here. */
 static int io_truncate(struct raft_io *rio, raft_index index)
 {
-    struct raftio *io = self_of(rio);
+    struct raftio *io = raftio_of(rio);
     wf_assert(index > 0 && index <= io->next_index);
     io->next_index = index;
     return 0;
-}
-
-/* Snapshots. */
-
-static bool same_file(const struct snapshot_file *a, const struct snapshot_file *b)
-{
-    return a->index == b->index && memcmp(a->sha256, b->sha256, sizeof(a->sha256)) == 0;
-}
-
-static bool manifest_replace(struct raftio *io, const struct raft_snapshot *s, struct err *err)
-{
-    struct snapshot_manifest m = {.index = s->index,
-                                  .term = s->term,
-                                  .conf_index = s->configuration_index,
-                                  .conf = s->configuration}; /* borrowed */
-    wf_assert(s->n_bufs == 1);
-    if (!snapshot_file_decode(slice_mem(s->bufs[0].base, s->bufs[0].len), &m.file, err) ||
-        !snapshot_manifest_store(io->env, io->dir, SNAPSHOT_NEWEST, &m, err))
-        return false;
-    snapshot_manifest_fini(&io->manifest);
-    io->has_manifest =
-        snapshot_manifest_load(io->env, io->dir, SNAPSHOT_NEWEST, &io->manifest, err);
-    return io->has_manifest;
-}
-
-static void older_forget(struct raftio *io)
-{
-    snapshot_manifest_fini(&io->older);
-    io->has_older = false;
-}
-
-/* The log that goes on from it will be gone. */
-static bool older_remove(struct raftio *io, struct err *err)
-{
-    older_forget(io);
-    return snapshot_manifest_remove(io->env, io->dir, SNAPSHOT_OLDER, err);
-}
-
-/* s is the newest, what was it is the one before. A crash in between leaves the same one twice. */
-static bool manifest_push(struct raftio *io, const struct raft_snapshot *s, struct err *err)
-{
-    struct snapshot_manifest was = io->manifest;
-    bool had = io->has_manifest;
-    if (had && !snapshot_manifest_store(io->env, io->dir, SNAPSHOT_OLDER, &was, err))
-        return false;
-    io->manifest = (struct snapshot_manifest){0};
-    if (!manifest_replace(io, s, err)) {
-        io->manifest = was;
-        io->has_manifest = had;
-        return false;
-    }
-    older_forget(io);
-    io->older = was;
-    io->has_older = had;
-    return true;
-}
-
-static bool sweep(struct raftio *io, struct err *err)
-{
-    const struct snapshot_file *const keep[SNAPSHOT_COUNT] = {
-        io->has_manifest ? &io->manifest.file : NULL, io->has_older ? &io->older.file : NULL};
-    return snapshot_sweep(io->env, io->dir, keep, err);
-}
-
-static void sweep_idle(struct raftio *io)
-{
-    struct err err = {0};
-    if (io->install.phase == INSTALL_NONE && !sweep(io, &err))
-        LOG_WARN("registry.checkpoint.sweep", F_CSTR("dir", io->dir), F_ERR(&err));
-}
-
-static void log_shorten(struct raftio *io, uint64_t keep)
-{
-    log_trim(io->log, io->has_older && io->older.index + 1 < keep ? io->older.index + 1 : keep);
-    io->bytes_at_snapshot = log_appended_bytes(io->log);
-    sweep_idle(io);
-}
-
-bool raftio_drop_older(struct raftio *io)
-{
-    struct err err = {0};
-    if (!io->has_older)
-        return false;
-    LOG_WARN("registry.checkpoint.older_dropped", F_CSTR("dir", io->dir),
-             F_U64("index", io->older.index));
-    if (!older_remove(io, &err))
-        LOG_WARN("registry.checkpoint.sweep", F_CSTR("dir", io->dir), F_ERR(&err));
-    sweep_idle(io);
-    return true;
-}
-
-static void complete_put(struct raftio *io, struct completion *c)
-{
-    (void)io;
-    c->put->cb(c->put, c->status);
-}
-
-struct reset {
-    struct log_append a;
-    struct raftio *io;
-    struct raft_io_snapshot_put *req;
-};
-
-static void on_reset(struct log_append *a)
-{
-    struct reset *r = container_of(a, struct reset, a);
-    struct raft_io_snapshot_put *req = r->req;
-    log_shorten(r->io, r->io->manifest.index);
-    mark_started(r->io);
-    mem_free(r);
-    req->cb(req, 0);
-}
-
-static int put_installed(struct raftio *io, struct raft_io_snapshot_put *req,
-                         const struct raft_snapshot *s)
-{
-    struct err err = {0};
-    if (!older_remove(io, &err) || !manifest_replace(io, s, &err))
-        return fail(io, &err);
-    io->next_index = s->index + 1;
-    struct reset *r = MEM_NEW(struct reset);
-    r->io = io;
-    r->req = req;
-    log_reset(io->log, s->index, s->term, &r->a, on_reset);
-    return 0;
-}
-
-/* Our own checkpoint was copied to the temporary name. */
-static int put_taken(struct raftio *io, unsigned trailing, struct raft_io_snapshot_put *req,
-                     const struct raft_snapshot *s)
-{
-    struct err err = {0};
-    struct snapshot_file f;
-    char from[PATH_BYTES], to[PATH_BYTES];
-    if (!snapshot_file_decode(slice_mem(s->bufs[0].base, s->bufs[0].len), &f, &err) ||
-        !env_file_rename(io->env, snapshot_temp_path(io->dir, from),
-                         snapshot_file_path(io->dir, f.index, snapshot_file_tag(&f), to), &err) ||
-        !env_dir_sync(io->env, io->dir, &err) || !manifest_push(io, s, &err)) {
-        LOG_ERROR("registry.checkpoint.failed", F_ERR(&err));
-        complete_later(io, complete_put, fail(io, &err))->put = req;
-        return 0;
-    }
-    log_shorten(io, s->index > trailing ? s->index - trailing + 1 : 1);
-    LOG_INFO("registry.checkpoint.taken", F_U64("index", s->index), F_U64("bytes", f.bytes));
-    complete_later(io, complete_put, 0)->put = req;
-    return 0;
-}
-
-static int io_snapshot_put(struct raft_io *rio, unsigned trailing, struct raft_io_snapshot_put *req,
-                           const struct raft_snapshot *snapshot, raft_io_snapshot_put_cb cb)
-{
-    struct raftio *io = self_of(rio);
-    settled(io);
-    req->cb = cb;
-    return trailing == 0 ? put_installed(io, req, snapshot)
-                         : put_taken(io, trailing, req, snapshot);
-}
-
-/* libraft wants to send it: is the file what it was? A follower would fetch a damaged one again and
- * again. What is damaged is made anew and waited for: libraft 0.15 forgets nothing of a transfer
- * that failed to begin, and would try again only after its install time-out. */
-struct get {
-    struct list_node node; /* in io->gets while it waits */
-    struct env_work w;
-    struct env_timer again;
-    struct raftio *io;
-    struct raft_io_snapshot_get *req;
-    struct snapshot_file file;
-    struct err err;
-};
-
-static void get_work(struct env_work *w)
-{
-    struct get *g = container_of(w, struct get, w);
-    char path[PATH_BYTES];
-    snapshot_file_path(g->io->dir, g->file.index, snapshot_file_tag(&g->file), path);
-    g->io->events->verify(g->io->ctx, path, &g->file, &g->err);
-}
-
-static void get_of(struct get *g, const struct snapshot_file *f)
-{
-    err_clear(&g->err);
-    g->file = *f;
-    g->io->works++;
-    env_work(g->io->env, &g->w);
-}
-
-static void get_begin(struct get *g)
-{
-    list_remove(&g->node);
-    get_of(g, &g->io->manifest.file);
-}
-
-/* Damage that nobody looks at waits for the day on which the file is needed. The newest is looked
- * at first, then the one before: that is not made anew, the next takes its place soon. */
-static void scrub_done(struct get *g)
-{
-    struct raftio *io = g->io;
-    bool newest = same_file(&g->file, &io->manifest.file);
-    bool older = io->has_older && same_file(&g->file, &io->older.file);
-    if (g->err.code && (newest || older))
-        LOG_ERROR("registry.checkpoint.damaged", F_U64("index", g->file.index), F_ERR(&g->err));
-    if (g->err.code && newest)
-        io->events->on_damaged(io->ctx);
-    else if (g->err.code && older)
-        raftio_drop_older(io);
-    if (newest && !older && io->has_older) {
-        get_of(g, &io->older.file);
-        return;
-    }
-    mem_free(g);
-    env_timer_start(io->env, &io->scrub_timer, SCRUB_MS);
-}
-
-static void get_done(struct env_work *w)
-{
-    struct get *g = container_of(w, struct get, w);
-    struct raftio *io = g->io;
-    struct raft_io_snapshot_get *req = g->req;
-    io->works--;
-    if (!req) {
-        scrub_done(g);
-        return;
-    }
-    if (!same_file(&g->file, &io->manifest.file)) { /* there is a newer one now */
-        get_begin(g);
-        return;
-    }
-    if (g->err.code) {
-        LOG_ERROR("registry.checkpoint.damaged", F_U64("index", io->manifest.index),
-                  F_ERR(&g->err));
-        io->events->on_damaged(io->ctx);
-        list_push(&io->gets, &g->node);
-        env_timer_start(io->env, &g->again, GET_AGAIN_MS);
-        return;
-    }
-    mem_free(g);
-    req->cb(req, make_snapshot(&io->manifest), 0);
-}
-
-static void on_scrub(struct env_timer *t)
-{
-    struct raftio *io = container_of(t, struct raftio, scrub_timer);
-    if (!io->has_manifest) {
-        env_timer_start(io->env, t, SCRUB_MS);
-        return;
-    }
-    struct get *g = MEM_NEW(struct get);
-    *g = (struct get){.w = {.work = get_work, .done = get_done}, .io = io};
-    get_begin(g);
-}
-
-static void on_get_again(struct env_timer *t)
-{
-    get_begin(container_of(t, struct get, again));
-}
-
-static void gets_cancel(struct raftio *io)
-{
-    struct list_node *n;
-    while ((n = list_pop(&io->gets))) {
-        struct get *g = container_of(n, struct get, node);
-        struct raft_io_snapshot_get *req = g->req;
-        env_timer_stop(io->env, &g->again);
-        mem_free(g);
-        req->cb(req, NULL, RAFT_CANCELED);
-    }
-}
-
-static int io_snapshot_get(struct raft_io *rio, struct raft_io_snapshot_get *req,
-                           raft_io_snapshot_get_cb cb)
-{
-    struct raftio *io = self_of(rio);
-    wf_assert(io->has_manifest); /* libraft has read it, or written it */
-    req->cb = cb;
-    struct get *g = MEM_NEW(struct get);
-    *g = (struct get){
-        .w = {.work = get_work, .done = get_done}, .again.fn = on_get_again, .io = io, .req = req};
-    get_begin(g);
-    return 0;
-}
-
-bool raftio_replace_checkpoint(struct raftio *io, const struct snapshot_file *f, struct err *err)
-{
-    char from[PATH_BYTES], to[PATH_BYTES];
-    struct snapshot_file was = io->manifest.file;
-    wf_assert(io->has_manifest);
-    if (f->index < io->manifest.index)
-        return err_set(err, ERR_CORRUPT, "the store is older than the checkpoint");
-    if (!env_file_rename(io->env, snapshot_remade_path(io->dir, from),
-                         snapshot_file_path(io->dir, f->index, snapshot_file_tag(f), to), err) ||
-        !env_dir_sync(io->env, io->dir, err))
-        return false;
-    io->manifest.file = *f;
-    if (snapshot_manifest_store(io->env, io->dir, SNAPSHOT_NEWEST, &io->manifest, err))
-        return true;
-    io->manifest.file = was;
-    return false;
 }
 
 /* Network. */
@@ -653,7 +317,7 @@ static bool readable(const struct raftio *io, const struct raft_message *m)
 static int io_send(struct raft_io *rio, struct raft_io_send *req, const struct raft_message *m,
                    raft_io_send_cb cb)
 {
-    struct raftio *io = self_of(rio);
+    struct raftio *io = raftio_of(rio);
     struct message_out out;
     message_encode(&out, m);
     bool sent = readable(io, m) &&
@@ -666,7 +330,7 @@ static int io_send(struct raft_io *rio, struct raft_io_send *req, const struct r
     message_out_fini(&out);
     if (cb) { /* TimeoutNow has none, and its request may be gone by then */
         req->cb = cb;
-        complete_later(io, complete_send, status)->send = req;
+        raftio_complete_later(io, complete_send, status)->send = req;
     }
     return 0;
 }
@@ -674,169 +338,17 @@ static int io_send(struct raft_io *rio, struct raft_io_send *req, const struct r
 bool raftio_send(struct raftio *io, uint64_t to, enum frame_type type, uint64_t term,
                  const struct iovec *payload, int n)
 {
-    settled(io);
+    raftio_settled(io);
     return io->peers && peers_send(io->peers, to, type, term, payload, n);
 }
 
-static void deliver(struct raftio *io, uint64_t from, struct raft_message *m)
+void raftio_deliver(struct raftio *io, uint64_t from, struct raft_message *m)
 {
     m->server_id = from;
     m->server_address = raftio_address(io, from);
     wf_assert(m->server_address);
     io->recv(&io->io, m);
-    settled(io);
-}
-
-/* Checkpoints from a leader. */
-
-static void install_drop(struct raftio *io)
-{
-    bulk_fetch_cancel(&io->install.fetch);
-    message_free(&io->install.message);
-    io->install.phase = INSTALL_NONE;
-}
-
-/* The leader aborts the transfer and tries again with the newest one. */
-static void install_refuse(struct raftio *io, uint64_t from, const struct raft_message *m)
-{
-    struct message_out out;
-    struct raft_message res = {.type = RAFT_IO_APPEND_ENTRIES_RESULT,
-                               .append_entries_result = {.term = io->raft->current_term,
-                                                         .rejected = m->install_snapshot.last_index,
-                                                         .last_log_index = io->raft->last_stored}};
-    message_encode(&out, &res);
-    raftio_send(io, from, out.type, out.term, out.pieces, out.piece_count);
-    message_out_fini(&out);
-}
-
-static void install_try(struct raftio *io)
-{
-    struct raftio_install *in = &io->install;
-    if (in->phase != INSTALL_READY || io->raft->snapshot.pending.term != 0 ||
-        io->raft->snapshot.put.data != NULL)
-        return;
-    in->phase = INSTALL_NONE;
-    struct raft_message m = in->message;
-    in->message = (struct raft_message){0};
-    deliver(io, in->from, &m);
-}
-
-static void verify_work(struct env_work *w)
-{
-    struct raftio_install *in = container_of(w, struct raftio_install, work);
-    struct raftio *io = container_of(in, struct raftio, install);
-    err_clear(&in->err);
-    io->events->verify(io->ctx, in->part, &in->file, &in->err);
-}
-
-static void verify_done(struct env_work *w)
-{
-    struct raftio_install *in = container_of(w, struct raftio_install, work);
-    struct raftio *io = container_of(in, struct raftio, install);
-    char path[PATH_BYTES];
-    io->works--;
-    if (in->phase != INSTALL_VERIFY)
-        return;
-    if (in->err.code == ERR_NONE &&
-        env_file_rename(
-            io->env, in->part,
-            snapshot_file_path(io->dir, in->file.index, snapshot_file_tag(&in->file), path),
-            &in->err) &&
-        env_dir_sync(io->env, io->dir, &in->err)) {
-        LOG_INFO("registry.checkpoint.received", F_U64("index", in->file.index),
-                 F_U64("bytes", in->file.bytes));
-        in->phase = INSTALL_READY;
-        install_try(io);
-        return;
-    }
-    LOG_ERROR("registry.checkpoint.rejected", F_ERR(&in->err));
-    install_refuse(io, in->from, &in->message);
-    install_drop(io);
-}
-
-static void on_fetched(void *ctx, const struct err *err)
-{
-    struct raftio *io = ctx;
-    struct raftio_install *in = &io->install;
-    if (err->code) {
-        LOG_WARN("registry.checkpoint.not_received", F_ERR(err));
-        install_refuse(io, in->from, &in->message);
-        install_drop(io);
-        return;
-    }
-    in->phase = INSTALL_VERIFY;
-    in->work = (struct env_work){.work = verify_work, .done = verify_done};
-    io->works++;
-    env_work(io->env, &in->work);
-}
-
-/* What libraft will answer without the file. */
-static bool install_is_idle(const struct raftio *io, const struct raft_install_snapshot *s)
-{
-    raft_term have = guard_term_of(io->raft, s->last_index);
-    return s->term < io->raft->current_term || io->raft->log.snapshot.last_index >= s->last_index ||
-           (have && have >= s->last_term);
-}
-
-static void install_begin(struct raftio *io, uint64_t from, struct raft_message *m,
-                          const struct snapshot_file *f)
-{
-    struct raftio_install *in = &io->install;
-    struct err err = {0};
-    struct bulk_fetch_options opt = {.env = io->env,
-                                     .self = io->self,
-                                     .cluster = io->cluster,
-                                     .incarnation = io->meta.incarnation,
-                                     .reads = io->reads,
-                                     .peer = from,
-                                     .addr = *peers_member_addr(io->peers, from),
-                                     .tls = io->tls,
-                                     .index = f->index,
-                                     .tag = snapshot_file_tag(f),
-                                     .bytes = f->bytes,
-                                     .path = in->part,
-                                     .fn = on_fetched,
-                                     .ctx = io};
-    snapshot_part_path(io->dir, in->part);
-    if (!bulk_fetch_start(&in->fetch, &opt, &err))
-        wf_die("checkpoint %s: %s: the node stops, the others go on", in->part, err.msg);
-    in->phase = INSTALL_FETCH;
-    in->message = *m;
-    in->from = from;
-    in->file = *f;
-    LOG_INFO("registry.checkpoint.fetching", F_U64("from", from), F_U64("index", f->index),
-             F_U64("bytes", f->bytes));
-}
-
-static void on_install(struct raftio *io, uint64_t from, struct raft_message *m)
-{
-    struct raftio_install *in = &io->install;
-    struct raft_install_snapshot *s = &m->install_snapshot;
-    struct snapshot_file f;
-    struct err err = {0};
-    if (!snapshot_file_decode(slice_mem(s->data.base, s->data.len), &f, &err)) {
-        LOG_WARN("registry.peer.protocol", F_U64("from", from), F_ERR(&err));
-        message_free(m);
-        return;
-    }
-    if (install_is_idle(io, s)) {
-        deliver(io, from, m);
-        return;
-    }
-    if (in->phase != INSTALL_NONE && same_file(&in->file, &f) && in->from == from) {
-        message_free(&in->message);
-        in->message = *m;
-        install_try(io);
-        return;
-    }
-    if (in->phase == INSTALL_VERIFY || (in->phase == INSTALL_NONE && io->no_room)) {
-        install_refuse(io, from, m);
-        message_free(m);
-        return;
-    }
-    if (in->phase != INSTALL_NONE)
-        install_drop(io);
-    install_begin(io, from, m, &f);
+    raftio_settled(io);
 }
 
 static void on_frame(void *ctx, uint64_t from, const struct frame *f)
@@ -851,9 +363,9 @@ static void on_frame(void *ctx, uint64_t from, const struct frame *f)
     if (!message_decode(f, &m, &err))
         LOG_WARN("registry.peer.protocol", F_U64("from", from), F_ERR(&err));
     else if (m.type == RAFT_IO_INSTALL_SNAPSHOT)
-        on_install(io, from, &m);
+        raftio_on_install(io, from, &m);
     else
-        deliver(io, from, &m);
+        raftio_deliver(io, from, &m);
 }
 
 static void on_up(void *ctx, uint64_t id)
@@ -906,20 +418,20 @@ static void on_tick(struct env_timer *t)
 {
     struct raftio *io = container_of(t, struct raftio, tick_timer);
     env_timer_start(io->env, t, io->tick_ms);
-    install_try(io);
+    raftio_install_try(io);
     io->tick(&io->io);
-    settled(io);
+    raftio_settled(io);
 }
 
 static raft_time io_time(struct raft_io *rio)
 {
-    return (raft_time)env_now(self_of(rio)->env);
+    return (raft_time)env_now(raftio_of(rio)->env);
 }
 
 static int io_random(struct raft_io *rio, int min, int max)
 {
     wf_assert(min <= max);
-    return min + (int)env_random_below(self_of(rio)->env, (uint64_t)(max - min) + 1);
+    return min + (int)env_random_below(raftio_of(rio)->env, (uint64_t)(max - min) + 1);
 }
 
 struct work {
@@ -948,7 +460,7 @@ static void work_done(struct env_work *w)
 static int io_async_work(struct raft_io *rio, struct raft_io_async_work *req,
                          raft_io_async_work_cb cb)
 {
-    struct raftio *io = self_of(rio);
+    struct raftio *io = raftio_of(rio);
     struct work *work = MEM_NEW(struct work);
     req->cb = cb;
     work->w = (struct env_work){.work = work_run, .done = work_done};
@@ -963,7 +475,7 @@ static int io_async_work(struct raft_io *rio, struct raft_io_async_work *req,
 
 static int io_start(struct raft_io *rio, unsigned msecs, raft_io_tick_cb tick, raft_io_recv_cb recv)
 {
-    struct raftio *io = self_of(rio);
+    struct raftio *io = raftio_of(rio);
     struct err err = {0};
     io->tick = tick;
     io->recv = recv;
@@ -986,7 +498,7 @@ static int io_start(struct raft_io *rio, unsigned msecs, raft_io_tick_cb tick, r
                                                    .ctx = io},
                            &err);
     if (!io->peers)
-        return fail(io, &err);
+        return raftio_fail(io, &err);
     env_timer_start(io->env, &io->tick_timer, msecs);
     env_timer_start(io->env, &io->scrub_timer, SCRUB_FIRST_MS);
     return 0;
@@ -999,17 +511,17 @@ void raftio_disconnect(struct raftio *io)
     bulk_server_free(io->bulk);
     io->bulk = NULL;
     if (io->install.phase == INSTALL_FETCH || io->install.phase == INSTALL_READY)
-        install_drop(io);
+        raftio_install_drop(io);
 }
 
 static void io_close(struct raft_io *rio, raft_io_close_cb cb)
 {
-    struct raftio *io = self_of(rio);
+    struct raftio *io = raftio_of(rio);
     wf_assert(io->works == 0);
     env_timer_stop(io->env, &io->tick_timer);
     env_timer_stop(io->env, &io->scrub_timer);
     raftio_disconnect(io);
-    gets_cancel(io);
+    raftio_gets_cancel(io);
     env_defer_cancel(&io->complete);
     run_completions(io);
     cb(rio);
@@ -1103,70 +615,6 @@ static bool meta_open(struct raftio *io, struct err *err)
     return io->birth != RAFTIO_AGAIN || meta_store(io->env, io->dir, &io->meta, err);
 }
 
-/* The one before takes the place of the newest: in memory. */
-static void older_promote(struct raftio *io)
-{
-    snapshot_manifest_fini(&io->manifest);
-    io->manifest = io->older;
-    io->has_manifest = true;
-    io->older = (struct snapshot_manifest){0};
-    io->has_older = false;
-}
-
-/* … and for good. */
-static bool older_settle(struct raftio *io, const struct err *why, struct err *err)
-{
-    LOG_ERROR("registry.checkpoint.older", F_CSTR("dir", io->dir),
-              F_U64("index", io->manifest.index), F_ERR(why));
-    return snapshot_manifest_store(io->env, io->dir, SNAPSHOT_NEWEST, &io->manifest, err) &&
-           older_remove(io, err);
-}
-
-/* What manifest_push left in the middle: nothing is before the newest. */
-static bool twice_forget(struct raftio *io, struct err *err)
-{
-    return !io->has_older || io->older.index < io->manifest.index || older_remove(io, err);
-}
-
-/* lost: what is wrong with the newest, in whose place is the one before until the log was read. */
-static bool manifest_open(struct raftio *io, struct err *lost, struct err *err)
-{
-    struct err e = {0};
-    io->has_manifest =
-        snapshot_manifest_load(io->env, io->dir, SNAPSHOT_NEWEST, &io->manifest, lost);
-    io->has_older = snapshot_manifest_load(io->env, io->dir, SNAPSHOT_OLDER, &io->older, &e);
-    if (e.code && e.code != ERR_NOT_FOUND)
-        LOG_WARN("registry.checkpoint.older_lost", F_ERR(&e));
-    if (io->has_manifest)
-        return twice_forget(io, err);
-    if (io->has_older && (lost->code == ERR_CORRUPT || lost->code == ERR_NOT_FOUND)) {
-        older_promote(io);
-        return true;
-    }
-    bool none = lost->code == ERR_NOT_FOUND;
-    if (!none)
-        err_set(err, lost->code, "%s", lost->msg);
-    err_clear(lost);
-    return none;
-}
-
-static bool log_reaches(const struct raftio *io, const struct snapshot_manifest *m)
-{
-    return io->contents.first <= m->index + 1 && io->next_index > m->index;
-}
-
-static void count_log(struct raftio *io);
-
-bool raftio_fall_back(struct raftio *io, const struct err *why, struct err *err)
-{
-    if (!io->has_older || !log_reaches(io, &io->older))
-        return err_set(err, ERR_CORRUPT, "%s; there is no older one that the log goes on from",
-                       why->msg);
-    older_promote(io);
-    count_log(io);
-    return older_settle(io, why, err) && sweep(io, err);
-}
-
 /* Do the parts of the directory fit together? */
 static bool contents_fit(struct raftio *io, struct err *err)
 {
@@ -1196,7 +644,7 @@ static uint64_t bytes_after(const struct log_contents *c, uint64_t index)
     return n;
 }
 
-static void count_log(struct raftio *io)
+void raftio_count_log(struct raftio *io)
 {
     io->bytes_at_snapshot =
         0 - bytes_after(&io->contents, io->has_manifest ? io->manifest.index : 0);
@@ -1208,7 +656,7 @@ static bool open_parts(struct raftio *io, const struct raftio_options *opt, stru
     struct err lost = {0};
     snprintf(path, sizeof(path), "%s/log", io->dir);
     if (!env_dir_make(io->env, io->dir, err) || !meta_open(io, err) ||
-        !manifest_open(io, &lost, err) || !sweep(io, err))
+        !raftio_manifest_open(io, &lost, err) || !raftio_sweep(io, err))
         return false;
     io->log = log_open(&(struct log_options){.env = io->env,
                                              .dir = path,
@@ -1217,12 +665,12 @@ static bool open_parts(struct raftio *io, const struct raftio_options *opt, stru
                                              .segment_bytes = opt->segment_bytes,
                                              .cells = opt->log_cells},
                        &io->contents, err);
-    if (!io->log || !contents_fit(io, err) || (lost.code && !older_settle(io, &lost, err)))
+    if (!io->log || !contents_fit(io, err) || (lost.code && !raftio_older_settle(io, &lost, err)))
         return false;
     if (io->has_manifest)
         drop_outrun_log(io);
     io->next_index = io->contents.first + io->contents.entries.n;
-    count_log(io);
+    raftio_count_log(io);
     return true;
 }
 
@@ -1250,7 +698,7 @@ void raftio_set_members(struct raftio *io, const struct peer_member *members, si
             continue;
         bulk_server_cut(io->bulk, before[i].id);
         if (io->install.phase == INSTALL_FETCH && io->install.from == before[i].id)
-            install_drop(io);
+            raftio_install_drop(io);
     }
 }
 
@@ -1270,7 +718,7 @@ bool raftio_open(struct raftio *io, const struct raftio_options *opt, struct err
                           .ctx = opt->ctx,
                           .birth = opt->birth,
                           .tick_timer.fn = on_tick,
-                          .scrub_timer.fn = on_scrub,
+                          .scrub_timer.fn = raftio_on_scrub,
                           .complete.fn = on_complete};
     io->io = (struct raft_io){.version = 2,
                               .impl = io,
@@ -1285,8 +733,8 @@ bool raftio_open(struct raftio *io, const struct raftio_options *opt, struct err
                               .send = io_send,
                               .append = io_append,
                               .truncate = io_truncate,
-                              .snapshot_put = io_snapshot_put,
-                              .snapshot_get = io_snapshot_get,
+                              .snapshot_put = raftio_snapshot_put,
+                              .snapshot_get = raftio_snapshot_get,
                               .time = io_time,
                               .random = io_random,
                               .async_work = io_async_work};
