@@ -127,8 +127,9 @@ static struct image image_read(const char *path)
 
 static void image_write(const char *path, const struct image *i)
 {
-    int fd = open(path, O_WRONLY | O_TRUNC);
+    int fd = open(path, O_WRONLY);
     assert_int_equal(pwrite(fd, i->p, i->n, 0), i->n);
+    assert_int_equal(ftruncate(fd, (off_t)i->n), 0);
     close(fd);
 }
 
@@ -227,18 +228,23 @@ static void a_flipped_size_of_the_map_is_found(void **state)
     mem_free(image.p);
 }
 
+static void rot(const struct fixture *f)
+{
+    struct image image = image_read(f->data);
+    for (size_t i = 8192; i + 20 < image.n; i++)
+        if (memcmp(image.p + i, "services/default/s01", 20) == 0)
+            image.p[i] ^= 1;
+    image_write(f->data, &image);
+    mem_free(image.p);
+}
+
 static void rot_and_take_a_checkpoint(struct fixture *f)
 {
     struct err err = {0};
     struct reg_checkpoint c;
     store_up(f);
-    struct image image = image_read(f->data);
-    for (size_t i = 8192; i + 20 < image.n; i++)
-        if (memcmp(image.p + i, "services/default/s01", 20) == 0)
-            image.p[i] ^= 1;
-    int fd = open(f->data, O_WRONLY);
-    if (pwrite(fd, image.p, image.n, 0) == (ssize_t)image.n)
-        reg_store_checkpoint(f->store, f->ckpt, &c, &err);
+    rot(f);
+    reg_store_checkpoint(f->store, f->ckpt, &c, &err);
 }
 
 /* Wrong: what rotted while the node ran goes into the checkpoint, whose hash is right then, and
@@ -260,6 +266,41 @@ static void a_damaged_store_makes_no_checkpoint(void **state)
     store_up(f);
 }
 
+static void give_up(const struct fixture *f)
+{
+    reg_store_open_drop(reg_store_open_begin(&f->opt));
+}
+
+/* A node whose log or certificate does not open gives up while data.mdb is being checked: wrong is
+ * a next start that believes less of the file than before, or more. */
+static void a_start_that_is_given_up_changes_nothing(void **state)
+{
+    struct fixture *f = *state;
+    struct err err = {0};
+    for (unsigned i = 1; i <= 50; i++)
+        apply_entry(f, i);
+    uint64_t want = answers_of(f);
+    store_down(f);
+    for (unsigned i = 0; i < 2 * STORE_UNCLEAN_MAX; i++)
+        give_up(f);
+    store_up(f);
+    assert_int_equal(answers_of(f), want);
+    store_down(f);
+    rot(f);
+    give_up(f);
+    assert_false(store_opens(f, &err));
+    assert_int_equal(err.code, ERR_CORRUPT);
+    give_up(f);
+    assert_true(reg_store_discard(f->env, f->dir, &err));
+    store_up(f);
+    store_down(f);
+    f->opt.dir = f->data; /* no directory: nothing was begun */
+    give_up(f);
+    err_clear(&err);
+    assert_false(store_opens(f, &err));
+    assert_non_null(strstr(err.msg, "data.mdb"));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -267,6 +308,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(no_flipped_bit_becomes_an_answer, setup_short, teardown),
         cmocka_unit_test_setup_teardown(a_flipped_size_of_the_map_is_found, setup_short, teardown),
         cmocka_unit_test_setup_teardown(a_damaged_store_makes_no_checkpoint, setup_short, teardown),
+        cmocka_unit_test_setup_teardown(a_start_that_is_given_up_changes_nothing, setup_short,
+                                        teardown),
     };
     return cmocka_run_group_tests_name("store_verify", tests, NULL, NULL);
 }
