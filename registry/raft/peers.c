@@ -418,6 +418,22 @@ static struct env_stream *guest_detach(struct guest *g)
     return s;
 }
 
+/* Another program than the one that our own connection found: the guest may come from a process
+ * that is gone, or the connection lead to one. Whoever answers us now knows. */
+static bool contradicts(const struct peer *p, const struct hello *h)
+{
+    return h->role == HELLO_CONTROL && p->out_sm.now == OUT_UP &&
+           (h->reads.oldest != p->program.reads.oldest ||
+            h->reads.newest != p->program.reads.newest);
+}
+
+static void out_ask_again(struct peer *p)
+{
+    LOG_INFO("registry.peer.asked_again", F_CSTR("peer", p->member.name));
+    conn_close(&p->out);
+    out_lost(p, false);
+}
+
 static void on_guest_frame(void *ctx, const struct frame *f)
 {
     struct guest *g = ctx;
@@ -425,16 +441,21 @@ static void on_guest_frame(void *ctx, const struct frame *f)
     struct hello h;
     struct err err = {0};
     unsigned version = 0;
+    bool doubt = false;
     if (asks_to_enroll(g, f)) {
         p->events->on_enroll(p->ctx, f->payload, guest_detach(g));
         return;
     }
     if (hello_fits(p, f, &h, &err) && certificate_fits(p, &g->conn, f->from, &err)) {
+        doubt = contradicts(find(p, f->from), &h);
         keep_hello(find(p, f->from), &h);
         version = common_version(p, &h, f->from, &err);
     }
     if (!version) {
+        uint64_t who = f->from;
         guest_refuse(g, &err);
+        if (doubt)
+            out_ask_again(find(p, who));
         return;
     }
     if (h.role == HELLO_BULK)
@@ -447,6 +468,8 @@ static void on_guest_frame(void *ctx, const struct frame *f)
         return;
     }
     admit_control(p, find(p, from), s, version);
+    if (doubt)
+        out_ask_again(find(p, from));
 }
 
 static void on_guest_close(void *ctx, const struct err *why)
