@@ -9,6 +9,7 @@
 
 #include "base/env/env_testing.h"
 #include "registry/node_impl.h"
+#include "registry/raft/peer_tls_testing.h"
 
 #define CLUSTER_WAIT_MS 20000
 
@@ -97,6 +98,19 @@ static inline void node_down(struct cluster *c, size_t i, bool abrupt)
         reg_node_kill(n);
     else
         reg_node_stop(n);
+}
+
+/* With certificates, where *state is not NULL. */
+static inline void cluster_begin(struct cluster *c, size_t n, void **state)
+{
+    struct tls_test_ca ca;
+    cluster_init(c, n);
+    if (!*state)
+        return;
+    tls_test_ca_init(&ca, time(NULL));
+    for (size_t i = 0; i < n; i++)
+        peer_tls_test_dir(&ca, 77, i + 1, time(NULL), c->tls[i]);
+    tls_test_ca_fini(&ca);
 }
 
 static inline void cluster_fini(struct cluster *c)

@@ -50,9 +50,9 @@ void raftio_gets_cancel(struct raftio *io);
 struct raft_snapshot *raftio_make_snapshot(const struct snapshot_manifest *m);
 void raftio_on_scrub(struct env_timer *t);
 
-/* lost: what is wrong with the newest, in whose place is the one before until the log was read … */
+/* lost: what is wrong with the newest, in whose place is the one before until the log was read, */
 bool raftio_manifest_open(struct raftio *io, struct err *lost, struct err *err);
-/* … and for good. */
+/* and for good. */
 bool raftio_older_settle(struct raftio *io, const struct err *why, struct err *err);
 /* Removes the files of checkpoints that no manifest names. */
 bool raftio_sweep(struct raftio *io, struct err *err);

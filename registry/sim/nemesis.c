@@ -45,8 +45,8 @@ static void kill_one(struct run *run)
     member_restart_later(m, some_time(run));
 }
 
-/* Not where a file was damaged since the process ended: a disk that loses at a power cut what it had
- * synced is two faults in one, and more than is promised. */
+/* Not where a file was damaged since the process ended: a disk that loses at a power cut what it
+ * had synced is two faults in one, and more than is promised. */
 static void power_off(struct run *run, struct member *m)
 {
     if (!sim_host_runs(m->host) && m->rot_deaths && m->wiped)
