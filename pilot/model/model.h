@@ -232,16 +232,4 @@ struct model_instances {
 void model_instances(struct model *m, struct slice address, struct arena *arena,
                      struct model_instances *out);
 
-/* Parts of the model (its own files) */
-
-/* Adds the object to an index; repetitions are fine. The name lives as long as the object. */
-struct model_entries;
-void model_entry_add(struct model_entries *e, enum model_index index, struct slice name,
-                     uint64_t sign);
-/* false: the object is in no index. true with an error: it is used but for the part that is named.
- */
-bool model_parse_service(struct model_object *o, struct model_entries *e, struct err *err);
-bool model_parse_service_entry(struct model_object *o, struct model_entries *e, struct err *err);
-bool model_parse_rule(struct model_object *o, struct model_entries *e, struct err *err);
-
 #endif

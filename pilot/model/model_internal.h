@@ -12,8 +12,17 @@ struct model_entries {
     struct slice root_ns;
 };
 
+/* Adds the object to an index; repetitions are fine. The name lives as long as the object. */
+void model_entry_add(struct model_entries *e, enum model_index index, struct slice name,
+                     uint64_t sign);
 /* Sorted by key, each key once. */
 void model_entries_sort(struct model_entries *e);
+
+/* service.c, rule.c. false: the object is in no index. true with an error: it is used but for the
+ * part that is named. */
+bool model_parse_service(struct model_object *o, struct model_entries *e, struct err *err);
+bool model_parse_service_entry(struct model_object *o, struct model_entries *e, struct err *err);
+bool model_parse_rule(struct model_object *o, struct model_entries *e, struct err *err);
 
 /* index.c */
 
