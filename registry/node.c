@@ -82,12 +82,11 @@ static void store_commit(struct reg_node *n)
     node_version_advance(n);
 }
 
-/* After a start entries that the store has go through Raft again. A snapshot in the middle of them
- * would be of an entry before the configuration that is known to be committed, and no node takes
- * such a one. */
-static bool applies_again(const struct reg_node *n)
+/* After a start entries go through Raft again, bit by bit, while the members are those of a later
+ * one. A snapshot in the middle of them no node would take. */
+static bool members_are_later(const struct reg_node *n)
 {
-    return n->raft.last_applied < n->committed;
+    return n->raft.configuration_index > n->raft.last_applied;
 }
 
 /* What is copied holds at least what Raft says the snapshot holds: commit first. */
@@ -95,9 +94,8 @@ static int fsm_snapshot(struct raft_fsm *fsm, struct raft_buffer *bufs[], unsign
 {
     struct reg_node *n = fsm->data;
     /* A snapshot holds the configuration that libraft uses, which must be committed. */
-    if (!applied_is_durable(n) || applies_again(n) || n->raft.configuration_uncommitted_index)
+    if (!applied_is_durable(n) || members_are_later(n) || n->raft.configuration_uncommitted_index)
         return RAFT_BUSY; /* libraft tries again after the next entry */
-    wf_assert(n->raft.configuration_index <= n->raft.last_applied);
     struct raft_buffer *b = raft_malloc(sizeof(*b));
     if (!b)
         wf_die("out of memory");

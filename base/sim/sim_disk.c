@@ -109,14 +109,33 @@ static void names_durable(struct sim_host *h)
         undo_drop(container_of(n, struct undo, node));
 }
 
-static void undo_one(struct undo *u)
+/* Bytes that a file takes, or gives back. */
+static void room_change(struct sim_host *h, const char *path, bool back)
 {
-    if (u->kind == UNDO_CREATE)
+    struct stat st;
+    struct sim_disk *d = &h->disk;
+    if (!d->limited || stat(path, &st) != 0)
+        return;
+    uint64_t bytes = (uint64_t)st.st_size;
+    if (back)
+        d->room += bytes;
+    else
+        d->room -= bytes < d->room ? bytes : d->room;
+}
+
+static void undo_one(struct sim_host *h, struct undo *u)
+{
+    if (u->kind == UNDO_CREATE) {
+        room_change(h, u->to, true);
         unlink(u->to);
+    }
     if (u->kind == UNDO_RENAME)
         (void)!rename(u->to, u->from);
-    if (u->kept && rename(u->saved, u->to) == 0)
-        u->kept = false;
+    if (!u->kept || rename(u->saved, u->to) != 0)
+        return;
+    u->kept = false;
+    if (u->kind == UNDO_REMOVE)
+        room_change(h, u->to, false);
 }
 
 /* A journal's: what survives is a beginning of it. */
@@ -128,7 +147,7 @@ static void names_lost(struct sim_host *h)
     size_t lost = sim_below(h->sim, n + 1);
     while (lost-- > 0) {
         struct undo *u = container_of(h->undo.head.prev, struct undo, node);
-        undo_one(u);
+        undo_one(h, u);
         undo_drop(u);
     }
     names_durable(h);
@@ -516,9 +535,7 @@ static bool file_remove(struct env *env, const char *path, struct err *err)
     struct sim_host *h = sim_host_of(env);
     if (access(path, F_OK) != 0)
         return err_errno(err, errno, "remove %s", path);
-    struct stat st;
-    if (stat(path, &st) == 0)
-        room_back(h, (uint64_t)st.st_size);
+    room_change(h, path, true);
     struct undo *u = undo_add(h, UNDO_REMOVE, path, path);
     u->kept = rename(path, u->saved) == 0;
     return u->kept || err_errno(err, errno, "remove %s", path);

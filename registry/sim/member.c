@@ -221,6 +221,7 @@ static void process_main(void *ctx, struct env *env)
     if (!joining && m->held && guard_last_index(&m->node->raft) == 0)
         oracle_fail(&m->run->oracle, "%s had a log, has none, and would vote", name_of(m));
     m->wiped |= joining;
+    m->held &= !joining;
     m->node->guard.off = m->run->opt.guards_off;
     struct sim_zone *was = sim_world_enter();
     oracle_hash(&m->run->oracle, name_of(m), m->node->store->meta.applied_index,
@@ -728,7 +729,7 @@ void member_look(struct member *m)
         m->held |= m->node->raft.last_stored > 0 && raftio_begun(&m->node->io) &&
                    !m->node->guard.installing;
     }
-    if (m->wiped && m->node && !sim_host_paused(m->host) && m->node->raft_started &&
+    if (m->wiped && m->held && m->node && !sim_host_paused(m->host) && m->node->raft_started &&
         m->node->guard.standing == GUARD_MEMBER && m->node->io.works == 0 && !m->node->remaking &&
         looked_at_files(m))
         m->wiped = false;
