@@ -172,7 +172,7 @@ static struct reg_node_options options_of(const struct member *m)
                                  .election_timeout = k->election,
                                  .heartbeat_timeout = k->heartbeat,
                                  .segment_bytes = k->segment_bytes,
-                                 .room_bytes = 8 * k->segment_bytes,
+                                 .room_bytes = MESSAGE_APPEND_BYTES_MAX + 8 * k->segment_bytes,
                                  .snapshot_log_bytes = k->snapshot_log_bytes,
                                  .snapshot_rest = k->snapshot_rest,
                                  .history_revisions = k->history,

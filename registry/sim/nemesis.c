@@ -182,9 +182,9 @@ static void full_disk(struct run *run)
 {
     struct sim_disk *d = sim_disk(any(run)->host);
     d->limited = !d->limited || sim_chance(run->sim, 500);
-    /* What is left is enough for what is under way: two segments, and more. */
+    /* What is left is enough for what is under way: a message, two segments, and more. */
     uint64_t segment = run->knobs.segment_bytes;
-    d->room = 5 * segment + sim_below(run->sim, 3 * segment);
+    d->room = MESSAGE_APPEND_BYTES_MAX + 5 * segment + sim_below(run->sim, 3 * segment);
 }
 
 static void clock_odd(struct run *run)
