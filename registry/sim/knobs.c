@@ -44,6 +44,7 @@ void knobs_draw(struct sim *sim, struct run_knobs *k)
     k->api_breaks = (unsigned)PICK(sim, 0, 50, 200);
     k->api_slow = (unsigned)PICK(sim, 0, 0, 60);
     k->api_torn = (unsigned)PICK(sim, 0, 50);
+    k->raise_cut = k->rollback && sim_chance(sim, 500);
     k->calm = (sim_ns)PICK(sim, 0, 1000, 1000) * SIM_MS;
     k->snapshot_rest = (wf_ms)PICK(sim, 500, 3000, 30000);
     k->heartbeat = k->election / (wf_ms)PICK(sim, 3, 6, 10);

@@ -360,6 +360,34 @@ static enum fault draw(struct run *run)
     return FAULT_HEAL;
 }
 
+/* The version is being raised: the leader speaks with one member alone, which goes back to the
+ * program before. */
+static void on_raise(struct sim_event *e)
+{
+    struct run *run = container_of(e, struct run, raise);
+    struct member *leader = run->raiser, *back = any(run);
+    if (back == leader || !sim_host_runs(back->host) || !member_in(back) ||
+        back->reads.newest < VERSION_NEWEST)
+        return;
+    sim_trace(run->sim, "n%zu raises the version: alone with n%zu", leader->index + 1,
+              back->index + 1);
+    for (size_t i = 0; i < run->members; i++)
+        if (i != back->index)
+            cut_both(run, leader->index, i, true);
+    member_change_program(back);
+    member_restart_later(back, sim_between(run->sim, SIM_MS, 50 * SIM_MS));
+}
+
+void nemesis_on_log(void *ctx, const struct sim_host *h, struct slice line)
+{
+    struct run *run = ctx;
+    if (!run->knobs.raise_cut || run->quiet || run->raise.armed ||
+        !slice_contains(line, S("event=registry.version.raises")))
+        return;
+    run->raiser = &run->member[sim_host_index(h)];
+    sim_event_start(run->sim, &run->raise, 0);
+}
+
 static void on_fault(struct sim_event *e)
 {
     struct run *run = container_of(e, struct run, fault);
@@ -372,6 +400,7 @@ static void on_fault(struct sim_event *e)
 void nemesis_start(struct run *run)
 {
     run->fault.fn = on_fault;
+    run->raise.fn = on_raise;
     /* A disk that is slow from its first write on: its node lives, and has nothing yet. */
     if (!run->knobs.calm && run->knobs.fault_weight[FAULT_SLOW_DISK])
         disk_slows(any(run), 1000);
@@ -381,4 +410,5 @@ void nemesis_start(struct run *run)
 void nemesis_stop(struct run *run)
 {
     sim_event_stop(&run->fault);
+    sim_event_stop(&run->raise);
 }

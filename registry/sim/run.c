@@ -150,11 +150,12 @@ static void stop_all(struct run *run)
 
 static void begin(struct run *run)
 {
-    run->sim = sim_new(&(struct sim_options){.seed = run->opt.seed,
-                                             .dir = run->opt.dir,
-                                             .verbose = run->opt.verbose,
-                                             .on_log = run->opt.flips ? flips_on_log : NULL,
-                                             .ctx = run});
+    run->sim =
+        sim_new(&(struct sim_options){.seed = run->opt.seed,
+                                      .dir = run->opt.dir,
+                                      .verbose = run->opt.verbose,
+                                      .on_log = run->opt.flips ? flips_on_log : nemesis_on_log,
+                                      .ctx = run});
     oracle_init(&run->oracle);
     knobs_draw(run->sim, &run->knobs);
     if (run->opt.flips)

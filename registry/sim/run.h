@@ -88,7 +88,7 @@ struct run_knobs {
     unsigned api_breaks, api_slow, api_torn; /* per mille: of calls, of looks, of writes */
     /* How many of a thousand nodes begin with the program before; may they go back to it? */
     unsigned old_per_mille;
-    bool rollback;
+    bool rollback, raise_cut;
     wf_ms version_settle;
 };
 
@@ -186,10 +186,11 @@ struct run {
     struct client client[RUN_CLIENTS_MAX];
     struct watcher watcher[RUN_WATCHERS_MAX];
     struct holder holder[RUN_HOLDERS_MAX];
-    struct sim_event fault;
-    bool quiet;        /* no new operations */
-    struct op *probe;  /* for progress */
-    reg_rev acked_max; /* no linearizable read may show less */
+    struct sim_event fault, raise;
+    struct member *raiser; /* the leader that has just begun to raise the version */
+    bool quiet;            /* no new operations */
+    struct op *probe;      /* for progress */
+    reg_rev acked_max;     /* no linearizable read may show less */
     VEC(struct told) told;
     struct api_world *api; /* api.c; NULL: no clients of it in this run */
 };
@@ -286,6 +287,8 @@ void run_step(struct run *run);
 /* nemesis.c */
 void nemesis_start(struct run *run);
 void nemesis_stop(struct run *run);
+/* Every line that a node logs: some moments are too short to be met by chance. */
+void nemesis_on_log(void *ctx, const struct sim_host *h, struct slice line);
 /* Cuts what does not belong to a random majority, heals the rest. core[i]: node i belongs. */
 void nemesis_core(struct run *run, bool core[RUN_MEMBERS_MAX]);
 void nemesis_heal(struct run *run);
