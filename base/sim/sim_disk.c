@@ -41,6 +41,7 @@ struct env_file {
     struct list flushes; /* on their way */
     bool *gone;          /* set to true when a write's fn closes the file */
     int fd;
+    ino_t ino; /* all of a host are on one file system */
     char path[SIM_PATH_BYTES];
 };
 
@@ -109,24 +110,31 @@ static void names_durable(struct sim_host *h)
         undo_drop(container_of(n, struct undo, node));
 }
 
-/* Bytes that a file takes, or gives back. */
-static void room_change(struct sim_host *h, const char *path, bool back)
+/* What the disk has to give. */
+
+static void room_back(struct sim_host *h, uint64_t bytes)
+{
+    if (h->disk.limited)
+        h->disk.room += bytes;
+}
+
+static void room_take(struct sim_host *h, uint64_t bytes)
+{
+    struct sim_disk *d = &h->disk;
+    if (d->limited)
+        d->room -= bytes < d->room ? bytes : d->room;
+}
+
+static uint64_t bytes_at(const char *path)
 {
     struct stat st;
-    struct sim_disk *d = &h->disk;
-    if (!d->limited || stat(path, &st) != 0)
-        return;
-    uint64_t bytes = (uint64_t)st.st_size;
-    if (back)
-        d->room += bytes;
-    else
-        d->room -= bytes < d->room ? bytes : d->room;
+    return stat(path, &st) == 0 ? (uint64_t)st.st_size : 0;
 }
 
 static void undo_one(struct sim_host *h, struct undo *u)
 {
     if (u->kind == UNDO_CREATE) {
-        room_change(h, u->to, true);
+        room_back(h, bytes_at(u->to));
         unlink(u->to);
     }
     if (u->kind == UNDO_RENAME)
@@ -135,7 +143,7 @@ static void undo_one(struct sim_host *h, struct undo *u)
         return;
     u->kept = false;
     if (u->kind == UNDO_REMOVE)
-        room_change(h, u->to, false);
+        room_take(h, bytes_at(u->to));
 }
 
 /* A journal's: what survives is a beginning of it. */
@@ -171,8 +179,11 @@ static struct env_file *file_open(struct env *env, const char *path, int flags, 
     if (made)
         undo_add(h, UNDO_CREATE, path, path);
     struct env_file *f = SIM_NEW(struct env_file);
+    struct stat st;
+    wf_assert(fstat(fd, &st) == 0);
     f->handle.env = env;
     f->fd = fd;
+    f->ino = st.st_ino;
     copy_path(f->path, path);
     list_init(&f->writes);
     list_init(&f->flushes);
@@ -195,7 +206,6 @@ static void write_bytes(const struct env_file *f, const struct env_file_write *w
  * not waited for. The next process reads them; a power cut may bring back what lay under them. */
 struct unsynced {
     struct list_node node;
-    dev_t dev;
     ino_t ino;
     int fd; /* of its own: the file may be closed, renamed and removed */
     uint64_t offset;
@@ -210,19 +220,12 @@ static void unsynced_drop(struct unsynced *u)
     mem_free(u);
 }
 
-static bool unsynced_of(const struct unsynced *u, const struct env_file *f)
-{
-    struct stat st;
-    wf_assert(fstat(f->fd, &st) == 0);
-    return u->dev == st.st_dev && u->ino == st.st_ino;
-}
-
 /* It was synced: whatever of it lies in these bytes is on the disk. */
 static void unsynced_durable(struct env_file *f, uint64_t from, uint64_t to)
 {
     LIST_EACH (&sim_host_of(f->handle.env)->unsynced, node) {
         struct unsynced *u = container_of(node, struct unsynced, node);
-        if (u->offset < to && from < u->offset + u->n && unsynced_of(u, f))
+        if (u->offset < to && from < u->offset + u->n && u->ino == f->ino)
             unsynced_drop(u);
     }
 }
@@ -237,10 +240,7 @@ static void read_before(const struct env_file *f, uint64_t offset, char *p, size
 static void unsynced_add(struct env_file *f, uint64_t offset, size_t n)
 {
     struct unsynced *u = sim_new_bytes(sizeof(*u) + n);
-    struct stat st;
-    wf_assert(fstat(f->fd, &st) == 0);
-    *u = (struct unsynced){
-        .dev = st.st_dev, .ino = st.st_ino, .fd = dup(f->fd), .offset = offset, .n = n};
+    *u = (struct unsynced){.ino = f->ino, .fd = dup(f->fd), .offset = offset, .n = n};
     wf_assert(u->fd >= 0);
     read_before(f, offset, u->before, n);
     list_push_front(&sim_host_of(f->handle.env)->unsynced, &u->node);
@@ -255,7 +255,7 @@ static bool file_write(struct env_file *f, uint64_t offset, const void *p, size_
     struct unsynced *u = NULL;
     LIST_EACH (&h->unsynced, node) {
         struct unsynced *old = container_of(node, struct unsynced, node);
-        if (old->offset == offset && old->n == n && unsynced_of(old, f))
+        if (old->offset == offset && old->n == n && old->ino == f->ino)
             u = old;
     }
     if (!u)
@@ -357,13 +357,6 @@ static bool file_size(struct env_file *f, uint64_t *ret_size, struct err *err)
     return true;
 }
 
-/* Bytes that a file gives back. */
-static void room_back(struct sim_host *h, uint64_t bytes)
-{
-    if (h->disk.limited)
-        h->disk.room += bytes;
-}
-
 static bool file_truncate(struct env_file *f, uint64_t size, struct err *err)
 {
     uint64_t now;
@@ -377,16 +370,14 @@ static bool file_preallocate(struct env_file *f, uint64_t size, struct err *err)
     uint64_t now;
     if (!file_size(f, &now, err))
         return false;
-    if (now >= size) {
-        unsynced_durable(f, 0, UINT64_MAX);
-        return true;
-    }
-    struct sim_disk *d = &sim_host_of(f->handle.env)->disk;
-    if (d->limited && d->room < size - now)
+    struct sim_host *h = sim_host_of(f->handle.env);
+    if (now < size && h->disk.limited && h->disk.room < size - now)
         return err_errno(err, ENOSPC, "reserve %s", f->path);
-    d->room -= d->limited ? size - now : 0;
-    if (!file_truncate(f, size, err))
-        return false;
+    if (now < size) {
+        room_take(h, size - now);
+        if (!file_truncate(f, size, err))
+            return false;
+    }
     unsynced_durable(f, 0, UINT64_MAX);
     return true;
 }
@@ -535,7 +526,7 @@ static bool file_remove(struct env *env, const char *path, struct err *err)
     struct sim_host *h = sim_host_of(env);
     if (access(path, F_OK) != 0)
         return err_errno(err, errno, "remove %s", path);
-    room_change(h, path, true);
+    room_back(h, bytes_at(path));
     struct undo *u = undo_add(h, UNDO_REMOVE, path, path);
     u->kept = rename(path, u->saved) == 0;
     return u->kept || err_errno(err, errno, "remove %s", path);

@@ -70,8 +70,9 @@ void knobs_trace(struct sim *sim, const struct run_knobs *k)
               k->api_clients, k->api_watchers, (long long)k->api_bookmarks,
               (long long)k->api_patience, (long long)k->api_stall, (long long)k->api_timeout,
               k->api_piece, k->api_buffer, k->api_breaks, k->api_slow, k->api_torn);
-    sim_trace(sim, "old programs %u per mille, rollback %d, settle %lld", k->old_per_mille,
-              k->rollback, (long long)k->version_settle);
+    sim_trace(sim, "old programs %u per mille, rollback %d, at the raise %d, settle %lld",
+              k->old_per_mille, k->rollback, k->raise_cut, (long long)k->version_settle);
+    sim_trace(sim, "first fault after %lld", (long long)(k->calm / SIM_MS));
     for (size_t i = 0; i < FAULT_COUNT; i++)
         if (k->fault_weight[i])
             sim_trace(sim, "fault %s: %u", fault_name((enum fault)i), k->fault_weight[i]);

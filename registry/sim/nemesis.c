@@ -169,7 +169,7 @@ static void bad_disk(struct run *run)
 static void rot_one(struct run *run)
 {
     struct member *m = may_lose_disk(run);
-    /* Likewise not after a power cut. */
+    /* Nor after a power cut (power_off). */
     if (!m || !sim_host_runs(m->host))
         return;
     member_rot(m);

@@ -88,7 +88,8 @@ struct run_knobs {
     unsigned api_breaks, api_slow, api_torn; /* per mille: of calls, of looks, of writes */
     /* How many of a thousand nodes begin with the program before; may they go back to it? */
     unsigned old_per_mille;
-    bool rollback, raise_cut;
+    bool rollback;
+    bool raise_cut; /* … and does one, just when the version is raised (nemesis_on_log)? */
     wf_ms version_settle;
 };
 
