@@ -258,7 +258,6 @@ static void on_through(struct env_file_write *w, const struct err *err)
 
 #define THROUGH_FILE_BYTES 1000000
 
-/* In the directory of the test, on a disk, and in memory, where the file system refuses. */
 static bool takes_direct(const char *path)
 {
     int fd = open(path, O_WRONLY | O_DIRECT);
@@ -267,6 +266,7 @@ static bool takes_direct(const char *path)
     return fd >= 0;
 }
 
+/* In the directory of the test, on a disk, and in memory, where the file system refuses. */
 static void through_like_a_plain_file(const char *dir)
 {
     struct env *env = new_env();
