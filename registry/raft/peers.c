@@ -440,6 +440,7 @@ static void on_guest_frame(void *ctx, const struct frame *f)
     struct peers *p = g->peers;
     struct hello h;
     struct err err = {0};
+    struct peer *from = NULL;
     unsigned version = 0;
     bool doubt = false;
     if (asks_to_enroll(g, f)) {
@@ -447,29 +448,22 @@ static void on_guest_frame(void *ctx, const struct frame *f)
         return;
     }
     if (hello_fits(p, f, &h, &err) && certificate_fits(p, &g->conn, f->from, &err)) {
-        doubt = contradicts(find(p, f->from), &h);
-        keep_hello(find(p, f->from), &h);
+        from = find(p, f->from);
+        doubt = contradicts(from, &h);
+        keep_hello(from, &h);
         version = common_version(p, &h, f->from, &err);
     }
-    if (!version) {
-        uint64_t who = f->from;
-        guest_refuse(g, &err);
-        if (doubt)
-            out_ask_again(find(p, who));
-        return;
-    }
-    if (h.role == HELLO_BULK)
-        send_hello(p, &g->conn, HELLO_BULK, f->from);
     /* The peer waits for our greeting before it sends more: nothing is lost in the buffer. */
-    uint64_t from = f->from;
-    struct env_stream *s = guest_detach(g);
-    if (h.role == HELLO_BULK) {
-        p->events->on_bulk(p->ctx, from, s, version);
-        return;
+    if (!version) {
+        guest_refuse(g, &err);
+    } else if (h.role == HELLO_BULK) {
+        send_hello(p, &g->conn, HELLO_BULK, from->member.id);
+        p->events->on_bulk(p->ctx, from->member.id, guest_detach(g), version);
+    } else {
+        admit_control(p, from, guest_detach(g), version);
     }
-    admit_control(p, find(p, from), s, version);
     if (doubt)
-        out_ask_again(find(p, from));
+        out_ask_again(from);
 }
 
 static void on_guest_close(void *ctx, const struct err *why)
