@@ -6,9 +6,7 @@
 #include <stdint.h>
 
 #include <cmocka.h>
-#include <errno.h>
 #include <stdio.h>
-#include <sys/stat.h>
 
 #include "registry/node_test_util.h"
 
@@ -989,9 +987,8 @@ static void the_last_founder_finds_the_others(void **state)
 static void a_quarantine_that_was_cut_short(void **state)
 {
     (void)state;
-    static const char *const data[] = {"meta", "log", "store", "snapshot", "snapshot-older"};
     struct cluster c;
-    char from[512], to[512];
+    char aside[NAME_MAX + 1];
     struct err err = {0};
     cluster_init(&c, 3);
     cluster_up(&c);
@@ -1001,13 +998,7 @@ static void a_quarantine_that_was_cut_short(void **state)
     struct reg_node_options opt = c.node[3]->opt;
     opt.dir = c.dir[3];
     node_down(&c, 3, true);
-    snprintf(to, sizeof(to), "%s/quarantine-1", c.dir[3]);
-    assert_int_equal(mkdir(to, 0700), 0);
-    for (size_t i = 0; i < ARRAY_LEN(data); i++) {
-        snprintf(from, sizeof(from), "%s/%s", c.dir[3], data[i]);
-        snprintf(to, sizeof(to), "%s/quarantine-1/%s", c.dir[3], data[i]);
-        assert_true(rename(from, to) == 0 || errno == ENOENT);
-    }
+    assert_true(node_put_aside(env_thread_env(c.client), c.dir[3], "quarantine-", 1, aside, &err));
     c.node[3] = reg_node_start(&opt, &err);
     assert_non_null(c.node[3]);
     assert_int_equal(c.node[3]->birth, RAFTIO_AGAIN);
